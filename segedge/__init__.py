@@ -1,0 +1,32 @@
+"""segedge: trained PyTorch segmentation networks to real-time video on the edge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segedge.card import ModelCard
+    from segedge.errors import SegedgeError
+    from segedge.frame import Frame
+    from segedge.segmenter import Result, Segmenter, load
+
+__version__ = "0.1.0"
+__all__ = ["Frame", "ModelCard", "Result", "SegedgeError", "Segmenter", "__version__", "load"]
+
+_HOME = {
+    "Frame": "segedge.frame",
+    "ModelCard": "segedge.card",
+    "Result": "segedge.segmenter",
+    "SegedgeError": "segedge.errors",
+    "Segmenter": "segedge.segmenter",
+    "load": "segedge.segmenter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use: `import segedge` and `--help` stay fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'segedge' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,65 @@
+"""What a backend is: tensors in, logits out, nothing about images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Memory = Literal["host", "cuda"]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, type and shape of a network's input or output."""
+
+    name: str
+    dtype: str
+    """NumPy's name: ``float32``, ``float16``, ``int64``, ``uint8``."""
+    shape: tuple[int | None, ...]
+    """None where an axis is dynamic."""
+
+    def __str__(self) -> str:
+        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.name} {axes} {self.dtype}"
+
+
+class Backend(Protocol):
+    """An inference library with one loaded network.
+
+    Not thread-safe: one call at a time. ``memory`` says whose arrays it takes and so selects the
+    cpu/ or the cuda/ twin of everything around it.
+    """
+
+    @property
+    def description(self) -> str:
+        """Library, version, device and precision in a few words, for people."""
+
+    @property
+    def memory(self) -> Memory:
+        """``host``: NumPy arrays; ``cuda``: device arrays on the current device."""
+
+    @property
+    def specs(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the network."""
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Run the network once.
+
+        Args:
+            inputs: One contiguous array an input, of its dtype.
+            outputs: Arrays that receive the outputs, from an earlier call with the same input
+                shapes; None lets the backend allocate new ones.
+            stream: CUDA stream handle that the work is ordered on; host backends ignore it.
+
+        Returns:
+            The outputs: those handed in, or new ones.
+
+        Raises:
+            BackendError: The library failed, or the shapes do not fit the network.
+        """
+
+    def close(self) -> None:
+        """Free the network; the backend is not used afterwards."""

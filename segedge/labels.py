@@ -1,0 +1,93 @@
+"""Label sets: the names, colours and ids of a dataset's classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from segedge.errors import UsageError, unknown_name_error
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a dataset, in the order of the network's channels."""
+
+    name: str
+    """Short name, as used on the command line, e.g. ``cityscapes``."""
+    names: tuple[str, ...]
+    """Class names; the index is the label."""
+    palette_rgb: tuple[Rgb, ...]
+    """One RGB colour a class, 0..255."""
+    ignore_index: int | None = 255
+    """Label value in ground truth that counts for nothing, or None."""
+    label_of_id: Mapping[int, int] = field(default_factory=dict)
+    """Raw id in the dataset's label files to label, where they differ (Cityscapes)."""
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.palette_rgb):
+            raise UsageError(
+                f"label set {self.name!r} has {len(self.names)} names "
+                f"and {len(self.palette_rgb)} colours"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def label_set(name: str) -> LabelSet:
+    """A built-in label set by name.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    sets = built_in_sets()
+    if name.lower() not in sets:
+        raise unknown_name_error("class set", name, tuple(sets))
+    return sets[name.lower()]
+
+
+@cache
+def built_in_sets() -> dict[str, LabelSet]:
+    """All label sets that come with segedge, by name."""
+    text = resources.files("segedge").joinpath("label_sets.json").read_text(encoding="utf-8")
+    return {name: _from_json(name, entry) for name, entry in json.loads(text).items()}
+
+
+def _from_json(name: str, entry: dict[str, object]) -> LabelSet:
+    classes = entry["classes"]
+    assert isinstance(classes, list)
+    ids = entry.get("label_of_id", {})
+    assert isinstance(ids, dict)
+    ignore = entry.get("ignore_index", 255)
+    assert ignore is None or isinstance(ignore, int)
+    return LabelSet(
+        name=name,
+        names=tuple(str(row[0]) for row in classes),
+        palette_rgb=tuple((row[1], row[2], row[3]) for row in classes),
+        ignore_index=ignore,
+        label_of_id={int(key): int(value) for key, value in ids.items()},
+    )
+
+
+def distinct_palette(count: int) -> tuple[Rgb, ...]:
+    """Colours for classes without a standard palette: Pascal VOC's bit-interleaved map, from 1 on.
+
+    Bit k of the label's base-8 digits goes to the high bits of red, green and blue in turn, so
+    neighbouring labels differ much; the formula is the one of the VOC development kit.
+    """
+    return tuple(_voc_color(label + 1) for label in range(count))
+
+
+def _voc_color(label: int) -> Rgb:
+    red = green = blue = 0
+    for bit in range(7, -1, -1):
+        red |= (label & 1) << bit
+        green |= (label >> 1 & 1) << bit
+        blue |= (label >> 2 & 1) << bit
+        label >>= 3
+    return red, green, blue

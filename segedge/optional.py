@@ -1,0 +1,77 @@
+"""The one place where optional libraries are imported.
+
+Everything outside the base install (onnxruntime, openvino, torch, onnx ...) goes through
+`require`, so a missing library is always the same message with the same remedy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from typing import Any
+
+from segedge.errors import MissingDependencyError
+
+_EXTRA_OF = {
+    "onnxruntime": "cpu",
+    "openvino": "openvino",
+    "torch": "export",
+    "onnx": "export",
+    "onnx_ir": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+    "transformers": "huggingface",
+}
+"""Import name of each optional library, to the extra that installs it."""
+
+
+def require(module: str, *, purpose: str) -> Any:
+    """Import an optional library or say how to install it.
+
+    Args:
+        module: Import name, possibly dotted (``"onnx.numpy_helper"``).
+        purpose: What needs it, completing "... is needed to <purpose>".
+
+    Returns:
+        The module. Typed Any: these libraries have no or partial type stubs.
+
+    Raises:
+        MissingDependencyError: The library is not installed, or is installed and broken.
+    """
+    root = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        installed = importlib.util.find_spec(root) is not None
+        raise MissingDependencyError(
+            f"{root} is needed to {purpose}",
+            facts={"found": f"installed, but it does not import: {error}"}
+            if installed
+            else {"found": "not installed"},
+            fix=install_command(root),
+        ) from error
+
+
+def install_command(module: str) -> str:
+    """The shell command that installs an optional library with its extra."""
+    extra = _EXTRA_OF.get(module)
+    return f"pip install 'segedge[{extra}]'" if extra else f"pip install {module}"
+
+
+def installed_version(*distributions: str) -> str | None:
+    """Version of the first installed distribution of these names, without importing it."""
+    for name in distributions:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def is_importable(module: str) -> bool:
+    """Whether the library can be found; it is not imported."""
+    return importlib.util.find_spec(module) is not None
+
+
+__all__ = ["install_command", "installed_version", "is_importable", "require"]
