@@ -10,7 +10,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from segedge.errors import CardError
 from segedge.geometry import FITS, Fit, Size
@@ -57,8 +58,9 @@ class Parity:
     """Share of unambiguous pixels with the same label, 0..1."""
     ambiguous: float
     """Share of pixels whose top-2 margin is below 1e-4 of the logit range, 0..1."""
-    max_logit_error: float
-    """Largest absolute difference of the logits before the tail's upsampling."""
+    max_logit_error: float | None
+    """Largest absolute difference of the logits (or probabilities, where the original gives those);
+    None where the original gives nothing but labels."""
     sizes: tuple[str, ...] = ()
     """Input sizes at which it was measured, ``HxW``."""
 
@@ -167,7 +169,8 @@ class ModelCard:
                 facts={"found": f"schema {schema}", "expected": f"at most {SCHEMA}"},
                 fix="pip install --upgrade segedge",
             )
-        return _build(cls, fields, "card")
+        card: ModelCard = _build(cls, fields, "card")
+        return card
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelCard | None:
@@ -202,14 +205,40 @@ def _build(cls: Any, fields: dict[str, Any], where: str) -> Any:
 
 
 def _convert(hint: Any, value: Any) -> Any:
-    """One JSON value in the type that the field declares; Literals are checked."""
+    """One JSON value in the type that the field declares, checked to be of it."""
     if hint is Provenance or (hint == (Parity | None) and isinstance(value, dict)):
         return _build(
             Provenance if hint is Provenance else Parity, dict(value), "card's provenance or parity"
         )
-    if get_origin(hint) is Literal and value not in get_args(hint):
-        raise ValueError(f"{value!r} is none of {', '.join(map(repr, get_args(hint)))}")
-    return _tuples(value) if isinstance(value, list) else value
+    converted = _tuples(value) if isinstance(value, list) else value
+    if hint is float and isinstance(converted, int) and not isinstance(converted, bool):
+        converted = float(converted)
+    if not _fits(hint, converted):
+        name = getattr(hint, "__name__", None) if get_origin(hint) is None else None
+        raise ValueError(f"{str(value)[:60]!r} is no {name or hint}")
+    return converted
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a type that this module's fields use."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(_fits(arguments[0], item) for item in value)
+        return len(value) == len(arguments) and all(map(_fits, arguments, value))
+    if origin in (Union, UnionType):
+        return any(_fits(argument, value) for argument in arguments)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(
+            _fits(arguments[0], k) and _fits(arguments[1], v) for k, v in value.items()
+        )
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def _tuples(value: Any) -> Any:

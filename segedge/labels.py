@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -49,6 +49,13 @@ def label_set(name: str) -> LabelSet:
     if name.lower() not in sets:
         raise unknown_name_error("class set", name, tuple(sets))
     return sets[name.lower()]
+
+
+def known_set(names: Sequence[str]) -> LabelSet | None:
+    """The built-in label set that has exactly these class names, letter case aside, or None."""
+    wanted = tuple(name.strip().lower() for name in names)
+    matches = (s for s in built_in_sets().values() if wanted == tuple(n.lower() for n in s.names))
+    return next(matches, None)
 
 
 @cache

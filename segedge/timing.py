@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("decode", "preprocess", "network", "tail", "overlay", "encode")
-"""Stage names in the order in which a frame meets them."""
+STAGES = ("decode", "preprocess", "network", "tail", "legend", "encode")
+"""Stage names in the order in which a frame meets them; the tail includes the overlay."""
 
 
 @dataclass

@@ -1,0 +1,33 @@
+# The two commands: `make demo` (clone to segmented video) and `make test` (everything, from nothing).
+# PYTHON chooses the interpreter; each target has a virtual environment of its own.
+PYTHON ?= python3
+DEMO_VENV := .venv-demo
+TEST_VENV := .venv-test
+OUT := out/demo
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.PHONY: demo test lint bench clean
+
+demo: $(DEMO_VENV)/.stamp
+	PATH="$(CURDIR)/$(DEMO_VENV)/bin:$$PATH" bash export/street/demo.sh $(OUT)
+
+$(DEMO_VENV)/.stamp: pyproject.toml constraints-export.txt
+	$(PYTHON) -m venv $(DEMO_VENV)
+	@echo "installing segedge with its exporter and a CPU backend (once; PyTorch is the large part)"
+	$(DEMO_VENV)/bin/pip install $(PIP_FLAGS) -c constraints-export.txt -e '.[export,openvino,cpu]'
+	touch $@
+
+test: $(TEST_VENV)/.stamp
+	$(TEST_VENV)/bin/ruff check .
+	$(TEST_VENV)/bin/ruff format --check .
+	$(TEST_VENV)/bin/mypy
+	$(TEST_VENV)/bin/pytest -q
+
+$(TEST_VENV)/.stamp: pyproject.toml constraints-export.txt
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/bin/pip install $(PIP_FLAGS) -c constraints-export.txt \
+		-e '.[export,openvino,cpu,huggingface,dev]'
+	touch $@
+
+clean:
+	rm -rf $(DEMO_VENV) $(TEST_VENV) out build *.egg-info

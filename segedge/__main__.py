@@ -1,0 +1,5 @@
+"""`python -m segedge` is `segedge`."""
+
+from segedge.cli.main import run
+
+run()

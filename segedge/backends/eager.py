@@ -1,0 +1,98 @@
+"""PyTorch itself, eagerly: the baseline that every other backend is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.backends.base import Memory, TensorSpec
+from segedge.errors import BackendError
+from segedge.optional import require
+
+
+class EagerBackend:
+    """A torch module on the CPU, NumPy arrays in and out."""
+
+    memory: Memory = "host"
+
+    def __init__(
+        self, module: Any, *, input_shape: tuple[int, ...], threads: int | None = None
+    ) -> None:
+        """Wrap a module.
+
+        Args:
+            module: ``torch.nn.Module`` (or any callable) from one tensor to one tensor.
+            input_shape: Shape of its input, float32.
+            threads: Intra-op threads of torch (process-wide); None leaves them.
+        """
+        self._torch = require("torch", purpose="run a network eagerly")
+        if threads:
+            self._torch.set_num_threads(threads)
+        self._module = module
+        output = self._forward(np.zeros(input_shape, np.float32))
+        self.specs = (
+            (TensorSpec("image", "float32", input_shape),),
+            (TensorSpec("logits", output.dtype.name, output.shape),),
+        )
+        self.description = f"PyTorch {self._torch.__version__} eager (CPU, float32)"
+
+    @classmethod
+    def from_program(cls, path: Path, *, threads: int | None = None) -> EagerBackend:
+        """Load a ``torch.export`` program (``.pt2``).
+
+        Raises:
+            MissingDependencyError: torch is not installed.
+            BackendError: The file is no program, or takes more than one tensor.
+        """
+        torch = require("torch", purpose="run a network eagerly")
+        try:
+            program = torch.export.load(str(path))
+        except Exception as error:  # zip, pickle and schema errors of many classes
+            raise BackendError(
+                f"{path.name} is no torch.export program", facts={"says": str(error)[:200]}
+            ) from error
+        tensors, _ = program.example_inputs or ((), {})
+        if len(tensors) != 1:
+            raise BackendError(f"{path.name} takes {len(tensors)} tensors, expected one image")
+        shape = tuple(int(axis) for axis in tensors[0].shape)
+        return cls(program.module(), input_shape=shape, threads=threads)
+
+    def _forward(self, array: NDArray[Any]) -> NDArray[Any]:
+        with self._torch.inference_mode():
+            output = self._module(self._torch.from_numpy(array))
+        if not hasattr(output, "numpy"):
+            raise BackendError(
+                "the eager network must return one tensor",
+                facts={"found": type(output).__name__},
+                fix="export it to ONNX with --output NAME and run that",
+            )
+        result: NDArray[Any] = output.numpy()
+        return result
+
+    def run(
+        self,
+        inputs: Sequence[NDArray[Any]],
+        outputs: Sequence[NDArray[Any]] | None = None,
+        *,
+        stream: int = 0,
+    ) -> Sequence[NDArray[Any]]:
+        """Run once; see `Backend.run`."""
+        try:
+            result = self._forward(inputs[0])
+        except RuntimeError as error:
+            raise BackendError(
+                "PyTorch failed while running the network",
+                facts={"input": str(inputs[0].shape), "says": str(error).splitlines()[0][:300]},
+            ) from error
+        if outputs is None:
+            return [result]
+        np.copyto(outputs[0], result)
+        return outputs
+
+    def close(self) -> None:
+        """Drop the module."""
+        self._module = None

@@ -1,0 +1,173 @@
+"""Which backends there are, which work here, and which one `auto` takes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
+from segedge.optional import install_command, installed_version, is_importable
+
+if TYPE_CHECKING:
+    from segedge.backends.base import Backend
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """Whether a backend can be used here."""
+
+    name: str
+    version: str | None
+    """Version of its library, or None where it is not installed."""
+    ready: bool
+    detail: str
+    """Where it is ready: on what; else why not."""
+    fix: str | None = None
+    """The command that mends it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend that was opened, and why this one."""
+
+    backend: Backend
+    name: str
+    reason: str
+
+
+def available_threads() -> int:
+    """Cores that this process may use (respects taskset and container limits)."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) -> Choice:
+    """Open a model on a backend.
+
+    Args:
+        path: The model file.
+        name: ``auto``, or a name of `BACKENDS`, optionally with a variant: ``openvino:f32``.
+        threads: CPU threads; None takes all that this process may use.
+
+    Raises:
+        UsageError: No such backend.
+        MissingDependencyError: Its library is not installed.
+        BackendError: It refuses the model, or no backend is installed at all.
+    """
+    threads = threads or available_threads()
+    if name != "auto":
+        base, _, variant = name.partition(":")
+        if base not in BACKENDS:
+            raise unknown_name_error("backend", base, ["auto", *BACKENDS])
+        return Choice(BACKENDS[base].open(path, threads, variant), base, "asked for")
+    if path.suffix == ".pt2":
+        return Choice(BACKENDS["eager"].open(path, threads, ""), "eager", "a torch program")
+    return _open_fastest(path, threads)
+
+
+def _open_fastest(path: Path, threads: int) -> Choice:
+    ready = [status.name for status in statuses() if status.ready and BACKENDS[status.name].auto]
+    if not ready:
+        raise BackendError(
+            "no inference library is installed",
+            facts={"looked for": ", ".join(n for n, entry in BACKENDS.items() if entry.auto)},
+            fix="pip install 'segedge[openvino]'  (x86) or  pip install 'segedge[cpu]'  (any CPU)",
+        )
+    refusals: dict[str, str] = {}
+    for position, name in enumerate(ready):
+        try:
+            backend = BACKENDS[name].open(path, threads, "")
+        except SegedgeError as error:
+            refusals[name] = error.headline + "".join(f"; {v}" for v in error.facts.values())
+            continue
+        return Choice(backend, name, _reason(ready[position + 1 :], refusals))
+    raise BackendError(
+        f"no installed backend can run {path.name}",
+        facts=refusals,
+        fix=f"segedge inspect {path.name}",
+    )
+
+
+def _reason(others: list[str], refusals: dict[str, str]) -> str:
+    reason = "fastest installed here"
+    if others:
+        reason += f"; others: {', '.join(others)}"
+    return reason + "".join(f"; {name} refused: {why}" for name, why in refusals.items())
+
+
+def statuses() -> list[BackendStatus]:
+    """The state of every backend, fastest first, without importing heavy libraries."""
+    return [entry.status() for entry in BACKENDS.values()]
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """How a backend is looked for and opened."""
+
+    status: Callable[[], BackendStatus]
+    open: Callable[[Path, int, str], Backend]
+    """From path, threads and variant to the opened backend."""
+    auto: bool = True
+    """Whether `auto` may take it."""
+
+
+def _library_status(
+    name: str, module: str, distributions: tuple[str, ...], detail: str
+) -> BackendStatus:
+    version = installed_version(*distributions)
+    if not is_importable(module):
+        return BackendStatus(name, None, False, "not installed", install_command(module))
+    return BackendStatus(name, version or "?", True, detail)
+
+
+def _open_openvino(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.openvino import OpenVinoBackend
+
+    if variant not in ("", "f32", "bf16", "f16"):
+        raise unknown_name_error("OpenVINO precision", variant, ["f32", "bf16", "f16"])
+    return OpenVinoBackend(path, threads=threads, precision=variant or "auto")  # type: ignore[arg-type]
+
+
+def _open_onnxruntime(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.onnxruntime import OnnxRuntimeBackend
+
+    _no_variant("onnxruntime", variant)
+    return OnnxRuntimeBackend(path, threads=threads)
+
+
+def _open_eager(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.eager import EagerBackend
+
+    _no_variant("eager", variant)
+    if path.suffix != ".pt2":
+        raise UsageError(
+            f"the eager backend runs torch.export programs, not {path.name}",
+            fix="--backend auto, or give the .pt2 file with --card model.onnx",
+        )
+    return EagerBackend.from_program(path, threads=threads)
+
+
+def _no_variant(name: str, variant: str) -> None:
+    if variant:
+        raise UsageError(f"backend {name} has no variants, found {name}:{variant}")
+
+
+BACKENDS: dict[str, BackendEntry] = {
+    "openvino": BackendEntry(
+        lambda: _library_status("openvino", "openvino", ("openvino",), "CPU"), _open_openvino
+    ),
+    "onnxruntime": BackendEntry(
+        lambda: _library_status(
+            "onnxruntime", "onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "CPU"
+        ),
+        _open_onnxruntime,
+    ),
+    "eager": BackendEntry(
+        lambda: _library_status("eager", "torch", ("torch",), "torch programs (.pt2), baseline"),
+        _open_eager,
+        auto=False,
+    ),
+}
+"""Backends by name, in the order in which `auto` prefers them."""

@@ -1,0 +1,69 @@
+"""`segedge doctor`: what is installed, which backends work, why others do not."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from segedge import __version__
+from segedge.backends.registry import BackendStatus, available_threads, statuses
+from segedge.cli.console import print_json, print_row
+from segedge.optional import installed_version
+
+_BASE = ("numpy", "opencv-python", "numba", "av")
+_EXPORT = ("torch", "onnx", "onnxscript")
+
+
+def doctor_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show what is installed here, what works, and the command that mends the rest.
+
+    Exit code 1 where no backend can run a model.
+    """
+    found = statuses()
+    if as_json:
+        print_json(report(found))
+    else:
+        _print(found)
+    if not any(status.ready for status in found):
+        raise typer.Exit(1)
+
+
+def report(found: list[BackendStatus]) -> dict[str, object]:
+    """Everything `doctor` knows, as plain data."""
+    return {
+        "segedge": __version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": available_threads(),
+        "libraries": {name: installed_version(name) for name in (*_BASE, *_EXPORT)},
+        "backends": [asdict(status) for status in found],
+    }
+
+
+def _print(found: list[BackendStatus]) -> None:
+    print_row("segedge", f"{__version__}, Python {platform.python_version()}")
+    print_row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
+    print_row("runtime", _versions(_BASE))
+    print_row("export", _versions(_EXPORT))
+    for status in found:
+        print_row(status.name, _status_text(status))
+    ready = [status.name for status in found if status.ready and status.name != "eager"]
+    if ready:
+        print_row("auto", f"{ready[0]} runs models here")
+    else:
+        print_row("fix", "pip install 'segedge[openvino]'  (x86) or  'segedge[cpu]'  (any CPU)")
+
+
+def _versions(names: tuple[str, ...]) -> str:
+    return ", ".join(f"{name} {installed_version(name) or 'not installed'}" for name in names)
+
+
+def _status_text(status: BackendStatus) -> str:
+    if status.ready:
+        return f"{status.version:<10} ready ({status.detail})"
+    return f"{'-':<10} {status.detail}" + (f": {status.fix}" if status.fix else "")

@@ -1,0 +1,87 @@
+"""The `segedge` command: verbs, errors and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from segedge import __version__
+from segedge.cli.console import print_error
+from segedge.errors import SegedgeError
+
+VERBS = {
+    "export": "A trained PyTorch network to one ONNX file that describes itself.",
+    "run": "Segment an image, a folder or a video.",
+    "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
+    "doctor": "What is installed, which backends work, and what mends the rest.",
+}
+"""Verb to its line in the help; ``segedge/cli/VERB.py`` holds ``VERB_command``."""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Entry point of the console script.
+
+    Exit codes: 0 done; 1 done, but some inputs failed; 2 the user must mend something;
+    130 interrupted.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        build_app(words)(words)
+    except SegedgeError as error:
+        if debug:
+            raise
+        print_error(error)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def build_app(words: list[str]) -> typer.Typer:
+    """The Typer app; only the verb that is called has its module imported."""
+    app = typer.Typer(
+        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    )
+    app.callback()(_global_options)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    for name, line in VERBS.items():
+        app.command(name=name, short_help=line)(_command(name) if name == verb else _placeholder)
+    return app
+
+
+def _command(verb: str) -> Callable[..., None]:
+    function: Callable[..., None] = getattr(
+        importlib.import_module(f"segedge.cli.{verb}"), f"{verb}_command"
+    )
+    return function
+
+
+def _placeholder() -> None:
+    """Stand in for a verb that is not called: the help lists its name only."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"segedge {__version__}")
+        raise typer.Exit
+
+
+def _global_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")
+    ] = False,
+) -> None:
+    """Trained PyTorch segmentation networks to real-time video on the edge."""
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,224 @@
+"""What an ONNX file says about itself, read without the onnx package.
+
+An ONNX file is a protobuf ``ModelProto``. Only its top-level fields are walked here, over a
+memory map: the graph, which is nearly all of the file, is skipped by its length. So a card is read
+from a file of any size in microseconds, and the runtime needs no onnx.
+
+Field numbers are those of onnx.proto: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from segedge.errors import ModelError
+
+_IR_VERSION, _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA = 1, 2, 3, 7, 8, 14
+_LAST_KNOWN_FIELD = 64
+"""ModelProto uses 1 to 26 today; a larger number at the top means that it is no ONNX file."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIX = "copy or export the file again"
+
+Buffer = mmap.mmap | bytes | memoryview
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The cheap facts of an ONNX file: everything but its graph."""
+
+    path: Path
+    """The file."""
+    size_bytes: int
+    """Size of the file."""
+    ir_version: int
+    """Version of the ONNX format."""
+    producer: str
+    """Name and version of the program that wrote it, e.g. ``pytorch 2.13.0``."""
+    opsets: dict[str, int]
+    """Operator set version of each domain; the default domain is ``ai.onnx``."""
+    metadata: dict[str, str]
+    """All key-value pairs of ``metadata_props``."""
+    graph_bytes: int
+    """Size of the graph with the weights inside it."""
+
+    @property
+    def opset(self) -> int:
+        """Version of the default operator set; 0 where the file names none."""
+        return self.opsets.get("ai.onnx", 0)
+
+    @property
+    def external_data(self) -> Path | None:
+        """The weights file beside the model that exporters write, where there is one.
+
+        Judged by its usual name; the graph is not read for it.
+        """
+        beside = self.path.with_name(self.path.name + ".data")
+        return beside if beside.is_file() else None
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The key-value pairs that an ONNX file carries.
+
+    Raises:
+        ModelError: The file is missing, empty, truncated or no ONNX file.
+    """
+    return read_facts(path).metadata
+
+
+def read_facts(path: str | Path) -> ModelFacts:
+    """Everything an ONNX file says outside its graph.
+
+    Raises:
+        ModelError: The file is missing, empty, truncated or no ONNX file.
+    """
+    file = Path(path)
+    size = _size_of(file)
+    try:
+        with (
+            file.open("rb") as stream,
+            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            return _walk(file, data, size)
+    except OSError as error:
+        raise ModelError(
+            f"{file.name} cannot be read", facts={"found": error.strerror or str(error)}
+        ) from error
+
+
+def _size_of(file: Path) -> int:
+    """Size of an existing, non-empty regular file, else the ModelError that says what it is."""
+    if file.is_dir():
+        raise ModelError(
+            f"{file} is a folder, not an ONNX file", fix="name the .onnx file inside it"
+        )
+    if not file.exists():
+        raise ModelError(f"{file} does not exist", fix="check the path, or make it: segedge export")
+    size = file.stat().st_size
+    if size == 0:
+        raise ModelError(f"{file.name} is empty", facts={"found": "0 bytes"}, fix=_FIX)
+    return size
+
+
+def _walk(file: Path, data: Buffer, size: int) -> ModelFacts:
+    """Collect the top-level fields of a ModelProto."""
+    texts: dict[int, str] = {}
+    opsets: dict[str, int] = {}
+    metadata: dict[str, str] = {}
+    ir_version = graph_bytes = 0
+    for number, wire, value, start, end in _fields(file.name, data, 0, size):
+        if number == _IR_VERSION and wire == _VARINT:
+            ir_version = value
+        elif number in (_PRODUCER_NAME, _PRODUCER_VERSION) and wire == _BYTES:
+            texts[number] = _text(data, start, end)
+        elif number == _GRAPH and wire == _BYTES:
+            graph_bytes += end - start
+        elif number == _OPSET_IMPORT and wire == _BYTES:
+            domain, version = _opset(file.name, data, start, end)
+            opsets[domain] = version
+        elif number == _METADATA and wire == _BYTES:
+            key, text = _entry(file.name, data, start, end)
+            metadata[key] = text
+    if not graph_bytes or not ir_version:
+        raise _not_onnx(file.name, data, "it names no graph or no format version")
+    producer = " ".join(texts[n] for n in (_PRODUCER_NAME, _PRODUCER_VERSION) if texts.get(n))
+    return ModelFacts(file, size, ir_version, producer, opsets, metadata, graph_bytes)
+
+
+def _opset(name: str, data: Buffer, start: int, end: int) -> tuple[str, int]:
+    """One OperatorSetIdProto: domain = 1, version = 2."""
+    domain, version = "", 0
+    for number, wire, value, first, last in _fields(name, data, start, end):
+        if number == 1 and wire == _BYTES:
+            domain = _text(data, first, last)
+        elif number == 2 and wire == _VARINT:
+            version = value
+    return domain or "ai.onnx", version
+
+
+def _entry(name: str, data: Buffer, start: int, end: int) -> tuple[str, str]:
+    """One StringStringEntryProto: key = 1, value = 2."""
+    parts = {1: "", 2: ""}
+    for number, wire, _, first, last in _fields(name, data, start, end):
+        if number in parts and wire == _BYTES:
+            parts[number] = _text(data, first, last)
+    return parts[1], parts[2]
+
+
+def _fields(
+    name: str, data: Buffer, position: int, end: int
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """(number, wire type, varint value, first byte, end) of each field of one message."""
+    while position < end:
+        tag, position = _varint(name, data, position, end)
+        number, wire = tag >> 3, tag & 7
+        if not 1 <= number <= _LAST_KNOWN_FIELD:
+            raise _not_onnx(name, data, f"field {number} at byte {position}")
+        if wire == _VARINT:
+            value, position = _varint(name, data, position, end)
+            yield number, wire, value, position, position
+            continue
+        if wire == _BYTES:
+            length, position = _varint(name, data, position, end)
+        elif wire in (_FIXED64, _FIXED32):
+            length = 8 if wire == _FIXED64 else 4
+        else:
+            raise _not_onnx(name, data, f"wire type {wire} at byte {position}")
+        if position + length > end:
+            raise _truncated(name, end, position + length, number)
+        yield number, wire, 0, position, position + length
+        position += length
+
+
+def _varint(name: str, data: Buffer, position: int, end: int) -> tuple[int, int]:
+    """A base-128 number and the position after it."""
+    value = shift = 0
+    while True:
+        if position >= end:
+            raise _truncated(name, end, position + 1, None)
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise _not_onnx(name, data, f"a number of over 64 bits at byte {position}")
+
+
+def _text(data: Buffer, start: int, end: int) -> str:
+    return bytes(data[start:end]).decode("utf-8", errors="replace")
+
+
+def _truncated(name: str, end: int, needed: int, field: int | None) -> ModelError:
+    what = "the graph" if field == _GRAPH else f"field {field}" if field else "a number"
+    return ModelError(
+        f"{name} is truncated",
+        facts={"found": f"it ends at byte {end}", "expected": f"{what} to end at byte {needed}"},
+        fix=_FIX,
+    )
+
+
+def _not_onnx(name: str, data: Buffer, found: str) -> ModelError:
+    head = bytes(data[:16])
+    kind = next((text for magic, text in _MAGIC.items() if head.startswith(magic)), None)
+    return ModelError(
+        f"{name} is no ONNX file",
+        facts={"found": kind or f"{found}; its first bytes are {head[:8].hex(' ')}"},
+        fix="segedge export makes one from a PyTorch network",
+    )
+
+
+_MAGIC = {
+    b"PK\x03\x04": "a zip archive: a PyTorch checkpoint or .pt2 program",
+    b"\x80": "a pickle: an old PyTorch checkpoint",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"ftrt": "a TensorRT engine",
+    b"<": "HTML or XML text: a download that failed?",
+    b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
+    b"{": "JSON text",
+}
+"""First bytes of what people hand in instead of an ONNX file."""

@@ -1,0 +1,228 @@
+"""Result: what a segmented frame can tell. Nothing is computed before it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card import ModelCard
+from segedge.cpu.memory import ArrayPool
+from segedge.cpu.overlay import Blend
+from segedge.cpu.tail import Tail
+from segedge.errors import UsageError, unknown_name_error
+from segedge.frame import Frame
+from segedge.labels import Rgb
+from segedge.legend import draw_legend
+from segedge.timing import StageTimes
+
+OUTPUTS = ("labels", "overlay", "confidence", "class_pixels")
+"""What `Result.compute` takes."""
+
+
+@dataclass(frozen=True)
+class OverlayStyle:
+    """How an overlay looks."""
+
+    opacity: float = 0.5
+    """Share of the class colour, 0..1."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes that are coloured; None: all."""
+    legend: bool = False
+    """Whether names and shares are drawn into the lower left corner."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.opacity <= 1.0:
+            raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
+
+    def check(self, card: ModelCard) -> None:
+        """Raise UsageError on a class that the card does not have, with the nearest one."""
+        for name in self.classes or ():
+            if name not in card.classes:
+                raise unknown_name_error("class", name, card.classes)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a result draws with; shared by all results of one frame size."""
+
+    tail: Tail
+    lock: threading.Lock
+    """The tail has scratch memory: one thread at a time."""
+    pool: ArrayPool
+    blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
+    """Blend tables by style, made once."""
+
+    def blend(self, card: ModelCard, style: OverlayStyle, width: int) -> Blend:
+        """The blend tables of a style.
+
+        Raises:
+            UsageError: The style names a class that the card lacks.
+        """
+        if style not in self.blends:
+            style.check(card)
+            classes = None
+            if style.classes is not None:
+                classes = tuple(card.classes.index(name) for name in style.classes)
+            self.blends[style] = Blend.of(
+                card.palette_rgb, style.opacity, classes=classes, width=width
+            )
+        return self.blends[style]
+
+
+class Result:
+    """Labels, overlay and numbers of one frame.
+
+    Holds the low-resolution logits and the frame; every picture is made from them when first
+    asked for, and kept. The arrays belong to the caller.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        card: ModelCard,
+        logits: NDArray[Any],
+        rendering: Rendering,
+        style: OverlayStyle,
+    ) -> None:
+        """Made by a segmenter; see `Segmenter.__call__`."""
+        self.frame = frame
+        self.card = card
+        self.logits = logits
+        """The network's raw output, at its own (low) resolution."""
+        self._rendering = rendering
+        self._style = style
+        self._made: dict[str, NDArray[Any]] = {}
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """H x W class labels, uint8 (uint16 above 256 classes)."""
+        return self._get("labels")
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """H x W float32: probability of the winning class, 0..1."""
+        return self._get("confidence")
+
+    @property
+    def margin(self) -> NDArray[np.float32]:
+        """H x W float32: how far the best logit is above the second best."""
+        if "margin" not in self._made:
+            out = self._rendering.pool.take(self.frame.size, np.dtype(np.float32))
+            self._render({"confidence": out}, confidence_kind="margin")
+            self._made["margin"] = out
+        return self._made["margin"]
+
+    @property
+    def class_pixels(self) -> dict[str, int]:
+        """Pixels of the frame per class name, every class of the card."""
+        counts = self._get("class_pixels")
+        return dict(zip(self.card.classes, counts.tolist(), strict=True))
+
+    @property
+    def class_shares(self) -> dict[str, float]:
+        """Share of the frame per class name, 0..1."""
+        pixels = self.frame.size[0] * self.frame.size[1]
+        return {name: count / pixels for name, count in self.class_pixels.items()}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in label order."""
+        return self.card.classes
+
+    @property
+    def palette_rgb(self) -> tuple[Rgb, ...]:
+        """Class colours, in label order."""
+        return self.card.palette_rgb
+
+    @property
+    def times(self) -> StageTimes:
+        """What each stage took; grows as further outputs are computed."""
+        return self.frame.times
+
+    def overlay(self, style: OverlayStyle | None = None) -> NDArray[np.uint8]:
+        """The frame with its classes coloured.
+
+        Args:
+            style: Another look than the segmenter's; such an overlay is not kept.
+
+        Returns:
+            H x W x 3 uint8 BGR.
+
+        Raises:
+            UsageError: The style names a class that the card lacks.
+        """
+        if style is None or style == self._style:
+            return self._get("overlay")
+        out = self._empty("overlay")
+        self._draw({"overlay": out}, style)
+        return out
+
+    def compute(self, outputs: Iterable[str]) -> None:
+        """Compute several outputs in one fused pass.
+
+        Raises:
+            UsageError: A name that is none of `OUTPUTS`.
+        """
+        wanted = [name for name in dict.fromkeys(outputs) if name not in self._made]
+        for name in wanted:
+            if name not in OUTPUTS:
+                raise unknown_name_error("output", name, OUTPUTS)
+        if not wanted:
+            return
+        if "overlay" in wanted and self._style.legend and "class_pixels" not in self._made:
+            wanted.append("class_pixels")
+        arrays = {name: self._empty(name) for name in dict.fromkeys(wanted)}
+        self._draw(arrays, self._style)
+        self._made.update(arrays)
+
+    def _get(self, name: str) -> NDArray[Any]:
+        if name not in self._made:
+            self.compute((name,))
+        return self._made[name]
+
+    def _empty(self, name: str) -> NDArray[Any]:
+        height, width = self.frame.size
+        classes = len(self.card.classes)
+        shape, dtype = {
+            "labels": ((height, width), np.uint8 if classes <= 256 else np.uint16),
+            "overlay": ((height, width, 3), np.uint8),
+            "confidence": ((height, width), np.float32),
+            "class_pixels": ((classes,), np.int64),
+        }[name]
+        return self._rendering.pool.take(shape, np.dtype(dtype))
+
+    def _draw(self, arrays: dict[str, NDArray[Any]], style: OverlayStyle) -> None:
+        """One pass over the logits into the given arrays, then the legend."""
+        extra: dict[str, Any] = {}
+        if "overlay" in arrays:
+            image = self.frame.image_hwc
+            blend = self._rendering.blend(self.card, style, image.shape[1])
+            extra = {"frame": image, "blend": blend}
+        with self.times.measure("tail"):
+            self._render(arrays, **extra)
+        if "overlay" in arrays and style.legend:
+            with self.times.measure("legend"):
+                self._draw_legend(arrays)
+
+    def _draw_legend(self, arrays: dict[str, NDArray[Any]]) -> None:
+        counts = arrays.get("class_pixels")
+        if counts is None:
+            counts = self._get("class_pixels")
+        pixels = self.frame.size[0] * self.frame.size[1]
+        shares = {n: c / pixels for n, c in zip(self.classes, counts.tolist(), strict=True)}
+        draw_legend(arrays["overlay"], self.classes, self.palette_rgb, shares)
+
+    def _render(self, arrays: dict[str, NDArray[Any]], **extra: Any) -> None:
+        with self._rendering.lock:
+            self._rendering.tail.run(self.logits, **arrays, **extra)
+
+    def _repr_png_(self) -> bytes:
+        """The overlay as PNG, which notebooks show."""
+        import cv2
+
+        return bytes(cv2.imencode(".png", self.overlay())[1])

@@ -1,0 +1,277 @@
+"""Segmenter: a model and everything around it; one frame in, one Result out."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.backends.base import Backend, TensorSpec
+from segedge.backends.registry import available_threads, open_backend
+from segedge.card import ModelCard
+from segedge.cpu.memory import ArrayPool
+from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.tail import Tail
+from segedge.cpu.workers import Workers
+from segedge.errors import BackendError, CardError, UsageError
+from segedge.frame import Frame
+from segedge.geometry import Geometry, Size
+from segedge.result import OverlayStyle, Rendering, Result
+
+_PLANS_KEPT = 4
+"""Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
+
+
+def load(
+    model: str | Path,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    card: ModelCard | None = None,
+    style: OverlayStyle | None = None,
+) -> Segmenter:
+    """Open a model.
+
+    Args:
+        model: A ``.onnx`` file that carries its card, or a ``.pt2`` program with ``card``.
+        backend: ``auto`` or a name that `segedge doctor` lists.
+        threads: CPU threads; None takes all that this process may use.
+        card: Overrides the file's own card.
+        style: How overlays look; None is the palette at 50 %.
+
+    Raises:
+        ModelError: The file is missing, truncated, or carries no card.
+        BackendError: No backend can run it.
+    """
+    path = Path(model)
+    from segedge.modelfile import read_metadata
+
+    if card is None:
+        card = ModelCard.from_metadata(read_metadata(path))
+    if card is None:
+        raise CardError(
+            f"{path.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+        )
+    choice = open_backend(path, backend, threads=threads)
+    segmenter = Segmenter(card, choice.backend, threads=threads, style=style)
+    segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
+    return segmenter
+
+
+class Segmenter:
+    """A network with its preprocessing and tail, on the CPU.
+
+    One call at a time; results are independent of it and of each other and may be used in other
+    threads. Close it, or use it in a ``with`` statement.
+    """
+
+    backend_name = "given"
+    backend_reason = "given"
+
+    def __init__(
+        self,
+        card: ModelCard,
+        backend: Backend,
+        *,
+        threads: int | None = None,
+        style: OverlayStyle | None = None,
+    ) -> None:
+        """Put a network and its card together.
+
+        Args:
+            card: What the network wants and gives.
+            backend: The opened network.
+            threads: CPU threads for preprocessing and tail; None takes all available.
+            style: How overlays look.
+
+        Raises:
+            CardError: Card and network contradict each other.
+            BackendError: The backend's memory is not the host's.
+        """
+        if backend.memory != "host":
+            raise BackendError("this segmenter takes host backends", facts={"found": backend.memory})
+        self.card = card
+        self.backend = backend
+        self.style = style or OverlayStyle()
+        self._input, self._output = _check_network(card, backend)
+        self._network_size = _network_size(card, self._input)
+        self._workers = Workers(threads or available_threads())
+        self._pool = ArrayPool()
+        self._plans: OrderedDict[Size, _Plan] = OrderedDict()
+        self._output_shapes: tuple[tuple[int, ...], ...] | None = None
+
+    def __call__(
+        self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()
+    ) -> Result:
+        """Segment one image.
+
+        Args:
+            image: H x W x 3 uint8 BGR, or a `Frame` that holds one.
+            outputs: What to compute at once, fused in one pass: any of ``labels``, ``overlay``,
+                ``confidence``, ``class_pixels``. Anything else is computed when first asked for.
+
+        Returns:
+            A result that owns its logits and keeps a reference to the image.
+
+        Raises:
+            UsageError: The image has another type or shape.
+            BackendError: The network failed.
+        """
+        frame = image if isinstance(image, Frame) else Frame(_checked_image(image))
+        plan = self._plan(frame)
+        with frame.times.measure("preprocess"):
+            plan.preprocessor.run(frame.image_hwc, plan.tensor)
+        with frame.times.measure("network"):
+            logits = self._infer(plan.tensor)
+        result = Result(frame, self.card, logits, self._rendering(plan, logits), self.style)
+        result.compute(outputs)
+        return result
+
+    def stream(
+        self, frames: Iterable[Frame | NDArray[np.uint8]], *, outputs: Iterable[str] = ()
+    ) -> Iterator[Result]:
+        """Segment many images, in order, one at a time; `segedge.pipeline` overlaps the stages."""
+        wanted = tuple(outputs)
+        for frame in frames:
+            yield self(frame, outputs=wanted)
+
+    def warm_up(self, size: Size) -> None:
+        """Compile and allocate for a frame size, so that the first real frame is not slow."""
+        blank = np.zeros((size.height, size.width, 3), np.uint8)
+        self(blank, outputs=("labels", "overlay", "class_pixels"))
+
+    def close(self) -> None:
+        """Free the network and the threads; results already given out stay valid."""
+        self.backend.close()
+        self._plans.clear()
+        self._workers.close()
+
+    def __enter__(self) -> Segmenter:
+        """Use in a ``with`` statement."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _plan(self, frame: Frame) -> _Plan:
+        size = Size(*frame.size)
+        plan = self._plans.get(size)
+        if plan is None:
+            plan = self._plans[size] = self._new_plan(size)
+            if len(self._plans) > _PLANS_KEPT:
+                self._plans.popitem(last=False)
+        self._plans.move_to_end(size)
+        return plan
+
+    def _new_plan(self, size: Size) -> _Plan:
+        geometry = Geometry.fit(size, self._network_size, self.card.fit)
+        dtype = np.dtype(self._input.dtype)
+        preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
+        height, width = self._network_size.height, self._network_size.width
+        planar = self.card.input_layout == "nchw"
+        shape = (1, 3, height, width) if planar else (1, height, width, 3)
+        return _Plan(geometry, preprocessor, np.zeros(shape, dtype), {}, threading.Lock())
+
+    def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Run the network into pooled arrays; the first time the backend tells their shapes."""
+        if self._output_shapes is None:
+            arrays = self.backend.run([tensor])
+            self._output_shapes = tuple(array.shape for array in arrays)
+        outputs = [
+            self._pool.take(shape, np.dtype(spec.dtype))
+            for shape, spec in zip(self._output_shapes, self.backend.specs[1], strict=True)
+        ]
+        self.backend.run([tensor], outputs)
+        return outputs[self.backend.specs[1].index(self._output)]
+
+    def _rendering(self, plan: _Plan, logits: NDArray[Any]) -> Rendering:
+        grid = _grid_size(self.card, logits.shape)
+        if grid not in plan.tails:
+            plan.tails[grid] = Tail(self.card, plan.geometry, grid, workers=self._workers)
+        return Rendering(plan.tails[grid], plan.lock, self._pool)
+
+
+@dataclass
+class _Plan:
+    """Tables and buffers for one frame size."""
+
+    geometry: Geometry
+    preprocessor: Preprocessor
+    tensor: NDArray[Any]
+    tails: dict[Size, Tail]
+    lock: threading.Lock
+
+
+def _checked_image(image: Any) -> NDArray[np.uint8]:
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        raise UsageError(
+            "an image must be H x W x 3 uint8, BGR",
+            facts={"found": f"{'x'.join(map(str, array.shape))} {array.dtype}"},
+            fix="cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for grey, COLOR_BGRA2BGR for alpha",
+        )
+    return array
+
+
+def _check_network(card: ModelCard, backend: Backend) -> tuple[TensorSpec, TensorSpec]:
+    """The network's image input and its head, checked against the card."""
+    inputs, outputs = backend.specs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        raise CardError(
+            "the network must have one 4-axis image input",
+            facts={"found": ", ".join(map(str, inputs))},
+        )
+    output = _head(card, outputs)
+    if card.head == "logits":
+        axis = 1 if card.logits_layout == "nchw" else 3
+        channels = output.shape[axis] if len(output.shape) == 4 else None
+        if len(output.shape) != 4 or channels not in (None, card.channels):
+            raise CardError(
+                "the card does not fit the network's output",
+                facts={
+                    "output": str(output),
+                    "expected": f"{card.channels} channels for {len(card.classes)} classes",
+                },
+                fix="segedge export MODEL --classes ... writes a new card",
+            )
+    return inputs[0], output
+
+
+def _head(card: ModelCard, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    named = [spec for spec in outputs if spec.name == card.output]
+    if named or len(outputs) == 1:
+        return named[0] if named else outputs[0]
+    raise CardError(
+        f"the network has {len(outputs)} outputs and the card names none of them",
+        facts={"outputs": ", ".join(map(str, outputs)), "card": card.output or "-"},
+        fix="segedge export MODEL --output NAME writes a new card",
+    )
+
+
+def _network_size(card: ModelCard, spec: TensorSpec) -> Size:
+    """The input size: the network's own where it is fixed, else the card's."""
+    first = 2 if card.input_layout == "nchw" else 1
+    height, width = spec.shape[first], spec.shape[first + 1]
+    return Size(height or card.input_height, width or card.input_width)
+
+
+def _grid_size(card: ModelCard, shape: tuple[int, ...]) -> Size:
+    """Height and width of the logit grid (or of the label map)."""
+    if card.head == "labels":
+        return Size(shape[-2], shape[-1])
+    first = 2 if card.logits_layout == "nchw" else 1
+    return Size(shape[first], shape[first + 1])
