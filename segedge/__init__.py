@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from segedge.card import ModelCard
     from segedge.errors import SegedgeError
     from segedge.frame import Frame
-    from segedge.segmenter import Result, Segmenter, load
+    from segedge.result import Result
+    from segedge.segmenter import Segmenter, load
 
 __version__ = "0.1.0"
 __all__ = ["Frame", "ModelCard", "Result", "SegedgeError", "Segmenter", "__version__", "load"]
@@ -16,7 +17,7 @@ __all__ = ["Frame", "ModelCard", "Result", "SegedgeError", "Segmenter", "__versi
 _HOME = {
     "Frame": "segedge.frame",
     "ModelCard": "segedge.card",
-    "Result": "segedge.segmenter",
+    "Result": "segedge.result",
     "SegedgeError": "segedge.errors",
     "Segmenter": "segedge.segmenter",
     "load": "segedge.segmenter",

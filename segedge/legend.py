@@ -31,7 +31,10 @@ def draw_legend(
         most: At most this many rows.
     """
     rows = sorted(
-        ((shares.get(name, 0.0), name, color) for name, color in zip(classes, palette_rgb, strict=True)),
+        (
+            (shares.get(name, 0.0), name, color)
+            for name, color in zip(classes, palette_rgb, strict=True)
+        ),
         key=lambda row: -row[0],
     )
     rows = [row for row in rows if row[0] >= 0.0005][:most]
@@ -41,22 +44,25 @@ def draw_legend(
     if not rows:
         return
     scale = unit / 32.0
-    widest = max(cv2.getTextSize(name, _FONT, scale, 1)[0][0] for _, name, _ in rows)
-    panel_width = min(width, widest + 5 * unit)
-    panel = image_hwc[height - unit * len(rows) - unit // 2 :, :panel_width]
+    texts = [(f"{share * 100:.1f} %", name, color) for share, name, color in rows]
+    share_width = max(_text_width(text, scale) for text, _, _ in texts)
+    name_left = 2 * unit + share_width
+    panel_width = name_left + max(_text_width(name, scale) for _, name, _ in texts) + unit // 2
+    panel = image_hwc[height - unit * len(rows) - unit // 2 :, : min(width, panel_width)]
     np.floor_divide(panel, 3, out=panel)
-    for row, (share, name, color) in enumerate(rows):
-        _draw_row(panel, row, unit, scale, f"{share * 100:5.1f} %", name, color)
+    for row, (text, name, color) in enumerate(texts):
+        top = unit // 4 + row * unit
+        box = ((unit // 4, top + unit // 8), (unit, top + unit - unit // 4))
+        cv2.rectangle(panel, *box, (color[2], color[1], color[0]), cv2.FILLED)
+        share_left = unit + unit // 2 + share_width - _text_width(text, scale)
+        _put(panel, text, share_left, top + unit - unit // 3, scale)
+        _put(panel, name, name_left, top + unit - unit // 3, scale)
 
 
-def _draw_row(
-    panel: NDArray[np.uint8], row: int, unit: int, scale: float, share: str, name: str, color: Rgb
-) -> None:
-    top = unit // 4 + row * unit
-    bgr = (color[2], color[1], color[0])
-    box_end = (unit, top + unit - unit // 4)
-    cv2.rectangle(panel, (unit // 4, top + unit // 8), box_end, bgr, cv2.FILLED)
-    baseline = top + unit - unit // 3
+def _text_width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(text, _FONT, scale, 1)[0][0])
+
+
+def _put(panel: NDArray[np.uint8], text: str, left: int, baseline: int, scale: float) -> None:
     white = (255, 255, 255)
-    cv2.putText(panel, share, (unit + unit // 4, baseline), _FONT, scale, white, 1, cv2.LINE_AA)
-    cv2.putText(panel, name, (4 * unit, baseline), _FONT, scale, white, 1, cv2.LINE_AA)
+    cv2.putText(panel, text, (left, baseline), _FONT, scale, white, 1, cv2.LINE_AA)

@@ -57,7 +57,7 @@ class Rendering:
     blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
     """Blend tables by style, made once."""
 
-    def blend(self, card: ModelCard, style: OverlayStyle, width: int) -> Blend:
+    def blend(self, card: ModelCard, style: OverlayStyle) -> Blend:
         """The blend tables of a style.
 
         Raises:
@@ -68,9 +68,7 @@ class Rendering:
             classes = None
             if style.classes is not None:
                 classes = tuple(card.classes.index(name) for name in style.classes)
-            self.blends[style] = Blend.of(
-                card.palette_rgb, style.opacity, classes=classes, width=width
-            )
+            self.blends[style] = Blend.of(card.palette_rgb, style.opacity, classes=classes)
         return self.blends[style]
 
 
@@ -201,7 +199,7 @@ class Result:
         extra: dict[str, Any] = {}
         if "overlay" in arrays:
             image = self.frame.image_hwc
-            blend = self._rendering.blend(self.card, style, image.shape[1])
+            blend = self._rendering.blend(self.card, style)
             extra = {"frame": image, "blend": blend}
         with self.times.measure("tail"):
             self._render(arrays, **extra)
@@ -217,9 +215,10 @@ class Result:
         shares = {n: c / pixels for n, c in zip(self.classes, counts.tolist(), strict=True)}
         draw_legend(arrays["overlay"], self.classes, self.palette_rgb, shares)
 
-    def _render(self, arrays: dict[str, NDArray[Any]], **extra: Any) -> None:
+    def _render(self, arrays: dict[str, Any], **extra: Any) -> None:
+        arguments: dict[str, Any] = {**arrays, **extra}
         with self._rendering.lock:
-            self._rendering.tail.run(self.logits, **arrays, **extra)
+            self._rendering.tail.run(self.logits, **arguments)
 
     def _repr_png_(self) -> bytes:
         """The overlay as PNG, which notebooks show."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ from segedge.backends.base import Backend, TensorSpec
 from segedge.backends.registry import available_threads, open_backend
 from segedge.card import ModelCard
 from segedge.cpu.memory import ArrayPool
+from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
@@ -97,7 +98,9 @@ class Segmenter:
             BackendError: The backend's memory is not the host's.
         """
         if backend.memory != "host":
-            raise BackendError("this segmenter takes host backends", facts={"found": backend.memory})
+            raise BackendError(
+                "this segmenter takes host backends", facts={"found": backend.memory}
+            )
         self.card = card
         self.backend = backend
         self.style = style or OverlayStyle()
@@ -108,9 +111,7 @@ class Segmenter:
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()
         self._output_shapes: tuple[tuple[int, ...], ...] | None = None
 
-    def __call__(
-        self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()
-    ) -> Result:
+    def __call__(self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()) -> Result:
         """Segment one image.
 
         Args:
@@ -181,10 +182,7 @@ class Segmenter:
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
         dtype = np.dtype(self._input.dtype)
         preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
-        height, width = self._network_size.height, self._network_size.width
-        planar = self.card.input_layout == "nchw"
-        shape = (1, 3, height, width) if planar else (1, height, width, 3)
-        return _Plan(geometry, preprocessor, np.zeros(shape, dtype), {}, threading.Lock())
+        return _Plan(preprocessor, geometry, np.zeros(preprocessor.shape, dtype))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """Run the network into pooled arrays; the first time the backend tells their shapes."""
@@ -202,18 +200,19 @@ class Segmenter:
         grid = _grid_size(self.card, logits.shape)
         if grid not in plan.tails:
             plan.tails[grid] = Tail(self.card, plan.geometry, grid, workers=self._workers)
-        return Rendering(plan.tails[grid], plan.lock, self._pool)
+        return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends)
 
 
 @dataclass
 class _Plan:
     """Tables and buffers for one frame size."""
 
-    geometry: Geometry
     preprocessor: Preprocessor
+    geometry: Geometry
     tensor: NDArray[Any]
-    tails: dict[Size, Tail]
-    lock: threading.Lock
+    tails: dict[Size, Tail] = field(default_factory=dict)
+    blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def _checked_image(image: Any) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
-    ["errors", "optional", "frame", "geometry", "labels", "timing", "flavour"],
+    ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour"],
     ["card", "card_dialects", "modelfile", "legend"],
     ["reference", "cpu", "cuda", "video", "convert"],
     ["backends"],
@@ -35,6 +35,8 @@ ALLOWED_SIBLINGS = {
     ("optional", "errors"),
     ("flavour", "errors"),
     ("flavour", "optional"),
+    ("flavour", "gpu"),
+    ("gpu", "errors"),
     ("convert", "reference"),
 }
 """Siblings that build on each other; everything else on one floor stays apart."""
