@@ -1,0 +1,1 @@
+"""Reading, computing and writing at the same time, with every frame accounted for."""

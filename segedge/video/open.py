@@ -1,0 +1,148 @@
+"""From what the user typed to a source or a sink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from segedge.errors import SourceError, UsageError, nearest_name
+from segedge.video.output import OVERLAY_SUFFIXES, SINK_VIDEO_SUFFIXES
+from segedge.video.protocols import Sink, Source, SourceInfo
+
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts",
+    ".wmv", ".flv", ".ogv", ".3gp", ".h264", ".264", ".h265", ".hevc", ".265", ".mjpeg", ".mjpg",
+    ".y4m", ".gif",
+)  # fmt: skip
+"""Lower-case endings that are taken for videos."""
+
+DEFAULT_FPS = 10.0
+"""Rate of a video made from still images."""
+
+Masks = Literal["labels", "palette"]
+
+
+def open_source(spec: str | Path) -> Source:
+    """The source that a path or pattern names.
+
+    Args:
+        spec: An image, a video, a folder of images, or a glob pattern of images.
+
+    Raises:
+        SourceError: It does not exist, is empty, of an unknown kind, or cannot be read.
+    """
+    from segedge.video.images import IMAGE_SUFFIXES, ImageFiles, images_in_folder, images_matching
+
+    text, path = str(spec), Path(spec)
+    if "://" in text:
+        raise SourceError(
+            f"cannot read {text}: it is an address",
+            facts={"expected": "an image, a folder, a pattern in quotes, or a video file"},
+        )
+    if path.is_dir():
+        return images_in_folder(path)
+    if not path.exists():
+        if any(character in text for character in "*?["):
+            return images_matching(text)
+        raise _not_found(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
+        raise SourceError(
+            f"{path} is of no known kind",
+            facts={
+                "found": f"ending {path.suffix!r}" if suffix else "no ending",
+                "images": " ".join(IMAGE_SUFFIXES),
+                "videos": " ".join(VIDEO_SUFFIXES),
+            },
+        )
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty", facts={"found": "0 bytes"}, fix="copy it again")
+    if suffix in IMAGE_SUFFIXES:
+        return ImageFiles([path])
+    from segedge.video.file import VideoFile
+
+    return VideoFile(path)
+
+
+def open_sink(
+    path: str | Path,
+    *,
+    info: SourceInfo,
+    masks: Masks | None = None,
+    fps: float | None = None,
+    crf: int = 23,
+    preset: str = "ultrafast",
+) -> Sink:
+    """The sink that an output path names.
+
+    Args:
+        path: ``x.mp4`` (or another video ending) writes an overlay video, ``x.png`` (or another
+            image ending) one image; a path without ending, or a folder, one image a frame.
+        info: The source, for rate, length and names.
+        masks: Images and folders hold the labels instead of the overlay: ``labels`` as raw
+            indices, ``palette`` as indices with the class colours. Videos are overlays anyway.
+        fps: Rate of a video; None is the source's own, or `DEFAULT_FPS` for still images.
+        crf: Quality of a video, 0 (lossless) to 51; lower is better and larger.
+        preset: x264's trade of time for size; see `segedge.video.write_video.VideoOptions`.
+
+    Raises:
+        UsageError: Unknown ending, one image for many frames, or the output is the source.
+        SinkError: The place cannot be written.
+    """
+    target = Path(path)
+    _check_not_source(target, info)
+    suffix = target.suffix.lower()
+    if target.is_dir() or not suffix or str(path).endswith("/"):
+        from segedge.video.write_images import FolderSink
+
+        return FolderSink(target, picture=masks or "overlay")
+    if suffix in SINK_VIDEO_SUFFIXES:
+        from segedge.video.write_video import VideoOptions, VideoSink
+
+        rate = fps or info.fps or DEFAULT_FPS
+        options = VideoOptions(crf=crf, preset=preset)
+        return VideoSink(target, fps=rate, options=options, frame_count=info.frame_count)
+    if suffix in OVERLAY_SUFFIXES:
+        return _image_sink(target, info, masks)
+    raise _unknown_ending(target)
+
+
+def _image_sink(target: Path, info: SourceInfo, masks: Masks | None) -> Sink:
+    if (info.frame_count or 1) > 1:
+        raise UsageError(
+            f"{target} is one image, and {info.name} has {info.frame_count} frames",
+            fix=f"-o {target.with_suffix('')}/ writes one image a frame, "
+            f"-o {target.with_suffix('.mp4')} a video",
+        )
+    from segedge.video.write_images import ImageSink
+
+    return ImageSink(target, picture=masks or "overlay")
+
+
+def _check_not_source(target: Path, info: SourceInfo) -> None:
+    """Outputs replace what has their name: never the source itself."""
+    source = Path(info.name)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UsageError(
+            f"{target} is the source itself", fix="choose another name or folder for the output"
+        )
+
+
+def _unknown_ending(target: Path) -> UsageError:
+    known = SINK_VIDEO_SUFFIXES + OVERLAY_SUFFIXES
+    near = nearest_name(target.suffix, known)
+    return UsageError(
+        f"cannot write {target}: unknown ending {target.suffix!r}"
+        + (f"; did you mean {near!r}?" if near else ""),
+        facts={"videos": " ".join(SINK_VIDEO_SUFFIXES), "images": " ".join(OVERLAY_SUFFIXES)},
+        fix=f"-o {target}/ makes a folder of that name",
+    )
+
+
+def _not_found(path: Path) -> SourceError:
+    parent = path.parent
+    if not parent.is_dir():
+        return SourceError(f"{path} not found", facts={"found": f"no folder {parent} either"})
+    near = nearest_name(path.name, [entry.name for entry in parent.iterdir()])
+    hint = f"; did you mean {parent / near}?" if near else ""
+    return SourceError(f"{path} not found{hint}")

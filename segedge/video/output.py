@@ -1,0 +1,133 @@
+"""What all files that are written share: names, atomic replacement, and errors in words."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from segedge.errors import SinkError
+from segedge.frame import Frame
+
+SINK_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+"""Endings that can be written as H.264 video."""
+
+OVERLAY_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+"""Endings that can be written as overlay images."""
+
+
+def part_path(path: Path) -> Path:
+    """A fresh hidden name beside ``path``, with its ending: for a file that is not whole yet."""
+    return path.with_name(f".{path.stem}.part-{uuid.uuid4().hex[:8]}{path.suffix}")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that its name never stands for half of it.
+
+    Raises:
+        SinkError: It cannot be written; what was there before is untouched.
+    """
+    part = part_path(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise sink_error(path, error, facts={"needed": megabytes(len(data))}) from error
+
+
+def prepare_folder(folder: Path, *, purpose: Path) -> None:
+    """Make a folder, and be sure that files can be made in it: before hours of work, not after.
+
+    Args:
+        folder: Where files will be made.
+        purpose: What the error names as the thing that cannot be written.
+
+    Raises:
+        SinkError: It cannot be made or written.
+    """
+    probe = folder / f".segedge-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise sink_error(purpose, error) from error
+
+
+def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = None) -> SinkError:
+    """The system's refusal to write, in words.
+
+    Args:
+        path: What was to be written.
+        error: The refusal.
+        facts: Further facts, after ours.
+    """
+    facts = facts or {}
+    if error.errno == errno.ENOSPC:
+        return SinkError(
+            f"the disk is full: cannot write {path}",
+            facts={"free": f"{free_space(path)} on the disk of {existing_folder(path)}", **facts},
+            fix="free some space, or write to another disk with -o",
+        )
+    reason = error.strerror or str(error)
+    return SinkError(
+        f"cannot write {path}",
+        facts={"found": reason, **facts},
+        fix="choose another place with -o"
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+        else None,
+    )
+
+
+def existing_folder(path: Path) -> Path:
+    """The nearest folder at or above ``path`` that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+
+
+def free_space(path: Path) -> str:
+    """Free space where ``path`` is or would be, for people."""
+    return megabytes(shutil.disk_usage(existing_folder(path)).free)
+
+
+def megabytes(count: float) -> str:
+    """Bytes as megabytes, for people."""
+    return f"{count / 1e6:.1f} MB"
+
+
+def same_file(a: Path, b: str) -> bool:
+    """Whether two names stand for one existing file."""
+    try:
+        return a.samefile(b)
+    except OSError:
+        return False
+
+
+class FrameNames:
+    """File names for frames: an image's own stem, a video's frame number, no name twice.
+
+    Two images of one stem (from two folders, or ``a.jpg`` beside ``a.png``) get ``folder_stem``,
+    then ``folder_stem_ending``, then ``stem_index``.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, frame: Frame) -> str:
+        """A stem that no frame had before."""
+        if not frame.name or frame.pts_seconds is not None:
+            return f"{frame.index:06d}"
+        path = Path(frame.name)
+        folder, ending = path.absolute().parent.name, path.suffix.lstrip(".")
+        candidates = (
+            path.stem,
+            f"{folder}_{path.stem}",
+            f"{folder}_{path.stem}_{ending}",
+            f"{path.stem}_{frame.index:06d}",
+        )
+        # Compared without case: a.png and A.png are one file on Windows and macOS.
+        name = next((c for c in candidates if c.casefold() not in self._taken), candidates[-1])
+        self._taken.add(name.casefold())
+        return name

@@ -1,0 +1,61 @@
+"""Clips made on the spot, and a result without a network: what the tests of video share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class FakeResult:
+    """What a sink may ask of a result."""
+
+    labels: NDArray[Any] = field(default_factory=lambda: np.zeros((4, 6), np.uint8))
+    image: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((4, 6, 3), np.uint8))
+    palette_rgb: tuple[tuple[int, int, int], ...] = ((128, 64, 128), (244, 35, 232), (70, 70, 70))
+    classes: tuple[str, ...] = ("road", "pavement", "building")
+
+    def overlay(self) -> NDArray[np.uint8]:
+        return self.image
+
+
+def write_clip(
+    path: Path,
+    images: list[NDArray[np.uint8]],
+    *,
+    fps: Fraction | int = 25,
+    container_options: dict[str, str] | None = None,
+    times: list[float] | None = None,
+) -> Path:
+    """Encode BGR images, near-lossless; ``times`` in seconds makes a variable rate."""
+    height, width = images[0].shape[:2]
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "1", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 10_000)
+        for index, image in enumerate(images):
+            picture = av.VideoFrame.from_ndarray(image, format="bgr24")
+            if times is not None:
+                picture.pts, picture.time_base = round(times[index] * 10_000), Fraction(1, 10_000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def gradient_images(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
+    """Smooth images, each of another brightness: its mean tells the index."""
+    ramp = np.linspace(0, 40, height * width * 3).reshape(height, width, 3)
+    return [np.asarray(ramp + 3 * index, np.uint8) for index in range(count)]
+
+
+def noise_images(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:
+    """Images that do not compress, so that a file has some length."""
+    random = np.random.default_rng(7)
+    return [random.integers(0, 256, (height, width, 3), np.uint8) for _ in range(count)]
