@@ -1,0 +1,188 @@
+"""Preprocessing and tail on the CPU, beside torch and OpenCV + NumPy.
+
+One frame of 1024x2048 through a network of 512x1024 whose logits are 11 x 64x128. The logits are
+those of a trained Fast-SCNN on a CamVid image where `../shared` has them, else a smooth random
+field. Everything runs in this one process, one variant after the other in each turn, so that a
+busy machine disturbs all of them alike; figures are milliseconds without the network.
+
+    python benchmarks/tail_cpu.py [--threads 2] [--turns 60] [--json results.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from segedge.card import ModelCard
+from segedge.cpu.overlay import Blend
+from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.tail import Tail
+from segedge.cpu.workers import Workers, usable_cores
+from segedge.geometry import Geometry, Size
+from segedge.labels import label_set
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
+IMAGES = SHARED / "data" / "camvid" / "val" / "images"
+FRAME, NETWORK, GRID = Size(1024, 2048), Size(512, 1024), Size(64, 128)
+MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+
+
+def opencv_preprocess(frame: np.ndarray) -> np.ndarray:
+    """The usual resize, scale, normalise, transpose."""
+    small = cv2.resize(frame, (NETWORK.width, NETWORK.height))
+    rgb = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(((rgb - MEAN) / STD).transpose(2, 0, 1)[None])
+
+
+def opencv_labels(logits: np.ndarray) -> np.ndarray:
+    """The usual resize of every class, then argmax."""
+    planes = [cv2.resize(plane, (FRAME.width, FRAME.height)) for plane in logits[0]]
+    return np.argmax(np.stack(planes), axis=0).astype(np.uint8)
+
+
+def opencv_overlay(labels: np.ndarray, frame: np.ndarray, palette_bgr: np.ndarray) -> np.ndarray:
+    """The usual palette lookup and weighted sum."""
+    return cv2.addWeighted(frame, 0.5, palette_bgr[labels], 0.5, 0)
+
+
+def torch_labels(logits: np.ndarray) -> np.ndarray:
+    """The usual interpolate and argmax."""
+    import torch
+
+    up = torch.nn.functional.interpolate(
+        torch.from_numpy(logits),
+        (FRAME.height, FRAME.width),
+        mode="bilinear",
+        align_corners=False,
+    )
+    return up.argmax(dim=1)[0].to(torch.uint8).numpy()
+
+
+def scene() -> tuple[np.ndarray, np.ndarray, str]:
+    """A frame, logits for it, and where they are from."""
+    if MODEL.exists() and IMAGES.exists():
+        path = sorted(IMAGES.iterdir())[40]
+        frame = cv2.resize(cv2.imread(str(path)), (FRAME.width, FRAME.height))
+        return frame, network_logits(frame), f"Fast-SCNN on CamVid {path.name}"
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (FRAME.height, FRAME.width, 3), np.uint8)
+    field = rng.standard_normal((GRID.height, GRID.width, 11)).astype(np.float32)
+    smooth = cv2.GaussianBlur(field, (0, 0), 6) * 50
+    return frame, np.ascontiguousarray(smooth.transpose(2, 0, 1)[None]), "smooth random field"
+
+
+def network_logits(frame: np.ndarray) -> np.ndarray:
+    """Logits before the network's final Resize, which is cut off in memory."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(MODEL)
+    resize = next(node for node in reversed(model.graph.node) if node.op_type == "Resize")
+    del model.graph.output[:]
+    model.graph.output.add().CopyFrom(
+        onnx.helper.make_tensor_value_info(resize.input[0], onnx.TensorProto.FLOAT, None)
+    )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return session.run(None, {name: opencv_preprocess(frame)})[0]
+
+
+def measure(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
+    """Milliseconds of each variant, taken in turn after two unmeasured rounds."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(turns + 2):
+        for name, variant in variants.items():
+            # The slow ones would let the caches and the clock drift: five turns do for them.
+            if turn > 7 and len(times[name]) >= 5 and np.median(times[name]) > 30:
+                continue
+            variant()  # once more, so that each finds its own data in the caches
+            start = time.perf_counter_ns()
+            variant()
+            if turn >= 2:
+                times[name].append((time.perf_counter_ns() - start) / 1e6)
+    return times
+
+
+def variants_of(frame: np.ndarray, logits: np.ndarray, threads: int) -> dict[str, Callable]:
+    """What is measured, by name; all arrays are made before."""
+    classes = label_set("camvid")
+    card = ModelCard(classes.names, classes.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
+    geometry = Geometry.fit(FRAME, NETWORK, "stretch")
+    workers = Workers(threads)
+    preprocessor = Preprocessor(card, geometry, workers=workers)
+    tail = Tail(card, geometry, GRID, workers=workers)
+    tensor = np.empty(preprocessor.shape, np.float32)
+    labels = np.empty((FRAME.height, FRAME.width), np.uint8)
+    overlay = np.empty_like(frame)
+    confidence = np.empty(labels.shape, np.float32)
+    blend = Blend.of(card.palette_rgb, 0.5)
+    painted = {"overlay": overlay, "frame": frame, "blend": blend}
+    palette_bgr = np.uint8(card.palette_rgb)[:, ::-1].copy()
+
+    def whole() -> None:
+        preprocessor.run(frame, tensor)
+        tail.run(logits, **painted)
+
+    return {
+        "segedge preprocess": lambda: preprocessor.run(frame, tensor),
+        "segedge tail: labels": lambda: tail.run(logits, labels=labels),
+        "segedge tail: overlay": lambda: tail.run(logits, **painted),
+        "segedge tail: both": lambda: tail.run(logits, labels=labels, **painted),
+        "segedge preprocess + overlay": whole,
+        "segedge probability": lambda: tail.run(logits, confidence=confidence),
+        "segedge margin": lambda: tail.run(logits, confidence=confidence, confidence_kind="margin"),
+        "opencv preprocess": lambda: opencv_preprocess(frame),
+        "opencv labels": lambda: opencv_labels(logits),
+        "opencv overlay": lambda: opencv_overlay(opencv_labels(logits), frame, palette_bgr),
+        "torch labels": lambda: torch_labels(logits),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=min(4, usable_cores()))
+    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    cv2.setNumThreads(options.threads)
+    import torch
+
+    torch.set_num_threads(options.threads)
+    frame, logits, source = scene()
+    grid = logits[0].argmax(0)
+    corners = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]]
+    uniform = float(np.mean(np.all([corner == corners[0] for corner in corners], axis=0)))
+    print(f"{FRAME} frame, {NETWORK} network, logits {logits.shape}, {options.threads} threads")
+    print(f"{source}; {uniform:.0%} of the cells uniform")
+    times = measure(variants_of(frame, logits, options.threads), options.turns)
+    print(f"\n{'':30}{'median':>9}{'min':>9}  ms")
+    for name, values in times.items():
+        print(f"{name:30}{np.median(values):9.2f}{min(values):9.2f}")
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    print("\ntimes as fast, by medians")
+    for ours, theirs in (
+        ("segedge preprocess", "opencv preprocess"),
+        ("segedge tail: labels", "opencv labels"),
+        ("segedge tail: overlay", "opencv overlay"),
+        ("segedge tail: labels", "torch labels"),
+    ):
+        print(f"{ours:30}{medians[theirs] / medians[ours]:9.1f}  than {theirs}")
+    if options.json:
+        record = {"machine": platform.processor(), "threads": options.threads, "source": source}
+        record |= {"uniform": uniform, "milliseconds": times}
+        options.json.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

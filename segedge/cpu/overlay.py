@@ -1,0 +1,80 @@
+"""Blend: how each class tints the frame, prepared for the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.cpu.simd import BLOCK
+from segedge.errors import UsageError
+from segedge.labels import Rgb
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Integer blending ``(frame * weight + colour) >> 8``, one weight and colour a class.
+
+    With opacity q = round(256 * opacity): weight = 256 - q, colour = q * colour + 128, so the sum
+    is rounded to nearest and at most 255 * 256 + 128, which fits 16 bits.
+    """
+
+    colors: NDArray[np.uint16]
+    """(classes + 1) x 48: the premultiplied BGR colour, repeated over a block of 16 pixels."""
+    weights: NDArray[np.uint16]
+    """(classes + 1): share of the frame, 0..256. The last entry leaves the frame as it is; labels
+    that name no class use it."""
+
+    @classmethod
+    def of(
+        cls,
+        palette_rgb: Sequence[Rgb],
+        opacity: float | Sequence[float] = 0.5,
+        *,
+        classes: Collection[int] | None = None,
+        width: int | None = None,
+    ) -> Blend:
+        """Prepare a palette.
+
+        Args:
+            palette_rgb: One RGB colour a class, 0..255.
+            opacity: Share of the colour, 0..1; one number for all or one a class.
+            classes: Labels to paint; the others leave the frame as it is. None paints all.
+            width: Ignored: the tables repeat over a block of pixels and serve any width.
+
+        Raises:
+            UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
+        """
+        count = len(palette_rgb)
+        shares = _opacities(opacity, count)
+        if classes is not None:
+            _check_labels(classes, count)
+            shares[[label not in classes for label in range(count)]] = 0.0
+        quantised = np.append(np.rint(shares * 256.0), 0).astype(np.uint16)
+        bgr = np.zeros((count + 1, 3), np.uint16)
+        bgr[:count] = np.asarray(palette_rgb, np.uint16).reshape(count, 3)[:, ::-1]
+        colors = np.tile(quantised[:, None] * bgr + np.uint16(128), BLOCK)
+        return cls(np.ascontiguousarray(colors), 256 - quantised)
+
+
+def _opacities(opacity: float | Sequence[float], count: int) -> NDArray[np.float64]:
+    given = np.asarray(opacity, np.float64)
+    if given.ndim > 1 or (given.ndim == 1 and given.size != count):
+        raise UsageError(
+            "one opacity a class, or one for all",
+            facts={"classes": str(count), "found": f"{given.size} opacities"},
+        )
+    if not np.all((given >= 0.0) & (given <= 1.0)):
+        raise UsageError("an opacity lies between 0 and 1", facts={"found": str(opacity)})
+    return np.array(np.broadcast_to(given, (count,)))
+
+
+def _check_labels(classes: Collection[int], count: int) -> None:
+    unknown = sorted(label for label in classes if not 0 <= label < count)
+    if unknown:
+        raise UsageError(
+            "labels that the palette does not have",
+            facts={"found": ", ".join(map(str, unknown)), "expected": f"0..{count - 1}"},
+        )
