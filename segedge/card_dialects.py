@@ -109,7 +109,7 @@ def card_from_foreign_metadata(
         input_width=input_size.width,
         activation="sigmoid" if channels == 1 else "softmax",
     )
-    return _with_preprocessing(card, metadata)
+    return with_foreign_preprocessing(card, metadata)
 
 
 def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -222,9 +222,17 @@ def card_from_huggingface(folder: str | Path, *, input_size: Size | None = None)
     )
 
 
-def _with_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> ModelCard:
-    """Preprocessing by Model API's keys, else by Ultralytics' habits."""
+def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> ModelCard:
+    """A card with the preprocessing that Model API's keys say, or that is Ultralytics' habit.
+
+    A card comes back as it is where there are no such keys.
+
+    Raises:
+        CardError: A key cannot be read.
+    """
     if not any(key.startswith(_INFO) for key in metadata):
+        if "names" not in metadata:
+            return card
         return replace(
             card, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="letterbox", pad_value=114
         )

@@ -108,6 +108,8 @@ def _walk(file: Path, data: Buffer, size: int) -> ModelFacts:
     opsets: dict[str, int] = {}
     metadata: dict[str, str] = {}
     ir_version = graph_bytes = 0
+    if any(bytes(data[:32]).startswith(magic) for magic in _MAGIC):
+        raise _not_onnx(file.name, data, "")
     for number, wire, value, start, end in _fields(file.name, data, 0, size):
         if number == _IR_VERSION and wire == _VARINT:
             ir_version = value
@@ -213,7 +215,8 @@ def _not_onnx(name: str, data: Buffer, found: str) -> ModelError:
 
 _MAGIC = {
     b"PK\x03\x04": "a zip archive: a PyTorch checkpoint or .pt2 program",
-    b"\x80": "a pickle: an old PyTorch checkpoint",
+    b"\x80\x02": "a pickle: an old PyTorch checkpoint",
+    b"\x80\x04": "a pickle",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"ftrt": "a TensorRT engine",

@@ -1,0 +1,7 @@
+"""From PyTorch to one ONNX file that describes itself: `export` and `adopt`."""
+
+from segedge.convert.export import adopt, export
+from segedge.convert.options import ExportOptions, ExportReport
+from segedge.convert.sources import parse_argument
+
+__all__ = ["ExportOptions", "ExportReport", "adopt", "export", "parse_argument"]

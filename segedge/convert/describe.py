@@ -1,0 +1,194 @@
+"""The card of an exported network: from options, from what the source says, and from defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segedge.card import Layout, ModelCard, Provenance
+from segedge.card_dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
+from segedge.convert.options import ExportOptions
+from segedge.convert.surgery import HeadFacts
+from segedge.errors import CardError, unknown_name_error
+from segedge.geometry import Size
+from segedge.labels import LabelSet, built_in_sets, distinct_palette, known_set
+from segedge.optional import installed_version
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a source says about itself."""
+
+    card: ModelCard | None = None
+    """Our own card, where the file has one."""
+    folder: HuggingFaceFolder | None = None
+    """What a Hugging Face folder says."""
+    metadata: Mapping[str, str] | None = None
+    """An ONNX file's metadata."""
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """Class names by the source, or None."""
+        if self.card is not None:
+            return self.card.classes
+        if self.folder is not None:
+            return self.folder.classes
+        return class_names(self.metadata or {})
+
+
+def asked_classes(options: ExportOptions) -> LabelSet | None:
+    """The classes that the user names: a label set, a text file, or a comma list.
+
+    Raises:
+        UsageError: A single word that is no label set, or an empty file.
+    """
+    asked = options.classes
+    if asked is None:
+        return None
+    if isinstance(asked, tuple):
+        return _label_set(asked)
+    if asked.lower() in built_in_sets():
+        return built_in_sets()[asked.lower()]
+    if Path(asked).is_file():
+        lines = Path(asked).read_text(encoding="utf-8").splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        if not names:
+            raise CardError(f"{Path(asked).name} names no classes", fix="one name a line")
+        return _label_set(names)
+    if "," in asked:
+        return _label_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
+    raise unknown_name_error("class set", asked, tuple(built_in_sets()))
+
+
+def asked_channels(options: ExportOptions, said: Said) -> int | None:
+    """How many channels the named classes ask for, or None where none are named."""
+    asked = asked_classes(options)
+    names = asked.names if asked else said.class_names()
+    return len(names) if names else None
+
+
+def build_card(
+    options: ExportOptions,
+    said: Said,
+    head: HeadFacts,
+    *,
+    size: Size,
+    input_layout: Layout,
+    provenance: Provenance,
+) -> ModelCard:
+    """Put a card together; what the user says goes before what the source says.
+
+    Raises:
+        CardError: The classes do not fit the network's channels.
+    """
+    classes = _fitting(_classes(options, said, head), head)
+    card = ModelCard(
+        classes=classes.names,
+        palette_rgb=classes.palette_rgb,
+        label_set=classes.name if classes.name in built_in_sets() else "",
+        ignore_index=classes.ignore_index,
+        input_height=size.height,
+        input_width=size.width,
+    )
+    card = _preprocessing(card, options, said)
+    same_grid = said.card is not None and not head.tail.cut
+    align = said.card.align_corners if said.card and same_grid else head.align_corners
+    notes = {**card.notes, **({"logits": "probabilities"} if head.probabilities else {})}
+    return replace(
+        card,
+        input_layout=input_layout,
+        head=head.head,
+        logits_layout=head.layout,
+        stride=max(1, round(size.height / head.grid.height)),
+        align_corners=align,
+        activation="sigmoid" if head.channels == 1 else "softmax",
+        output=head.head,
+        dynamic=tuple(options.dynamic),
+        provenance=provenance,
+        notes=notes,
+    )
+
+
+def segedge_version() -> str:
+    """Version of this package."""
+    return installed_version("segedge") or "0"
+
+
+def _label_set(names: tuple[str, ...]) -> LabelSet:
+    """Bare names, with the standard palette where they are a known set's."""
+    return known_set(names) or LabelSet("", names, distinct_palette(len(names)))
+
+
+def _classes(options: ExportOptions, said: Said, head: HeadFacts) -> LabelSet:
+    """Classes by the user, else by the source, else numbered."""
+    asked = asked_classes(options)
+    if asked is not None:
+        return asked
+    if said.card is not None:
+        name = said.card.label_set
+        return LabelSet(name, said.card.classes, said.card.palette_rgb, said.card.ignore_index)
+    names = said.class_names()
+    if names is not None:
+        return _label_set(names)
+    if head.channels is None:
+        raise CardError(
+            "the network gives labels and does not say how many classes there are",
+            fix="name them: --classes NAME,NAME,... or a label set or a text file",
+        )
+    if head.channels == 1:
+        return _label_set(("background", "foreground"))
+    return _label_set(tuple(f"class {index}" for index in range(head.channels)))
+
+
+def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
+    """The classes, checked against the channels; one channel is a class and its background."""
+    if head.channels is None:
+        return classes
+    if head.channels == 1 and len(classes) == 1:
+        return _label_set(("background", *classes.names))
+    wanted = 2 if head.channels == 1 else head.channels
+    if len(classes) == wanted:
+        return classes
+    fitting = [name for name, entry in built_in_sets().items() if len(entry) == wanted]
+    hint = f"--classes {fitting[0]}, or " if fitting else ""
+    raise CardError(
+        "class names and channels of the network differ",
+        facts={
+            "names": f"{len(classes)}{f' ({classes.name})' if classes.name else ''}: "
+            f"{', '.join(classes.names[:4])}{', ...' if len(classes) > 4 else ''}",
+            "channels": str(head.channels),
+        },
+        fix=f"{hint}--classes with {wanted} names, or a text file with a name a line",
+    )
+
+
+def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> ModelCard:
+    """Colour order, mean, std, fit and resize rule."""
+    own, folder = said.card, said.folder
+    if own is not None:
+        card = replace(
+            card,
+            color=own.color,
+            mean=own.mean,
+            std=own.std,
+            fit=own.fit,
+            resize=own.resize,
+            pad_value=own.pad_value,
+        )
+    elif folder is not None:
+        card = replace(
+            card,
+            mean=folder.mean,
+            std=folder.std,
+            fit=folder.fit,
+            resize=folder.resize,
+            notes=folder.notes,
+        )
+    elif said.metadata is not None:
+        card = with_foreign_preprocessing(card, said.metadata)
+    asked = {
+        name: value
+        for name in ("color", "mean", "std", "fit", "resize")
+        if (value := getattr(options, name)) is not None
+    }
+    return card.replace(**asked)

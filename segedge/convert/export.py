@@ -1,0 +1,308 @@
+"""The whole way from a trained network to one ONNX file that describes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segedge.card import ModelCard, Provenance
+from segedge.card_dialects import image_size
+from segedge.convert import parity
+from segedge.convert.clean import clean
+from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
+from segedge.convert.graph import Model, axis_names, graph_nodes, image_input, opset_of, to_bytes
+from segedge.convert.images import image_files, read_images, smooth_noise
+from segedge.convert.onnx_card import attach_card, check_output, checked_bytes, write_whole
+from segedge.convert.onnx_source import InputFacts, load_onnx, output_specs, prepare_input
+from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
+from segedge.convert.outputs import pick_output
+from segedge.convert.parity import Network
+from segedge.convert.runtime import OnnxRunner
+from segedge.convert.simplify import infer_shapes, simplify
+from segedge.convert.sources import Source, resolve
+from segedge.convert.surgery import HeadFacts, cut_tail
+from segedge.errors import ExportError, ParityError, UsageError
+from segedge.geometry import Size
+from segedge.modelfile import ModelFacts
+
+_OTHER_SIZES = (
+    "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
+    "Export without --dynamic size, one file a size"
+)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A source as a graph, beside the original to compare with."""
+
+    model: Model
+    original: Network
+    input: InputFacts
+    said: Said
+    nodes: int
+    torch: str
+    exporter: str
+    notes: tuple[str, ...]
+
+
+def export(
+    source: Any,
+    output: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Export a network, cut its tail, measure parity, and write one file with its card.
+
+    Args:
+        source: ``package.module:factory``, ``file.py:factory``, a ``.pt2`` program, a TorchScript
+            file, a Hugging Face folder, an ``.onnx`` file, or a ``torch.nn.Module``.
+        output: The ``.onnx`` file to write. It appears only when all checks have passed.
+        options: What the source does not say itself.
+        progress: Called before each step.
+
+    Returns:
+        What was done and measured.
+
+    Raises:
+        UsageError: Options that cannot be meant.
+        CheckpointError: Weights that do not fit.
+        CardError: Class names that do not fit the channels.
+        ExportError: A network that cannot be exported as asked.
+        ParityError: The result does not compute what the original does.
+        SinkError: The file cannot be written.
+    """
+    options, path = options or ExportOptions(), Path(output)
+    tell = progress or (lambda _step, _share: None)
+    is_file = isinstance(source, (str, Path)) and Path(source).suffix == ".onnx"
+    check_output(path, source=Path(source) if is_file and Path(source).exists() else None)
+    tell("loading", 0.0)
+    found = resolve(source, options)
+    tell("exporting", 0.1)
+    loaded = _load_onnx(found, options) if found.kind == "onnx" else _export(found, options)
+    tell("simplifying", 0.4)
+    passes = simplify(loaded.model)
+    tell("cutting the tail", 0.5)
+    head = cut_tail(
+        loaded.model,
+        network=loaded.input.size,
+        input_shape=loaded.input.shape,
+        keep=options.keep_tail,
+    )
+    passes += [_tail_pass(head.tail), clean(loaded.model, output_name=head.head)]
+    infer_shapes(loaded.model)
+    card = build_card(
+        options,
+        loaded.said,
+        head,
+        size=loaded.input.size,
+        input_layout=loaded.input.layout,
+        provenance=_provenance(found, loaded),
+    )
+    tell("checking", 0.6)
+    card = _with_parity(loaded, head, card, options)
+    tell("writing", 0.95)
+    attach_card(loaded.model, card)
+    data = checked_bytes(loaded.model)
+    write_whole(path, data)
+    tell("done", 1.0)
+    return _report(path, found, loaded, head, card, passes, len(data))
+
+
+def adopt(
+    path: str | Path,
+    output: str | Path,
+    *,
+    options: ExportOptions | None = None,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Give an existing ONNX file a card and cut its tail; `export` for ``.onnx`` files only.
+
+    Raises:
+        UsageError: The path is no ``.onnx`` file.
+        SegedgeError: As `export`.
+    """
+    if Path(path).suffix.lower() != ".onnx":
+        raise UsageError(f"{path} is no .onnx file", fix="segedge.convert.export takes the others")
+    return export(path, output, options=options, progress=progress)
+
+
+def _export(source: Source, options: ExportOptions) -> _Loaded:
+    """Run torch's exporter on the main head."""
+    network, size = source.network, options.size or source.size
+    assert network is not None
+    if size is None:
+        raise UsageError(f"the input size of {source.name} is not known", fix="give it: --size HxW")
+    if source.kind == "program" and source.size not in (None, size):
+        raise UsageError(
+            f"{source.name} is fixed at another size",
+            facts={"asked": str(size), "found": str(source.size)},
+            fix="leave --size out, or export the program again at that size",
+        )
+    said = Said(folder=source.folder)
+    outputs = network.outputs(size)
+    index = pick_output(
+        outputs,
+        wanted=options.output,
+        source=source.name,
+        channels=asked_channels(options, said),
+        largest=True,
+    )
+    network.select(index)
+    model = network.to_onnx(size, opset=options.opset, dynamic=options.dynamic)
+    notes = []
+    if len(outputs) > 1:
+        notes.append(f"took output {outputs[index]} of {len(outputs)}")
+    written = opset_of(model)
+    if written != options.opset:
+        notes.append(f"opset {options.opset} was asked for, torch's exporter wrote {written}")
+    return _Loaded(
+        model=model,
+        original=network,
+        input=InputFacts("nchw", size, options.dynamic, ()),
+        said=said,
+        nodes=len(graph_nodes(model)),
+        torch=network.version,
+        exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
+        notes=tuple(notes),
+    )
+
+
+def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
+    """Load an ONNX file and choose its main output."""
+    assert source.path is not None
+    model, facts = load_onnx(source.path)
+    said = Said(card=ModelCard.from_metadata(facts.metadata), metadata=facts.metadata)
+    nodes = len(graph_nodes(model))
+    index = pick_output(
+        output_specs(model),
+        wanted=options.output,
+        source=source.name,
+        channels=asked_channels(options, said),
+    )
+    given = prepare_input(
+        model,
+        source.name,
+        size=options.size,
+        suggested=said.card.input_size if said.card else image_size(facts.metadata),
+        dynamic=options.dynamic,
+    )
+    chosen = model.graph.outputs[index]
+    name = str(chosen.name)
+    model.graph.outputs[:] = [chosen]
+    runner = OnnxRunner(source.path)
+    notes = [f"open axes closed: {', '.join(given.fixed)} (--dynamic keeps them)"]
+    return _Loaded(
+        model=model,
+        original=lambda tensor: runner(tensor, name),
+        input=given,
+        said=said,
+        nodes=nodes,
+        torch="",
+        exporter=facts.producer,
+        notes=tuple(notes if given.fixed else []) + _opset_note(options, facts),
+    )
+
+
+def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:
+    """An adopted file keeps its operator set; say so where another was asked for."""
+    if options.opset in (ExportOptions().opset, facts.opset):
+        return ()
+    return (f"opset {options.opset} was asked for; an adopted file keeps its own, {facts.opset}",)
+
+
+def _tail_pass(tail: TailReport) -> PassReport:
+    return PassReport(
+        "cut the tail", changed=tail.cut, detail=", ".join(tail.removed) or tail.reason
+    )
+
+
+def _provenance(source: Source, loaded: _Loaded) -> Provenance:
+    return Provenance(
+        source=source.name,
+        checkpoint_sha256=source.sha256,
+        torch=loaded.torch,
+        exporter=f"{loaded.exporter}, opset {opset_of(loaded.model)}",
+        segedge=segedge_version(),
+    )
+
+
+def _with_parity(
+    loaded: _Loaded, head: HeadFacts, card: ModelCard, options: ExportOptions
+) -> ModelCard:
+    """Measure at the exported size and, where the size may vary, at others; note it in the card."""
+    exported = OnnxRunner(to_bytes(loaded.model))
+    files = image_files(options.verify, options.verify_images) if options.verify else []
+    images = read_images(files) if files else smooth_noise(card.input_size)
+    count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
+    parity.require_agreement(result, card, images=count)
+    sizes = [card.input_size]
+    if "batch" in options.dynamic:
+        parity.require_batch(exported, list(smooth_noise(card.input_size)), card)
+    if "size" in options.dynamic:
+        for size in parity.untraced_sizes(card.input_size, card.stride):
+            result += _at_untraced_size(loaded.original, exported, size, files, card, head)
+            sizes.append(size)
+    measured = parity.as_parity(result, images=count, noise=not files, sizes=sizes)
+    return replace(card, parity=measured)
+
+
+def _at_untraced_size(
+    original: Network,
+    exported: Network,
+    size: Size,
+    files: list[Path],
+    card: ModelCard,
+    head: HeadFacts,
+) -> parity.Comparison:
+    """Compare at a size that the exporter has not seen; refuse the export where they differ."""
+    images = read_images(files[:2]) if files else smooth_noise(size, 2)
+    there = replace(card, input_height=size.height, input_width=size.width)
+    try:
+        count, result = parity.compare(original, exported, images, card=there, head=head)
+        parity.require_agreement(result, there, images=count)
+        return result
+    except ParityError as error:
+        raise ParityError(
+            "the network is not the same at sizes it was not traced at",
+            facts={"traced": str(card.input_size), f"at {size}": error.facts["agreement"]},
+            fix=_OTHER_SIZES,
+        ) from error
+    except ExportError as error:
+        raise ExportError(
+            "the network does not run at sizes it was not traced at",
+            facts={"traced": str(card.input_size), f"at {size}": error.facts.get("says", "")},
+            fix=_OTHER_SIZES,
+        ) from error
+
+
+def _report(
+    path: Path,
+    source: Source,
+    loaded: _Loaded,
+    head: HeadFacts,
+    card: ModelCard,
+    passes: list[PassReport],
+    size_bytes: int,
+) -> ExportReport:
+    model = loaded.model
+    return ExportReport(
+        path=path,
+        card=card,
+        kind=source.kind,
+        input_shape=axis_names(image_input(model)),
+        output_shape=axis_names(model.graph.outputs[0]),
+        channels=head.channels or len(card.classes),
+        opset=opset_of(model),
+        nodes=len(graph_nodes(model)),
+        nodes_before=loaded.nodes,
+        size_bytes=size_bytes,
+        tail=head.tail,
+        passes=tuple(passes),
+        checkpoint=source.checkpoint,
+        notes=loaded.notes,
+    )
+
+
+__all__ = ["adopt", "export"]

@@ -1,0 +1,84 @@
+"""Images to measure parity on: the user's own, or smooth noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.errors import SourceError
+from segedge.geometry import Size
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+NOISE_IMAGES = 4
+
+
+def image_files(verify: str | Path, limit: int) -> list[Path]:
+    """At most ``limit`` image files, evenly sampled in name order.
+
+    Args:
+        verify: An image, a folder (searched to the bottom), or a glob.
+        limit: How many at most.
+
+    Raises:
+        SourceError: There is none.
+    """
+    path = Path(verify)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = path.rglob("*")
+    else:
+        anchor = Path(path.anchor) if path.is_absolute() else Path()
+        found = anchor.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path))
+    files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise SourceError(
+            f"no images at {verify}",
+            facts={"looked for": " ".join(_SUFFIXES)},
+            fix="check --verify",
+        )
+    picks = np.linspace(0, len(files) - 1, min(limit, len(files))).round().astype(int)
+    return [files[index] for index in picks]
+
+
+def read_images(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
+    """The images, H x W x 3 uint8 BGR.
+
+    Raises:
+        SourceError: One cannot be decoded.
+    """
+    import cv2
+
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise SourceError(
+                f"{file.name} cannot be decoded",
+                facts={"found": f"{file.stat().st_size} bytes"},
+                fix="remove it, or verify on others: --verify GLOB",
+            )
+        yield np.asarray(image, np.uint8)
+
+
+def smooth_noise(size: Size, count: int = NOISE_IMAGES) -> Iterator[NDArray[np.uint8]]:
+    """Random images with structure at all scales.
+
+    White noise averages out in the first layers, so that a network answers one class everywhere
+    and the comparison says nothing. Here octaves of low-frequency noise are summed, so labels
+    vary over the image.
+    """
+    import cv2
+
+    for seed in range(count):
+        generator = np.random.default_rng(seed)
+        image = np.zeros((size.height, size.width, 3), np.float32)
+        for octave in (2, 4, 8, 16, 32):
+            cells = (min(octave, size.height), min(octave, size.width), 3)
+            coarse = generator.standard_normal(cells).astype(np.float32)
+            plane = cv2.resize(coarse, (size.width, size.height), interpolation=cv2.INTER_CUBIC)
+            image += plane / np.sqrt(octave)
+        image = 127.5 + 60.0 * image
+        yield np.clip(image, 0, 255).astype(np.uint8)

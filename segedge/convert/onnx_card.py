@@ -1,0 +1,102 @@
+"""The one file: card into the metadata, checked, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from segedge.card import ModelCard
+from segedge.card_dialects import foreign_metadata
+from segedge.convert.describe import segedge_version
+from segedge.convert.graph import Model, to_bytes
+from segedge.errors import ExportError, SinkError, UsageError
+from segedge.optional import require
+
+_KEPT = ("author", "license", "docs", "description", "version")
+"""What an adopted file's metadata may say besides: authorship and rights."""
+
+
+def attach_card(model: Model, card: ModelCard) -> None:
+    """Put the card, in our own words and in two dialects, into the model's metadata."""
+    kept = {key: model.metadata_props[key] for key in _KEPT if key in model.metadata_props}
+    model.metadata_props.clear()
+    model.metadata_props.update({**kept, **foreign_metadata(card), **card.to_metadata()})
+    model.producer_name, model.producer_version = "segedge", segedge_version()
+    model.doc_string = None
+
+
+def checked_bytes(model: Model) -> bytes:
+    """The model as the bytes of one file, checked by onnx with its shapes.
+
+    Raises:
+        ExportError: It is over 2 GB, or onnx finds it invalid.
+    """
+    onnx = require("onnx", purpose="check the exported file")
+    try:
+        data = to_bytes(model)
+    except ValueError as error:
+        raise ExportError(
+            "the network is over the 2 GB that one ONNX file can hold",
+            facts={"says": str(error)[:120]},
+        ) from error
+    try:
+        onnx.checker.check_model(data, full_check=True)
+    except Exception as error:  # the checker and shape inference raise classes of their own
+        raise ExportError(
+            "the exported graph is not valid ONNX: a bug in the exporter or in segedge",
+            facts={"says": (str(error).strip().splitlines() or [""])[0][:200]},
+            fix="try another --opset or --keep-tail, and report it",
+        ) from error
+    return data
+
+
+def check_output(path: Path, *, source: Path | None) -> None:
+    """Refuse a path that cannot become the output, before any work is done.
+
+    Raises:
+        UsageError: It is no .onnx file, or is the source itself.
+        SinkError: Its folder cannot be made or written.
+    """
+    if path.suffix.lower() != ".onnx":
+        raise UsageError(f"{path} is no .onnx file", fix=f"-o {path.with_suffix('.onnx')}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", fix=f"-o {path / 'model.onnx'}")
+    if source is not None and path.exists() and path.samefile(source):
+        raise UsageError(f"{path.name} is the source itself", fix="write to another file: -o OTHER")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    if not os.access(path.parent, os.W_OK):
+        raise SinkError(
+            f"{path.name} cannot be written",
+            facts={"folder": str(path.parent), "found": "no permission to write there"},
+            fix="choose another folder: -o FOLDER/model.onnx",
+        )
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its final name and move it there when all of it is on disk.
+
+    Raises:
+        SinkError: The disk is full, or the folder cannot be written; nothing is left behind.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _not_writable(path: Path, error: OSError) -> SinkError:
+    return SinkError(
+        f"{path.name} cannot be written",
+        facts={"folder": str(path.parent), "found": error.strerror or str(error)},
+        fix="free some space or choose another folder: -o FOLDER/model.onnx",
+    )

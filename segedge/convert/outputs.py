@@ -1,0 +1,192 @@
+"""Which of a network's outputs is the segmentation: named leaves, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from segedge.errors import ExportError, UsageError, nearest_name
+from segedge.geometry import Size
+
+_MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
+"""Names that mean the main head wherever they appear: torchvision, Hugging Face, common code."""
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One tensor that a network returns."""
+
+    name: str
+    """Its key, attribute or position."""
+    shape: tuple[int | None, ...]
+    """Its shape; None where an axis is not known."""
+
+    def __str__(self) -> str:
+        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
+        return f"{self.name} {axes}"
+
+
+def named_leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """All tensors inside what a module returned, with dotted names.
+
+    Args:
+        value: A tensor, or any nesting of tuples, lists, dicts and objects such as Hugging Face's
+            ``ModelOutput`` (a dict) or a named tuple.
+        name: Name of the value itself.
+    """
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return [(name or "output", value)]
+    if isinstance(value, Mapping):
+        items = list(value.items())
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        items = list(zip(value._fields, value, strict=True))
+    elif isinstance(value, (tuple, list)):
+        items = list(enumerate(value))
+    elif hasattr(value, "__dict__"):
+        items = [(key, item) for key, item in vars(value).items() if not key.startswith("_")]
+    else:
+        return []
+    leaves: list[tuple[str, Any]] = []
+    for key, item in items:
+        leaves += named_leaves(item, f"{name}.{key}" if name else str(key))
+    return leaves
+
+
+def pick_output(
+    outputs: Sequence[OutputSpec],
+    *,
+    wanted: str | None,
+    source: str,
+    channels: int | None = None,
+    largest: bool = False,
+) -> int:
+    """Index of the output that holds the class logits or labels.
+
+    Args:
+        outputs: All outputs, in order.
+        wanted: The user's ``--output``, an index or a name.
+        source: What returns them, for messages.
+        channels: Number of channels that the named classes ask for, where they are known.
+        largest: Whether the only one of the largest grid may be taken for the main head, the
+            others being deep supervision.
+
+    Raises:
+        UsageError: ``wanted`` is none of them.
+        ExportError: There is none, it is image-level, or it is unclear which.
+    """
+    if not outputs:
+        raise ExportError(f"{source} returns no tensor")
+    if wanted is not None:
+        index = _wanted_index(outputs, wanted)
+        _check_dense(outputs[index], source)
+        return index
+    dense = [index for index, output in enumerate(outputs) if _is_dense(output)]
+    if not dense:
+        _check_dense(outputs[0], source)
+    named = [i for i in dense if outputs[i].name in _MAIN_NAMES]
+    candidates = named[:1] or dense
+    if len(candidates) > 1 and channels is not None:
+        fitting = [i for i in candidates if channels in outputs[i].shape[1:]]
+        candidates = fitting or candidates
+    if len(candidates) > 1 and largest:
+        candidates = _largest(outputs, candidates)
+    if len(candidates) > 1:
+        raise _unclear(outputs, source)
+    return candidates[0]
+
+
+def image_level_error(output: OutputSpec, source: str) -> ExportError:
+    """The refusal of a classifier of whole images, and how to make a segmentation head of it."""
+    classes = output.shape[-1] if output.shape and output.shape[-1] else "CLASSES"
+    return ExportError(
+        f"{source} classifies whole images; segmentation needs logits for every place",
+        facts={
+            "found": f"output {output}",
+            "expected": "(N, classes, H/stride, W/stride), or labels (N, H, W)",
+        },
+        fix=f"replace flatten + Linear(features, {classes}) by nn.Conv2d(features, {classes}, 1), "
+        "without global pooling before it; a Linear's weights go over by "
+        "conv.weight.data = linear.weight.data[:, :, None, None]",
+    )
+
+
+def _wanted_index(outputs: Sequence[OutputSpec], wanted: str) -> int:
+    names = [output.name for output in outputs]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.lstrip("-").isdigit() and -len(outputs) <= int(wanted) < len(outputs):
+        return int(wanted) % len(outputs)
+    near = nearest_name(wanted, names)
+    raise UsageError(
+        f"no output {wanted!r}" + (f"; did you mean {near!r}?" if near else ""),
+        facts={"outputs": _listing(outputs)},
+    )
+
+
+def _is_dense(output: OutputSpec) -> bool:
+    """Logits (N, C, H, W) or labels (N, H, W); one-pixel grids are image-level in disguise."""
+    return len(output.shape) in (3, 4) and not (
+        len(output.shape) == 4 and output.shape[2:] == (1, 1)
+    )
+
+
+def _check_dense(output: OutputSpec, source: str) -> None:
+    if _is_dense(output):
+        return
+    if len(output.shape) in (1, 2, 4):
+        raise image_level_error(output, source)
+    raise ExportError(
+        f"output {output.name} of {source} has {len(output.shape)} axes",
+        facts={"found": str(output), "expected": "(N, classes, H/stride, W/stride) or (N, H, W)"},
+    )
+
+
+def _largest(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[int]:
+    """The candidates with the largest grid; deep supervision hangs on smaller ones."""
+
+    def area(index: int) -> int:
+        height, width = outputs[index].shape[-2:]
+        return (height or 0) * (width or 0)
+
+    same_channels = len({outputs[i].shape[1] for i in candidates}) == 1
+    top = max(map(area, candidates))
+    return [i for i in candidates if area(i) == top] if same_channels else candidates
+
+
+def _listing(outputs: Sequence[OutputSpec]) -> str:
+    return "; ".join(f"[{index}] {output}" for index, output in enumerate(outputs))
+
+
+def _unclear(outputs: Sequence[OutputSpec], source: str) -> ExportError:
+    return ExportError(
+        f"{source} has {len(outputs)} outputs, and it is unclear which is the segmentation",
+        facts={"outputs": _listing(outputs)},
+        fix="name the main head: --output INDEX|NAME",
+    )
+
+
+def check_grid(output: OutputSpec, *, network: Size, source: str) -> None:
+    """Refuse outputs whose axes cannot be a map over the image.
+
+    Raises:
+        ExportError: The grid is larger than the input, which no upsampling head makes by design.
+    """
+    if len(output.shape) != 4:
+        return
+    for first in (2, 1):
+        height, width = output.shape[first], output.shape[first + 1]
+        if (
+            height is not None
+            and width is not None
+            and 1 < height <= network.height
+            and 1 < width <= network.width
+        ):
+            return
+        if height is None or width is None:
+            return
+    raise ExportError(
+        f"output {output.name} of {source} is no map over a {network} image",
+        facts={"found": str(output), "expected": "(N, classes, H/stride, W/stride)"},
+        fix="name another output: --output INDEX|NAME",
+    )

@@ -1,0 +1,254 @@
+"""Whether the exported network computes what the original does, measured end to end.
+
+The original runs as it was, with its own upsample and softmax; the exported one runs in ONNX
+Runtime and the reference tail does the rest. Both start from the same preprocessed image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge import reference
+from segedge.card import ModelCard, Parity
+from segedge.convert.chain import TailState
+from segedge.convert.surgery import HeadFacts
+from segedge.errors import ExportError, ParityError
+from segedge.geometry import Geometry, Size
+
+WANTED_AGREEMENT = 0.999
+Network = Callable[[NDArray[np.float32]], NDArray[Any]]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One image, or several of them added up."""
+
+    pixels: int
+    """Pixels compared."""
+    ambiguous: int
+    """Pixels with a top-2 margin below a 1e-4 of the logits' range."""
+    equal: int
+    """Pixels of the others with the same label."""
+    max_error: float | None
+    """Largest absolute difference of logits or probabilities."""
+
+    def __add__(self, other: Comparison) -> Comparison:
+        """Both together."""
+        errors = [e for e in (self.max_error, other.max_error) if e is not None]
+        return Comparison(
+            self.pixels + other.pixels,
+            self.ambiguous + other.ambiguous,
+            self.equal + other.equal,
+            max(errors, default=None),
+        )
+
+    @property
+    def agreement(self) -> float:
+        """Share of unambiguous pixels with the same label."""
+        clear = self.pixels - self.ambiguous
+        return self.equal / clear if clear else 1.0
+
+
+def compare(
+    original: Network,
+    exported: Network,
+    images: Iterable[Image],
+    *,
+    card: ModelCard,
+    head: HeadFacts,
+) -> tuple[int, Comparison]:
+    """Run both networks over images.
+
+    Args:
+        original: The network as it was: input tensor to the main head's output.
+        exported: The network that will be written.
+        images: H x W x 3 uint8 BGR of any size.
+        card: The exported network's card, its input size the one to compare at.
+        head: What both outputs are.
+
+    Returns:
+        How many images there were, and what they gave.
+    """
+    total, count = Comparison(0, 0, 0, None), 0
+    for image in images:
+        frame = Size(*image.shape[:2])
+        geometry = Geometry.fit(frame, card.input_size, card.fit)
+        tensor = reference.preprocess(image, card, geometry)
+        total += compare_outputs(original(tensor), exported(tensor), card=card, head=head)
+        count += 1
+    return count, total
+
+
+def compare_outputs(
+    original: NDArray[Any], exported: NDArray[Any], *, card: ModelCard, head: HeadFacts
+) -> Comparison:
+    """Labels of both at the network's input size, and the largest difference of their logits."""
+    if card.head == "labels":
+        equal = int(np.count_nonzero(np.reshape(original, -1) == np.reshape(exported, -1)))
+        return Comparison(exported.size, 0, equal, None)
+    state = head.original
+    if state.labels:
+        return _compare_labels(original, exported, card)
+    there = _class_planes(original, state)
+    size = Size(*there.shape[1:])
+    here = _interpolated(exported, card, size)
+    error = float(np.max(np.abs(_activated(here, state, head) - there)))
+    # Where the original leaves the upsampling of its logits to the user, too, both get the same
+    # one. Of probabilities it is another function: then the grid points are compared.
+    if size != card.input_size and not state.activation:
+        grid_card = card.replace(logits_layout="nchw")
+        there = _interpolated(there[None], grid_card, card.input_size)
+        here = _interpolated(exported, card, card.input_size)
+    clear = _clear(here, exported, card)
+    same = np.argmax(here, axis=0) == _labels_of(there, state)
+    return Comparison(
+        same.size, int(np.count_nonzero(~clear)), int(np.count_nonzero(same & clear)), error
+    )
+
+
+def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> None:
+    """Raise where too few of the unambiguous pixels agree.
+
+    Raises:
+        ParityError: With the numbers.
+    """
+    if result.agreement >= WANTED_AGREEMENT:
+        return
+    error = "labels only" if result.max_error is None else f"{result.max_error:.2e}"
+    raise ParityError(
+        "the exported network does not compute what the original does",
+        facts={
+            "agreement": f"{100 * result.agreement:.3f} % of the unambiguous pixels "
+            f"({images} images at {card.input_size})",
+            "expected": f"{100 * WANTED_AGREEMENT:.1f} %",
+            "ambiguous": f"{100 * result.ambiguous / max(result.pixels, 1):.3f} %",
+            "max error": error,
+        },
+        fix="try --keep-tail to see whether the cut is to blame, another --opset, or report it "
+        "with the network",
+    )
+
+
+def require_batch(exported: Network, images: Sequence[Image], card: ModelCard) -> None:
+    """Raise where a batch of three gives anything but what its images give alone.
+
+    Raises:
+        ExportError: The batch axis is dynamic in name only.
+    """
+    geometry = Geometry.fit(Size(*images[0].shape[:2]), card.input_size, card.fit)
+    tensors = [reference.preprocess(image, card, geometry) for image in images[:3]]
+    alone = np.concatenate([exported(tensor) for tensor in tensors])
+    together = exported(np.concatenate(tensors))
+    scale = float(np.max(np.abs(alone))) or 1.0
+    if together.shape != alone.shape or np.max(np.abs(together - alone)) > 1e-3 * scale:
+        raise ExportError(
+            "the network mixes the images of a batch",
+            facts={"alone": str(alone.shape), "together": str(together.shape)},
+            fix="export without --dynamic batch",
+        )
+
+
+def untraced_sizes(traced: Size, stride: int) -> list[Size]:
+    """Two sizes of other shape, in steps that usual networks take (32, or the stride)."""
+    step = 32 if traced.height % 32 == 0 and traced.width % 32 == 0 else max(stride, 1)
+
+    def scaled(length: int, factor: float, other: int) -> int:
+        steps = max(1, round(length * factor / step))
+        return step * (steps + (steps * step == other))
+
+    wider = Size(
+        scaled(traced.height, 0.75, traced.height), scaled(traced.width, 1.25, traced.width)
+    )
+    taller = Size(
+        scaled(traced.height, 1.5, traced.height), scaled(traced.width, 0.8, traced.width)
+    )
+    return [wider, taller]
+
+
+def as_parity(result: Comparison, *, images: int, noise: bool, sizes: Sequence[Size]) -> Parity:
+    """The outcome as a card holds it."""
+    return Parity(
+        images=images,
+        kind="noise" if noise else "images",
+        agreement=result.agreement,
+        ambiguous=result.ambiguous / max(result.pixels, 1),
+        max_logit_error=result.max_error,
+        sizes=tuple(map(str, sizes)),
+    )
+
+
+def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelCard) -> Comparison:
+    """An original that gives labels only, at the input size or at the grid's."""
+    size = _label_size(original, card)
+    here = _interpolated(exported, card, size)
+    clear = _clear(here, exported, card)
+    there = np.reshape(original, (size.height, size.width)).astype(np.int64)
+    same = np.argmax(here, axis=0) == there
+    clear_same = int(np.count_nonzero(same & clear))
+    return Comparison(same.size, int(np.count_nonzero(~clear)), clear_same, None)
+
+
+def _label_size(labels: NDArray[Any], card: ModelCard) -> Size:
+    if labels.size == card.input_height * card.input_width:
+        return card.input_size
+    return Size(labels.shape[-2], labels.shape[-1])
+
+
+def _class_planes(output: NDArray[Any], state: TailState) -> NDArray[np.float64]:
+    """An original's output as C x H x W."""
+    planes = np.asarray(output, np.float64)
+    if state.class_axis is None:  # one channel, squeezed away
+        return planes.reshape(1, *planes.shape[-2:])
+    extra = planes.ndim - 3
+    planes = np.moveaxis(planes, state.class_axis, 0)
+    return planes.reshape(planes.shape[0], *planes.shape[1 + extra :])
+
+
+def _interpolated(output: NDArray[Any], card: ModelCard, size: Size) -> NDArray[np.float64]:
+    """Logits of every class at ``size``; the grid's own values where that is its size."""
+    planes = reference.class_logits(output, card)
+    if planes.shape[1:] == (size.height, size.width):
+        return planes
+    return reference.interpolate(output, card, Geometry.fit(size, size, "stretch"))
+
+
+def _activated(
+    planes: NDArray[np.float64], state: TailState, head: HeadFacts
+) -> NDArray[np.float64]:
+    """Our logits as the original gives them: without background, with its activation."""
+    if head.channels == 1:
+        planes = planes[1:]
+        if head.probabilities:
+            return planes + 0.5
+    if head.probabilities or not state.activation:
+        return planes
+    if state.activation == "sigmoid":
+        return np.asarray(1.0 / (1.0 + np.exp(-planes)))
+    shifted = planes - planes.max(axis=0)
+    log = shifted - np.log(np.exp(shifted).sum(axis=0))
+    return log if state.activation == "log_softmax" else np.asarray(np.exp(log))
+
+
+def _labels_of(planes: NDArray[np.float64], state: TailState) -> NDArray[np.int64]:
+    """The original's labels: argmax, or the threshold of a single channel."""
+    if planes.shape[0] == 1:
+        limit = 0.5 if state.activation == "sigmoid" else 0.0
+        return np.asarray(planes[0] > limit, np.int64)
+    return np.asarray(np.argmax(planes, axis=0), np.int64)
+
+
+def _clear(
+    planes: NDArray[np.float64], exported: NDArray[Any], card: ModelCard
+) -> NDArray[np.bool_]:
+    """Pixels whose label is not a matter of rounding, by the reference's rule."""
+    if planes.shape[0] < 2:
+        return np.ones(planes.shape[1:], np.bool_)
+    grid = reference.class_logits(exported, card)
+    top = np.partition(planes, -2, axis=0)[-2:]
+    return np.asarray(top[1] - top[0] > reference.TIE * (grid.max() - grid.min()))

@@ -1,0 +1,222 @@
+"""From a torch module to an ONNX graph in memory; the file that talks to torch's exporters."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.convert.graph import Model, image_input, ir, shape_of
+from segedge.convert.options import DynamicAxis
+from segedge.convert.outputs import OutputSpec, named_leaves
+from segedge.errors import ExportError, SegedgeError
+from segedge.geometry import Size
+from segedge.optional import require
+
+_AXIS_NAMES = {0: "batch", 2: "height", 3: "width"}
+_AXES: dict[DynamicAxis, tuple[int, ...]] = {"batch": (0,), "size": (2, 3)}
+
+
+class TorchNetwork:
+    """A torch module in evaluation mode: what it returns, one of its outputs, its ONNX graph."""
+
+    def __init__(self, module: Any, *, name: str, scripted: bool = False) -> None:
+        """Wrap a module.
+
+        Args:
+            module: ``torch.nn.Module`` from one image tensor to any nesting of tensors.
+            name: What the user calls it, for messages.
+            scripted: Whether it is TorchScript, which needs the older exporter.
+        """
+        self._torch = require("torch", purpose="export a network")
+        self._module = module
+        self._name = name
+        self._scripted = scripted
+        self._head: Any = None
+        self._index = 0
+
+    @property
+    def version(self) -> str:
+        """Version of torch."""
+        return str(self._torch.__version__)
+
+    def outputs(self, size: Size) -> list[OutputSpec]:
+        """Names and shapes of everything the module returns for one image.
+
+        Raises:
+            ExportError: The module fails on an image of this size.
+        """
+        leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
+        return [OutputSpec(name, tuple(leaf.shape)) for name, leaf in leaves]
+
+    def select(self, index: int) -> None:
+        """Make one output the network's only one."""
+        self._head, self._index = _head_module(self._torch, self._module, index), index
+
+    def __call__(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
+        """The selected output for an N x 3 x H x W tensor."""
+        result: NDArray[Any] = self._call(self._head, tensor).detach().cpu().numpy()
+        return result
+
+    def to_onnx(self, size: Size, *, opset: int, dynamic: Sequence[DynamicAxis]) -> Model:
+        """Export the selected output.
+
+        Args:
+            size: Input size that is traced.
+            opset: Operator set to ask for; what was written must be read back.
+            dynamic: Axes that may vary.
+
+        Raises:
+            ExportError: torch's exporter refuses the module.
+        """
+        # A batch of one is taken for a constant by torch.export.
+        batch = 2 if "batch" in dynamic else 1
+        example = self._tensor(_noise((batch, 3, size.height, size.width)))
+        axes = {axis: _AXIS_NAMES[axis] for kind in dynamic for axis in _AXES[kind]}
+        export = self._script_to_onnx if self._scripted else self._dynamo_to_onnx
+        try:
+            with _silence(), self._torch.no_grad():
+                model = export(example, opset, axes)
+        except SegedgeError:
+            raise
+        except Exception as error:  # torch.onnx and torch.export raise dozens of classes
+            raise _refused(self._name, error) from error
+        _check_dynamic(model, axes, self._name)
+        return model
+
+    def _dynamo_to_onnx(self, example: Any, opset: int, axes: dict[int, str]) -> Model:
+        program = self._torch.onnx.export(
+            self._head,
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=["image"],
+            dynamic_shapes=({**axes},) if axes else None,
+            external_data=False,
+            verbose=False,
+            optimize=True,
+        )
+        return program.model
+
+    def _script_to_onnx(self, example: Any, opset: int, axes: dict[int, str]) -> Model:
+        """TorchScript goes unwrapped through the older exporter: torch.export refuses it."""
+        onnx = require("onnx", purpose="export a network")
+        buffer = io.BytesIO()
+        self._torch.onnx.export(
+            self._module,
+            (example,),
+            buffer,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["image"],
+            dynamic_axes={"image": axes} if axes else None,
+        )
+        model = ir().from_proto(onnx.load_from_string(buffer.getvalue()))
+        model.graph.outputs[:] = [model.graph.outputs[self._index]]
+        return model
+
+    def _tensor(self, array: NDArray[np.float32]) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(array))
+
+    def _call(self, module: Any, array: NDArray[np.float32]) -> Any:
+        try:
+            with self._torch.inference_mode(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return module(self._tensor(array))
+        except Exception as error:  # the user's own code may raise anything
+            raise ExportError(
+                f"{self._name} fails on an input of {'x'.join(map(str, array.shape))}",
+                facts={"says": f"{type(error).__name__}: {_first_line(str(error))}"},
+                fix="--size HxW must be one that the network takes; often a multiple of 32",
+            ) from error
+
+
+def _head_module(torch: Any, module: Any, index: int) -> Any:
+    """A module that returns one leaf of what another returns."""
+
+    class Head(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, image: Any) -> Any:
+            return named_leaves(self.network(image))[index][1]
+
+    head = Head()
+    # Exported programs refuse eval(); they are what they were exported as.
+    with contextlib.suppress(NotImplementedError):
+        head.eval()
+    return head
+
+
+def _noise(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _check_dynamic(model: Model, axes: dict[int, str], name: str) -> None:
+    """torch.export silently fixes an axis that the network's code depends on."""
+    shape = shape_of(image_input(model)) or ()
+    fixed = [label for axis, label in axes.items() if shape[axis] is not None]
+    if fixed:
+        raise ExportError(
+            f"{name} cannot have a dynamic {' or '.join(fixed)}",
+            facts={"found": f"the exporter fixed it at {[shape[a] for a in axes]}"},
+            fix="its code depends on the number; export without --dynamic, one file a size",
+        )
+
+
+def _refused(name: str, error: Exception) -> ExportError:
+    """The innermost cause of torch's nested export errors, in one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return ExportError(
+        f"torch cannot export {name}",
+        facts={"says": f"{type(cause).__name__}: {_first_line(lines[0] if lines else '')}"},
+        fix="rewrite what it names in the module's forward, or export a simpler wrapper of it",
+    )
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0][:200]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Exporters print, warn and log; what matters comes back as errors and reports."""
+    names = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    quiet = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def weights_only_loading() -> Iterator[None]:
+    """Make every ``torch.load`` below refuse pickled objects, whatever it was asked for."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
