@@ -76,7 +76,9 @@ def prepare(folder: Path) -> None:
     else:
         whole, classes = folder / "bundled.onnx", None
         export(
-            f"{ROOT / 'export/street/network.py'}:street_net", whole, bundled_options(keep_tail=True)
+            f"{ROOT / 'export/street/network.py'}:street_net",
+            whole,
+            bundled_options(keep_tail=True),
         )
     model = onnx.load(whole)
     onnx.save(model, folder / "whole.onnx")
@@ -191,9 +193,7 @@ def overlay_usual(
     image: NDArray[np.uint8], labels: NDArray[Any], palette: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
     """Labels up to the frame by nearest, palette, half-half blend: as examples do it."""
-    full = cv2.resize(
-        labels.astype(np.uint8), FRAME_SIZE[::-1], interpolation=cv2.INTER_NEAREST
-    )
+    full = cv2.resize(labels.astype(np.uint8), FRAME_SIZE[::-1], interpolation=cv2.INTER_NEAREST)
     return cv2.addWeighted(image, 0.5, palette[full], 0.5, 0.0)
 
 
@@ -318,7 +318,9 @@ def print_table(rows: dict[str, dict[str, float]], agreement: dict[str, float]) 
     facts = environment()
     print(f"{facts['cpu']}, {facts['threads']} threads; frame 1024x2048, network 512x1024")
     for backend, share in agreement.items():
-        print(f"pixels equal to ONNX Runtime + OpenCV upsampling of its logits, {backend}: {share:.4%}")
+        print(
+            f"pixels equal to ONNX Runtime + OpenCV upsampling of its logits, {backend}: {share:.4%}"
+        )
     print(f"{'':36}{'pre':>8}{'network':>9}{'tail':>8}{'frame':>9}{'ratio':>8}")
     for name, row in rows.items():
         cells = [row.get(stage) for stage in ("preprocess", "network", "tail", "frame")]

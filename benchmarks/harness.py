@@ -47,7 +47,9 @@ def _cpu_name() -> str:
     return named[0] if named else platform.processor() or "unknown"
 
 
-def measure(step: Callable[[], dict[str, float]], *, warm_up: int, repeats: int) -> dict[str, float]:
+def measure(
+    step: Callable[[], dict[str, float]], *, warm_up: int, repeats: int
+) -> dict[str, float]:
     """Median of each stage over the repeats, after a warm-up that does not count.
 
     Args:
@@ -99,9 +101,7 @@ def run_in_turn(
     }
 
 
-def _run_worker(
-    script: Path, variant: str, arguments: Sequence[str]
-) -> dict[str, float] | None:
+def _run_worker(script: Path, variant: str, arguments: Sequence[str]) -> dict[str, float] | None:
     command = [sys.executable, str(script), "--variant", variant, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -6,15 +6,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from segedge.card import ModelCard
+    from segedge.convert.export import export
+    from segedge.convert.options import ExportOptions, ExportReport
     from segedge.errors import SegedgeError
     from segedge.frame import Frame
-    from segedge.result import Result
+    from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
 
 __version__ = "0.1.0"
-__all__ = ["Frame", "ModelCard", "Result", "SegedgeError", "Segmenter", "__version__", "load"]
+__all__ = [
+    "ExportOptions",
+    "ExportReport",
+    "Frame",
+    "ModelCard",
+    "OverlayStyle",
+    "Result",
+    "SegedgeError",
+    "Segmenter",
+    "__version__",
+    "export",
+    "load",
+]
 
 _HOME = {
+    "ExportOptions": "segedge.convert.options",
+    "ExportReport": "segedge.convert.options",
+    "export": "segedge.convert.export",
+    "OverlayStyle": "segedge.result",
     "Frame": "segedge.frame",
     "ModelCard": "segedge.card",
     "Result": "segedge.result",
