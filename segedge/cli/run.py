@@ -63,8 +63,8 @@ def run_command(
 ) -> None:
     """Segment an image, a folder or a video.
 
-    Exit code 0: all done; 1: done, but some inputs could not be read; 2: an error; 130: Ctrl-C
-    (what was written so far is finished and playable).
+    Exit code 0: all done; 1: done, but some images could not be read; 2: an error, also a video
+    that ends early; 130: Ctrl-C (what was written so far is finished and playable).
     """
     from segedge.result import OverlayStyle
     from segedge.video.open import open_sink, open_source
@@ -89,7 +89,8 @@ def run_command(
     if report.interrupted:
         raise typer.Exit(130)
     if report.failures:
-        raise typer.Exit(1)
+        # One bad image of many is an incident; a video that ends early is not what was asked for.
+        raise typer.Exit(1 if frames.info.kind == "images" else 2)
 
 
 def _load(
@@ -147,7 +148,9 @@ def _run(source: Source, segmenter: Segmenter, sinks: list[Sink]) -> RunReport:
 
 def _print_report(report: RunReport, model: Path, segmenter: Segmenter, as_json: bool) -> None:
     for failure in report.failures:
-        print_error(SegedgeError(f"{failure.name} was left out", facts={"found": failure.reason}))
+        print_error(
+            SegedgeError(f"{failure.name} could not be read", facts={"found": failure.reason})
+        )
     if as_json:
         print_json(
             {

@@ -35,9 +35,7 @@ def write_model(path: Path, *, card: bool, channels: int = 3, head_axes: int = 4
 
     weights = np.array([[-1, -1, -1], [4, -2, -2], [1, 1, 1]], np.float32)[:channels]
     nodes = [
-        helper.make_node(
-            "AveragePool", ["image"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]
-        ),
+        helper.make_node("AveragePool", ["image"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8]),
         helper.make_node("Conv", ["pooled", "w"], ["logits"]),
     ]
     shape = [1, channels, 6, 8]
@@ -158,7 +156,7 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(
     cv2.imwrite(str(tmp_path / "in/a.png"), scene())
     (tmp_path / "in/b.png").write_bytes(b"\x89PNG broken")
     done = segedge("run", model, "in", "-o", "out", code=1)
-    assert "b.png was left out" in done.stderr
+    assert "b.png could not be read" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jpg"]
 
 
@@ -206,6 +204,18 @@ def test_broken_videos(segedge: Run, model: Path, tmp_path: Path) -> None:
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     expect_error(segedge("run", model, "half.mp4", "-o", "out.mp4", code=2), "half.mp4")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_video_that_ends_early_keeps_what_there_was(
+    segedge: Run, model: Path, tmp_path: Path
+) -> None:
+    """Matroska has its index in front: a cut file still decodes up to the cut."""
+    whole = write_clip(tmp_path / "in.mkv", frames=300, size=(480, 640))
+    half = tmp_path / "half.mkv"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    done = segedge("run", model, "half.mkv", "-o", "out.mp4", code=2)
+    expect_error(done, "half.mkv", "300 frames")
+    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) > 20
 
 
 def test_ctrl_c_leaves_a_playable_video(model: Path, tmp_path: Path) -> None:
