@@ -204,7 +204,7 @@ def _truncated(name: str, end: int, needed: int, field: int | None) -> ModelErro
 
 
 def _not_onnx(name: str, data: Buffer, found: str) -> ModelError:
-    head = bytes(data[:16])
+    head = bytes(data[:32])
     kind = next((text for magic, text in _MAGIC.items() if head.startswith(magic)), None)
     return ModelError(
         f"{name} is no ONNX file",

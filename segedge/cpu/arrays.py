@@ -122,3 +122,7 @@ class FlatOutput:
             self._converter.run(output, self.flat)
             return
         np.copyto(self.flat.reshape(output.shape), output, casting="unsafe")
+
+    def release(self) -> None:
+        """Forget the output."""
+        self.flat = self._converted

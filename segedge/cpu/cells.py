@@ -1,10 +1,8 @@
-"""Kernels that decide labels: argmax on the grid, cells, and runs of equal labels in a row.
+"""Kernels on the logit grid: its argmax, its uniform cells, and who can win in the others.
 
 Bilinear interpolation inside a cell is a convex combination of its corners, so a class that wins
 at all four corners wins everywhere in the cell. In the other cells a class can win only if its
-largest corner reaches the largest of the classes' smallest corners. Along a row the remaining
-classes are straight lines, and the labels are the runs under their upper envelope. Nothing is ever
-evaluated per pixel.
+largest corner reaches the largest of the classes' smallest corners.
 """
 
 from __future__ import annotations
@@ -22,7 +20,9 @@ Doubles = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 
-KERNEL: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+"""For functions that only kernels call: a cache of their own would double the compile time."""
+KERNEL: dict[str, Any] = {**INNER, "cache": True}
 _ARGMAX_ROWS = 16
 HUGE = 1e30
 """Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
@@ -58,7 +58,7 @@ def argmax_grid(
             _argmax_row(logits, strides, channels, sigmoid, y, labels[y], best)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _argmax_row(
     logits: Floats,
     strides: Longs,
@@ -88,7 +88,7 @@ def _argmax_row(
                     row[x] = label
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def finite(value: float) -> float:
     """The value as float64; infinities and NaN are +-`HUGE`."""
     if -HUGE <= value <= HUGE:
@@ -96,7 +96,7 @@ def finite(value: float) -> float:
     return HUGE if value > 0.0 else -HUGE
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def read_corners(
     logits: Floats,
     strides: Longs,
@@ -125,14 +125,14 @@ def read_corners(
     return first + channels
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def low_and_high(corners: Doubles, c: int) -> tuple[float, float]:
     """Smallest and largest corner of a class."""
     a, b, d, e = corners[c, 0], corners[c, 1], corners[c, 2], corners[c, 3]
     return min(min(a, b), min(d, e)), max(max(a, b), max(d, e))
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def keep_contenders(
     corners: Doubles, classes: int, used: int, contender: Ints, values: Doubles
 ) -> int:
@@ -151,7 +151,7 @@ def keep_contenders(
     return used
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def classify_cells(
     logits: Floats,
     strides: Longs,
@@ -195,130 +195,3 @@ def classify_cells(
         segments[count, 0] = column_end[span]
         count += 1
     return count
-
-
-@njit(**KERNEL)
-def append_run(runs: Ints, count: int, end: int, label: int) -> int:
-    """Extend the last run or start a new one; return the number of runs."""
-    if count > 0 and runs[count - 1, 1] == label:
-        runs[count - 1, 0] = end
-        return count
-    runs[count, 0] = end
-    runs[count, 1] = label
-    return count + 1
-
-
-@njit(**KERNEL)
-def row_runs(
-    segments: Ints,
-    segment_count: int,
-    contender: Ints,
-    values: Doubles,
-    weight: float,
-    column_low: Ints,
-    column_weights: Doubles,
-    column_map: Doubles,
-    lines: Doubles,
-    runs: Ints,
-) -> int:
-    """Runs of equal labels (end, label) of one output row; returns their number."""
-    count = 0
-    start = 0
-    for s in range(segment_count):
-        end = segments[s, 0]
-        if segments[s, 1] >= 0:
-            count = append_run(runs, count, end, segments[s, 1])
-        else:
-            low = column_low[segments[s, 4]]
-            shift = low - column_map[1]
-            first, last = segments[s, 2], segments[s, 3]
-            winner, at_end = _set_lines(
-                values, first, last, weight, column_weights[start], column_weights[end - 1], lines
-            )
-            while winner != at_end:
-                bend = _next_bend(lines, last - first, winner)
-                if bend == np.inf:
-                    break
-                pixel = _first_beyond(bend, start + 1, end, shift, column_map, column_weights)
-                if pixel == end:
-                    break
-                overtaker = _winner_at(lines, last - first, column_weights[pixel])
-                if overtaker != winner:
-                    count = append_run(runs, count, pixel, contender[first + winner])
-                    winner = overtaker
-                start = pixel
-            count = append_run(runs, count, end, contender[first + winner])
-        start = end
-    return count
-
-
-@njit(**KERNEL)
-def _set_lines(
-    values: Doubles,
-    first: int,
-    last: int,
-    weight: float,
-    weight_start: float,
-    weight_end: float,
-    lines: Doubles,
-) -> tuple[int, int]:
-    """Each contender's line (value at the left corner, slope) along an output row of a cell.
-
-    Returns the contenders that win at the first and at the last pixel. If they are the same one,
-    it wins in between too: the difference of two lines is a line.
-    """
-    best_start, best_end = -np.inf, -np.inf
-    at_start, at_end = 0, 0
-    for k in range(last - first):
-        i = np.uintp(first + k)  # unsigned: no check for negative indices
-        left = values[i, 0] + (values[i, 2] - values[i, 0]) * weight
-        slope = values[i, 1] + (values[i, 3] - values[i, 1]) * weight - left
-        lines[k, 0] = left
-        lines[k, 1] = slope
-        value = left + slope * weight_start
-        if value > best_start:
-            best_start, at_start = value, k
-        value = left + slope * weight_end
-        if value > best_end:
-            best_end, at_end = value, k
-    return at_start, at_end
-
-
-@njit(**KERNEL)
-def _next_bend(lines: Doubles, count: int, current: int) -> float:
-    """Where the current line is overtaken first; infinity if no other is steeper."""
-    bend = np.inf
-    for k in range(count):
-        steeper = lines[k, 1] - lines[current, 1]
-        if steeper > 0.0:
-            bend = min(bend, (lines[current, 0] - lines[k, 0]) / steeper)
-    return bend
-
-
-@njit(**KERNEL)
-def _first_beyond(
-    bend: float, start: int, end: int, shift: float, column_map: Doubles, weights: Doubles
-) -> int:
-    """First pixel of ``start..end`` whose weight exceeds ``bend``, or ``end``.
-
-    ``shift`` is the cell's grid index less the map's offset.
-    """
-    estimate = np.ceil((bend + shift) * column_map[2])
-    pixel = end if estimate >= end else max(np.int64(estimate), start)
-    # The product may round to the wrong side of a pixel: its own weight decides.
-    while pixel > start and weights[pixel - 1] > bend:
-        pixel -= 1
-    while pixel < end and weights[pixel] <= bend:
-        pixel += 1
-    return pixel
-
-
-@njit(**KERNEL)
-def _winner_at(lines: Doubles, count: int, weight: float) -> int:
-    """The highest line at a weight, the first of equals."""
-    best, winner = -np.inf, 0
-    for k in range(count):
-        value = lines[k, 0] + lines[k, 1] * weight
-        if value > best:
-            best, winner = value, k
-    return winner

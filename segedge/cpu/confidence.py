@@ -8,13 +8,22 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from segedge.cpu.cells import KERNEL, Doubles, Floats, Ints, Longs, low_and_high, read_corners
+from segedge.cpu.cells import (
+    INNER,
+    KERNEL,
+    Doubles,
+    Floats,
+    Ints,
+    Longs,
+    low_and_high,
+    read_corners,
+)
 from segedge.cpu.simd import float_of_bits, pointer_f32, take_ticket
 
 _ERROR = 1e-5
 """What the classes that are left out may add to the softmax sum, all together."""
 
-_FAST: dict[str, Any] = {**KERNEL, "fastmath": {"contract", "nsz"}}
+_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 
 
 @njit(**_FAST)
@@ -37,7 +46,7 @@ def exp_negative(x: Any) -> Any:
     return p * power
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _keep_relevant(corners: Doubles, classes: int, probability: bool, contender: Ints) -> int:
     """Classes that matter to the confidence inside a cell; at least two where there are two."""
     first, second = -np.inf, -np.inf

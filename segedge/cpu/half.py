@@ -12,6 +12,7 @@ from segedge.cpu.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_b
 from segedge.cpu.workers import Workers
 
 _BLOCKS_A_UNIT = 4096
+_NOTHING = (np.empty(0), np.empty(0))
 
 
 class Converter:
@@ -21,7 +22,7 @@ class Converter:
         """Prepare."""
         self._workers = workers
         self._ticket = np.zeros(1, np.int64)
-        self._arrays: tuple[NDArray[Any], NDArray[Any]] = (np.empty(0), np.empty(0))
+        self._arrays: tuple[NDArray[Any], NDArray[Any]] = _NOTHING
 
     def run(self, source: NDArray[Any], out: NDArray[Any]) -> None:
         """Convert contiguous arrays of equal size, one float32, the other float16."""
@@ -34,6 +35,7 @@ class Converter:
                 self._convert(0)
             else:
                 self._workers.run(self._convert)
+            self._arrays = _NOTHING
         np.copyto(out[whole:], source[whole:], casting="same_kind")
 
     def _convert(self, participant: int) -> None:

@@ -17,6 +17,8 @@ from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.geometry import Geometry
 
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
 
 class Preprocessor:
     """Resizes, pads, reorders and normalises, as `segedge.reference.preprocess` says.
@@ -65,7 +67,7 @@ class Preprocessor:
         self._planes = [np.zeros((3, columns), np.float32) for _ in threads]
         self._single = np.zeros(self.shape if self._dtype == np.float16 else 0, np.float32)
         self._converter = Converter(self._workers)
-        self._image = np.zeros((1, 1, 3), np.uint8)
+        self._image = _NO_IMAGE
         self._tensor = self._single
 
     @property
@@ -98,6 +100,8 @@ class Preprocessor:
         self._workers.run(self._resample)
         if self._dtype == np.float16:
             self._converter.run(self._single, out)
+        # The caller's arrays are forgotten, so that their memory can go back to its pool.
+        self._image, self._tensor = _NO_IMAGE, self._single
 
     def _resample(self, participant: int) -> None:
         resample.resample(

@@ -8,28 +8,20 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from segedge.cpu.cells import (
-    KERNEL,
-    Doubles,
-    Floats,
-    Ints,
-    Longs,
-    append_run,
-    classify_cells,
-    row_runs,
-)
+from segedge.cpu.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, classify_cells
+from segedge.cpu.runs import append_run, row_runs
 from segedge.cpu.simd import BLOCK, blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
 
 _TINT_BYTES = 6 * BLOCK
 """Bytes of one class in `overlay.Blend.colors`."""
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _fill_labels(row: int, width: int, bytes_each: int, start: int, end: int, label: int) -> None:
     """Labels of one run. Whole blocks may run over its end: the next run writes over them."""
     x = start
     if bytes_each == 1:
-        while x < end:
+        while x < end and x + BLOCK <= width:
             fill_u8(row + x, np.uint8(label))
             x += BLOCK
     else:
@@ -44,7 +36,7 @@ def _fill_labels(row: int, width: int, bytes_each: int, start: int, end: int, la
                 bytes_out[2 * i + 1] = np.uint8(label >> 8)
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def _blend_run(
     out: int, frame: int, width: int, start: int, end: int, tint: int, weight: int
 ) -> None:
@@ -68,7 +60,7 @@ def _blend_run(
         bytes_out[i] = np.uint8(total >> np.uint32(8))
 
 
-@njit(**KERNEL)
+@njit(**INNER)
 def paint_row(
     runs: Ints,
     count: int,

@@ -29,15 +29,15 @@ Ints = NDArray[np.int32]
 
 _ROWS_A_UNIT = 8
 
-_KERNEL: dict[str, Any] = {
+_INNER: dict[str, Any] = {
     "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "nsz"},
 }
+_KERNEL: dict[str, Any] = {**_INNER, "cache": True}
 
 
-@njit(**_KERNEL)
+@njit(**_INNER)
 def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
     """Weighted sum of pieces of frame rows, as float32.
 
@@ -65,7 +65,7 @@ def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
                 mixed[i] += np.float32(row[i]) * w
 
 
-@njit(**_KERNEL)
+@njit(**_INNER)
 def mix_columns(
     mixed: Floats, first: Ints, weights: Floats, affine: Floats, out: int, plane: int
 ) -> None:
@@ -90,7 +90,7 @@ def mix_columns(
             mix_taps(row, firsts + 4 * x, shares + 4 * taps * x, taps, factors, out + 4 * x, plane)
 
 
-@njit(**_KERNEL)
+@njit(**_INNER)
 def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, width: int) -> None:
     """Means of 2x2 pixels, times a factor plus a bias, for at least `BLOCK` results.
 
@@ -105,7 +105,7 @@ def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, wid
         )  # fmt: skip
 
 
-@njit(**_KERNEL)
+@njit(**_INNER)
 def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, end: int,
              borders: Floats) -> None:  # fmt: skip
     """Pixels ``start..end`` of a tensor row take the border's colour."""
@@ -120,7 +120,7 @@ def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, 
                 pixels[x] = borders[c]
 
 
-@njit(**_KERNEL)
+@njit(**_INNER)
 def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bool,
              plane: int) -> None:  # fmt: skip
     """The first ``count`` pixels of three planes into a tensor row, from pixel ``start`` on."""

@@ -20,6 +20,8 @@ ConfidenceKind = Literal["probability", "margin"]
 _SMALL_GRID = 1 << 18
 """Logits below which one thread takes the grid's argmax: waking another costs as much."""
 
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
 
 class Tail:
     """Maps every frame pixel back to the logit grid and writes only what is asked for.
@@ -65,6 +67,7 @@ class Tail:
         )
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._targets: tuple[Any, ...] = ()
+        self._source = _NO_IMAGE
 
     @property
     def label_dtype(self) -> np.dtype[Any]:
@@ -123,6 +126,13 @@ class Tail:
                 confidence_kind == "probability", address_of(confidence), confidence.strides[0]
             )  # fmt: skip
             self._share(self._confidence)
+        self._release()
+
+    def _release(self) -> None:
+        """Forget the caller's arrays, so that their memory can go back to its pool."""
+        self._targets = ()
+        self._source = _NO_IMAGE
+        self._output.release()
 
     def _label_target(self, labels: NDArray[Any] | None) -> tuple[int, int, int]:
         """Address, bytes a row and bytes a label."""

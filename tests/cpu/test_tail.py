@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cpu.cases import OutputCase, a_card, frames, output_cases, sizes
 from segedge import reference
+from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
@@ -207,3 +208,15 @@ def test_a_single_class_is_everywhere():
     tail.run(np.zeros((1, 1, 3, 4), np.float32), labels=labels, confidence=confidence)
     assert not labels.any()
     assert np.all(confidence == 1.0)
+
+
+def test_the_callers_arrays_are_not_kept():
+    pool = ArrayPool()
+    size, grid = Size(40, 60), Size(5, 7)
+    tail = Tail(a_card(), Geometry.fit(size, size, "stretch"), grid, workers=WORKERS)
+    frame, overlay = (pool.take((40, 60, 3), np.uint8) for _ in range(2))
+    logits = pool.take((1, 11, 5, 7), np.float16)
+    frame[:], logits[:] = 3, 0
+    tail.run(logits, overlay=overlay, frame=frame, blend=Blend.of(a_card().palette_rgb))
+    del frame, overlay, logits
+    assert pool.free_blocks() == 3
