@@ -22,6 +22,9 @@ _EXTRA_OF = {
     "onnxscript": "export",
     "safetensors": "export",
     "transformers": "huggingface",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "rtx",
+    "tensorrt_rtx_bindings": "rtx",
 }
 """Import name of each optional library, to the extra that installs it."""
 

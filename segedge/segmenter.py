@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend, TensorSpec
-from segedge.backends.registry import available_threads, open_backend
+from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
 from segedge.card import ModelCard
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
@@ -41,7 +41,8 @@ def load(
     """Open a model.
 
     Args:
-        model: A ``.onnx`` file that carries its card, or a ``.pt2`` program with ``card``.
+        model: A ``.onnx`` file that carries its card, a ``.engine`` with its JSON file beside it,
+            or a ``.pt2`` program with ``card``.
         backend: ``auto`` or a name that `segedge doctor` lists.
         threads: CPU threads; None takes all that this process may use.
         card: Overrides the file's own card.
@@ -52,10 +53,8 @@ def load(
         BackendError: No backend can run it.
     """
     path = Path(model)
-    from segedge.modelfile import read_metadata
-
     if card is None:
-        card = ModelCard.from_metadata(read_metadata(path))
+        card = _own_card(path)
     if card is None:
         raise CardError(
             f"{path.name} carries no card: its classes and preprocessing are unknown",
@@ -65,6 +64,17 @@ def load(
     segmenter = Segmenter(card, choice.backend, threads=threads, style=style)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
+
+
+def _own_card(path: Path) -> ModelCard | None:
+    """The card that a model file carries, or that lies beside an engine."""
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        from segedge.convert.engine_file import engine_card
+
+        return engine_card(path)
+    from segedge.modelfile import read_metadata
+
+    return ModelCard.from_metadata(read_metadata(path))
 
 
 class Segmenter:

@@ -1,27 +1,16 @@
-"""A zoo of tiny networks, each with the typical operators of a family, for tests that need graphs.
+"""Tiny real-time networks, two-branch and three-branch ones, each with its family's operators.
 
-They are written after the papers, with a handful of channels and random weights: what counts is
-that a converter, parser or builder that takes these takes the real ones. Heavy libraries load when
-a network is first asked for.
+Written after the papers with a handful of channels and random weights; see tests/networks.py.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
-import logging
-import tempfile
-from pathlib import Path
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-HEIGHT, WIDTH, CLASSES = 128, 256, 6
-"""Input size of every network here, and the number of its logit channels."""
+CLASSES = 6
+"""Logit channels of every network of the zoo."""
 
 
 def cbr(
@@ -211,7 +200,9 @@ class FastScnn(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = nn.Sequential(cbr(3, 8, 3, 2), self.separable(8, 12, 2), self.separable(12, 16, 2))
+        self.down = nn.Sequential(
+            cbr(3, 8, 3, 2), self.separable(8, 12, 2), self.separable(12, 16, 2)
+        )
         self.deep = nn.Sequential(GatherExpand(16, 16, 2), GatherExpand(16, 24, 2))
         self.pools = nn.ModuleList([nn.AdaptiveAvgPool2d(k) for k in (1, 2, 4)])
         self.reduce = nn.ModuleList([cbr(24, 8, 1) for _ in range(3)])
@@ -231,14 +222,3 @@ class FastScnn(nn.Module):
         pooled = [resize(reduce(pool(x)), x, True) for pool, reduce in pairs]
         x = self.high(resize(self.context(torch.cat([x, *pooled], 1)), detail, True))
         return resize(self.classify(self.head(F.relu(x + self.low(detail)))), image, True)
-
-
-class TutorialCnn(nn.Sequential):
-    """What a first tutorial builds: five plain convolutions and a 1x1 classifier, no stride."""
-
-    def __init__(self) -> None:
-        widths = (3, 64, 128, 256, 512, 512)
-        layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
-        super().__init__(*layers, nn.Conv2d(512, CLASSES, 1))

@@ -55,7 +55,7 @@ class EagerBackend:
             raise BackendError(
                 f"{path.name} is no torch.export program", facts={"says": str(error)[:200]}
             ) from error
-        tensors, _ = program.example_inputs or ((), {})
+        tensors: tuple[Any, ...] = program.example_inputs[0] if program.example_inputs else ()
         if len(tensors) != 1:
             raise BackendError(f"{path.name} takes {len(tensors)} tensors, expected one image")
         shape = tuple(int(axis) for axis in tensors[0].shape)

@@ -86,9 +86,7 @@ class OnnxRuntimeBackend:
                 binding.bind_output(spec.name, "cpu")
             else:
                 out = outputs[index]
-                binding.bind_output(
-                    spec.name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data
-                )
+                binding.bind_output(spec.name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # see _open

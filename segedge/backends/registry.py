@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
+from segedge.flavour import flavour_statuses
 from segedge.optional import install_command, installed_version, is_importable
 
 if TYPE_CHECKING:
     from segedge.backends.base import Backend
+
+
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+"""Files that only the TensorRT backend opens."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) 
         if base not in BACKENDS:
             raise unknown_name_error("backend", base, ["auto", *BACKENDS])
         return Choice(BACKENDS[base].open(path, threads, variant), base, "asked for")
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        return Choice(BACKENDS["tensorrt"].open(path, threads, ""), "tensorrt", "an engine")
     if path.suffix == ".pt2":
         return Choice(BACKENDS["eager"].open(path, threads, ""), "eager", "a torch program")
     return _open_fastest(path, threads)
@@ -122,6 +129,23 @@ def _library_status(
     return BackendStatus(name, version or "?", True, detail)
 
 
+def _tensorrt_status() -> BackendStatus:
+    """The flavour that gets furthest here: runs, else builds, else is installed, else neither."""
+    best = max(flavour_statuses(), key=lambda s: (s.can_run, s.can_build, s.version is not None))
+    return BackendStatus(
+        "tensorrt", best.version, best.can_run, f"{best.name}: {best.detail}", best.fix
+    )
+
+
+def _open_tensorrt(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.tensorrt_host import HostTensorRtBackend
+    from segedge.convert.engine_options import PRECISIONS, BuildOptions
+
+    if variant not in ("", *PRECISIONS):
+        raise unknown_name_error("TensorRT precision", variant, list(PRECISIONS))
+    return HostTensorRtBackend(path, options=BuildOptions(precision=variant or None))  # type: ignore[arg-type]
+
+
 def _open_openvino(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.openvino import OpenVinoBackend
 
@@ -155,6 +179,7 @@ def _no_variant(name: str, variant: str) -> None:
 
 
 BACKENDS: dict[str, BackendEntry] = {
+    "tensorrt": BackendEntry(_tensorrt_status, _open_tensorrt),
     "openvino": BackendEntry(
         lambda: _library_status("openvino", "openvino", ("openvino",), "CPU"), _open_openvino
     ),

@@ -11,6 +11,8 @@ import typer
 from segedge import __version__
 from segedge.backends.registry import BackendStatus, available_threads, statuses
 from segedge.cli.console import print_json, print_row
+from segedge.flavour import FlavourStatus, flavour_statuses
+from segedge.gpu import find_driver
 from segedge.optional import installed_version
 
 _BASE = ("numpy", "opencv-python", "numba", "av")
@@ -42,6 +44,8 @@ def report(found: list[BackendStatus]) -> dict[str, object]:
         "threads": available_threads(),
         "libraries": {name: installed_version(name) for name in (*_BASE, *_EXPORT)},
         "backends": [asdict(status) for status in found],
+        "gpu": asdict(find_driver()),
+        "tensorrt_flavours": [asdict(status) for status in flavour_statuses()],
     }
 
 
@@ -50,8 +54,13 @@ def _print(found: list[BackendStatus]) -> None:
     print_row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
     print_row("runtime", _versions(_BASE))
     print_row("export", _versions(_EXPORT))
+    driver = find_driver()
+    print_row("gpu", f"{driver.gpu}, {driver.cuda_text}" if driver.gpu else driver.problem)
+    for flavour in flavour_statuses(driver=driver):
+        print_row(flavour.name, _flavour_text(flavour))
     for status in found:
-        print_row(status.name, _status_text(status))
+        if status.name != "tensorrt":
+            print_row(status.name, _status_text(status))
     ready = [status.name for status in found if status.ready and status.name != "eager"]
     if ready:
         print_row("auto", f"{ready[0]} runs models here")
@@ -61,6 +70,10 @@ def _print(found: list[BackendStatus]) -> None:
 
 def _versions(names: tuple[str, ...]) -> str:
     return ", ".join(f"{name} {installed_version(name) or 'not installed'}" for name in names)
+
+
+def _flavour_text(status: FlavourStatus) -> str:
+    return f"{status.version or '-':<10} {status.detail}" + (f": {status.fix}" * bool(status.fix))
 
 
 def _status_text(status: BackendStatus) -> str:

@@ -69,7 +69,9 @@ def _print_card(card: ModelCard) -> None:
     print_row("parity", _parity_text(card))
     origin = card.provenance
     if origin.source:
-        checkpoint = f", SHA-256 {origin.checkpoint_sha256[:12]}" if origin.checkpoint_sha256 else ""
+        checkpoint = (
+            f", SHA-256 {origin.checkpoint_sha256[:12]}" if origin.checkpoint_sha256 else ""
+        )
         print_row("made from", f"{origin.source}{checkpoint}")
     if origin.exporter:
         print_row("made by", f"{origin.exporter}, segedge {origin.segedge}")
@@ -92,10 +94,13 @@ def _parity_text(card: ModelCard) -> str:
         return "not measured"
     sizes = f" at {', '.join(parity.sizes)}" if parity.sizes else ""
     what = "images" if parity.kind == "images" else "noise images"
-    return (
+    text = (
         f"{parity.images} {what}{sizes}: pixels equal {parity.agreement * 100:.3f} %, "
-        f"ambiguous {parity.ambiguous * 100:.3f} %, max logit error {parity.max_logit_error:.1e}"
+        f"ambiguous {parity.ambiguous * 100:.3f} %"
     )
+    if parity.max_logit_error is None:
+        return text
+    return f"{text}, max logit error {parity.max_logit_error:.1e}"
 
 
 def _shortened(names: tuple[str, ...], most: int = 12) -> str:

@@ -16,6 +16,8 @@ from segedge.errors import SegedgeError
 VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
     "run": "Segment an image, a folder or a video.",
+    "build": "An ONNX model to a TensorRT engine.",
+    "cache": "List or delete the engines that were built.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
     "doctor": "What is installed, which backends work, and what mends the rest.",
 }
@@ -44,9 +46,7 @@ def run(arguments: list[str] | None = None) -> None:
 
 def build_app(words: list[str]) -> typer.Typer:
     """The Typer app; only the verb that is called has its module imported."""
-    app = typer.Typer(
-        no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
-    )
+    app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_global_options)
     verb = next((word for word in words if not word.startswith("-")), "")
     for name, line in VERBS.items():
@@ -74,7 +74,9 @@ def _print_version(wanted: bool) -> None:
 def _global_options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; goes anywhere.")

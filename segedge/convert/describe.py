@@ -12,7 +12,7 @@ from segedge.convert.options import ExportOptions
 from segedge.convert.surgery import HeadFacts
 from segedge.errors import CardError, unknown_name_error
 from segedge.geometry import Size
-from segedge.labels import LabelSet, built_in_sets, distinct_palette, known_set
+from segedge.labels import LabelSet, Rgb, built_in_sets, distinct_palette, known_set
 from segedge.optional import installed_version
 
 
@@ -50,14 +50,32 @@ def asked_classes(options: ExportOptions) -> LabelSet | None:
     if asked.lower() in built_in_sets():
         return built_in_sets()[asked.lower()]
     if Path(asked).is_file():
-        lines = Path(asked).read_text(encoding="utf-8").splitlines()
-        names = tuple(line.strip() for line in lines if line.strip())
-        if not names:
-            raise CardError(f"{Path(asked).name} names no classes", fix="one name a line")
-        return _label_set(names)
+        return _read_classes(Path(asked))
     if "," in asked:
         return _label_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
     raise unknown_name_error("class set", asked, tuple(built_in_sets()))
+
+
+def _read_classes(path: Path) -> LabelSet:
+    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour."""
+    rows = [row.split() for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
+    if not rows:
+        raise CardError(f"{path.name} names no classes", fix="one name a line")
+    colors = [_color(row[-3:]) if len(row) > 3 else None for row in rows]
+    names = tuple(
+        " ".join(row if color is None else row[:-3])
+        for row, color in zip(rows, colors, strict=True)
+    )
+    plain = _label_set(names)
+    palette = tuple(color or given for color, given in zip(colors, plain.palette_rgb, strict=True))
+    return LabelSet(plain.name, names, palette, plain.ignore_index)
+
+
+def _color(words: list[str]) -> Rgb | None:
+    """Red, green and blue, or None where the words are no colour but part of a name."""
+    if not all(word.isdigit() and int(word) <= 255 for word in words):
+        return None
+    return int(words[0]), int(words[1]), int(words[2])
 
 
 def asked_channels(options: ExportOptions, said: Said) -> int | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from segedge.errors import ExportError, UsageError, nearest_name
-from segedge.geometry import Size
 
 _MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
 """Names that mean the main head wherever they appear: torchvision, Hugging Face, common code."""
@@ -163,30 +162,4 @@ def _unclear(outputs: Sequence[OutputSpec], source: str) -> ExportError:
         f"{source} has {len(outputs)} outputs, and it is unclear which is the segmentation",
         facts={"outputs": _listing(outputs)},
         fix="name the main head: --output INDEX|NAME",
-    )
-
-
-def check_grid(output: OutputSpec, *, network: Size, source: str) -> None:
-    """Refuse outputs whose axes cannot be a map over the image.
-
-    Raises:
-        ExportError: The grid is larger than the input, which no upsampling head makes by design.
-    """
-    if len(output.shape) != 4:
-        return
-    for first in (2, 1):
-        height, width = output.shape[first], output.shape[first + 1]
-        if (
-            height is not None
-            and width is not None
-            and 1 < height <= network.height
-            and 1 < width <= network.width
-        ):
-            return
-        if height is None or width is None:
-            return
-    raise ExportError(
-        f"output {output.name} of {source} is no map over a {network} image",
-        facts={"found": str(output), "expected": "(N, classes, H/stride, W/stride)"},
-        fix="name another output: --output INDEX|NAME",
     )

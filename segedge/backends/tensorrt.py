@@ -1,0 +1,303 @@
+"""TensorRT and TensorRT-RTX: a compiled engine on an NVIDIA GPU, device arrays in and out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segedge.backends.base import Memory, TensorSpec
+from segedge.convert.engine_build import build_engine
+from segedge.convert.engine_cache import EngineCache
+from segedge.convert.engine_check import check_engine
+from segedge.convert.engine_facts import EngineFacts
+from segedge.convert.engine_file import is_engine, kernels_path, read_engine, write_whole
+from segedge.convert.engine_flavour import (
+    create_context,
+    is_capturable,
+    plan_validity,
+    serialized_kernels,
+)
+from segedge.convert.engine_log import build_log, paused_collector
+from segedge.convert.engine_network import numpy_name
+from segedge.convert.engine_options import BuildOptions
+from segedge.errors import BackendError, DeviceError
+from segedge.flavour import Flavour, load_flavour
+from segedge.gpu import Gpu, require_gpu
+from segedge.optional import require
+
+_PURPOSE = "run TensorRT engines"
+_log = logging.getLogger("segedge.engine")
+
+
+class TensorRtBackend:
+    """An engine with one execution context on the first GPU.
+
+    Arrays are anything with ``__cuda_array_interface__``; work is ordered on the caller's stream.
+    """
+
+    memory: Memory = "cuda"
+
+    def __init__(
+        self, path: Path, *, flavour: str = "auto", options: BuildOptions | None = None
+    ) -> None:
+        """Load an engine, or build one for an ONNX file, by way of the user's engine cache.
+
+        Args:
+            path: ``model.engine`` or ``model.onnx``.
+            flavour: ``auto``, ``tensorrt`` or ``tensorrt_rtx``; an engine brings its own.
+            options: How an ONNX file is built.
+
+        Raises:
+            MissingDependencyError: TensorRT or cuda-core is not installed.
+            DeviceError: No GPU, a driver that is too old, or an engine of another GPU.
+            ModelError: The engine is damaged, or of another version or flavour.
+            BackendError: TensorRT refuses it.
+        """
+        opened = _open(path, flavour, options)
+        self.facts = opened.facts
+        self._flavour, self._kernels = opened.flavour, opened.kernels
+        self._device = _current_device()
+        self._log = build_log(opened.flavour)
+        trt = opened.flavour.module
+        with paused_collector():
+            runtime = trt.Runtime(self._log)
+            engine = runtime.deserialize_cuda_engine(opened.plan)
+        if engine is None:
+            raise self._refusal(opened, plan_validity(opened.flavour, runtime, opened.plan))
+        self._runtime, self._engine = runtime, engine
+        self._scratch: Any = None
+        self._context, self._runtime_cache = self._new_context(opened)
+        self.specs = _specs(trt, engine)
+        self._kernels_saved = False
+        precision = opened.facts.precision if opened.facts else self.specs[0][0].dtype
+        self.description = f"{opened.flavour} ({opened.gpu.name}, {precision})"
+
+    @property
+    def device_memory_bytes(self) -> int:
+        """Scratch memory on the GPU that the engine needs beside its weights."""
+        return int(self._engine.device_memory_size_v2)
+
+    def _new_context(self, opened: _Opened) -> tuple[Any, Any]:
+        given = bool(opened.facts and opened.facts.options.get("user_allocation"))
+        engine, kernels = self._engine, _read_kernels(self._kernels)
+        context, cache = create_context(self._flavour, engine, kernels=kernels, user_managed=given)
+        if context is None:
+            size = self.device_memory_bytes / 1e6
+            raise DeviceError(
+                f"not enough GPU memory to run {opened.name}",
+                facts={"needed": f"{size:.0f} MB beside the weights", "gpu": str(opened.gpu)},
+                fix="close other programs on the GPU, or build for a smaller --size",
+            )
+        if given:
+            size_bytes = self.device_memory_bytes
+            self._scratch = _allocate(self._device, size_bytes)
+            context.set_device_memory(int(self._scratch.handle), size_bytes)
+        return context, cache
+
+    def _refusal(self, opened: _Opened, validity: str) -> BackendError:
+        says = "; ".join(self._log.errors[:2]) or "no reason given"
+        facts = {"says": says[:400], "gpu": str(opened.gpu)}
+        if validity:
+            facts["found"] = validity
+        return BackendError(
+            f"{opened.flavour} refuses to load the engine of {opened.name}",
+            facts=facts,
+            fix="segedge cache clear, then again; or --backend onnxruntime",
+        )
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue once on ``stream``; see `Backend.run`. The caller synchronises."""
+        context = self._context
+        for spec, array in zip(self.specs[0], inputs, strict=True):
+            pointer, shape = _device_array(spec, array)
+            if None in spec.shape:
+                self._set_shape(context, spec, shape)
+            context.set_tensor_address(spec.name, pointer)
+        results = self._new_outputs() if outputs is None else outputs
+        for spec, array in zip(self.specs[1], results, strict=True):
+            context.set_tensor_address(spec.name, _device_array(spec, array)[0])
+        if not context.execute_async_v3(stream):
+            raise BackendError(
+                "TensorRT failed while running the network",
+                facts={"says": "; ".join(self._log.errors[-2:]) or "no reason given"},
+            )
+        if not self._kernels_saved:
+            self._save_kernels()
+        return results
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether a CUDA graph may capture `run` on a stream; run it once plainly before."""
+        return is_capturable(self._flavour, self._context, stream)
+
+    def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for shapes of the inputs.
+
+        Raises:
+            BackendError: The engine was not built for these shapes.
+        """
+        context = self._context
+        for spec, shape in zip(self.specs[0], input_shapes, strict=True):
+            if None in spec.shape:
+                self._set_shape(context, spec, shape)
+        return [tuple(context.get_tensor_shape(spec.name)) for spec in self.specs[1]]
+
+    def _set_shape(self, context: Any, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+        if context.set_input_shape(spec.name, shape):
+            return
+        engine = self._engine
+        low, _, high = (tuple(s) for s in engine.get_tensor_profile_shape(spec.name, 0))
+        raise BackendError(
+            f"the engine was not built for an input of {'x'.join(map(str, shape))}",
+            facts={"built for": f"{'x'.join(map(str, low))} to {'x'.join(map(str, high))}"},
+            fix="segedge build MODEL.onnx --size MIN:USUAL:MAX",
+        )
+
+    def _new_outputs(self) -> list[DeviceArray]:
+        context, device = self._context, self._device
+        shapes = (tuple(context.get_tensor_shape(spec.name)) for spec in self.specs[1])
+        return [
+            DeviceArray.empty(device, shape, spec.dtype)
+            for shape, spec in zip(shapes, self.specs[1], strict=True)
+        ]
+
+    def _save_kernels(self) -> None:
+        """Keep what TensorRT-RTX compiled, so that the next start is fast."""
+        self._kernels_saved = True
+        if self._runtime_cache is None or self._kernels is None:
+            return
+        with contextlib.suppress(OSError):
+            write_whole(self._kernels, serialized_kernels(self._runtime_cache))
+
+    def close(self) -> None:
+        """Free the engine; in this order, as TensorRT wants it."""
+        self._context = self._runtime_cache = self._scratch = None
+        self._engine = None
+        self._runtime = None
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """A C-contiguous array in GPU memory, for whoever asks for no particular one."""
+
+    buffer: Any = field(repr=False)
+    """``cuda.core.Buffer`` that owns the memory."""
+    shape: tuple[int, ...]
+    dtype: str
+
+    @classmethod
+    def empty(cls, device: Any, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+        """Uninitialised memory of a ``cuda.core.Device``."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return cls(_allocate(device, size), shape, dtype)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3."""
+        return {
+            "shape": self.shape,
+            "typestr": np.dtype(self.dtype).str,
+            "data": (int(self.buffer.handle), False),
+            "version": 3,
+        }
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An engine in host memory, found fit for this machine."""
+
+    name: str
+    plan: bytes = field(repr=False)
+    facts: EngineFacts | None
+    flavour: Flavour
+    gpu: Gpu
+    kernels: Path | None
+
+
+def _open(path: Path, flavour: str, options: BuildOptions | None) -> _Opened:
+    if not is_engine(path):
+        loaded = load_flavour(flavour, purpose=_PURPOSE)
+        gpu = require_gpu(purpose=f"running {loaded} engines", cuda_major=loaded.cuda_major)
+        require("cuda.core", purpose=_PURPOSE)
+        built = build_engine(
+            path, options=options, flavour=loaded, cache=EngineCache.default(), say=_log.info
+        )
+        for warning in built.warnings:
+            _log.warning(warning)
+        kernels = kernels_path(built.path) if built.path else None
+        return _Opened(path.name, built.plan, built.facts, loaded, gpu, kernels)
+    file = read_engine(path)
+    name = file.header.flavour if flavour == "auto" else flavour
+    loaded = load_flavour(name, purpose=_PURPOSE)
+    gpu = require_gpu(purpose=f"running {loaded} engines", cuda_major=loaded.cuda_major)
+    require("cuda.core", purpose=_PURPOSE)
+    for warning in check_engine(file, flavour=loaded, gpu=gpu):
+        _log.warning(warning)
+    return _Opened(path.name, file.plan, file.facts, loaded, gpu, kernels_path(path))
+
+
+def _current_device() -> Any:
+    """The first GPU with its primary context current, which PyTorch and others share."""
+    device = require("cuda.core", purpose=_PURPOSE).Device(0)
+    device.set_current()
+    return device
+
+
+def _allocate(device: Any, size_bytes: int) -> Any:
+    """Device memory that every stream may use at once."""
+    buffer = device.allocate(max(size_bytes, 1), stream=device.default_stream)
+    # Allocation is ordered on the default stream; engines run on streams that do not wait for it.
+    device.default_stream.sync()
+    return buffer
+
+
+def _read_kernels(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _specs(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        shape = tuple(None if axis == -1 else axis for axis in engine.get_tensor_shape(name))
+        spec = TensorSpec(name, numpy_name(engine.get_tensor_dtype(name)), shape)
+        is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(spec)
+    return tuple(inputs), tuple(outputs)
+
+
+def _device_array(spec: TensorSpec, array: Any) -> tuple[int, tuple[int, ...]]:
+    """Pointer and shape of a device array, checked against a spec."""
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None:
+        raise BackendError(
+            f"tensor {spec.name} must be in GPU memory",
+            facts={"found": type(array).__name__, "expected": "__cuda_array_interface__"},
+        )
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"]).name
+    fits = len(shape) == len(spec.shape) and all(
+        want in (None, have) for want, have in zip(spec.shape, shape, strict=True)
+    )
+    if not fits or dtype != spec.dtype or interface.get("strides") is not None:
+        raise BackendError(
+            f"tensor {spec.name} does not fit the engine",
+            facts={
+                "found": f"{'x'.join(map(str, shape))} {dtype}"
+                + (", with strides" if interface.get("strides") is not None else ""),
+                "expected": f"{spec}, contiguous",
+            },
+        )
+    return int(interface["data"][0]), shape

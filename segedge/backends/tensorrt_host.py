@@ -1,0 +1,95 @@
+"""TensorRT for callers whose arrays are on the CPU: copied in and out through pinned memory.
+
+The CUDA runtime keeps whole frames on the GPU instead; this is for tests, comparisons and machines
+where it is not installed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.backends.base import Memory
+from segedge.backends.tensorrt import DeviceArray, TensorRtBackend
+from segedge.convert.engine_options import BuildOptions
+from segedge.optional import require
+
+
+class HostTensorRtBackend:
+    """A `TensorRtBackend` that takes and gives NumPy arrays."""
+
+    memory: Memory = "host"
+
+    def __init__(
+        self, path: Path, *, flavour: str = "auto", options: BuildOptions | None = None
+    ) -> None:
+        """Load or build an engine; see `TensorRtBackend`."""
+        self._inner = TensorRtBackend(path, flavour=flavour, options=options)
+        self.specs = self._inner.specs
+        self.description = f"{self._inner.description}, copied to and from the CPU"
+        self._core = require("cuda.core", purpose="run TensorRT engines")
+        self._device = self._core.Device(0)
+        self._stream = self._device.create_stream()
+        self._slots: dict[tuple[str, tuple[int, ...]], _Slot] = {}
+
+    def run(
+        self,
+        inputs: Sequence[NDArray[Any]],
+        outputs: Sequence[NDArray[Any]] | None = None,
+        *,
+        stream: int = 0,
+    ) -> Sequence[NDArray[Any]]:
+        """Run once and wait; see `Backend.run`."""
+        self._device.set_current()
+        sources = [
+            self._slot(spec.name, array.shape, spec.dtype)
+            for spec, array in zip(self.specs[0], inputs, strict=True)
+        ]
+        for slot, array in zip(sources, inputs, strict=True):
+            np.copyto(slot.host, array, casting="no")
+            slot.pinned.copy_to(slot.device.buffer, stream=self._stream)
+        shapes = self._inner.output_shapes([array.shape for array in inputs])
+        results = [
+            self._slot(spec.name, shape, spec.dtype)
+            for spec, shape in zip(self.specs[1], shapes, strict=True)
+        ]
+        self._inner.run(
+            [slot.device for slot in sources],
+            [slot.device for slot in results],
+            stream=int(self._stream.handle),
+        )
+        for slot in results:
+            slot.device.buffer.copy_to(slot.pinned, stream=self._stream)
+        self._stream.sync()
+        if outputs is None:
+            return [slot.host.copy() for slot in results]
+        for array, slot in zip(outputs, results, strict=True):
+            np.copyto(array, slot.host, casting="no")
+        return outputs
+
+    def _slot(self, name: str, shape: tuple[int, ...], dtype: str) -> _Slot:
+        key = name, tuple(shape)
+        if key not in self._slots:
+            self._slots[key] = _Slot(self._core, self._device, key[1], dtype)
+        return self._slots[key]
+
+    def close(self) -> None:
+        """Free the engine and the buffers."""
+        self._slots.clear()
+        self._inner.close()
+
+
+class _Slot:
+    """Pinned host memory and device memory of one tensor."""
+
+    def __init__(self, core: Any, device: Any, shape: tuple[int, ...], dtype: str) -> None:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self.pinned = core.LegacyPinnedMemoryResource().allocate(size)
+        self.device = DeviceArray.empty(device, shape, dtype)
+        memory: Any = (ctypes.c_uint8 * size).from_address(int(self.pinned.handle))
+        self.host: NDArray[Any] = np.frombuffer(memory, np.dtype(dtype)).reshape(shape)

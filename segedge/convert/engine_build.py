@@ -1,0 +1,219 @@
+"""An engine for a model: from the cache where it has one, else built, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segedge.card import ModelCard
+from segedge.convert.engine import TimingCache, build_plan, building_gpu
+from segedge.convert.engine_cache import EngineCache, engine_key
+from segedge.convert.engine_facts import EngineFacts
+from segedge.convert.engine_file import EngineFile, sha256, write_engine
+from segedge.convert.engine_flavour import checked_targets, device_key
+from segedge.convert.engine_network import check_precision
+from segedge.convert.engine_options import BuildOptions, options_difference
+from segedge.convert.engine_precision import Images
+from segedge.convert.engine_progress import ProgressCallback
+from segedge.convert.engine_source import EngineSource, read_source
+from segedge.errors import ModelError
+from segedge.flavour import Flavour, load_flavour
+from segedge.gpu import Gpu
+
+Say = Callable[[str], None]
+"""Told one line for people: why an engine is built, that another process builds it."""
+
+
+@dataclass(frozen=True)
+class EngineBuild:
+    """An engine, and how it came about."""
+
+    plan: bytes = field(repr=False)
+    facts: EngineFacts
+    card: ModelCard | None
+    path: Path | None
+    """Where the plan is on disk; None where neither an output was named nor a cache could keep
+    it."""
+    cached: bool
+    """Whether it was built before."""
+    reason: str
+    """Why it was built, in one line; empty for a cached one."""
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is wanted, resolved."""
+
+    source: EngineSource
+    options: BuildOptions
+    flavour: Flavour
+    gpu: Gpu | None
+    images: Images | None
+    progress: ProgressCallback | None
+    say: Say
+
+    @property
+    def key(self) -> str:
+        key = engine_key(self.source, options=self.options, flavour=self.flavour, gpu=self.gpu)
+        if self.images is None or self.options.precision != "fp16":
+            return key
+        # Ranges measured on other images may keep other layers in fp32.
+        return sha256(key.encode(), *(image.tobytes() for image in self.images))
+
+
+def build_engine(
+    model: str | Path,
+    *,
+    output: str | Path | None = None,
+    options: BuildOptions | None = None,
+    flavour: str | Flavour = "auto",
+    cache: EngineCache | None = None,
+    images: Images | None = None,
+    progress: ProgressCallback | None = None,
+    say: Say | None = None,
+) -> EngineBuild:
+    """An engine for an ONNX file, built only if the cache has none that still fits.
+
+    Args:
+        model: The ONNX file.
+        output: Where to write the plan, with ``OUTPUT.json`` beside it; None leaves it in the
+            cache.
+        options: How it is built.
+        flavour: ``auto``, ``tensorrt``, ``tensorrt_rtx``, or a loaded one.
+        cache: None builds anew and keeps nothing but the output.
+        images: Preprocessed inputs that fp16's ranges are measured on; None is noise.
+        progress: Told how far the build is.
+        say: Told why there is a build, and what is waited for.
+
+    Raises:
+        SegedgeError: As `segedge.convert.engine.build_plan`.
+        ModelError: The output cannot be written.
+        KeyboardInterrupt: Ctrl-C; nothing is left behind.
+    """
+    loaded = flavour if isinstance(flavour, Flavour) else load_flavour(flavour)
+    order = _Order(
+        source=read_source(model),
+        options=options or BuildOptions(),
+        flavour=loaded,
+        gpu=building_gpu(loaded),
+        images=images,
+        progress=progress,
+        say=say or _say_nothing,
+    )
+    checked_targets(loaded, order.options.targets)
+    result = _built(order, "not cached") if cache is None else _from_cache(order, cache)
+    return result if output is None else _written(result, Path(output))
+
+
+def _from_cache(order: _Order, cache: EngineCache) -> EngineBuild:
+    key = order.key
+    try:
+        with cache.locked(key, waiting=lambda: order.say(_waiting(order))):
+            return _loaded_or_built(order, cache, key)
+    except OSError as error:
+        # Read-only, full, no locks: the engine matters, the cache does not.
+        return _readable_or_built(order, cache, key, error)
+
+
+def _readable_or_built(order: _Order, cache: EngineCache, key: str, error: OSError) -> EngineBuild:
+    """A cache that cannot be locked: read what is there, build what is not, keep nothing."""
+    warning = f"the engine cache {cache.folder} cannot be used: {error.strerror or error}"
+    try:
+        file = cache.load(key)
+    except ModelError:
+        file = None
+    if file is not None and file.facts is not None:
+        return _loaded(order, file, file.facts)
+    built = _built(order, f"{warning}; built without it")
+    return dataclasses.replace(built, warnings=(*built.warnings, warning))
+
+
+def _loaded_or_built(order: _Order, cache: EngineCache, key: str) -> EngineBuild:
+    reason = ""
+    try:
+        file = cache.load(key)
+        if file is not None and file.facts is not None:
+            return _loaded(order, file, file.facts)
+        if file is not None:
+            reason = "the facts beside the cached engine are gone"
+    except ModelError as error:
+        found = "; ".join(error.facts.values())
+        reason = f"the cached engine is damaged: {error.headline} ({found})"
+    built = _built(order, reason or rebuild_reason(order, cache), cache)
+    try:
+        path = cache.store(key, built.plan, built.facts)
+    except OSError as error:
+        warning = f"the engine was not cached: {cache.folder}: {error.strerror or error}"
+        return dataclasses.replace(built, warnings=(*built.warnings, warning))
+    return dataclasses.replace(built, path=path)
+
+
+def rebuild_reason(order: _Order, cache: EngineCache) -> str:
+    """Why the cache has no engine, by comparing with the newest one of the same model."""
+    entries = [entry.facts for entry in cache.entries()]
+    same = [facts for facts in entries if facts.onnx_sha256 == order.source.sha256]
+    place = [facts for facts in entries if facts.origin == order.source.origin]
+    if not same:
+        name = order.source.path.name
+        return f"{name} changed since {place[0].built}" if place else "first build of this model"
+    old, flavour = same[0], order.flavour
+    new_options = order.options.to_dict()
+    device = device_key(flavour, order.gpu, checked_targets(flavour, order.options.targets))
+    if old.library != str(flavour):
+        return f"{old.library} → {flavour}"
+    if not flavour.builds_ahead and old.device != device:
+        return f"{old.device} → {device}"
+    changed = options_difference(dict(old.options), new_options)
+    return changed or f"segedge {old.segedge} built another one"
+
+
+def _built(order: _Order, reason: str, cache: EngineCache | None = None) -> EngineBuild:
+    order.say(f"building with {order.flavour}: {reason}")
+    built = build_plan(
+        order.source,
+        flavour=order.flavour,
+        options=order.options,
+        images=order.images,
+        progress=order.progress,
+        timing=_timing(order, cache),
+    )
+    return EngineBuild(built.plan, built.facts, order.source.card, None, False, reason, ())
+
+
+def _loaded(order: _Order, file: EngineFile, facts: EngineFacts) -> EngineBuild:
+    check_precision(order.options.precision, facts.precision, facts.model)
+    return EngineBuild(file.plan, facts, file.card, file.path, True, "", ())
+
+
+def _written(result: EngineBuild, output: Path) -> EngineBuild:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_engine(output, result.plan, result.facts)
+    except OSError as error:
+        raise ModelError(
+            f"{output} cannot be written",
+            facts={"found": error.strerror or str(error), "size": f"{len(result.plan)} bytes"},
+            fix="name a folder that can be written and has room: -o",
+        ) from error
+    return dataclasses.replace(result, path=output)
+
+
+def _timing(order: _Order, cache: EngineCache | None) -> TimingCache | None:
+    if cache is None or order.gpu is None:
+        return None
+    # Timings hold for one GPU and one version of the library.
+    name = sha256(f"{order.flavour} {order.gpu}".encode())[:16]
+    return TimingCache(
+        lambda: cache.read_timings(name), lambda data: cache.write_timings(name, data)
+    )
+
+
+def _waiting(order: _Order) -> str:
+    return f"another process is building the engine of {order.source.path.name}: waiting for it"
+
+
+def _say_nothing(line: str) -> None:
+    """Keep quiet."""

@@ -1,0 +1,72 @@
+"""The graph in the precision that an engine is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from segedge.card import ModelCard
+from segedge.convert.engine_source import EngineSource
+from segedge.errors import CardError
+from segedge.geometry import Geometry, Size
+from segedge.optional import require
+
+Images = Sequence[NDArray[Any]]
+"""Preprocessed network inputs, 3xHxW or Nx3xHxW float32."""
+_MOST_IMAGES = 16
+
+
+def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMAGES) -> Images:
+    """The user's own images as the network gets them.
+
+    Args:
+        where: An image, a folder or a glob.
+        card: How images are prepared.
+        limit: How many images at most.
+
+    Raises:
+        CardError: The model has no card.
+        SourceError: There are no images, or one cannot be decoded.
+    """
+    from segedge.convert.images import image_files, read_images
+    from segedge.reference import preprocess
+
+    if card is None:
+        raise CardError(
+            "--images needs a model with a card: how its inputs are prepared is unknown",
+            fix="segedge export MODEL.onnx --classes ... writes one, or leave --images out",
+        )
+    return [
+        preprocess(image, card, Geometry.fit(Size(*image.shape[:2]), card.input_size, card.fit))
+        for image in read_images(image_files(where, limit))
+    ]
+
+
+def half_graph(
+    source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
+) -> tuple[bytes, tuple[str, ...]]:
+    """The fp16 form of a model.
+
+    Args:
+        source: The ONNX file.
+        keep_fp32: Patterns of node names to leave in fp32.
+        images: What the ranges are measured on; None is noise.
+
+    Returns:
+        The ONNX bytes, and notes on what stayed fp32 and how well it agrees.
+
+    Raises:
+        MissingDependencyError: The onnx package is not installed.
+        ModelError: The graph cannot be converted.
+        UsageError: A pattern fits no node.
+    """
+    onnx = require("onnx", purpose="convert a network to fp16")
+    from segedge.convert.precision import to_fp16
+
+    # With its path, so that weights in a file beside it are found.
+    model = onnx.load(str(source.path))
+    converted, report = to_fp16(model, keep=keep_fp32, images=images)
+    data: bytes = converted.SerializeToString()
+    return data, tuple(report.lines())

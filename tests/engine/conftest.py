@@ -1,0 +1,39 @@
+"""Engines are built for real, on the CPU, by TensorRT-RTX."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from segedge.convert.engine_cache import EngineCache
+from segedge.flavour import Flavour, is_installed, load_flavour
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.engine.graphs`
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Flavour:
+    """The real library; `make test` installs it, so only a hand-made environment skips."""
+    if not is_installed("tensorrt_rtx"):
+        if os.environ.get("SEGEDGE_REQUIRE_RTX"):
+            pytest.fail("SEGEDGE_REQUIRE_RTX is set and TensorRT-RTX is not installed")
+        pytest.skip("TensorRT-RTX is not installed: pip install 'segedge[rtx]'")
+    return load_flavour("tensorrt_rtx")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
+    """A cache of this test's own; the default one is the same folder."""
+    monkeypatch.setenv("SEGEDGE_CACHE", str(tmp_path / "cache"))
+    return EngineCache.default()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A small network with a card."""
+    from tests.engine.graphs import CARD, conv_model, save
+
+    return save(conv_model(), tmp_path / "model.onnx", card=CARD)

@@ -1,0 +1,349 @@
+"""The TensorRT backend: what it says without a GPU, and its calls on a pretended one.
+
+No engine runs here: the library, the GPU and its memory are pretended, so these tests show the
+order and the arguments of the calls. benchmarks/gpu_check.py shows the rest, on a GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segedge.backends import tensorrt as module
+from segedge.backends import tensorrt_host
+from segedge.backends.registry import open_backend, statuses
+from segedge.backends.tensorrt import TensorRtBackend
+from segedge.backends.tensorrt_host import HostTensorRtBackend
+from segedge.convert.engine_build import build_engine
+from segedge.convert.engine_cache import EngineCache
+from segedge.convert.engine_file import kernels_path
+from segedge.convert.engine_options import BuildOptions
+from segedge.errors import BackendError, DeviceError, UsageError
+from segedge.flavour import Flavour
+from segedge.gpu import Gpu, find_driver
+from tests.engine.graphs import CARD, conv_model, save
+
+GPU = Gpu("NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, False)
+no_gpu = pytest.mark.skipif(find_driver().gpu is not None, reason="there is a GPU here")
+
+
+@no_gpu
+@pytest.mark.parametrize("suffix", [".onnx", ".engine"])
+def test_without_a_gpu_it_says_so(
+    rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path, suffix: str
+) -> None:
+    path = model
+    if suffix == ".engine":
+        path = tmp_path / "m.engine"
+        build_engine(model, flavour=rtx, output=path)
+    with pytest.raises(DeviceError) as caught:
+        open_backend(path, "tensorrt")
+    assert "needs an NVIDIA GPU" in caught.value.headline
+    assert "libcuda.so.1" in str(caught.value) or "code" in str(caught.value)
+    assert not cache.folder.exists()  # nothing was built for a GPU that is not there
+
+
+@no_gpu
+def test_auto_falls_back(rtx: Flavour, model: Path) -> None:
+    choice = open_backend(model)
+    assert choice.name in ("openvino", "onnxruntime")
+    choice.backend.close()
+    status = next(status for status in statuses() if status.name == "tensorrt")
+    assert not status.ready
+    assert "builds engines here" in status.detail
+
+
+def test_an_engine_runs_without_its_onnx_file(
+    pretend: Any, rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
+) -> None:
+    """`segedge run model.engine`: card and classes come from the JSON file beside the plan."""
+    import segedge
+
+    path = tmp_path / "m.engine"
+    card = CARD.replace(stride=2)
+    build_engine(save(conv_model(), model, card=card), flavour=rtx, output=path)
+    model.unlink()
+    engine = Engine((1, 3, 32, 64))
+    engine.channels = 4
+    pretend(engine)
+    with segedge.load(path) as segmenter:
+        assert (segmenter.backend_name, segmenter.backend_reason) == ("tensorrt", "an engine")
+        result = segmenter(np.zeros((32, 64, 3), np.uint8))
+        assert result.labels.shape == (32, 64)
+    assert segmenter.card == card
+
+
+def test_variants(model: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'fp16'"):
+        open_backend(model, "tensorrt:fp61")
+
+
+class Memory:
+    """A ``cuda.core.Buffer`` in the memory of the CPU."""
+
+    def __init__(self, size: int) -> None:
+        self.data = (ctypes.c_uint8 * size)()
+        self.handle = ctypes.addressof(self.data)
+
+    def copy_to(self, other: Memory, *, stream: Any) -> None:
+        ctypes.memmove(other.handle, self.handle, len(self.data))
+
+
+class Stream:
+    handle = 77
+
+    def sync(self) -> None:
+        pass
+
+
+class Device:
+    default_stream = Stream()
+
+    def __init__(self, index: int = 0) -> None:
+        pass
+
+    def set_current(self) -> None:
+        pass
+
+    def create_stream(self) -> Stream:
+        return Stream()
+
+    def allocate(self, size: int, *, stream: Stream) -> Memory:
+        return Memory(size)
+
+
+class Context:
+    """Adds one to the first input and writes it to the output; static or dynamic batch."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.addresses, self.calls = engine, {}, []
+        self.shape = tuple(max(axis, 1) for axis in engine.shape)
+        self.fails = False
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.calls.append(("shape", name, tuple(shape)))
+        if shape[0] > 4:
+            return False
+        self.shape = tuple(shape)
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        channels = self.engine.channels
+        return self.shape if name == "image" else (self.shape[0], channels, *self.shape[2:])
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        assert isinstance(address, int)
+        self.addresses[name] = address
+        return True
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self.calls.append(("memory", size))
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return stream == 77
+
+    def execute_async_v3(self, stream: int) -> bool:
+        self.calls.append(("execute", stream))
+        if self.fails:
+            return False
+        source, target = (self._memory(name) for name in ("image", "logits"))
+        target[: source.size] = source + 1
+        return True
+
+    def _memory(self, name: str) -> np.ndarray:
+        size = int(np.prod(self.get_tensor_shape(name))) * 4
+        return np.frombuffer((ctypes.c_uint8 * size).from_address(self.addresses[name]), np.float32)
+
+
+class Engine:
+    num_io_tensors = 2
+    device_memory_size_v2 = 1000
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.channels = shape[1]
+        self.kernels: list[bytes] = []
+
+    def get_tensor_name(self, index: int) -> str:
+        return ("image", "logits")[index]
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape if name == "image" else (self.shape[0], self.channels, *self.shape[2:])
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return "DataType.FLOAT"
+
+    def get_tensor_mode(self, name: str) -> int:
+        return 1 if name == "image" else 2
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        return [(1, *self.shape[1:]), (1, *self.shape[1:]), (4, *self.shape[1:])]
+
+    def create_runtime_config(self) -> Any:
+        cache = types.SimpleNamespace(
+            deserialize=self.kernels.append, serialize=lambda: b"compiled kernels"
+        )
+        return types.SimpleNamespace(
+            create_runtime_cache=lambda: cache,
+            set_runtime_cache=lambda given: None,
+            set_execution_context_allocation_strategy=lambda given: None,
+        )
+
+    def create_execution_context(self, *_: Any) -> Context:
+        self.context = Context(self)
+        return self.context
+
+
+@pytest.fixture
+def pretend(rtx: Flavour, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Replace library, GPU and memory; returns a function that sets the engine."""
+    core = types.SimpleNamespace(
+        Device=Device, LegacyPinnedMemoryResource=lambda: types.SimpleNamespace(allocate=Memory)
+    )
+    trt = types.SimpleNamespace(
+        ILogger=rtx.module.ILogger,
+        TensorIOMode=types.SimpleNamespace(INPUT=1),
+        ExecutionContextAllocationStrategy=rtx.module.ExecutionContextAllocationStrategy,
+        EngineValidity=types.SimpleNamespace(INVALID=2),
+        EngineInvalidityDiagnostics=rtx.module.EngineInvalidityDiagnostics,
+    )
+    monkeypatch.setattr(module, "require_gpu", lambda **_: GPU)
+    monkeypatch.setattr(module, "require", lambda name, **_: core)
+    monkeypatch.setattr(tensorrt_host, "require", lambda name, **_: core)
+    monkeypatch.setattr(
+        module, "load_flavour", lambda name, **_: Flavour("tensorrt_rtx", trt, rtx.version, 13)
+    )
+    # Building is real: only what loads and runs is pretended.
+    real = module.build_engine
+    monkeypatch.setattr(
+        module, "build_engine", lambda *args, **more: real(*args, **{**more, "flavour": rtx})
+    )
+
+    def use(engine: Engine | None, validity: tuple[int, int] = (0, 0)) -> None:
+        trt.Runtime = lambda log: types.SimpleNamespace(
+            deserialize_cuda_engine=lambda plan: engine, get_engine_validity=lambda plan: validity
+        )
+
+    return use
+
+
+def test_a_run_on_host_arrays(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((1, 3, 4, 8))
+    pretend(engine)
+    backend = HostTensorRtBackend(model)
+    assert "TensorRT-RTX 1.7.1 (NVIDIA GeForce RTX 4090, fp32)" in backend.description
+    assert backend.memory == "host"
+    image = np.random.default_rng(0).random((1, 3, 4, 8)).astype(np.float32)
+    (first,) = backend.run([image])
+    np.testing.assert_array_equal(first, image + 1)
+    target = np.zeros_like(image)
+    assert backend.run([2 * image], [target])[0] is target
+    np.testing.assert_array_equal(target, 2 * image + 1)
+    assert ("execute", 77) in engine.context.calls
+    assert not [call for call in engine.context.calls if call[0] == "shape"]
+    backend.close()
+
+
+def test_compiled_kernels_are_kept_for_the_next_start(
+    pretend: Any, model: Path, cache: EngineCache
+) -> None:
+    first = Engine((1, 3, 4, 8))
+    pretend(first)
+    backend = HostTensorRtBackend(model)
+    assert first.kernels == []
+    backend.run([np.zeros((1, 3, 4, 8), np.float32)])
+    (entry,) = cache.entries()
+    assert kernels_path(entry.path).read_bytes() == b"compiled kernels"
+    second = Engine((1, 3, 4, 8))
+    pretend(second)
+    HostTensorRtBackend(model)
+    assert second.kernels == [b"compiled kernels"]
+
+
+def test_dynamic_shapes(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((-1, 3, 4, 8))
+    pretend(engine)
+    backend = HostTensorRtBackend(model)
+    assert backend.specs[0][0].shape == (None, 3, 4, 8)
+    assert backend.run([np.zeros((2, 3, 4, 8), np.float32)])[0].shape == (2, 3, 4, 8)
+    with pytest.raises(BackendError) as caught:
+        backend.run([np.zeros((9, 3, 4, 8), np.float32)])
+    assert "9x3x4x8" in str(caught.value)
+    assert "1x3x4x8 to 4x3x4x8" in str(caught.value)
+
+
+def device_array(array: np.ndarray, **changes: Any) -> Any:
+    interface = {
+        "shape": array.shape,
+        "typestr": array.dtype.str,
+        "data": (array.ctypes.data, False),
+        "version": 3,
+    }
+    return types.SimpleNamespace(__cuda_array_interface__={**interface, **changes})
+
+
+def test_device_arrays_on_the_callers_stream(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((1, 3, 4, 8))
+    pretend(engine)
+    backend = TensorRtBackend(model)
+    assert backend.memory == "cuda"
+    image = np.ones((1, 3, 4, 8), np.float32)
+    target = np.zeros_like(image)
+    backend.run([device_array(image)], [device_array(target)], stream=123)
+    assert engine.context.calls[-1] == ("execute", 123)
+    np.testing.assert_array_equal(target, 2)
+    (made,) = backend.run([device_array(image)])
+    assert made.__cuda_array_interface__["shape"] == (1, 3, 4, 8)
+    assert (backend.is_capturable(77), backend.is_capturable(0)) == (True, False)
+    engine.context.fails = True
+    with pytest.raises(BackendError, match="failed while running"):
+        backend.run([device_array(image)], [device_array(target)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"shape": (1, 3, 4, 9)}, "1x3x4x9 float32"),
+        ({"shape": (3, 4, 8)}, "3x4x8"),
+        ({"typestr": "<f2"}, "float16"),
+        ({"strides": (1, 2, 3, 4)}, "strides"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    pretend: Any, model: Path, cache: EngineCache, changes: Any, words: str
+) -> None:
+    pretend(Engine((1, 3, 4, 8)))
+    backend = TensorRtBackend(model)
+    with pytest.raises(BackendError) as caught:
+        backend.run([device_array(np.zeros((1, 3, 4, 8), np.float32), **changes)])
+    assert words in str(caught.value)
+    with pytest.raises(BackendError, match="must be in GPU memory"):
+        backend.run([np.zeros((1, 3, 4, 8), np.float32)])
+
+
+def test_memory_given_by_the_caller(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((1, 3, 4, 8))
+    pretend(engine)
+    TensorRtBackend(model, options=BuildOptions(user_allocation=True))
+    assert engine.context.calls == [("memory", 1000)]
+
+
+def test_a_refused_engine_says_why(pretend: Any, model: Path, cache: EngineCache) -> None:
+    pretend(None, validity=(2, 2 | 4))
+    with pytest.raises(BackendError) as caught:
+        TensorRtBackend(model)
+    assert "refuses to load" in caught.value.headline
+    assert caught.value.facts["found"] == "unsupported cc, old cuda driver"
+
+
+def test_no_memory_for_a_context(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((1, 3, 4, 8))
+    engine.create_execution_context = lambda *_: None  # type: ignore[method-assign]
+    pretend(engine)
+    with pytest.raises(DeviceError, match="not enough GPU memory"):
+        TensorRtBackend(model)

@@ -1,0 +1,350 @@
+"""The engine cache: what is a hit, why a rebuild, and what may go wrong with a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segedge.convert import engine_build
+from segedge.convert.engine_build import EngineBuild, build_engine
+from segedge.convert.engine_cache import EngineCache, cache_folder, engine_key
+from segedge.convert.engine_file import facts_path, write_engine
+from segedge.convert.engine_options import BuildOptions
+from segedge.convert.engine_source import read_source
+from segedge.errors import UsageError
+from segedge.flavour import Flavour
+from tests.engine.graphs import CARD, conv_model, save
+
+
+@pytest.fixture
+def make(rtx: Flavour, model: Path, cache: EngineCache) -> Any:
+    def build(options: BuildOptions | None = None, **more: Any) -> EngineBuild:
+        return build_engine(model, **{"options": options, "flavour": rtx, "cache": cache, **more})
+
+    return build
+
+
+def test_built_once_then_loaded(make: Any) -> None:
+    said: list[str] = []
+    first, second = make(say=said.append), make(say=said.append)
+    assert (first.cached, second.cached) == (False, True)
+    assert first.reason == "first build of this model"
+    assert second.reason == ""
+    assert first.plan == second.plan
+    assert second.card == CARD
+    assert second.path == first.path
+    assert said == ["building with TensorRT-RTX 1.7.1: first build of this model"]
+
+
+def test_insisting_on_the_precision_that_it_has_is_a_hit(make: Any) -> None:
+    make()
+    assert make(BuildOptions(precision="fp32")).cached
+    with pytest.raises(UsageError):
+        make(BuildOptions(precision="int8"))
+
+
+def test_a_renamed_copy_is_a_hit(make: Any, model: Path, tmp_path: Path) -> None:
+    make()
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(model.read_bytes())
+    assert build_engine(copy, flavour="tensorrt_rtx", cache=EngineCache.default()).cached
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (BuildOptions(precision="fp16"), "precision - → fp16"),
+        (BuildOptions(tf32=False), "tf32 on → off"),
+        (BuildOptions(targets=("sm86", "sm89")), "targets - → sm86,sm89"),
+        (
+            BuildOptions(optimization_level=0, workspace_bytes=1 << 30),
+            "workspace_bytes - → 1073741824, optimization_level - → 0",
+        ),
+    ],
+)
+def test_changed_options_are_the_reason(make: Any, options: BuildOptions, reason: str) -> None:
+    make()
+    built = make(options)
+    assert not built.cached
+    assert built.reason == reason
+
+
+def test_a_changed_model_is_the_reason(make: Any, model: Path) -> None:
+    make()
+    save(conv_model(seed=1), model, card=CARD)
+    built = make()
+    assert not built.cached
+    assert built.reason.startswith("model.onnx changed since 20")
+
+
+def test_another_version_is_the_reason(make: Any, cache: EngineCache) -> None:
+    built = make()
+    _forge(cache, built, version="1.4.0")
+    assert make().reason == "TensorRT-RTX 1.4.0 → TensorRT-RTX 1.7.1"
+
+
+def test_another_gpu_is_the_reason(
+    rtx: Flavour, model: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT proper is bound to a GPU; the library is RTX's, its name and the GPU pretended."""
+    from segedge.gpu import Gpu
+
+    pretended = Flavour("tensorrt", rtx.module, (10, 13, 3))
+    source = read_source(model)
+    gpus = [Gpu("Orin", (8, 7), 8 << 30, True), Gpu("Thor", (11, 0), 64 << 30, True)]
+    keys = [engine_key(source, options=BuildOptions(), flavour=pretended, gpu=gpu) for gpu in gpus]
+    assert keys[0] != keys[1]
+    built = build_engine(model, flavour=rtx, cache=cache)
+    _forge(cache, built, flavour="tensorrt", version="10.13.3", gpu="Orin", capability="sm_87")
+    order = engine_build._Order(
+        source, BuildOptions(), pretended, gpus[1], None, None, lambda line: None
+    )
+    assert engine_build.rebuild_reason(order, cache) == "Orin (sm_87) → Thor (sm_110)"
+
+
+def _forge(cache: EngineCache, built: EngineBuild, **changes: Any) -> None:
+    """Make the only entry look as if it had been built elsewhere."""
+    cache.clear()
+    facts = dataclasses.replace(built.facts, **changes)
+    cache.store("0" * 64, built.plan, facts)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:5000]), "truncated"),
+        (lambda path: path.write_bytes(b""), "truncated"),
+        (lambda path: _flip(path, 9000), "corrupt"),
+        (lambda path: _flip(path, 0), "no TensorRT engine"),
+        (lambda path: facts_path(path).write_text("{"), "does not describe"),
+        (lambda path: facts_path(path).write_text("[]"), "does not describe"),
+        (lambda path: facts_path(path).unlink(), "are gone"),
+    ],
+)
+def test_a_damaged_entry_is_rebuilt_and_says_so(make: Any, damage: Any, words: str) -> None:
+    path = make().path
+    damage(path)
+    said: list[str] = []
+    again = make(say=said.append)
+    assert not again.cached
+    assert words in again.reason
+    assert len(said) == 1
+    assert make().cached
+
+
+def _flip(path: Path, index: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[index] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_another_flavours_bytes_under_our_key_are_rebuilt(make: Any) -> None:
+    path = make().path
+    data = path.read_bytes()
+    path.write_bytes(b"ftrt" + data[4:])
+    assert not make().cached
+
+
+def test_a_cache_that_cannot_be_used_costs_one_warning(
+    rtx: Flavour, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    built = build_engine(model, flavour=rtx, cache=EngineCache(tmp_path / "file" / "engines"))
+    assert built.path is None
+    assert len(built.warnings) == 1
+    assert "cannot be used" in built.warnings[0]
+    assert built.plan
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_cache_is_read(make: Any, cache: EngineCache) -> None:
+    make()
+    cache.folder.chmod(0o500)
+    try:
+        assert make().plan
+        assert make(BuildOptions(tf32=False)).path is None
+    finally:
+        cache.folder.chmod(0o700)
+
+
+def test_a_read_only_cache_still_gives_what_it_has(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(EngineCache, "locked", refuse)
+    assert make().cached
+    other = make(BuildOptions(tf32=False))
+    assert not other.cached
+    assert "Read-only file system" in other.warnings[0]
+
+
+def test_a_full_disk_costs_one_warning_and_leaves_nothing(
+    make: Any, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fdopen
+
+    def full(handle: int, *args: Any, **more: Any) -> Any:
+        stream = real(handle, *args, **more)
+        stream.close()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("segedge.convert.engine_file.os.fdopen", full)
+    built = make()
+    assert "No space left on device" in built.warnings[0]
+    assert built.plan
+    monkeypatch.undo()
+    assert [p.suffix for p in cache.folder.iterdir()] == [".lock"]
+
+
+def test_the_least_recently_used_goes_first(make: Any, cache: EngineCache) -> None:
+    first = make()
+    size = first.path.stat().st_size + facts_path(first.path).stat().st_size
+    small = EngineCache(cache.folder, limit_bytes=int(2.5 * size))
+    second = make(BuildOptions(tf32=False), cache=small)
+    for age, built in enumerate((first, second)):
+        os.utime(facts_path(built.path), (1000 + age, 1000 + age))
+    assert make(cache=small).cached  # now the first is the fresher one
+    make(BuildOptions(optimization_level=0), cache=small)
+    kept = {entry.path for entry in small.entries()}
+    assert first.path in kept
+    assert second.path not in kept
+    assert len(kept) == 2
+
+
+def test_an_engine_larger_than_the_limit_is_kept_alone(make: Any, cache: EngineCache) -> None:
+    built = make(cache=EngineCache(cache.folder, limit_bytes=10))
+    assert [entry.path for entry in cache.entries()] == [built.path]
+
+
+def test_what_a_killed_process_left_is_swept(make: Any, cache: EngineCache) -> None:
+    cache.folder.mkdir(parents=True)
+    left = cache.folder / ".abc.engine.x7"
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
+    make()
+    assert not left.exists()
+
+
+def test_list_and_clear(make: Any, cache: EngineCache) -> None:
+    make()
+    make(BuildOptions(tf32=False))
+    entries = cache.entries()
+    assert [dict(entry.facts.options) for entry in entries] == [{"tf32": False}, {}]
+    engines, freed = cache.clear()
+    assert engines == 2
+    assert freed > sum(entry.size_bytes for entry in entries) - 1
+    assert cache.entries() == []
+    assert EngineCache(cache.folder / "absent").clear() == (0, 0)
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SEGEDGE_CACHE", str(tmp_path / "a"))
+    assert cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("SEGEDGE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache_folder() == tmp_path / "b" / "segedge"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "segedge"
+
+
+def test_a_lock_makes_others_wait(cache: EngineCache) -> None:
+    order: list[str] = []
+    inside, waited = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with cache.locked("k", waiting=lambda: None):
+            inside.set()
+            waited.wait(10)
+            order.append("first")
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(10)
+    with cache.locked("k", waiting=waited.set):
+        order.append("second")
+    thread.join()
+    assert waited.is_set()
+    assert order == ["first", "second"]
+
+
+_BUILDER = """
+import sys
+from pathlib import Path
+from segedge.convert import engine_build
+from segedge.convert.engine_cache import EngineCache
+real = engine_build.build_plan
+def build(*args, **more):
+    Path(sys.argv[2]).write_text("started")
+    import time; time.sleep(2)
+    return real(*args, **more)
+engine_build.build_plan = build
+built = engine_build.build_engine(
+    sys.argv[1], flavour="tensorrt_rtx", cache=EngineCache.default(), say=print
+)
+print("CACHED" if built.cached else "BUILT")
+"""
+
+
+def test_two_processes_build_once(
+    rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
+) -> None:
+    def start(mark: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", _BUILDER, str(model), str(tmp_path / mark)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    first = start("first")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "first").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second = start("second")
+    said = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert said[0].endswith("BUILT\n")
+    assert said[1].endswith("CACHED\n")
+    assert "another process is building" in said[1]
+    assert not (tmp_path / "second").exists()
+
+
+def test_output_is_written_beside_its_facts(make: Any, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "m.engine"
+    built = make(output=target)
+    assert built.path == target
+    assert target.read_bytes() == built.plan
+    assert facts_path(target).is_file()
+    assert make(output=target).cached
+
+
+def test_an_output_that_cannot_be_written(make: Any, tmp_path: Path) -> None:
+    from segedge.errors import ModelError
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="cannot be written"):
+        make(output=tmp_path / "file" / "m.engine")
+
+
+def test_writing_is_atomic(rtx: Flavour, model: Path, tmp_path: Path, make: Any) -> None:
+    built = make()
+    target = tmp_path / "m.engine"
+    write_engine(target, built.plan, built.facts)
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".m.engine")]
+
+
+def test_timings_are_kept(cache: EngineCache) -> None:
+    assert cache.read_timings("gpu") == b""
+    cache.write_timings("gpu", b"timings")
+    assert cache.read_timings("gpu") == b"timings"
