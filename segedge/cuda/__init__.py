@@ -1,0 +1,1 @@
+"""The CUDA twin: preprocessing, tail and overlay as CUDA kernels compiled at run time."""

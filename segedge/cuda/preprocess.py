@@ -1,0 +1,240 @@
+"""Preprocess: a frame in device memory to the network's input tensor, in one launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from segedge.card import ModelCard
+from segedge.cuda.overlay import LUMA_OF_RGB, Matrix
+from segedge.cuda.program import Argument, Kernel, Launcher, Plane
+from segedge.errors import UsageError, unknown_name_error
+from segedge.geometry import AxisMap, Geometry
+
+PixelFormat = Literal["bgr", "rgb", "bgra", "rgba", "gray", "nv12"]
+
+CHANNELS_OF: dict[PixelFormat, tuple[int, str]] = {
+    "bgr": (3, "bgr"),
+    "rgb": (3, "rgb"),
+    "bgra": (4, "bgr"),
+    "rgba": (4, "rgb"),
+    "gray": (1, "gray"),
+    "nv12": (12, "rgb"),
+}
+"""The kernels' number of a format, and the order of its channels (NV12: once converted)."""
+
+_FRACTION = 40
+_RULE = {"bilinear": 0, "nearest": 1, "antialias": 2, "area": 2}
+_UP_AT_BORDERS = 1e-6
+"""Makes a centre on the border between two pixels go up, as in `segedge.reference`."""
+
+
+@dataclass(frozen=True)
+class Color:
+    """How NV12 values stand for colours."""
+
+    matrix: Matrix = "bt709"
+    full_range: bool = False
+    """Whether luma fills 0..255, not 16..235."""
+
+    def defines(self) -> dict[str, float]:
+        """Constants of the conversion to RGB (ITU-R BT.601-7, BT.709-6), 0..255 in and out."""
+        red, blue = LUMA_OF_RGB[self.matrix]
+        green = 1.0 - red - blue
+        gain, offset = (1.0, 0.0) if self.full_range else (255.0 / 219.0, 16.0)
+        chroma = 1.0 if self.full_range else 255.0 / 224.0
+        red_v, blue_u = 2.0 * (1.0 - red) * chroma, 2.0 * (1.0 - blue) * chroma
+        return {
+            "luma_gain": gain,
+            "luma_offset": offset,
+            "red_v": red_v,
+            "green_u": blue_u * blue / green,
+            "green_v": red_v * red / green,
+            "blue_u": blue_u,
+        }
+
+
+class Preprocess:
+    """Resizes, pads, reorders and normalises, as `segedge.reference.preprocess` says.
+
+    NV12 is resampled as it is and converted afterwards, without rounding in between. Its chroma is
+    interpolated bilinearly with ``bilinear`` (sited as in H.264: level with even columns, between
+    rows), taken from the same 2 x 2 block with ``nearest`` and repeated under wider filters.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        geometry: Geometry,
+        *,
+        pixel_format: PixelFormat = "bgr",
+        dtype: DTypeLike = "float32",
+        color: Color | None = None,
+    ) -> None:
+        """Work out index maps and constants.
+
+        Args:
+            card: What the network's input means.
+            geometry: How the frame lies in the network's input.
+            pixel_format: Layout of the frames.
+            dtype: float32 or float16, the type of the tensor.
+            color: Of NV12 frames; BT.709 with limited range by default.
+
+        Raises:
+            UsageError: Another dtype or pixel format.
+        """
+        if pixel_format not in CHANNELS_OF:
+            raise unknown_name_error("pixel format", pixel_format, tuple(CHANNELS_OF))
+        self._dtype = np.dtype(dtype)
+        if self._dtype not in (np.float32, np.float16):
+            raise UsageError(f"no input of type {dtype}", facts={"expected": "float32, float16"})
+        self._card = card
+        self._geometry = geometry
+        self._format = pixel_format
+        self._color = color or Color()
+        self._is_halving = _is_halving(card, geometry, pixel_format)
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of one image's tensor: 1 x 3 x H x W, or 1 x H x W x 3."""
+        height, width = self._geometry.network.height, self._geometry.network.width
+        return (1, height, width, 3) if self._card.input_layout == "nhwc" else (1, 3, height, width)
+
+    def launch(
+        self,
+        launcher: Launcher,
+        frame: Plane,
+        tensor: int,
+        *,
+        chroma: Plane | None = None,
+        batch_index: int = 0,
+    ) -> None:
+        """Fill one image of the tensor.
+
+        Args:
+            launcher: Where to run.
+            frame: The pixels, or the luma of NV12.
+            tensor: Device address of the whole tensor, aligned to 16 bytes.
+            chroma: The interleaved U and V of NV12.
+            batch_index: Which image of the batch.
+
+        Raises:
+            UsageError: NV12 without chroma, or chroma without NV12.
+        """
+        if (chroma is not None) != (self._format == "nv12"):
+            raise UsageError(
+                "NV12 frames have two planes, other frames one",
+                facts={"format": self._format, "found": "2" if chroma else "1"},
+            )
+        size = 3 * self._geometry.network.height * self._geometry.network.width
+        target = tensor + batch_index * size * self._dtype.itemsize
+        if self._is_halving and frame.is_aligned(8) and target % (4 * self._dtype.itemsize) == 0:
+            self._launch_halving(launcher, frame, target)
+        else:
+            self._launch_any(launcher, frame, chroma, target)
+
+    def _launch_any(
+        self, launcher: Launcher, frame: Plane, chroma: Plane | None, target: int
+    ) -> None:
+        network, source = self._geometry.network, self._geometry.frame
+        maps = self._geometry.frame_from_network()
+        uv = chroma or Plane(0, 0)
+        arguments: list[Argument] = [
+            frame.pointer, np.int64(frame.pitch), uv.pointer, np.int64(uv.pitch),
+            np.int32(source.height), np.int32(source.width),
+            *fixed_point(maps.y, self._shift), *fixed_point(maps.x, self._shift),
+            self._reach(maps.y), self._reach(maps.x), *map(np.int32, self._geometry.content()),
+            target, np.int32(network.height), np.int32(network.width),
+            np.float32(self._card.pad_value), *self._normalisation(1),
+        ]  # fmt: skip
+        grid = (_ceil(network.width, 64), _ceil(network.height, 8))
+        launcher(self._kernel(self._is_aligned(frame, uv)), grid, (32, 8), arguments)
+
+    def _launch_halving(self, launcher: Launcher, frame: Plane, target: int) -> None:
+        network, geometry = self._geometry.network, self._geometry
+        arguments: list[Argument] = [
+            frame.pointer, np.int64(frame.pitch), *map(np.int32, geometry.content()),
+            target, np.int32(network.height), np.int32(network.width),
+            np.float32(4 * self._card.pad_value), *self._normalisation(4),
+            np.int32(-geometry.top), np.int32(-geometry.left),
+        ]  # fmt: skip
+        kernel = Kernel.of(
+            "preprocess_halve",
+            ("common.cu", "preprocess_halve.cu"),
+            half=self._dtype == np.float16,
+            **self._sources(),
+        )
+        grid = (_ceil(network.width, 128), _ceil(network.height, 8))
+        launcher(kernel, grid, (32, 8), arguments)
+
+    def _kernel(self, aligned: bool) -> Kernel:
+        maps = self._geometry.frame_from_network()
+        is_area = self._card.resize == "area"
+        extra: dict[str, Any] = self._color.defines() if self._format == "nv12" else {}
+        if _RULE[self._card.resize] == 2:
+            extra |= {"box_y": is_area and maps.y.scale > 1, "box_x": is_area and maps.x.scale > 1}
+        return Kernel.of(
+            "preprocess",
+            ("common.cu", "preprocess.cu"),
+            rule=_RULE[self._card.resize],
+            format=CHANNELS_OF[self._format][0],
+            half=self._dtype == np.float16,
+            nhwc=self._card.input_layout == "nhwc",
+            aligned=aligned,
+            **self._sources(),
+            **extra,
+        )
+
+    @property
+    def _shift(self) -> float:
+        return 0.5 + _UP_AT_BORDERS if self._card.resize == "nearest" else 0.0
+
+    def _reach(self, axis: AxisMap) -> np.float32:
+        """Half-width of the filter in frame pixels."""
+        is_box = self._card.resize == "area" and axis.scale > 1
+        reach: float = axis.scale / 2 if is_box else max(axis.scale, 1.0)
+        return np.float32(reach)
+
+    def _is_aligned(self, frame: Plane, chroma: Plane) -> bool:
+        row_bytes = self._geometry.frame.width * (CHANNELS_OF[self._format][0] % 9)
+        return frame.is_aligned(4) and row_bytes % 4 == 0 and chroma.is_aligned(2)
+
+    def _sources(self) -> dict[str, int]:
+        """Which frame channel goes to each of the tensor's."""
+        order = CHANNELS_OF[self._format][1]
+        wanted = self._card.color
+        return {f"source_{k}": 0 if order == "gray" else order.index(wanted[k]) for k in range(3)}
+
+    def _normalisation(self, pixels: int) -> list[np.float32]:
+        """(value / 255 - mean) / std as three factors and three biases; value is a sum."""
+        std, mean = np.array(self._card.std), np.array(self._card.mean)
+        numbers = np.concatenate([1.0 / (255.0 * std * pixels), -mean / std])
+        return list(numbers.astype(np.float32))
+
+
+def fixed_point(axis: AxisMap, shift: float = 0.0) -> tuple[np.int64, np.int64]:
+    """Scale and offset of an index map in the kernels' fixed point, 40 fractional bits."""
+    one = 1 << _FRACTION
+    return np.int64(round(axis.scale * one)), np.int64(round((axis.offset + shift) * one))
+
+
+def _is_halving(card: ModelCard, geometry: Geometry, pixel_format: PixelFormat) -> bool:
+    """Whether this is the mean of 2 x 2 pixels, in pieces that the fast kernel can take."""
+    frame, resized = geometry.frame, geometry.resized
+    exact = (frame.height, frame.width) == (2 * resized.height, 2 * resized.width)
+    _, left, _, right = geometry.content()
+    in_fours = all(x % 4 == 0 for x in (left, right, geometry.left, geometry.network.width))
+    return (
+        exact
+        and in_fours
+        and CHANNELS_OF[pixel_format][0] == 3
+        and card.resize in ("bilinear", "area")
+        and card.input_layout == "nchw"
+    )
+
+
+def _ceil(length: int, step: int) -> int:
+    return -(-length // step)

@@ -1,0 +1,326 @@
+"""Tail: the network's output in device memory to labels, overlay, confidence and pixel counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from segedge.card import ModelCard
+from segedge.cuda.preprocess import fixed_point
+from segedge.cuda.program import Argument, Kernel, Launcher, Plane
+from segedge.errors import UsageError
+from segedge.geometry import AxisMap, Geometry, PlaneMap, Size
+
+ConfidenceKind = Literal["probability", "margin"]
+
+MOST_CLASSES = 8192
+"""The cell masks of a block must fit shared memory."""
+_UP_AT_BORDERS = 1e-6
+_RAW_TYPES = {
+    "int64": "long long",
+    "int32": "int",
+    "int16": "short",
+    "int8": "signed char",
+    "uint8": "unsigned char",
+    "uint16": "unsigned short",
+    "uint32": "unsigned int",
+    "bool": "unsigned char",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A BGR frame, or the two planes of an NV12 one."""
+
+    plane: Plane
+    """BGR pixels, or luma."""
+    chroma: Plane | None = None
+    """Interleaved U and V at half the height; None for BGR."""
+
+    def at(self, row: int, column: int) -> Picture:
+        """The same picture seen from another corner."""
+        if self.chroma is None:
+            return Picture(self.plane.at(row, 3 * column))
+        return Picture(self.plane.at(row, column), self.chroma.at(row // 2, column))
+
+    def is_aligned(self) -> bool:
+        """Whether rows start where the kernels' vectors may."""
+        if self.chroma is None:
+            return self.plane.is_aligned(8)
+        return self.plane.is_aligned(4) and self.chroma.is_aligned(4)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the frame, in pixels."""
+
+    top: int
+    left: int
+    size: Size
+
+
+class Tail:
+    """Maps every frame pixel back to the logit grid and writes only what is asked for.
+
+    Two launches: one over the grid's cells, one over the frame's pixels (see
+    ``kernels/tail_cells.cu`` and ``kernels/tail_fill.cu``). The results are those of
+    `segedge.reference`, ties apart.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        geometry: Geometry,
+        grid: Size,
+        *,
+        dtype: DTypeLike = "float32",
+    ) -> None:
+        """Work out index maps.
+
+        Args:
+            card: What the network's output means.
+            geometry: How the frame lies in the network's input.
+            grid: Height and width of the network's output.
+            dtype: Of the output: float32 or float16, or an integer type for ``head="labels"``.
+
+        Raises:
+            UsageError: A type that the kernels do not read, or too many classes.
+        """
+        self._card = card
+        self._geometry = geometry
+        self._grid = grid
+        self._classes = len(card.classes)
+        self._dtype = np.dtype(dtype)
+        known = tuple(_RAW_TYPES) if card.head == "labels" else ("float32", "float16")
+        if self._dtype.name not in known:
+            raise UsageError(
+                f"no {card.head} of type {self._dtype}", facts={"expected": ", ".join(known)}
+            )
+        if self._classes > MOST_CLASSES:
+            raise UsageError(
+                f"{self._classes} classes are too many for the CUDA tail",
+                facts={"expected": f"at most {MOST_CLASSES}"},
+                fix="use a host backend",
+            )
+        self._map = geometry.grid_from_frame(grid, align_corners=card.align_corners)
+        self._is_lookup = _is_identity(self._map) and grid == geometry.frame
+
+    @property
+    def label_dtype(self) -> np.dtype[Any]:
+        """uint8 for up to 256 classes, else uint16."""
+        return np.dtype(np.uint8 if self._classes <= 256 else np.uint16)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Device memory that `launch` needs: a code and a mask a cell (or a code a grid point)."""
+        return self._code_bytes + 4 * self._mask_words * self._grid.height * self._grid.width
+
+    @property
+    def _code_bytes(self) -> int:
+        return -(-2 * self._grid.height * self._grid.width // 16) * 16
+
+    @property
+    def _mask_words(self) -> int:
+        return -(-self._classes // 32)
+
+    def launch(
+        self,
+        launcher: Launcher,
+        logits: int,
+        scratch: int,
+        *,
+        labels: Plane | None = None,
+        label_dtype: DTypeLike | None = None,
+        overlay: Picture | None = None,
+        frame: Picture | None = None,
+        blend: int | None = None,
+        confidence: Plane | None = None,
+        confidence_kind: ConfidenceKind = "probability",
+        class_pixels: int | None = None,
+        region: Region | None = None,
+    ) -> None:
+        """Write what is given. With a region, outputs hold only that; ``frame`` is always whole.
+
+        Args:
+            launcher: Where to run.
+            logits: Device address of the network's output, in the card's layout.
+            scratch: Device address of `scratch_bytes`, aligned to 16, not shared with other tails
+                in flight.
+            labels: H x W labels.
+            label_dtype: uint8 or uint16, by default `label_dtype`.
+            overlay: H x W x 3 BGR or NV12: the frame with the classes' colours; may be the frame.
+            frame: Read for ``overlay``, of the same kind.
+            blend: Device address of a `Blend.table` of that kind.
+            confidence: H x W float32.
+            confidence_kind: ``probability`` of the winner or ``margin`` between the best two.
+            class_pixels: Device address of one int64 a class; zeroed first.
+            region: What to compute; the whole frame by default.
+
+        Raises:
+            UsageError: Arguments that do not go together.
+        """
+        size = self._geometry.frame
+        part = region or Region(0, 0, size)
+        _check_region(part, size)
+        self._check(overlay, frame, blend, confidence, confidence_kind, part)
+        source = frame.at(part.top, part.left) if frame else None
+        kind = np.dtype(label_dtype or self.label_dtype)
+        rule = 0 if confidence is None else 1 if confidence_kind == "probability" else 2
+        self._launch_first(launcher, logits, scratch, class_pixels, rule)
+        kernel = self._fill_kernel(labels, kind, overlay, source, confidence, rule, class_pixels)
+        arguments: list[Argument] = [
+            *self._sources(logits, scratch, rule), *self._maps(part, rule),
+            np.int32(part.size.height), np.int32(part.size.width),
+            *_plane(labels), *_pictures(source, overlay), blend or 0, *_plane(confidence),
+            class_pixels or 0,
+        ]  # fmt: skip
+        blocks = (_ceil(part.size.width, 128), _ceil(part.size.height, 16))
+        launcher(kernel, blocks, (256, 1), arguments)
+
+    def _launch_first(
+        self, launcher: Launcher, logits: int, scratch: int, class_pixels: int | None, rule: int
+    ) -> None:
+        """Codes and masks, or nothing but zeroed counts where the network gives labels."""
+        height, width = np.int32(self._grid.height), np.int32(self._grid.width)
+        counts = class_pixels or 0
+        slices, cells = self._slices()
+        if self._card.head == "labels":
+            if class_pixels is not None:
+                launcher(self._cells_kernel("tail_zero", 0), (1, 1), (256, 1), [counts])
+        elif self._looks_up(rule):
+            points = self._grid.height * self._grid.width
+            launcher(
+                self._cells_kernel("tail_points", 0), (_ceil(points, 256), 1), (256, 1),
+                [logits, np.int32(points), scratch, counts],
+            )  # fmt: skip
+        else:
+            across, down = max(self._grid.width - 1, 1), max(self._grid.height - 1, 1)
+            block = (slices, cells) if self._card.logits_layout == "nhwc" else (cells, slices)
+            launcher(
+                self._cells_kernel("tail_cells", rule), (_ceil(across, cells), down), block,
+                [logits, height, width, scratch, scratch + self._code_bytes, counts],
+            )  # fmt: skip
+
+    def _looks_up(self, rule: int) -> bool:
+        """Whether each pixel takes the label of one grid point and nothing else is asked for."""
+        return self._card.head == "labels" or (self._is_lookup and rule == 0)
+
+    def _slices(self) -> tuple[int, int]:
+        """Threads that share a cell's classes, and cells a block."""
+        slices = 1 if self._classes <= 4 else 2 if self._classes <= 8 else 4
+        return (8, 32) if self._classes > 64 else (slices, 128 // slices)
+
+    def _network_defines(self) -> dict[str, int]:
+        return {
+            "classes": self._classes,
+            "sigmoid": int(self._card.activation == "sigmoid"),
+            "half": int(self._dtype == np.float16),
+            "nhwc": int(self._card.logits_layout == "nhwc"),
+        }
+
+    def _cells_kernel(self, name: str, rule: int) -> Kernel:
+        slices, cells = self._slices()
+        files = ("common.cu", "logits.cu", "tail_cells.cu")
+        return Kernel.of(
+            name, files, rule=rule, slices=slices, cells=cells, **self._network_defines()
+        )
+
+    def _fill_kernel(
+        self,
+        labels: Plane | None,
+        label_dtype: np.dtype[Any],
+        overlay: Picture | None,
+        frame: Picture | None,
+        confidence: Plane | None,
+        rule: int,
+        class_pixels: int | None,
+    ) -> Kernel:
+        aligned = (
+            (labels is None or labels.is_aligned(8))
+            and (confidence is None or confidence.is_aligned(16))
+            and all(picture is None or picture.is_aligned() for picture in (overlay, frame))
+        )
+        raw = {"raw": _RAW_TYPES[self._dtype.name]} if self._card.head == "labels" else {}
+        return Kernel.of(
+            "tail_fill",
+            ("common.cu", "logits.cu", "paint.cu", "tail_fill.cu"),
+            type_labels=0 if labels is None else label_dtype.itemsize,
+            overlay=0 if overlay is None else 1 if overlay.chroma is None else 2,
+            confidence=rule,
+            count=class_pixels is not None,
+            aligned=aligned,
+            source=2 if raw else int(self._looks_up(rule)),
+            most=int(np.iinfo(self.label_dtype).max),
+            **raw,
+            **self._network_defines(),
+        )
+
+    def _sources(self, logits: int, scratch: int, rule: int) -> list[Argument]:
+        """Logits, masks, codes and the grid; a network's labels take the place of the codes."""
+        codes = logits if self._card.head == "labels" else scratch
+        grid = (np.int32(self._grid.height), np.int32(self._grid.width))
+        return [logits, scratch + self._code_bytes, codes, *grid]
+
+    def _maps(self, region: Region, rule: int) -> list[Argument]:
+        shift = 0.5 + _UP_AT_BORDERS if self._looks_up(rule) else 0.0
+        y, x = _moved(self._map.y, region.top), _moved(self._map.x, region.left)
+        return [*fixed_point(y, shift), *fixed_point(x, shift)]
+
+    def _check(
+        self,
+        overlay: Picture | None,
+        frame: Picture | None,
+        blend: int | None,
+        confidence: Plane | None,
+        kind: ConfidenceKind,
+        region: Region,
+    ) -> None:
+        if overlay is not None and (frame is None or blend is None):
+            raise UsageError("an overlay needs the frame that it is painted on, and a blend")
+        if overlay and frame and (overlay.chroma is None) != (frame.chroma is None):
+            raise UsageError("overlay and frame must both be BGR or both NV12")
+        corner = (region.top, region.left, region.size.height, region.size.width)
+        if overlay and overlay.chroma and any(length % 2 for length in corner):
+            raise UsageError(
+                "an NV12 overlay has even sizes and corners", facts={"found": str(region.size)}
+            )
+        if confidence is not None and self._card.head == "labels":
+            raise UsageError("a network that gives labels has no confidence")
+        if kind not in ("probability", "margin"):
+            raise UsageError(f"no confidence {kind!r}", facts={"expected": "probability, margin"})
+
+
+def _check_region(region: Region, frame: Size) -> None:
+    bottom, right = region.top + region.size.height, region.left + region.size.width
+    if region.top < 0 or region.left < 0 or bottom > frame.height or right > frame.width:
+        raise UsageError(
+            "the region of interest leaves the frame",
+            facts={"region": f"{region.size} at {region.top}, {region.left}", "frame": str(frame)},
+        )
+
+
+def _moved(axis: AxisMap, pixels: int) -> AxisMap:
+    return AxisMap(axis.scale, axis.offset + axis.scale * pixels)
+
+
+def _is_identity(plane: PlaneMap) -> bool:
+    return all(abs(a.scale - 1.0) < 1e-9 and abs(a.offset) < 1e-9 for a in (plane.y, plane.x))
+
+
+def _plane(plane: Plane | None) -> tuple[int, np.int64]:
+    return (plane.pointer, np.int64(plane.pitch)) if plane else (0, np.int64(0))
+
+
+def _pictures(frame: Picture | None, overlay: Picture | None) -> list[Argument]:
+    """Pixels or luma of both, then chroma of both."""
+    pictures = (frame, overlay)
+    planes = [picture.plane if picture else None for picture in pictures]
+    planes += [picture.chroma if picture else None for picture in pictures]
+    return [argument for plane in planes for argument in _plane(plane)]
+
+
+def _ceil(length: int, step: int) -> int:
+    return -(-length // step)
