@@ -236,7 +236,8 @@ def _bundled_module() -> Any:
     import torch
 
     spec = importlib.util.spec_from_file_location("network", ROOT / "export/street/network.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     code = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(ROOT / "export/street"))
     spec.loader.exec_module(code)

@@ -11,6 +11,7 @@ refuses that form and says how to mend the head.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ WIDTHS = (3, 64, 128, 256, 512, 512)
 def features() -> nn.Sequential:
     """Five 3x3 convolutions with ReLU; height and width stay as they are."""
     layers: list[nn.Module] = []
-    for channels_in, channels_out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+    for channels_in, channels_out in itertools.pairwise(WIDTHS):
         layers += [nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.ReLU()]
     return nn.Sequential(*layers)
 

@@ -146,9 +146,7 @@ def test_the_runtime_needs_no_torch_and_no_onnx() -> None:
         "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'transformers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
 
@@ -160,8 +158,6 @@ def test_help_imports_little() -> None:
         "build_app(['--help'])\n"
         "print(sorted({'numpy', 'cv2', 'numba', 'av'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
