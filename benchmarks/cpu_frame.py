@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
+STREET = ROOT / "export/street"
 FRAME_SIZE = (1024, 2048)
 NETWORK_SIZE = (512, 1024)
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)
@@ -67,19 +68,22 @@ def prepare(folder: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
 
-    from segedge.convert.export import ExportOptions, export
+    from segedge.convert import ExportOptions, export
+    from segedge.geometry import Size
 
     cv2.imwrite(str(folder / "frame.png"), frame_image())
     shared = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
     if shared.is_file():
         whole, classes = shared, "camvid"
     else:
-        whole, classes = folder / "bundled.onnx", None
-        export(
-            f"{ROOT / 'export/street/network.py'}:street_net",
-            whole,
-            bundled_options(keep_tail=True),
+        whole, classes = folder / "bundled.onnx", str(STREET / "classes.txt")
+        bundled = ExportOptions(
+            checkpoint=STREET / "street.pth",
+            size=Size(*NETWORK_SIZE),
+            classes=classes,
+            keep_tail=True,
         )
+        export(f"{STREET / 'network.py'}:street_net", whole, options=bundled)
     model = onnx.load(whole)
     onnx.save(model, folder / "whole.onnx")
     labels = model.graph.output[0]
@@ -89,8 +93,7 @@ def prepare(folder: Path) -> None:
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info("labels", TensorProto.INT64, None))
     onnx.save(model, folder / "argmax.onnx")
-    options = ExportOptions(classes=classes) if classes else ExportOptions()
-    export(str(whole), folder / "cut.onnx", options)
+    export(whole, folder / "cut.onnx", options=ExportOptions(classes=classes))
 
 
 def frame_image() -> NDArray[np.uint8]:
@@ -99,7 +102,7 @@ def frame_image() -> NDArray[np.uint8]:
     if images:
         image = cv2.imread(str(images[len(images) // 2]))
     else:
-        ok, image = cv2.VideoCapture(str(ROOT / "export/street/street.mp4")).read()
+        ok, image = cv2.VideoCapture(str(STREET / "street.mp4")).read()
         assert ok
     return cv2.resize(image, FRAME_SIZE[::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -235,14 +238,14 @@ def _bundled_module() -> Any:
 
     import torch
 
-    spec = importlib.util.spec_from_file_location("network", ROOT / "export/street/network.py")
+    spec = importlib.util.spec_from_file_location("network", STREET / "network.py")
     assert spec is not None
     assert spec.loader is not None
     code = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(ROOT / "export/street"))
+    sys.path.insert(0, str(STREET))
     spec.loader.exec_module(code)
     module = code.street_net().eval()
-    state = torch.load(ROOT / "export/street/street.pth", weights_only=True)
+    state = torch.load(STREET / "street.pth", weights_only=True)
     module.load_state_dict(state["state_dict"])
     return module
 

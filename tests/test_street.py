@@ -105,8 +105,10 @@ def test_all_classes_occur(scenes: ModuleType) -> None:
 
 
 def test_text_file_names_the_same_classes(scenes: ModuleType) -> None:
-    """``segedge export --classes classes.txt`` reads the file, the scenes the tuple."""
-    assert tuple((STREET / "classes.txt").read_text().splitlines()) == scenes.CLASSES
+    """``segedge export --classes classes.txt`` reads the file, the scenes the tuples."""
+    lines = [line.rsplit(maxsplit=3) for line in (STREET / "classes.txt").read_text().splitlines()]
+    assert tuple(name for name, *_ in lines) == scenes.CLASSES
+    assert [tuple(map(int, rgb)) for _, *rgb in lines] == [tuple(c) for c in scenes.PALETTE_RGB]
 
 
 def test_network_shape_and_size(network: ModuleType) -> None:
