@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import glob
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from segedge.convert.engine_flavour import (
 )
 from segedge.convert.engine_inspect import inspect_layers
 from segedge.convert.engine_layers import EngineLayer
-from segedge.convert.engine_log import build_log, paused_collector
+from segedge.convert.engine_log import LogRecord, build_log, recorded
 from segedge.convert.engine_network import (
     NetworkSummary,
     check_precision,
@@ -149,14 +150,18 @@ class _Build:
 
     def run(self, data: bytes, notes: tuple[str, ...]) -> Built:
         """Parse and build ONNX bytes."""
-        with paused_collector():
-            return self._run(data, notes)
+        with recorded(self.flavour) as log:
+            try:
+                return self._run(data, notes, log)
+            except BaseException as error:
+                # Else whoever keeps the error keeps builder and network, with all the weights.
+                traceback.clear_frames(error.__traceback__)
+                raise
 
-    def _run(self, data: bytes, notes: tuple[str, ...]) -> Built:
+    def _run(self, data: bytes, notes: tuple[str, ...], log: LogRecord) -> Built:
         started = time.monotonic()
         trt, name = self.flavour.module, self.source.path.name
-        log = build_log(self.flavour)
-        builder = trt.Builder(log)
+        builder = trt.Builder(build_log(self.flavour))
         network = parse_network(
             self.flavour, builder, log, model=data, name=name, path=str(self.source.path)
         )
@@ -197,7 +202,7 @@ class _Build:
         return config
 
     def _serialize(
-        self, builder: Any, network: Any, config: Any, log: Any, summary: NetworkSummary
+        self, builder: Any, network: Any, config: Any, log: LogRecord, summary: NetworkSummary
     ) -> bytes:
         name = self.source.path.name
         timing = self._start_timing(config)

@@ -16,7 +16,7 @@ from segedge.convert.engine_layers import (
     precision_counts,
     stayed_fp32,
 )
-from segedge.convert.engine_log import build_log, paused_collector
+from segedge.convert.engine_log import build_log, recorded
 from segedge.convert.engine_network import fp32_in_half_network
 from segedge.errors import SegedgeError
 from segedge.flavour import TITLES, Flavour, load_flavour
@@ -115,7 +115,7 @@ def inspect_layers(flavour: Flavour, plan: bytes) -> tuple[EngineLayer, ...]:
         The layers; empty where TensorRT refuses to load the engine.
     """
     trt = flavour.module
-    with paused_collector():
+    with recorded(flavour):
         runtime = trt.Runtime(build_log(flavour))
         engine = runtime.deserialize_cuda_engine(plan)
         if engine is None:

@@ -9,6 +9,7 @@ from segedge.card import ModelCard
 from segedge.convert.engine_errors import parse_error, parser_refusals
 from segedge.convert.engine_facts import EngineTensor, NetworkLayer
 from segedge.convert.engine_layers import dtype_word
+from segedge.convert.engine_log import LogRecord, build_log
 from segedge.convert.engine_options import BuildOptions, Precision
 from segedge.convert.engine_shapes import Shapes, input_shapes
 from segedge.errors import UsageError
@@ -37,14 +38,14 @@ class NetworkSummary:
 
 
 def parse_network(
-    flavour: Flavour, builder: Any, logger: Any, *, model: bytes, name: str, path: str
+    flavour: Flavour, builder: Any, log: LogRecord, *, model: bytes, name: str, path: str
 ) -> Any:
     """Parse an ONNX graph into a strongly typed network.
 
     Args:
         flavour: The library.
         builder: Its builder.
-        logger: The log of this build.
+        log: What the parser says meanwhile.
         model: The ONNX file's bytes.
         name: The file's name, for messages.
         path: Where it lies, for weights in a file beside it.
@@ -55,10 +56,10 @@ def parse_network(
     trt = flavour.module
     # TensorRT 11 knows nothing but strong typing and keeps the flag; 10 needs it.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, build_log(flavour))
     # Text that is no ONNX at all may parse as an empty graph.
     if not parser.parse(model, path) or network.num_outputs == 0:
-        raise parse_error(name, flavour, parser_refusals(parser), logger.errors)
+        raise parse_error(name, flavour, parser_refusals(parser), log.errors)
     return network
 
 

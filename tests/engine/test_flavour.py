@@ -102,7 +102,7 @@ def test_no_driver_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_old_driver_is_said_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_module, "find_driver", lambda: Driver(RTX, (12, 4)))
+    monkeypatch.setattr(gpu_module, "find_driver", lambda **_: Driver(RTX, (12, 4)))
     assert require_gpu(purpose="running", cuda_major=12) == RTX
     with pytest.raises(DeviceError) as caught:
         require_gpu(purpose="running", cuda_major=13)
