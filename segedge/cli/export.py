@@ -65,7 +65,8 @@ def export_command(
         str | None, typer.Option("--output", help="INDEX or NAME of the main head's output.")
     ] = None,
     verify: Annotated[
-        str | None, typer.Option(help="Image, folder or glob to measure parity on; else noise.")
+        str | None,
+        typer.Option(help="Image, folder, glob or video to measure parity on; else noise."),
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,

@@ -11,6 +11,8 @@ import typer
 from segedge.backends.registry import open_backend
 from segedge.card import CARD_KEY, ModelCard
 from segedge.cli.console import megabytes, print_json, print_row
+from segedge.cli.engine_rows import inspect_engine
+from segedge.convert.engine_file import is_engine
 from segedge.errors import SegedgeError
 from segedge.modelfile import ModelFacts, read_facts
 
@@ -19,7 +21,14 @@ def inspect_command(
     file: Annotated[Path, typer.Argument(help="The model file.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """Show the card, inputs, outputs, measured parity and size of a model file."""
+    """Show the card, inputs, outputs, measured parity and size of a model file.
+
+    Of a TensorRT engine: who built it and for which GPU, its layers with precisions, formats and
+    sizes, and what stayed fp32.
+    """
+    if is_engine(file):
+        inspect_engine(file, as_json=as_json)
+        return
     facts = read_facts(file)
     card = ModelCard.from_metadata(facts.metadata)
     tensors = _tensors(file)
@@ -74,7 +83,8 @@ def _print_card(card: ModelCard) -> None:
         )
         print_row("made from", f"{origin.source}{checkpoint}")
     if origin.exporter:
-        print_row("made by", f"{origin.exporter}, segedge {origin.segedge}")
+        torch = f"torch {origin.torch}, " if origin.torch else ""
+        print_row("made by", f"{torch}{origin.exporter}, segedge {origin.segedge}")
     for key, value in card.notes.items():
         print_row(key, value)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segedge.pipeline.stats import Progress, RunReport
     from segedge.result import OverlayStyle
     from segedge.segmenter import Segmenter
-    from segedge.video.protocols import Sink, Source, SourceInfo
+    from segedge.video.protocols import Sink, Source, SourceFailure, SourceInfo
 
 Masks = Literal["labels", "palette"]
 
@@ -71,6 +71,7 @@ def run_command(
 
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or None
     style = OverlayStyle(opacity=opacity, classes=names, legend=legend)
+    _check_outputs(output or [], masks)
     with ExitStack() as opened:
         frames = open_source(source)
         opened.callback(frames.close)
@@ -91,6 +92,23 @@ def run_command(
     if report.failures:
         # One bad image of many is an incident; a video that ends early is not what was asked for.
         raise typer.Exit(1 if frames.info.kind == "images" else 2)
+
+
+def _check_outputs(output: list[str], masks: Masks | None) -> None:
+    """Outputs that would overwrite each other, or that ask for masks where none can be."""
+    from segedge.video.output import SINK_VIDEO_SUFFIXES
+
+    places = [Path(path).resolve() for path in output]
+    videos = [p for p in places if p.suffix.lower() in SINK_VIDEO_SUFFIXES and not p.is_dir()]
+    twice = next((p for n, p in enumerate(places) if p in places[:n]), None)
+    if twice is not None:
+        raise UsageError(f"{twice.name} is asked for twice", fix="give every -o a name of its own")
+    if masks and len(videos) == len(places):
+        raise UsageError(
+            f"--masks {masks} needs an output that can hold masks",
+            facts={"found": ", ".join(output) or "no -o"},
+            fix="add a folder or a PNG: -o masks/",
+        )
 
 
 def _load(
@@ -143,14 +161,23 @@ def _run(source: Source, segmenter: Segmenter, sinks: list[Sink]) -> RunReport:
         def advance(progress: Progress) -> None:
             bar.update(task, completed=progress.written)
 
-        return Pipeline(source, segmenter, sinks, on_progress=advance).run()
+        pipeline = Pipeline(source, segmenter, sinks, on_progress=advance)
+        try:
+            return pipeline.run()
+        except SegedgeError as error:
+            kept = (
+                [path for path in pipeline.report.paths if path.is_file()]
+                if pipeline.report
+                else []
+            )
+            if kept:
+                error.facts.setdefault("kept", f"{', '.join(map(str, kept))}: the frames before it")
+            raise
 
 
 def _print_report(report: RunReport, model: Path, segmenter: Segmenter, as_json: bool) -> None:
     for failure in report.failures:
-        print_error(
-            SegedgeError(f"{failure.name} could not be read", facts={"found": failure.reason})
-        )
+        print_error(_failure_error(failure))
     if as_json:
         print_json(
             {
@@ -168,6 +195,16 @@ def _print_report(report: RunReport, model: Path, segmenter: Segmenter, as_json:
         print_row("interrupted", "the outputs hold the frames up to here")
     for path in report.paths:
         print_row("wrote", f"{path}  {_size_text(path)}")
+
+
+def _failure_error(failure: SourceFailure) -> SegedgeError:
+    """What of the source is missing, in the form of an error."""
+    what, fix = "could not be read", "copy or convert it again"
+    if failure.cut:
+        what, fix = "ends early", "copy it again; what there was is in the output"
+    elif failure.reason.startswith("damaged"):
+        what = "could not be read completely"
+    return SegedgeError(f"{failure.name} {what}", facts={"found": failure.reason}, fix=fix)
 
 
 def _print_stages(report: RunReport) -> None:
@@ -193,5 +230,6 @@ def _print_stages(report: RunReport) -> None:
 
 def _size_text(path: Path) -> str:
     if path.is_dir():
-        return f"{sum(1 for _ in path.iterdir())} files"
+        count = sum(1 for _ in path.iterdir())
+        return f"{count} {'file' if count == 1 else 'files'}"
     return megabytes(path.stat().st_size) if path.exists() else ""

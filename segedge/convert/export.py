@@ -234,7 +234,7 @@ def _with_parity(
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
     exported = OnnxRunner(to_bytes(loaded.model))
     files = image_files(options.verify, options.verify_images) if options.verify else []
-    images = read_images(files) if files else smooth_noise(card.input_size)
+    images = read_images(files, options.verify_images) if files else smooth_noise(card.input_size)
     count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
     parity.require_agreement(result, card, images=count)
     sizes = [card.input_size]
@@ -257,7 +257,7 @@ def _at_untraced_size(
     head: HeadFacts,
 ) -> parity.Comparison:
     """Compare at a size that the exporter has not seen; refuse the export where they differ."""
-    images = read_images(files[:2]) if files else smooth_noise(size, 2)
+    images = read_images(files[:2], 2) if files else smooth_noise(size, 2)
     there = replace(card, input_height=size.height, input_width=size.width)
     try:
         count, result = parity.compare(original, exported, images, card=there, head=head)

@@ -1,4 +1,4 @@
-"""Images to measure parity on: the user's own, or smooth noise."""
+"""Images to measure parity on: the user's own, frames of a video, or smooth noise."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from segedge.errors import SourceError
 from segedge.geometry import Size
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 NOISE_IMAGES = 4
+VIDEO_FRAMES = 24
+"""How many frames stand for a video."""
 
 
 def image_files(verify: str | Path, limit: int) -> list[Path]:
     """At most ``limit`` image files, evenly sampled in name order.
 
     Args:
-        verify: An image, a folder (searched to the bottom), or a glob.
-        limit: How many at most.
+        verify: An image, a video, a folder (searched to the bottom), or a glob.
+        limit: How many at most. A video is one file here; see `read_images`.
 
     Raises:
         SourceError: There is none.
@@ -38,14 +41,18 @@ def image_files(verify: str | Path, limit: int) -> list[Path]:
         raise SourceError(
             f"no images at {verify}",
             facts={"looked for": " ".join(_SUFFIXES)},
-            fix="check --verify",
+            fix="--verify IMAGE, FOLDER, 'GLOB' or VIDEO",
         )
     picks = np.linspace(0, len(files) - 1, min(limit, len(files))).round().astype(int)
     return [files[index] for index in picks]
 
 
-def read_images(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
+def read_images(files: list[Path], video_frames: int = VIDEO_FRAMES) -> Iterator[NDArray[np.uint8]]:
     """The images, H x W x 3 uint8 BGR.
+
+    Args:
+        files: Images and videos.
+        video_frames: At most so many frames of each video, evenly sampled.
 
     Raises:
         SourceError: One cannot be decoded.
@@ -53,14 +60,41 @@ def read_images(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
     import cv2
 
     for file in files:
+        if file.suffix.lower() in _VIDEO_SUFFIXES:
+            yield from _video_frames(file, video_frames)
+            continue
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
-            raise SourceError(
-                f"{file.name} cannot be decoded",
-                facts={"found": f"{file.stat().st_size} bytes"},
-                fix="remove it, or verify on others: --verify GLOB",
-            )
+            raise _undecodable(file)
         yield np.asarray(image, np.uint8)
+
+
+def _video_frames(file: Path, most: int) -> Iterator[NDArray[np.uint8]]:
+    """Frames of a video, evenly sampled."""
+    import cv2
+
+    capture = cv2.VideoCapture(str(file))
+    try:
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        found = 0
+        for index in np.linspace(0, max(count - 1, 0), max(1, min(most, count))).round():
+            capture.set(cv2.CAP_PROP_POS_FRAMES, float(index))
+            decoded, image = capture.read()
+            if decoded:
+                found += 1
+                yield np.asarray(image, np.uint8)
+        if not found:
+            raise _undecodable(file)
+    finally:
+        capture.release()
+
+
+def _undecodable(file: Path) -> SourceError:
+    return SourceError(
+        f"{file.name} cannot be decoded",
+        facts={"found": f"{file.stat().st_size} bytes"},
+        fix="remove it, or verify on others: --verify GLOB",
+    )
 
 
 def smooth_noise(size: Size, count: int = NOISE_IMAGES) -> Iterator[NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from segedge.card import ModelCard
@@ -89,14 +90,18 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         part.replace(path)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise _not_writable(path, error, needed=len(data)) from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _not_writable(path: Path, error: OSError) -> SinkError:
+def _not_writable(path: Path, error: OSError, *, needed: int = 0) -> SinkError:
+    facts = {"folder": str(path.parent), "found": error.strerror or str(error)}
+    if needed:
+        free = shutil.disk_usage(path.parent).free
+        facts["needed"] = f"{needed / 1e6:.1f} MB, free are {free / 1e6:.1f} MB"
     return SinkError(
         f"{path.name} cannot be written",
-        facts={"folder": str(path.parent), "found": error.strerror or str(error)},
+        facts=facts,
         fix="free some space or choose another folder: -o FOLDER/model.onnx",
     )

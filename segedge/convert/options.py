@@ -47,7 +47,7 @@ class ExportOptions:
     output: str | None = None
     """Index or name of the output that holds the main head."""
     verify: Path | str | None = None
-    """An image, a folder or a glob to measure parity on; noise where there is none."""
+    """An image, a folder, a glob or a video to measure parity on; noise where there is none."""
     verify_images: int = 24
     """At most so many images, evenly sampled."""
     opset: int = DEFAULT_OPSET

@@ -105,8 +105,9 @@ def image_level_error(output: OutputSpec, source: str) -> ExportError:
             "expected": "(N, classes, H/stride, W/stride), or labels (N, H, W)",
         },
         fix=f"replace flatten + Linear(features, {classes}) by nn.Conv2d(features, {classes}, 1), "
-        "without global pooling before it; a Linear's weights go over by "
-        "conv.weight.data = linear.weight.data[:, :, None, None]",
+        "without global pooling before it. The weights of a Linear behind global pooling go over "
+        "by conv.weight.data = linear.weight.data[:, :, None, None]; one over a flattened map "
+        "(features x H x W columns) must be trained anew, on label images",
     )
 
 

@@ -21,6 +21,8 @@ from segedge.errors import ExportError, ParityError
 from segedge.geometry import Geometry, Size
 
 WANTED_AGREEMENT = 0.999
+MOST_AMBIGUOUS = 0.5
+"""Where more than half of the pixels are ties, agreement of the others proves nothing."""
 Network = Callable[[NDArray[np.float32]], NDArray[Any]]
 Image = NDArray[np.uint8]
 
@@ -74,15 +76,41 @@ def compare(
 
     Returns:
         How many images there were, and what they gave.
+
+    Raises:
+        ExportError: The original gives NaN.
+        ParityError: Only the exported network gives NaN.
     """
     total, count = Comparison(0, 0, 0, None), 0
     for image in images:
         frame = Size(*image.shape[:2])
         geometry = Geometry.fit(frame, card.input_size, card.fit)
         tensor = reference.preprocess(image, card, geometry)
-        total += compare_outputs(original(tensor), exported(tensor), card=card, head=head)
+        there, here = original(tensor), exported(tensor)
+        _refuse_nan(there, here)
+        total += compare_outputs(there, here, card=card, head=head)
         count += 1
     return count, total
+
+
+def _refuse_nan(original: NDArray[Any], exported: NDArray[Any]) -> None:
+    """NaN compares with nothing, so that no pixel would count as different."""
+    for name, output in (("the network", original), ("the exported network", exported)):
+        share = float(np.mean(np.isnan(output)))
+        if not share:
+            continue
+        facts = {"found": f"{100 * share:.3g} % of the outputs of one image"}
+        if output is exported:
+            raise ParityError(
+                f"{name} gives NaN where the original does not",
+                facts=facts,
+                fix="try another --opset, or report it with the network",
+            )
+        raise ExportError(
+            f"{name} gives NaN before anything was done to it",
+            facts=facts,
+            fix="check the checkpoint (a training that diverged?), --mean and --std",
+        )
 
 
 def compare_outputs(
@@ -113,11 +141,21 @@ def compare_outputs(
 
 
 def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> None:
-    """Raise where too few of the unambiguous pixels agree.
+    """Raise where too few of the unambiguous pixels agree, or most pixels are ambiguous.
 
     Raises:
         ParityError: With the numbers.
     """
+    if result.ambiguous > MOST_AMBIGUOUS * result.pixels:
+        raise ParityError(
+            "parity cannot be measured: the network hardly prefers one class to another",
+            facts={
+                "ambiguous": f"{100 * result.ambiguous / result.pixels:.1f} % of the pixels "
+                f"({images} images at {card.input_size})",
+                "expected": f"at most {100 * MOST_AMBIGUOUS:.0f} %",
+            },
+            fix="export trained weights (--checkpoint), and verify on real images: --verify FOLDER",
+        )
     if result.agreement >= WANTED_AGREEMENT:
         return
     error = "labels only" if result.max_error is None else f"{result.max_error:.2e}"

@@ -206,7 +206,8 @@ class Pipeline:
         except BaseException as error:
             self._fail(error)
         try:
-            sink.close(error=outbox.error is not None)
+            cut = any(failure.cut for failure in self._source.failures)
+            sink.close(error=outbox.error is not None or cut)
         except BaseException as error:
             self._fail(error)
 

@@ -36,10 +36,10 @@ _TAKES_THREADS = "threads" in (VideoReformatter.reformat.__doc__ or "")
 
 
 class VideoFile:
-    """Frames of a video file, in presentation order, turned upright.
+    """Frames of a video file, in presentation order, turned upright, all of one size.
 
     Every iteration opens the file anew. A file that ends early yields what can be decoded; what
-    is missing is in `failures` afterwards. Frames may change size in mid-stream.
+    is missing is in `failures` afterwards.
 
     Colours are converted with the matrix and range that the stream declares; where it declares
     none FFmpeg takes BT.601, as OpenCV's VideoCapture does.
@@ -78,7 +78,7 @@ class VideoFile:
         """All frames that can be decoded, from the start.
 
         Raises:
-            SourceError: The file can no longer be opened.
+            SourceError: The file can no longer be opened, or the frames change their size.
         """
         self.failures.clear()
         problems: list[str] = []
@@ -95,6 +95,7 @@ class VideoFile:
                 if picture is None:
                     break
                 image = to_bgr(picture)
+                self._check_size(image, index)
                 pts_seconds = index / fps if picture.time is None else float(picture.time)
                 frame = Frame(image, index, self.info.name, pts_seconds, start_ns)
                 frame.times.add("decode", (time.monotonic_ns() - start_ns) / 1e6)
@@ -107,6 +108,21 @@ class VideoFile:
     def close(self) -> None:
         """End a running iteration before its next frame."""
         self._closed.set()
+
+    def _check_size(self, image: NDArray[np.uint8], index: int) -> None:
+        """Joined recordings change size: two videos in one file, of which no sink makes one."""
+        height, width = self.info.size or image.shape[:2]
+        if image.shape[:2] == (height, width):
+            return
+        raise SourceError(
+            f"{self._path} changes size in mid-stream",
+            facts={
+                "found": f"frame {index} is {image.shape[1]}x{image.shape[0]}",
+                "expected": f"{width}x{height}, as the {index} frames before it",
+            },
+            fix=f"bring it to one size: ffmpeg -i {self._path.name} -vf scale={width}:{height} "
+            "one-size.mp4",
+        )
 
     def _record(self, problems: list[str], count: int, end_seconds: float) -> None:
         """Note what did not decode, and whether the end is missing."""
@@ -121,7 +137,7 @@ class VideoFile:
                 f"truncated: {count} of {about}{expected} frames, "
                 f"{end_seconds:.1f} of {self._declared_seconds:.1f} s"
             )
-            self.failures.append(SourceFailure(self.info.name, reason))
+            self.failures.append(SourceFailure(self.info.name, reason, cut=True))
 
     def _ends_early(self, count: int, end_seconds: float) -> bool:
         """Whether frames *and* time are missing.

@@ -99,7 +99,7 @@ def open_sink(
     if suffix in SINK_VIDEO_SUFFIXES:
         from segedge.video.write_video import VideoOptions, VideoSink
 
-        rate = fps or info.fps or DEFAULT_FPS
+        rate = (info.fps or DEFAULT_FPS) if fps is None else fps
         options = VideoOptions(crf=crf, preset=preset)
         return VideoSink(target, fps=rate, options=options, frame_count=info.frame_count)
     if suffix in OVERLAY_SUFFIXES:

@@ -76,9 +76,7 @@ def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = 
     return SinkError(
         f"cannot write {path}",
         facts={"found": reason, **facts},
-        fix="choose another place with -o"
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-        else None,
+        fix="choose another place with -o",
     )
 
 

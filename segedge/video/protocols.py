@@ -42,6 +42,8 @@ class SourceFailure:
     """The file or part concerned."""
     reason: str
     """One line, with numbers."""
+    cut: bool = False
+    """Whether all that follows is missing, too: what is made of it is no complete result."""
 
 
 class Source(Protocol):

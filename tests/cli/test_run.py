@@ -209,13 +209,60 @@ def test_broken_videos(segedge: Run, model: Path, tmp_path: Path) -> None:
 def test_a_video_that_ends_early_keeps_what_there_was(
     segedge: Run, model: Path, tmp_path: Path
 ) -> None:
-    """Matroska has its index in front: a cut file still decodes up to the cut."""
+    """Matroska has its index in front: a cut file still decodes up to the cut.
+
+    What was made of it is playable, but does not have the name of a whole result.
+    """
     whole = write_clip(tmp_path / "in.mkv", frames=300, size=(480, 640))
     half = tmp_path / "half.mkv"
     half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     done = segedge("run", model, "half.mkv", "-o", "out.mp4", code=2)
-    expect_error(done, "half.mkv", "300 frames")
-    assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) > 20
+    expect_error(done, "half.mkv ends early", "300 frames", "fix")
+    assert "out.partial.mp4" in done.stdout
+    assert not (tmp_path / "out.mp4").exists()
+    kept = cv2.VideoCapture(str(tmp_path / "out.partial.mp4"))
+    assert kept.get(cv2.CAP_PROP_FRAME_COUNT) > 20
+
+
+def test_a_video_that_changes_size(segedge: Run, model: Path, tmp_path: Path) -> None:
+    first = write_clip(tmp_path / "a.ts", frames=30)
+    second = write_clip(tmp_path / "b.ts", frames=30, size=(48, 64))
+    (tmp_path / "in.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    done = segedge("run", model, "in.ts", "-o", "out.mp4", code=2)
+    expect_error(done, "in.ts changes size", "64x48", "128x96", "ffmpeg -i in.ts")
+    assert "out.partial.mp4" in done.stderr
+    assert not (tmp_path / "out.mp4").exists()
+    assert cv2.VideoCapture(str(tmp_path / "out.partial.mp4")).isOpened()
+
+
+def test_outputs_that_contradict_each_other(segedge: Run, model: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), scene())
+    run = ("run", model, "in.png")
+    expect_error(segedge(*run, "-o", "a.png", "-o", "./a.png", code=2), "asked for twice")
+    done = segedge(*run, "-o", "a.mp4", "--masks", "labels", code=2)
+    expect_error(done, "--masks labels needs an output that can hold masks", "a.mp4")
+    expect_error(segedge(*run, "-o", "a.mp4", "--fps", "0", code=2), "found 0")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
+def test_palette_masks(segedge: Run, model: Path, tmp_path: Path) -> None:
+    """A palette PNG shows colours, and its pixels are still the labels."""
+    cv2.imwrite(str(tmp_path / "in.png"), scene())
+    segedge("run", model, "in.png", "-o", "mask.png", "--masks", "palette")
+    data = (tmp_path / "mask.png").read_bytes()
+    start = data.index(b"PLTE") + 4
+    assert tuple(data[start : start + 9]) == (0, 0, 80, 255, 0, 0, 255, 255, 0)
+    assert tuple(cv2.imread(str(tmp_path / "mask.png"))[48, 64]) == (0, 0, 255)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc here")
+def test_places_that_cannot_be_written(segedge: Run, model: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "in.png"), scene())
+    (tmp_path / "file").touch()
+    done = segedge("run", model, "in.png", "-o", "file/out.mp4", code=2)
+    expect_error(done, "cannot write file/out.mp4", "fix")
+    done = segedge("run", model, "in.png", "-o", "/proc/segedge/out.png", code=2)
+    expect_error(done, "cannot write /proc/segedge/out.png", "fix")
 
 
 def test_ctrl_c_leaves_a_playable_video(model: Path, tmp_path: Path) -> None:

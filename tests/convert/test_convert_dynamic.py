@@ -123,11 +123,67 @@ def test_numbers_of_a_failed_comparison() -> None:
     assert "5.00e-01" in str(caught.value)
 
 
+def test_a_comparison_of_ties_proves_nothing() -> None:
+    from segedge.card import ModelCard
+
+    card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 64, 96)
+    with pytest.raises(ParityError, match="cannot be measured") as caught:
+        require_agreement(Comparison(1000, 501, 499, 0.0), card, images=4)
+    assert "50.1 % of the pixels (4 images at 64x96)" in str(caught.value)
+
+
+def test_nan_is_no_agreement(tmp_path: Path) -> None:
+    """NaN equals nothing and differs from nothing: unchecked it would pass as all ambiguous."""
+    broken = Tiny(lambda logits, image: up(logits, image) * float("nan"))
+    with pytest.raises(ExportError, match="gives NaN before anything was done to it") as caught:
+        export(broken, tmp_path / "m.onnx", options=ExportOptions(size=Size(*SIZE)))
+    assert "100 % of the outputs" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nan_of_the_exported_network_alone() -> None:
+    from segedge.card import ModelCard
+    from segedge.convert import parity
+    from segedge.convert.chain import TailState
+    from segedge.convert.options import TailReport
+    from segedge.convert.surgery import HeadFacts
+
+    card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 8, 8)
+    logits = np.random.default_rng(0).standard_normal((1, 2, 8, 8)).astype(np.float32)
+    state = TailState(1, 4, 2)
+    head = HeadFacts("logits", "nchw", 2, Size(8, 8), False, False, state, TailReport(cut=False))
+
+    def nan(_: np.ndarray) -> np.ndarray:
+        return np.full_like(logits, np.nan)
+
+    images = [np.zeros((8, 8, 3), np.uint8)]
+    with pytest.raises(ParityError, match="NaN where the original does not"):
+        parity.compare(lambda _: logits, nan, images, card=card, head=head)
+
+
 def test_untraced_sizes_differ_in_both_axes() -> None:
     for traced in (Size(64, 96), Size(32, 32), Size(512, 1024), Size(360, 480), Size(8, 8)):
         for size in untraced_sizes(traced, 8):
             assert size.height != traced.height
             assert size.width != traced.width
+
+
+def test_verification_on_a_video(tmp_path: Path) -> None:
+    import cv2
+
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (96, 64))
+    for index in range(30):
+        noise = np.random.default_rng(index).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+        writer.write(cv2.resize(noise, (96, 64)))
+    writer.release()
+    options = ExportOptions(size=Size(*SIZE), verify=path, verify_images=5)
+    report = export(Tiny(up), tmp_path / "m.onnx", options=options)
+    assert report.card.parity is not None
+    assert (report.card.parity.images, report.card.parity.kind) == (5, "images")
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(SourceError, match=r"drive\.avi cannot be decoded"):
+        export(Tiny(up), tmp_path / "n.onnx", options=options)
 
 
 def test_verification_images(tmp_path: Path) -> None:

@@ -463,7 +463,7 @@ def test_report_as_json() -> None:
     report = report_of(Pipeline(source, segment, [Noting()]))
     values = json.loads(json.dumps(report.to_dict()))
     assert values["written"] == 3
-    assert values["failures"] == [{"name": "x.png", "reason": "empty file"}]
+    assert values["failures"] == [{"name": "x.png", "reason": "empty file", "cut": False}]
     assert values["notes"] == ["a note"]
     assert values["paths"] == []
     assert values["stages"]["network"]["p50_ms"] == pytest.approx(2.0, rel=0.01)

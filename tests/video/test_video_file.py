@@ -128,13 +128,18 @@ def test_rotation_metadata_is_respected(make_clip: MakeClip, degrees: int) -> No
 
 
 def test_size_change_in_mid_stream(tmp_path: Path) -> None:
-    """Joined transport streams: each frame comes at its own size."""
+    """Joined transport streams are two videos in one file: refused at the seam, with numbers."""
     first = write_clip(tmp_path / "a.ts", gradient_images(6, 48, 64))
     second = write_clip(tmp_path / "b.ts", gradient_images(6, 96, 80))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
-    sizes = [frame.size for frame in VideoFile(joined).frames()]
-    assert sizes == [(48, 64)] * 6 + [(96, 80)] * 6
+    sizes: list[tuple[int, int]] = []
+    with pytest.raises(SourceError, match="changes size in mid-stream") as caught:
+        sizes.extend(frame.size for frame in VideoFile(joined).frames())
+    assert sizes == [(48, 64)] * 6
+    assert caught.value.facts["found"] == "frame 6 is 80x96"
+    assert "64x48" in caught.value.facts["expected"]
+    assert "scale=64:48" in str(caught.value.fix)
 
 
 def test_truncated_mp4_delivers_what_decodes_and_says_the_rest(make_clip: MakeClip) -> None:
@@ -144,6 +149,7 @@ def test_truncated_mp4_delivers_what_decodes_and_says_the_rest(make_clip: MakeCl
     assert 20 <= count <= 40
     (failure,) = [f for f in source.failures if "truncated" in f.reason]
     assert f"truncated: {count} of 60 frames" in failure.reason
+    assert failure.cut
     assert "of 2.4 s" in failure.reason
 
 
