@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from segedge.cli.console import err, megabytes, print_json, print_row
+from segedge.cli.engine_rows import print_engine
 from segedge.convert.engine_build import EngineBuild, build_engine
 from segedge.convert.engine_cache import EngineCache
 from segedge.convert.engine_file import EngineFile
 from segedge.convert.engine_header import read_header
-from segedge.convert.engine_inspect import EngineReport, layer_bytes, report_of
-from segedge.convert.engine_layers import precision_counts
+from segedge.convert.engine_inspect import EngineReport, report_of
 from segedge.convert.engine_options import BatchRange, BuildOptions, SizeRange
 from segedge.convert.engine_precision import Images, network_inputs
 from segedge.convert.engine_progress import BuildProgress, ProgressCallback
@@ -24,7 +24,6 @@ from segedge.convert.engine_source import read_source
 
 PrecisionName = Literal["fp32", "fp16", "int8"]
 FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
-_LAYERS_NAMED = 8
 
 
 def build_command(
@@ -89,6 +88,7 @@ def build_command(
         targets=tuple(target or ()),
         tf32=tf32,
     )
+    measured_on = _images(images, model)
     with _bar() as progress:
         built = build_engine(
             model,
@@ -96,40 +96,40 @@ def build_command(
             options=options,
             flavour=flavour,
             cache=EngineCache.default() if cached else None,
-            images=_images(images, model),
+            images=measured_on,
             progress=progress,
             say=lambda line: err().print(line),
         )
-    _print_built(built, model, layers=layers, as_json=as_json)
+    runnable = _runnable(built, model, measured=images is not None)
+    _print_built(built, runnable, layers=layers, as_json=as_json)
 
 
 def _images(where: str | None, model: Path) -> Images | None:
     return None if where is None else network_inputs(where, read_source(model).card)
 
 
-def _print_built(built: EngineBuild, model: Path, *, layers: bool, as_json: bool) -> None:
+def _print_built(built: EngineBuild, runnable: str, *, layers: bool, as_json: bool) -> None:
     report = built_report(built)
     if as_json:
         origin = {"cached": built.cached, "reason": built.reason, "warnings": list(built.warnings)}
         print_json({**report.to_dict(), **origin})
         return
     print_engine(report, layers=layers)
-    for line in built.facts.warnings:
-        print_row(built.facts.precision, line)
     for warning in built.warnings:
         print_row("warning", warning)
     took = f"in {built.facts.build_seconds:.1f} s, {megabytes(len(built.plan))}"
     print_row("built", f"{built.facts.built} {took}; cached" if built.cached else took)
-    if built.path is not None:
-        print_row("file", str(built.path))
-    print_row("next", f"segedge run {_runnable(built, model)} VIDEO -o out.mp4")
+    print_row("file", str(built.path or "not kept: -o MODEL.engine writes it"))
+    print_row("next", f"segedge run {runnable} VIDEO -o out.mp4")
 
 
-def _runnable(built: EngineBuild, model: Path) -> str:
-    """What to give to `segedge run`: the engine that the user named, else the model."""
-    if built.path is not None and built.path.parent != EngineCache.default().folder:
+def _runnable(built: EngineBuild, model: Path, *, measured: bool) -> str:
+    """What to give to `segedge run`: the model where that finds this engine, else the engine."""
+    options = dict(built.facts.options)
+    precision = options.pop("precision", "")
+    in_cache = built.path is None or built.path.parent == EngineCache.default().folder
+    if built.path is not None and (options or measured or not in_cache):
         return str(built.path)
-    precision = built.facts.options.get("precision")
     return f"{model} --backend tensorrt" + (f":{precision}" if precision else "")
 
 
@@ -139,56 +139,6 @@ def built_report(built: EngineBuild) -> EngineReport:
     header = read_header(built.plan, name=path.name)
     file = EngineFile(path, built.plan, header, built.facts, built.card, {})
     return report_of(file, built.facts.engine_layers, "the build")
-
-
-def print_engine(report: EngineReport, *, layers: bool = False) -> None:
-    """An engine in rows: library, device, tensors, layers by precision, what stayed fp32."""
-    print_row("engine", f"{report.library}, for {report.device}")
-    for tensor in (*report.inputs, *report.outputs):
-        label = "input" if tensor in report.inputs else "output"
-        ranges = ["x".join(map(str, shape)) for shape in tensor.profile]
-        print_row(label, f"{tensor}{'  ' + ' : '.join(ranges) if ranges else ''}")
-    if not report.engine_layers:
-        print_row("layers", report.layers_from)
-        return
-    print_row("layers", _layer_counts(report))
-    _print_kept(report)
-    if layers:
-        _print_layers(report)
-
-
-def _layer_counts(report: EngineReport) -> str:
-    counts = precision_counts(report.engine_layers)
-    kinds = ", ".join(f"{number} {name}" for name, number in counts.items())
-    nodes = len(report.network_layers)
-    return f"{len(report.engine_layers)} ({kinds})" + (f", of {nodes} in the network" * bool(nodes))
-
-
-def _print_kept(report: EngineReport) -> None:
-    if report.precision == "fp32":
-        return
-    names = [layer.name for layer in report.fp32_nodes] or [la.name for la in report.fp32_layers]
-    if not names:
-        print_row("fp32", "nothing stayed fp32")
-        return
-    more = f" and {len(names) - _LAYERS_NAMED} more" if len(names) > _LAYERS_NAMED else ""
-    print_row("fp32", f"{len(names)} stayed: {', '.join(names[:_LAYERS_NAMED])}{more}")
-
-
-def _print_layers(report: EngineReport) -> None:
-    for number, layer in enumerate(report.engine_layers):
-        shapes = " ".join("x".join(map(str, t.shape)) or "scalar" for t in layer.outputs)
-        formats = {t.format.split(")")[0].lstrip("(") for t in layer.outputs if t.format}
-        print_row(
-            str(number),
-            f"{layer.precision or '-':<10} {layer.kind:<16} {shapes:<20} "
-            f"{'/'.join(sorted(formats)):<8} {megabytes(layer_bytes(layer)):>9}  {_title(layer)}",
-        )
-
-
-def _title(layer: Any) -> str:
-    nodes = ", ".join(layer.nodes[:3])
-    return f"{nodes} ..." if len(layer.nodes) > 3 else nodes or layer.name
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import glob
 import time
@@ -33,7 +34,7 @@ from segedge.convert.engine_network import (
     summarize,
 )
 from segedge.convert.engine_options import BuildOptions
-from segedge.convert.engine_precision import Images, half_graph
+from segedge.convert.engine_precision import Images, Prepared, half_graph
 from segedge.convert.engine_progress import ProgressCallback, progress_monitor, stop_on_interrupt
 from segedge.convert.engine_shapes import apply_shapes
 from segedge.convert.engine_source import EngineSource, read_source
@@ -91,7 +92,7 @@ def build_plan(
     options = options or BuildOptions()
     build = _Build(source, flavour, options, building_gpu(flavour), progress, timing)
     if options.precision != "fp16":
-        return build.run(source.data, ())
+        return build.run(Prepared(source.data))
     return _build_half(build, images)
 
 
@@ -111,11 +112,12 @@ def _build_half(build: _Build, images: Images | None) -> Built:
     keep = build.options.keep_fp32
     missing: tuple[str, ...] = ()
     for _ in range(_KERNEL_RETRIES):
-        data, notes = half_graph(build.source, keep_fp32=(*keep, *missing), images=images)
+        half = half_graph(build.source, keep_fp32=(*keep, *missing), images=images)
         if missing:
-            notes = (*notes, f"no fp16 kernel, kept in fp32: {', '.join(missing)}")
+            note = f"no fp16 kernel, kept in fp32: {', '.join(missing)}"
+            half = dataclasses.replace(half, notes=(*half.notes, note))
         try:
-            return build.run(data, notes)
+            return build.run(half)
         except NoKernelError as error:
             found = tuple(node for node in error.nodes if glob.escape(node) not in missing)
             if not found:
@@ -148,22 +150,22 @@ class _Build:
     progress: ProgressCallback | None
     timing: TimingCache | None
 
-    def run(self, data: bytes, notes: tuple[str, ...]) -> Built:
-        """Parse and build ONNX bytes."""
+    def run(self, prepared: Prepared) -> Built:
+        """Parse and build a graph."""
         with recorded(self.flavour) as log:
             try:
-                return self._run(data, notes, log)
+                return self._run(prepared, log)
             except BaseException as error:
                 # Else whoever keeps the error keeps builder and network, with all the weights.
                 traceback.clear_frames(error.__traceback__)
                 raise
 
-    def _run(self, data: bytes, notes: tuple[str, ...], log: LogRecord) -> Built:
+    def _run(self, prepared: Prepared, log: LogRecord) -> Built:
         started = time.monotonic()
         trt, name = self.flavour.module, self.source.path.name
         builder = trt.Builder(build_log(self.flavour))
         network = parse_network(
-            self.flavour, builder, log, model=data, name=name, path=str(self.source.path)
+            self.flavour, builder, log, model=prepared.data, name=name, path=str(self.source.path)
         )
         summary = summarize(network, self.options, self.source.card)
         check_precision(self.options.precision, summary.precision, name)
@@ -173,7 +175,7 @@ class _Build:
         plan = self._serialize(builder, network, config, log, summary)
         seconds = time.monotonic() - started
         layers = log.layers or self._inspected(plan)
-        return Built(plan, self._facts(plan, summary, outputs, layers, notes, seconds))
+        return Built(plan, self._facts(plan, summary, outputs, layers, prepared, seconds))
 
     def _inspected(self, plan: bytes) -> tuple[EngineLayer, ...]:
         """Layers by the engine inspector, which needs the GPU and the engine in its memory."""
@@ -241,7 +243,7 @@ class _Build:
         summary: NetworkSummary,
         outputs: tuple[EngineTensor, ...],
         layers: tuple[EngineLayer, ...],
-        notes: tuple[str, ...],
+        prepared: Prepared,
         seconds: float,
     ) -> EngineFacts:
         now = datetime.datetime.now(datetime.timezone.utc)
@@ -263,7 +265,8 @@ class _Build:
             build_seconds=round(seconds, 3),
             segedge=__version__,
             origin=self.source.origin,
-            warnings=notes,
+            warnings=prepared.notes,
+            kept_fp32=prepared.kept_fp32,
             network_layers=summary.layers,
             engine_layers=layers,
             card=self.source.card,

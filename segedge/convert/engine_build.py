@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segedge import __version__
 from segedge.card import ModelCard
 from segedge.convert.engine import TimingCache, build_plan, building_gpu
 from segedge.convert.engine_cache import EngineCache, engine_key
@@ -167,7 +168,9 @@ def rebuild_reason(order: _Order, cache: EngineCache) -> str:
     if not flavour.builds_ahead and old.device != device:
         return f"{old.device} → {device}"
     changed = options_difference(dict(old.options), new_options)
-    return changed or f"segedge {old.segedge} built another one"
+    if changed or old.segedge != __version__:
+        return changed or f"segedge {old.segedge} → {__version__}"
+    return "other images to measure fp16 on"
 
 
 def _built(order: _Order, reason: str, cache: EngineCache | None = None) -> EngineBuild:

@@ -80,6 +80,9 @@ class EngineFacts:
     origin: str = ""
     """Hash of where the model lay, by which a cache tells "the model changed"; no path."""
     warnings: tuple[str, ...] = ()
+    """What fp16 conversion did, and how well it agrees, in lines for people."""
+    kept_fp32: tuple[str, ...] = ()
+    """``node (operator): reason`` of each node that fp16 conversion left in fp32."""
     network_layers: tuple[NetworkLayer, ...] = ()
     engine_layers: tuple[EngineLayer, ...] = ()
     """Layers after fusion, where TensorRT told them at build time."""
@@ -133,6 +136,7 @@ class EngineFacts:
             values["engine_layers"] = layers_from_json(values.get("engine_layers", ()))
             values["targets"] = tuple(values.get("targets", ()))
             values["warnings"] = tuple(values.get("warnings", ()))
+            values["kept_fp32"] = tuple(values.get("kept_fp32", ()))
             card = values.get("card")
             values["card"] = ModelCard.from_json(json.dumps(card)) if card else None
             return cls(**values)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segedge.card import ModelCard
+from segedge.convert.engine_check import check_engine
 from segedge.convert.engine_facts import EngineFacts, EngineTensor, NetworkLayer
 from segedge.convert.engine_file import EngineFile, read_engine
 from segedge.convert.engine_layers import (
@@ -20,7 +22,7 @@ from segedge.convert.engine_log import build_log, recorded
 from segedge.convert.engine_network import fp32_in_half_network
 from segedge.errors import SegedgeError
 from segedge.flavour import TITLES, Flavour, load_flavour
-from segedge.gpu import find_driver
+from segedge.gpu import Driver, find_driver
 
 _BYTES_OF = {
     "fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "uint8": 1, "fp8": 1, "int32": 4, "int64": 8,
@@ -45,8 +47,12 @@ class EngineReport:
     network_layers: tuple[NetworkLayer, ...]
     layers_from: str
     """Where the layers are from: ``the engine``, ``the build``, or why there are none."""
+    here: str
+    """Whether it can run on this machine, and why not."""
     facts: EngineFacts | None
     card: ModelCard | None
+    metadata: Mapping[str, str]
+    """What stood before the plan (Ultralytics), else empty."""
 
     @property
     def fp32_layers(self) -> tuple[EngineLayer, ...]:
@@ -83,11 +89,14 @@ def engine_inspect(path: str | Path) -> EngineReport:
         ModelError: The file is damaged, or no engine.
     """
     file = read_engine(path)
-    layers, source = _layers(file)
-    return report_of(file, layers, source)
+    driver = find_driver()
+    layers, source = _layers(file, driver)
+    return report_of(file, layers, source, here=_fitness(file, driver))
 
 
-def report_of(file: EngineFile, layers: tuple[EngineLayer, ...], source: str) -> EngineReport:
+def report_of(
+    file: EngineFile, layers: tuple[EngineLayer, ...], source: str, *, here: str = ""
+) -> EngineReport:
     """Put together what a file, the file beside it and the inspector say."""
     facts, header = file.facts, file.header
     title = f"{TITLES[header.flavour]} {'.'.join(map(str, header.version))}"
@@ -103,8 +112,10 @@ def report_of(file: EngineFile, layers: tuple[EngineLayer, ...], source: str) ->
         engine_layers=layers,
         network_layers=facts.network_layers if facts else (),
         layers_from=source,
+        here=here,
         facts=facts,
         card=file.card,
+        metadata=file.metadata,
     )
 
 
@@ -136,10 +147,21 @@ def layer_bytes(layer: EngineLayer) -> int:
     return total
 
 
-def _layers(file: EngineFile) -> tuple[tuple[EngineLayer, ...], str]:
+def _fitness(file: EngineFile, driver: Driver) -> str:
+    """Whether the library and the GPU of this machine are those that an engine needs."""
+    try:
+        flavour = load_flavour(file.header.flavour, purpose="run this engine")
+        warnings = check_engine(file, flavour=flavour, gpu=driver.gpu)
+    except SegedgeError as error:
+        return "; ".join((f"cannot run: {error.headline}", *error.facts.values()))
+    if driver.gpu is None:
+        return f"cannot run: {driver.problem}"
+    return "; ".join((f"fits {flavour} and {driver.gpu}", *warnings))
+
+
+def _layers(file: EngineFile, driver: Driver) -> tuple[tuple[EngineLayer, ...], str]:
     if file.facts is not None and file.facts.engine_layers:
         return file.facts.engine_layers, "the build"
-    driver = find_driver()
     if driver.gpu is None:
         return (), f"not known: the engine inspector needs a GPU, and {driver.problem}"
     try:
@@ -153,4 +175,5 @@ def _layers(file: EngineFile) -> tuple[tuple[EngineLayer, ...], str]:
 def _build_data(facts: EngineFacts) -> dict[str, Any]:
     names = ("model", "onnx_sha256", "plan_sha256", "options", "built", "build_seconds", "segedge")
     data = {name: getattr(facts, name) for name in names}
-    return {**data, "options": dict(facts.options), "warnings": list(facts.warnings)}
+    lists = {name: list(getattr(facts, name)) for name in ("warnings", "kept_fp32")}
+    return {**data, **lists, "options": dict(facts.options)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,6 +17,18 @@ from segedge.optional import require
 Images = Sequence[NDArray[Any]]
 """Preprocessed network inputs, 3xHxW or Nx3xHxW float32."""
 _MOST_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph as it goes to the parser."""
+
+    data: bytes = field(repr=False)
+    """The ONNX file's bytes."""
+    notes: tuple[str, ...] = ()
+    """What was done to it, in lines for people."""
+    kept_fp32: tuple[str, ...] = ()
+    """``node (operator): reason`` of each node that conversion left in fp32."""
 
 
 def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMAGES) -> Images:
@@ -46,16 +59,13 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
 
 def half_graph(
     source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
-) -> tuple[bytes, tuple[str, ...]]:
+) -> Prepared:
     """The fp16 form of a model.
 
     Args:
         source: The ONNX file.
         keep_fp32: Patterns of node names to leave in fp32.
         images: What the ranges are measured on; None is noise.
-
-    Returns:
-        The ONNX bytes, and notes on what stayed fp32 and how well it agrees.
 
     Raises:
         MissingDependencyError: The onnx package is not installed.
@@ -68,5 +78,5 @@ def half_graph(
     # With its path, so that weights in a file beside it are found.
     model = onnx.load(str(source.path))
     converted, report = to_fp16(model, keep=keep_fp32, images=images)
-    data: bytes = converted.SerializeToString()
-    return data, tuple(report.lines())
+    kept = tuple(map(str, report.kept))
+    return Prepared(converted.SerializeToString(), tuple(report.lines()), kept)

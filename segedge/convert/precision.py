@@ -44,6 +44,8 @@ RANGE_LIMIT = 0.5 * FP16_MAX
 """Largest measured magnitude that fp16 is trusted with: other images, and partial sums inside a
 layer, reach further than what was measured."""
 _ROUNDS = 8
+_POOR_AGREEMENT = 0.99
+"""Below it, the report warns: trained networks measured here keep over 99.9 % of their pixels."""
 
 __all__ = [
     "RANGE_LIMIT",
@@ -101,13 +103,19 @@ class Fp16Report:
     def lines(self) -> list[str]:
         """The report in a few lines, for people."""
         parity = self.check.parity
+        kind = "images" if parity.kind == "images" else "images of noise (--images takes yours)"
         text = [
             f"{len(self.converted)} layers in fp16, {len(self.kept)} in fp32, "
             f"{len(self.casts)} casts",
-            f"{parity.agreement:.2%} of the pixels as in fp32, on {parity.images} {parity.kind}"
-            f" ({parity.ambiguous:.2%} ambiguous apart)",
+            f"{100 * parity.agreement:.3f} % of the pixels as in fp32, on {parity.images} {kind}; "
+            f"{100 * parity.ambiguous:.3f} % ambiguous left out",
             f"largest value {self.max_abs:.4g} ({self.max_abs_value}); fp16 ends at {FP16_MAX:g}",
         ]
+        if parity.agreement < _POOR_AGREEMENT:
+            text.append(
+                f"that is poor: under {100 * _POOR_AGREEMENT:.0f} %; --keep-fp32 PATTERN keeps "
+                "layers in fp32, --precision fp32 all of them"
+            )
         if self.overflow is not None:
             text.append(f"overflow kept in fp32, first at {self.overflow}")
         if self.flushed:

@@ -243,11 +243,11 @@ def test_a_missing_half_kernel_puts_the_node_back_to_fp32(
     """Strongly typed fp16 can lack kernels: the node goes back, and the facts say so."""
     real, tries = engine_module._Build.run, []
 
-    def run(self: Any, data: bytes, notes: tuple[str, ...]) -> Any:
-        tries.append(notes)
+    def run(self: Any, prepared: Any) -> Any:
+        tries.append(prepared)
         if len(tries) == 1:
             raise NoKernelError(("head",), BackendError("no kernel"))
-        return real(self, data, notes)
+        return real(self, prepared)
 
     monkeypatch.setattr(engine_module._Build, "run", run)
     built = build_plan(model, flavour=rtx, options=BuildOptions(precision="fp16"))
@@ -259,7 +259,7 @@ def test_a_missing_half_kernel_puts_the_node_back_to_fp32(
 def test_a_kernel_that_stays_missing_is_an_error(
     rtx: Flavour, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(self: Any, data: bytes, notes: tuple[str, ...]) -> Any:
+    def run(self: Any, prepared: Any) -> Any:
         raise NoKernelError(("head",), BackendError("no kernel for head"))
 
     monkeypatch.setattr(engine_module._Build, "run", run)

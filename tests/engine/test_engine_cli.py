@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from segedge.cli.main import run
 from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_file import read_engine
+from segedge.convert.engine_file import facts_path, read_engine
 from segedge.flavour import Flavour
 from tests.engine.graphs import CARD, conv_model, nonzero_model, save
 
@@ -55,8 +56,10 @@ def test_build_to_a_file(command: Any, model: Path, tmp_path: Path) -> None:
 
 def test_layers_and_what_stayed_fp32(command: Any, model: Path) -> None:
     _, out, _ = command("build", model, "--precision", "fp16", "--keep-fp32", "head", "--layers")
-    assert "1 stayed: head" in out
-    assert "stem" in out
+    assert "1 layer stayed fp32\n" in out
+    assert "head (Conv): asked for: head" in out
+    assert re.search(r"\n +\d+  \S+ +1x4x16x32 ", out)
+    assert max(map(len, out.splitlines())) < 200
 
 
 def test_images_of_the_user(command: Any, model: Path, tmp_path: Path) -> None:
@@ -81,6 +84,59 @@ def test_json(command: Any, model: Path) -> None:
     assert (data["cached"], data["precision"]) == (False, "fp32")
     assert data["card"]["classes"] == list(CARD.classes)
     assert json.loads(command("build", model, "--json")[1])["cached"] is True
+
+
+def test_what_to_run_next_finds_this_engine(command: Any, model: Path, cache: EngineCache) -> None:
+    """`segedge run MODEL --backend tensorrt:fp16` builds without options: others go by file."""
+    _, out, _ = command("build", model, "--precision", "fp16")
+    assert f"segedge run {model} --backend tensorrt:fp16" in out
+    _, out, _ = command("build", model, "--target", "sm86")
+    (entry,) = [entry for entry in cache.entries() if entry.facts.targets == ("sm_86",)]
+    assert f"segedge run {entry.path} " in out
+    _, out, _ = command("build", model, "--no-cache")
+    assert "not kept: -o MODEL.engine writes it" in out
+
+
+def test_inspect_an_engine(command: Any, model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.engine"
+    command("build", model, "--precision", "fp16", "--keep-fp32", "head", "-o", path)
+    code, out, err = command("inspect", path)
+    assert (code, err) == (0, "")
+    for words in (
+        "m.engine",
+        "built from model.onnx on 20",
+        "engine      TensorRT-RTX 1.7.1, for sm_80",
+        "input       image 1x3x32x64 float32",
+        "head (Conv): asked for: head",
+        "1x4x16x32        Linear",
+        "4 classes, road, car, sky, tree; stretch to 32x64",
+        "here        ",
+        "segedge run",
+    ):
+        assert words in out, words
+    table = [line for line in out.splitlines() if re.match(r" +\d+  ", line)]
+    assert len(table) == len(json.loads(command("inspect", path, "--json")[1])["engine_layers"])
+    assert max(map(len, table)) <= 100
+
+
+def test_inspect_says_what_is_wrong_with_an_engine(
+    command: Any, model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.engine"
+    command("build", model, "-o", path)
+    facts_path(path).unlink()
+    code, out, _ = command("inspect", path)
+    assert code == 0
+    assert "nothing beside it says where it is from" in out
+    assert "card        none" in out
+    metadata = json.dumps({"task": "semantic", "names": {"0": "car"}}).encode()
+    yolo = tmp_path / "yolo.engine"
+    yolo.write_bytes(len(metadata).to_bytes(4, "little") + metadata + path.read_bytes())
+    assert "task        semantic" in command("inspect", yolo)[1]
+    path.write_bytes(path.read_bytes()[:3000])
+    code, out, err = command("inspect", path)
+    assert (code, out) == (2, "")
+    assert "m.engine is truncated" in err
 
 
 def test_dynamic(command: Any, tmp_path: Path) -> None:
