@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -124,6 +124,13 @@ class ModelCard:
     def input_size(self) -> Size:
         """Height and width of the network's input."""
         return Size(self.input_height, self.input_width)
+
+    def grid_size(self, shape: Sequence[int]) -> Size:
+        """Height and width of the logit grid (or of the label map) in an output of this shape."""
+        if self.head == "labels":
+            return Size(shape[-2], shape[-1])
+        first = 2 if self.logits_layout == "nchw" else 1
+        return Size(shape[first], shape[first + 1])
 
     @property
     def channels(self) -> int:

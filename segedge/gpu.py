@@ -87,18 +87,19 @@ def find_driver(*, index: int = 0) -> Driver:
     return Driver(_gpu(library, index), cuda)
 
 
-def require_gpu(*, purpose: str, cuda_major: int | None = None) -> Gpu:
+def require_gpu(*, purpose: str, cuda_major: int | None = None, index: int = 0) -> Gpu:
     """The first GPU, or the error that says what is missing.
 
     Args:
         purpose: What needs it, completing "... needs a GPU".
         cuda_major: CUDA major version that the caller's library is built for, where known: a
             driver of an older major version cannot run it.
+        index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
         DeviceError: No driver, no GPU, or a driver that is too old.
     """
-    driver = find_driver()
+    driver = find_driver(index=index)
     if driver.gpu is None:
         raise DeviceError(
             f"{purpose} needs an NVIDIA GPU",

@@ -15,6 +15,8 @@ from segedge.errors import MissingDependencyError
 
 _EXTRA_OF = {
     "onnxruntime": "cpu",
+    "onnxruntime-gpu": "gpu",
+    "cuda": "cuda",
     "openvino": "openvino",
     "torch": "export",
     "onnx": "export",

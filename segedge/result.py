@@ -90,11 +90,15 @@ class Result:
         """Made by a segmenter; see `Segmenter.__call__`."""
         self.frame = frame
         self.card = card
-        self.logits = logits
-        """The network's raw output, at its own (low) resolution."""
+        self._logits = logits
         self._rendering = rendering
         self._style = style
         self._made: dict[str, NDArray[Any]] = {}
+
+    @property
+    def logits(self) -> NDArray[Any]:
+        """The network's raw output, at its own (low) resolution."""
+        return self._logits
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -218,7 +222,7 @@ class Result:
     def _render(self, arrays: dict[str, Any], **extra: Any) -> None:
         arguments: dict[str, Any] = {**arrays, **extra}
         with self._rendering.lock:
-            self._rendering.tail.run(self.logits, **arguments)
+            self._rendering.tail.run(self._logits, **arguments)
 
     def _repr_png_(self) -> bytes:
         """The overlay as PNG, which notebooks show."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Backend, TensorSpec
+from segedge.backends.base import Backend
 from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
 from segedge.card import ModelCard
 from segedge.cpu.memory import ArrayPool
@@ -21,10 +21,15 @@ from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.errors import BackendError, CardError, UsageError
+from segedge.errors import BackendError, CardError
+from segedge.fitting import check_network, checked_image, network_size
 from segedge.frame import Frame
 from segedge.geometry import Geometry, Size
 from segedge.result import OverlayStyle, Rendering, Result
+
+if TYPE_CHECKING:
+    from segedge.backends.base import DeviceBackend
+    from segedge.segmenter_cuda import CudaSegmenter
 
 _PLANS_KEPT = 4
 """Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
@@ -37,7 +42,7 @@ def load(
     threads: int | None = None,
     card: ModelCard | None = None,
     style: OverlayStyle | None = None,
-) -> Segmenter:
+) -> Segmenter | CudaSegmenter:
     """Open a model.
 
     Args:
@@ -61,9 +66,20 @@ def load(
             fix=f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
     choice = open_backend(path, backend, threads=threads)
-    segmenter = Segmenter(card, choice.backend, threads=threads, style=style)
+    segmenter = _around(card, choice.backend, threads, style)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
+
+
+def _around(
+    card: ModelCard, backend: Backend, threads: int | None, style: OverlayStyle | None
+) -> Segmenter | CudaSegmenter:
+    """The twin for the backend's memory."""
+    if backend.memory == "host":
+        return Segmenter(card, backend, threads=threads, style=style)
+    from segedge.segmenter_cuda import CudaSegmenter
+
+    return CudaSegmenter(card, cast("DeviceBackend", backend), style=style)
 
 
 def _own_card(path: Path) -> ModelCard | None:
@@ -114,8 +130,8 @@ class Segmenter:
         self.card = card
         self.backend = backend
         self.style = style or OverlayStyle()
-        self._input, self._output = _check_network(card, backend)
-        self._network_size = _network_size(card, self._input)
+        self._input, self._output = check_network(card, backend)
+        self._network_size = network_size(card, self._input)
         self._workers = Workers(threads or available_threads())
         self._pool = ArrayPool()
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()
@@ -136,7 +152,7 @@ class Segmenter:
             UsageError: The image has another type or shape.
             BackendError: The network failed.
         """
-        frame = image if isinstance(image, Frame) else Frame(_checked_image(image))
+        frame = image if isinstance(image, Frame) else Frame(checked_image(image))
         plan = self._plan(frame)
         with frame.times.measure("preprocess"):
             plan.preprocessor.run(frame.image_hwc, plan.tensor)
@@ -207,7 +223,7 @@ class Segmenter:
         return outputs[self.backend.specs[1].index(self._output)]
 
     def _rendering(self, plan: _Plan, logits: NDArray[Any]) -> Rendering:
-        grid = _grid_size(self.card, logits.shape)
+        grid = self.card.grid_size(logits.shape)
         if grid not in plan.tails:
             plan.tails[grid] = Tail(self.card, plan.geometry, grid, workers=self._workers)
         return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends)
@@ -223,64 +239,3 @@ class _Plan:
     tails: dict[Size, Tail] = field(default_factory=dict)
     blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def _checked_image(image: Any) -> NDArray[np.uint8]:
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
-        raise UsageError(
-            "an image must be H x W x 3 uint8, BGR",
-            facts={"found": f"{'x'.join(map(str, array.shape))} {array.dtype}"},
-            fix="cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) for grey, COLOR_BGRA2BGR for alpha",
-        )
-    return array
-
-
-def _check_network(card: ModelCard, backend: Backend) -> tuple[TensorSpec, TensorSpec]:
-    """The network's image input and its head, checked against the card."""
-    inputs, outputs = backend.specs
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        raise CardError(
-            "the network must have one 4-axis image input",
-            facts={"found": ", ".join(map(str, inputs))},
-        )
-    output = _head(card, outputs)
-    if card.head == "logits":
-        axis = 1 if card.logits_layout == "nchw" else 3
-        channels = output.shape[axis] if len(output.shape) == 4 else None
-        if len(output.shape) != 4 or channels not in (None, card.channels):
-            raise CardError(
-                "the card does not fit the network's output",
-                facts={
-                    "output": str(output),
-                    "expected": f"{card.channels} channels for {len(card.classes)} classes",
-                },
-                fix="segedge export MODEL --classes ... writes a new card",
-            )
-    return inputs[0], output
-
-
-def _head(card: ModelCard, outputs: Sequence[TensorSpec]) -> TensorSpec:
-    named = [spec for spec in outputs if spec.name == card.output]
-    if named or len(outputs) == 1:
-        return named[0] if named else outputs[0]
-    raise CardError(
-        f"the network has {len(outputs)} outputs and the card names none of them",
-        facts={"outputs": ", ".join(map(str, outputs)), "card": card.output or "-"},
-        fix="segedge export MODEL --output NAME writes a new card",
-    )
-
-
-def _network_size(card: ModelCard, spec: TensorSpec) -> Size:
-    """The input size: the network's own where it is fixed, else the card's."""
-    first = 2 if card.input_layout == "nchw" else 1
-    height, width = spec.shape[first], spec.shape[first + 1]
-    return Size(height or card.input_height, width or card.input_width)
-
-
-def _grid_size(card: ModelCard, shape: tuple[int, ...]) -> Size:
-    """Height and width of the logit grid (or of the label map)."""
-    if card.head == "labels":
-        return Size(shape[-2], shape[-1])
-    first = 2 if card.logits_layout == "nchw" else 1
-    return Size(shape[first], shape[first + 1])

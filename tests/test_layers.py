@@ -17,7 +17,7 @@ FLOORS: list[list[str]] = [
     ["card", "card_dialects", "modelfile", "legend"],
     ["reference", "cpu", "cuda", "video", "convert"],
     ["backends"],
-    ["result", "segmenter"],
+    ["fitting", "result", "result_cuda", "segmenter", "segmenter_cuda"],
     ["pipeline", "evaluate", "bench", "live"],
     ["cli"],
 ]
@@ -29,6 +29,12 @@ ALLOWED_SIBLINGS = {
     ("card", "labels"),
     ("card_dialects", "card"),
     ("segmenter", "result"),
+    ("segmenter", "fitting"),
+    ("segmenter", "segmenter_cuda"),
+    ("result_cuda", "result"),
+    ("segmenter_cuda", "result"),
+    ("segmenter_cuda", "result_cuda"),
+    ("segmenter_cuda", "fitting"),
     ("frame", "timing"),
     ("labels", "errors"),
     ("geometry", "errors"),
@@ -42,19 +48,20 @@ ALLOWED_SIBLINGS = {
 """Siblings that build on each other; everything else on one floor stays apart."""
 
 HEAVY = {
-    "torch": {"backends/eager.py", "convert"},
+    "torch": {"backends/eager.py", "backends/eager_cuda.py", "convert"},
     "transformers": {"convert"},
     "safetensors": {"convert"},
     "onnx": {"convert"},
     "onnxscript": {"convert"},
     "onnx_ir": {"convert"},
-    "onnxruntime": {"backends/onnxruntime.py", "convert"},
+    "onnxruntime": {"backends/onnxruntime.py", "backends/onnxruntime_cuda.py", "convert"},
     "openvino": {"backends/openvino.py"},
     "tensorrt": {"flavour.py"},
     "tensorrt_rtx": {"flavour.py"},
     "tensorrt_rtx_bindings": {"flavour.py"},
     "av": {"video"},
     "numba": {"cpu"},
+    "cuda": {"cuda", "backends"},
 }
 """Library to the files or folders of segedge that may touch it."""
 

@@ -63,3 +63,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the network; the backend is not used afterwards."""
+
+
+class DeviceBackend(Backend, Protocol):
+    """A backend whose memory is ``cuda``: it enqueues on a stream and does not wait."""
+
+    @property
+    def device(self) -> Any:
+        """The `segedge.cuda.device.Device` that it runs on."""
+
+    def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs for shapes of the inputs.
+
+        Raises:
+            BackendError: The network does not take these.
+        """
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether a CUDA graph may capture `run`, once it has run plainly on that stream."""
+
+    def fork(self) -> DeviceBackend | None:
+        """The same network with scratch memory of its own, to run on another stream at once.
+
+        None where the library cannot: then all frames share one stream. A fork's ``close`` frees
+        only what is its own.
+        """

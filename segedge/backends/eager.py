@@ -49,16 +49,7 @@ class EagerBackend:
             BackendError: The file is no program, or takes more than one tensor.
         """
         torch = require("torch", purpose="run a network eagerly")
-        try:
-            program = torch.export.load(str(path))
-        except Exception as error:  # zip, pickle and schema errors of many classes
-            raise BackendError(
-                f"{path.name} is no torch.export program", facts={"says": str(error)[:200]}
-            ) from error
-        tensors: tuple[Any, ...] = program.example_inputs[0] if program.example_inputs else ()
-        if len(tensors) != 1:
-            raise BackendError(f"{path.name} takes {len(tensors)} tensors, expected one image")
-        shape = tuple(int(axis) for axis in tensors[0].shape)
+        program, shape = load_program(torch, path)
         return cls(program.module(), input_shape=shape, threads=threads)
 
     def _forward(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -96,3 +87,21 @@ class EagerBackend:
     def close(self) -> None:
         """Drop the module."""
         self._module = None
+
+
+def load_program(torch: Any, path: Path) -> tuple[Any, tuple[int, ...]]:
+    """A ``torch.export`` program and the shape of its image input.
+
+    Raises:
+        BackendError: The file is none, or takes several tensors.
+    """
+    try:
+        program = torch.export.load(str(path))
+    except Exception as error:  # zip, pickle and schema errors of many classes
+        raise BackendError(
+            f"{path.name} is no torch.export program", facts={"says": str(error)[:200]}
+        ) from error
+    tensors: tuple[Any, ...] = program.example_inputs[0] if program.example_inputs else ()
+    if len(tensors) != 1:
+        raise BackendError(f"{path.name} takes {len(tensors)} tensors, expected one image")
+    return program, tuple(int(axis) for axis in tensors[0].shape)

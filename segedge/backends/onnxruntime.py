@@ -44,8 +44,8 @@ class OnnxRuntimeBackend:
         self._ort.set_default_logger_severity(3)
         self._session = self._open(path, threads)
         self._binding = self._session.io_binding()
-        inputs = tuple(map(_spec, self._session.get_inputs()))
-        self.specs = (inputs, tuple(map(_spec, self._session.get_outputs())))
+        inputs = tuple(map(tensor_spec, self._session.get_inputs()))
+        self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
         self.description = (
             f"ONNX Runtime {self._ort.__version__} (CPU, {inputs[0].dtype}, {threads} threads)"
         )
@@ -64,7 +64,7 @@ class OnnxRuntimeBackend:
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise BackendError(
                 f"ONNX Runtime cannot open {path.name}",
-                facts={"says": _first_line(error)},
+                facts={"says": first_line(error)},
                 fix=f"segedge inspect {path.name}",
             ) from error
 
@@ -95,7 +95,7 @@ class OnnxRuntimeBackend:
                 facts={
                     "inputs": ", ".join(f"{a.dtype} {a.shape}" for a in inputs),
                     "expected": ", ".join(map(str, self.specs[0])),
-                    "says": _first_line(error),
+                    "says": first_line(error),
                 },
             ) from error
         return outputs if outputs is not None else [np.asarray(v) for v in self._copies()]
@@ -108,11 +108,13 @@ class OnnxRuntimeBackend:
         self._binding = self._session = None
 
 
-def _spec(argument: Any) -> TensorSpec:
+def tensor_spec(argument: Any) -> TensorSpec:
+    """What a session says of an input or output."""
     shape = tuple(axis if isinstance(axis, int) else None for axis in argument.shape)
     return TensorSpec(argument.name, _DTYPE.get(argument.type, argument.type), shape)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library says, without its stack."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__

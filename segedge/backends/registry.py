@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
 from segedge.flavour import flavour_statuses
+from segedge.gpu import find_driver
 from segedge.optional import install_command, installed_version, is_importable
 
 if TYPE_CHECKING:
@@ -138,12 +139,25 @@ def _tensorrt_status() -> BackendStatus:
 
 
 def _open_tensorrt(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.tensorrt_host import HostTensorRtBackend
+    from segedge.backends.tensorrt import TensorRtBackend
     from segedge.convert.engine_options import PRECISIONS, BuildOptions
 
     if variant not in ("", *PRECISIONS):
         raise unknown_name_error("TensorRT precision", variant, list(PRECISIONS))
-    return HostTensorRtBackend(path, options=BuildOptions(precision=variant or None))  # type: ignore[arg-type]
+    return TensorRtBackend(path, options=BuildOptions(precision=variant or None))  # type: ignore[arg-type]
+
+
+def _gpu_status(name: str, module: str, distributions: tuple[str, ...]) -> BackendStatus:
+    """A library that needs a GPU, its own CUDA build, and cuda-core for the memory."""
+    version = installed_version(*distributions)
+    if version is None:
+        return BackendStatus(name, None, False, "not installed", install_command(module))
+    driver = find_driver()
+    if driver.gpu is None:
+        return BackendStatus(name, version, False, driver.problem)
+    if not is_importable("cuda"):
+        return BackendStatus(name, version, False, "needs cuda-core", install_command("cuda"))
+    return BackendStatus(name, version, True, f"CUDA, {driver.gpu}")
 
 
 def _open_openvino(path: Path, threads: int, variant: str) -> Backend:
@@ -161,16 +175,35 @@ def _open_onnxruntime(path: Path, threads: int, variant: str) -> Backend:
     return OnnxRuntimeBackend(path, threads=threads)
 
 
+def _open_onnxruntime_cuda(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
+
+    _no_variant("onnxruntime-cuda", variant)
+    return OnnxRuntimeCudaBackend(path)
+
+
+def _open_eager_cuda(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.eager_cuda import EagerCudaBackend
+
+    _no_variant("eager-cuda", variant)
+    _check_program(path)
+    return EagerCudaBackend(path)
+
+
 def _open_eager(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.eager import EagerBackend
 
     _no_variant("eager", variant)
+    _check_program(path)
+    return EagerBackend.from_program(path, threads=threads)
+
+
+def _check_program(path: Path) -> None:
     if path.suffix != ".pt2":
         raise UsageError(
             f"the eager backend runs torch.export programs, not {path.name}",
             fix="--backend auto, or give the .pt2 file with --card model.onnx",
         )
-    return EagerBackend.from_program(path, threads=threads)
 
 
 def _no_variant(name: str, variant: str) -> None:
@@ -180,6 +213,10 @@ def _no_variant(name: str, variant: str) -> None:
 
 BACKENDS: dict[str, BackendEntry] = {
     "tensorrt": BackendEntry(_tensorrt_status, _open_tensorrt),
+    "onnxruntime-cuda": BackendEntry(
+        lambda: _gpu_status("onnxruntime-cuda", "onnxruntime-gpu", ("onnxruntime-gpu",)),
+        _open_onnxruntime_cuda,
+    ),
     "openvino": BackendEntry(
         lambda: _library_status("openvino", "openvino", ("openvino",), "CPU"), _open_openvino
     ),
@@ -193,6 +230,9 @@ BACKENDS: dict[str, BackendEntry] = {
         lambda: _library_status("eager", "torch", ("torch",), "torch programs (.pt2), baseline"),
         _open_eager,
         auto=False,
+    ),
+    "eager-cuda": BackendEntry(
+        lambda: _gpu_status("eager-cuda", "torch", ("torch",)), _open_eager_cuda, auto=False
     ),
 }
 """Backends by name, in the order in which `auto` prefers them."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.device_arrays import device_pointer
 from segedge.convert.engine_build import build_engine
 from segedge.convert.engine_cache import EngineCache
 from segedge.convert.engine_check import check_engine
@@ -26,6 +26,8 @@ from segedge.convert.engine_flavour import (
 from segedge.convert.engine_log import build_log, paused_collector
 from segedge.convert.engine_network import numpy_name
 from segedge.convert.engine_options import BuildOptions
+from segedge.cuda.array import DeviceArray
+from segedge.cuda.device import Device
 from segedge.errors import BackendError, DeviceError
 from segedge.flavour import Flavour, load_flavour
 from segedge.gpu import Gpu, require_gpu
@@ -62,7 +64,8 @@ class TensorRtBackend:
         opened = _open(path, flavour, options)
         self.facts = opened.facts
         self._flavour, self._kernels = opened.flavour, opened.kernels
-        self._device = _current_device()
+        self._opened = replace(opened, plan=b"")
+        self._device = Device.open()
         self._log = build_log(opened.flavour)
         trt = opened.flavour.module
         with paused_collector():
@@ -72,7 +75,7 @@ class TensorRtBackend:
             raise self._refusal(opened, plan_validity(opened.flavour, runtime, opened.plan))
         self._runtime, self._engine = runtime, engine
         self._scratch: Any = None
-        self._context, self._runtime_cache = self._new_context(opened)
+        self._context, self._runtime_cache = self._new_context()
         self.specs = _specs(trt, engine)
         self._kernels_saved = False
         precision = opened.facts.precision if opened.facts else self.specs[0][0].dtype
@@ -83,7 +86,28 @@ class TensorRtBackend:
         """Scratch memory on the GPU that the engine needs beside its weights."""
         return int(self._engine.device_memory_size_v2)
 
-    def _new_context(self, opened: _Opened) -> tuple[Any, Any]:
+    @property
+    def device(self) -> Device:
+        """The GPU that it runs on."""
+        return self._device
+
+    def fork(self) -> TensorRtBackend:
+        """The same engine and weights with an execution context of its own.
+
+        Contexts share nothing that is written to, so that each can run on a stream of its own at
+        the same time as the others.
+
+        Raises:
+            DeviceError: There is not enough memory for another one.
+        """
+        twin = copy.copy(self)
+        twin._scratch = None
+        twin._context, twin._runtime_cache = twin._new_context()
+        twin._kernels_saved = True
+        return twin
+
+    def _new_context(self) -> tuple[Any, Any]:
+        opened = self._opened
         given = bool(opened.facts and opened.facts.options.get("user_allocation"))
         engine, kernels = self._engine, _read_kernels(self._kernels)
         context, cache = create_context(self._flavour, engine, kernels=kernels, user_managed=given)
@@ -96,8 +120,8 @@ class TensorRtBackend:
             )
         if given:
             size_bytes = self.device_memory_bytes
-            self._scratch = _allocate(self._device, size_bytes)
-            context.set_device_memory(int(self._scratch.handle), size_bytes)
+            self._scratch = self._device.empty((size_bytes,), "uint8")
+            context.set_device_memory(self._scratch.pointer, size_bytes)
         return context, cache
 
     def _refusal(self, opened: _Opened, validity: str) -> BackendError:
@@ -117,13 +141,13 @@ class TensorRtBackend:
         """Enqueue once on ``stream``; see `Backend.run`. The caller synchronises."""
         context = self._context
         for spec, array in zip(self.specs[0], inputs, strict=True):
-            pointer, shape = _device_array(spec, array)
+            pointer, shape = device_pointer(spec, array)
             if None in spec.shape:
                 self._set_shape(context, spec, shape)
             context.set_tensor_address(spec.name, pointer)
         results = self._new_outputs() if outputs is None else outputs
         for spec, array in zip(self.specs[1], results, strict=True):
-            context.set_tensor_address(spec.name, _device_array(spec, array)[0])
+            context.set_tensor_address(spec.name, device_pointer(spec, array)[0])
         if not context.execute_async_v3(stream):
             raise BackendError(
                 "TensorRT failed while running the network",
@@ -161,10 +185,9 @@ class TensorRtBackend:
         )
 
     def _new_outputs(self) -> list[DeviceArray]:
-        context, device = self._context, self._device
-        shapes = (tuple(context.get_tensor_shape(spec.name)) for spec in self.specs[1])
+        shapes = (tuple(self._context.get_tensor_shape(spec.name)) for spec in self.specs[1])
         return [
-            DeviceArray.empty(device, shape, spec.dtype)
+            self._device.empty(shape, spec.dtype)
             for shape, spec in zip(shapes, self.specs[1], strict=True)
         ]
 
@@ -181,32 +204,6 @@ class TensorRtBackend:
         self._context = self._runtime_cache = self._scratch = None
         self._engine = None
         self._runtime = None
-
-
-@dataclass(frozen=True)
-class DeviceArray:
-    """A C-contiguous array in GPU memory, for whoever asks for no particular one."""
-
-    buffer: Any = field(repr=False)
-    """``cuda.core.Buffer`` that owns the memory."""
-    shape: tuple[int, ...]
-    dtype: str
-
-    @classmethod
-    def empty(cls, device: Any, shape: tuple[int, ...], dtype: str) -> DeviceArray:
-        """Uninitialised memory of a ``cuda.core.Device``."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return cls(_allocate(device, size), shape, dtype)
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]:
-        """https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html, version 3."""
-        return {
-            "shape": self.shape,
-            "typestr": np.dtype(self.dtype).str,
-            "data": (int(self.buffer.handle), False),
-            "version": 3,
-        }
 
 
 @dataclass(frozen=True)
@@ -243,21 +240,6 @@ def _open(path: Path, flavour: str, options: BuildOptions | None) -> _Opened:
     return _Opened(path.name, file.plan, file.facts, loaded, gpu, kernels_path(path))
 
 
-def _current_device() -> Any:
-    """The first GPU with its primary context current, which PyTorch and others share."""
-    device = require("cuda.core", purpose=_PURPOSE).Device(0)
-    device.set_current()
-    return device
-
-
-def _allocate(device: Any, size_bytes: int) -> Any:
-    """Device memory that every stream may use at once."""
-    buffer = device.allocate(max(size_bytes, 1), stream=device.default_stream)
-    # Allocation is ordered on the default stream; engines run on streams that do not wait for it.
-    device.default_stream.sync()
-    return buffer
-
-
 def _read_kernels(path: Path | None) -> bytes | None:
     if path is None:
         return None
@@ -277,27 +259,3 @@ def _specs(trt: Any, engine: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorS
         is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
         (inputs if is_input else outputs).append(spec)
     return tuple(inputs), tuple(outputs)
-
-
-def _device_array(spec: TensorSpec, array: Any) -> tuple[int, tuple[int, ...]]:
-    """Pointer and shape of a device array, checked against a spec."""
-    interface = getattr(array, "__cuda_array_interface__", None)
-    if interface is None:
-        raise BackendError(
-            f"tensor {spec.name} must be in GPU memory",
-            facts={"found": type(array).__name__, "expected": "__cuda_array_interface__"},
-        )
-    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"]).name
-    fits = len(shape) == len(spec.shape) and all(
-        want in (None, have) for want, have in zip(spec.shape, shape, strict=True)
-    )
-    if not fits or dtype != spec.dtype or interface.get("strides") is not None:
-        raise BackendError(
-            f"tensor {spec.name} does not fit the engine",
-            facts={
-                "found": f"{'x'.join(map(str, shape))} {dtype}"
-                + (", with strides" if interface.get("strides") is not None else ""),
-                "expected": f"{spec}, contiguous",
-            },
-        )
-    return int(interface["data"][0]), shape

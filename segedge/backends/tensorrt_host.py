@@ -6,7 +6,6 @@ where it is not installed.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Memory
-from segedge.backends.tensorrt import DeviceArray, TensorRtBackend
+from segedge.backends.tensorrt import TensorRtBackend
 from segedge.convert.engine_options import BuildOptions
-from segedge.optional import require
+from segedge.cuda.device import Device
 
 
 class HostTensorRtBackend:
@@ -32,9 +31,8 @@ class HostTensorRtBackend:
         self._inner = TensorRtBackend(path, flavour=flavour, options=options)
         self.specs = self._inner.specs
         self.description = f"{self._inner.description}, copied to and from the CPU"
-        self._core = require("cuda.core", purpose="run TensorRT engines")
-        self._device = self._core.Device(0)
-        self._stream = self._device.create_stream()
+        self._device = self._inner.device
+        self._stream = self._device.stream()
         self._slots: dict[tuple[str, tuple[int, ...]], _Slot] = {}
 
     def run(
@@ -45,26 +43,26 @@ class HostTensorRtBackend:
         stream: int = 0,
     ) -> Sequence[NDArray[Any]]:
         """Run once and wait; see `Backend.run`."""
-        self._device.set_current()
+        self._device.make_current()
         sources = [
             self._slot(spec.name, array.shape, spec.dtype)
             for spec, array in zip(self.specs[0], inputs, strict=True)
         ]
         for slot, array in zip(sources, inputs, strict=True):
             np.copyto(slot.host, array, casting="no")
-            slot.pinned.copy_to(slot.device.buffer, stream=self._stream)
+            slot.upload(self._stream)
         shapes = self._inner.output_shapes([array.shape for array in inputs])
         results = [
             self._slot(spec.name, shape, spec.dtype)
             for spec, shape in zip(self.specs[1], shapes, strict=True)
         ]
         self._inner.run(
-            [slot.device for slot in sources],
-            [slot.device for slot in results],
+            [slot.array for slot in sources],
+            [slot.array for slot in results],
             stream=int(self._stream.handle),
         )
         for slot in results:
-            slot.device.buffer.copy_to(slot.pinned, stream=self._stream)
+            slot.download(self._stream)
         self._stream.sync()
         if outputs is None:
             return [slot.host.copy() for slot in results]
@@ -75,7 +73,7 @@ class HostTensorRtBackend:
     def _slot(self, name: str, shape: tuple[int, ...], dtype: str) -> _Slot:
         key = name, tuple(shape)
         if key not in self._slots:
-            self._slots[key] = _Slot(self._core, self._device, key[1], dtype)
+            self._slots[key] = _Slot(self._device, key[1], dtype)
         return self._slots[key]
 
     def close(self) -> None:
@@ -87,9 +85,16 @@ class HostTensorRtBackend:
 class _Slot:
     """Pinned host memory and device memory of one tensor."""
 
-    def __init__(self, core: Any, device: Any, shape: tuple[int, ...], dtype: str) -> None:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        self.pinned = core.LegacyPinnedMemoryResource().allocate(size)
-        self.device = DeviceArray.empty(device, shape, dtype)
-        memory: Any = (ctypes.c_uint8 * size).from_address(int(self.pinned.handle))
-        self.host: NDArray[Any] = np.frombuffer(memory, np.dtype(dtype)).reshape(shape)
+    def __init__(self, device: Device, shape: tuple[int, ...], dtype: str) -> None:
+        self._gpu = device
+        self._pinned = device.pinned(shape, dtype)
+        self.array = device.empty(shape, dtype)
+        self.host: NDArray[Any] = self._pinned.array()
+
+    def upload(self, stream: Any) -> None:
+        rows = (self.array.row_bytes, self.array.rows)
+        self._gpu.copy_rows(self.array.side, self._pinned.side, *rows, stream)
+
+    def download(self, stream: Any) -> None:
+        rows = (self.array.row_bytes, self.array.rows)
+        self._gpu.copy_rows(self._pinned.side, self.array.side, *rows, stream)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from segedge.pipeline.stats import Progress, RunReport
     from segedge.result import OverlayStyle
     from segedge.segmenter import Segmenter
+    from segedge.segmenter_cuda import CudaSegmenter
     from segedge.video.protocols import Sink, Source, SourceFailure, SourceInfo
 
 Masks = Literal["labels", "palette"]
@@ -113,7 +114,7 @@ def _check_outputs(output: list[str], masks: Masks | None) -> None:
 
 def _load(
     model: Path, backend: str, threads: int, card: Path | None, style: OverlayStyle
-) -> Segmenter:
+) -> Segmenter | CudaSegmenter:
     from segedge.card import ModelCard
     from segedge.modelfile import read_metadata
     from segedge.segmenter import load
@@ -124,7 +125,7 @@ def _load(
     return load(model, backend=backend, threads=threads or None, card=given, style=style)
 
 
-def _print_head(segmenter: Segmenter, info: SourceInfo) -> None:
+def _print_head(segmenter: Segmenter | CudaSegmenter, info: SourceInfo) -> None:
     print_row("backend", f"{segmenter.backend.description}: {segmenter.backend_reason}")
     facts = []
     if info.size:
@@ -139,7 +140,7 @@ def _print_head(segmenter: Segmenter, info: SourceInfo) -> None:
     print_row("source", f"{Path(info.name).name or info.name}  {', '.join(facts)}")
 
 
-def _warm_up(segmenter: Segmenter, info: SourceInfo) -> None:
+def _warm_up(segmenter: Segmenter | CudaSegmenter, info: SourceInfo) -> None:
     """Compile the kernels before the clock runs: seconds on the first use of an installation."""
     from segedge.geometry import Size
 
@@ -152,7 +153,7 @@ def _warm_up(segmenter: Segmenter, info: SourceInfo) -> None:
         segmenter.warm_up(size)
 
 
-def _run(source: Source, segmenter: Segmenter, sinks: list[Sink]) -> RunReport:
+def _run(source: Source, segmenter: Segmenter | CudaSegmenter, sinks: list[Sink]) -> RunReport:
     from segedge.pipeline.runner import Pipeline
 
     with frame_progress() as bar:
@@ -175,7 +176,9 @@ def _run(source: Source, segmenter: Segmenter, sinks: list[Sink]) -> RunReport:
             raise
 
 
-def _print_report(report: RunReport, model: Path, segmenter: Segmenter, as_json: bool) -> None:
+def _print_report(
+    report: RunReport, model: Path, segmenter: Segmenter | CudaSegmenter, as_json: bool
+) -> None:
     for failure in report.failures:
         print_error(_failure_error(failure))
     if as_json:

@@ -196,7 +196,8 @@ class Preprocess:
         """Half-width of the filter in frame pixels."""
         is_box = self._card.resize == "area" and axis.scale > 1
         reach: float = axis.scale / 2 if is_box else max(axis.scale, 1.0)
-        return np.float32(reach)
+        half_width: np.float32 = np.float32(reach)
+        return half_width
 
     def _is_aligned(self, frame: Plane, chroma: Plane) -> bool:
         row_bytes = self._geometry.frame.width * (CHANNELS_OF[self._format][0] % 9)

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from segedge.backends import tensorrt as module
-from segedge.backends import tensorrt_host
 from segedge.backends.registry import open_backend, statuses
 from segedge.backends.tensorrt import TensorRtBackend
 from segedge.backends.tensorrt_host import HostTensorRtBackend
 from segedge.convert.engine_build import build_engine
 from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_file import kernels_path
+from segedge.convert.engine_file import engine_card, kernels_path
 from segedge.convert.engine_options import BuildOptions
 from segedge.errors import BackendError, DeviceError, UsageError
 from segedge.flavour import Flavour
@@ -62,8 +61,6 @@ def test_an_engine_runs_without_its_onnx_file(
     pretend: Any, rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
 ) -> None:
     """`segedge run model.engine`: card and classes come from the JSON file beside the plan."""
-    import segedge
-
     path = tmp_path / "m.engine"
     card = CARD.replace(stride=2)
     build_engine(save(conv_model(), model, card=card), flavour=rtx, output=path)
@@ -71,11 +68,10 @@ def test_an_engine_runs_without_its_onnx_file(
     engine = Engine((1, 3, 32, 64))
     engine.channels = 4
     pretend(engine)
-    with segedge.load(path) as segmenter:
-        assert (segmenter.backend_name, segmenter.backend_reason) == ("tensorrt", "an engine")
-        result = segmenter(np.zeros((32, 64, 3), np.uint8))
-        assert result.labels.shape == (32, 64)
-    assert segmenter.card == card
+    choice = open_backend(path)
+    assert (choice.name, choice.reason) == ("tensorrt", "an engine")
+    assert isinstance(choice.backend, TensorRtBackend)
+    assert engine_card(path) == card
 
 
 def test_variants(model: Path) -> None:
@@ -83,38 +79,39 @@ def test_variants(model: Path) -> None:
         open_backend(model, "tensorrt:fp61")
 
 
-class Memory:
-    """A ``cuda.core.Buffer`` in the memory of the CPU."""
+class Array:
+    """A `DeviceArray` or `HostArray` in plain memory of the CPU."""
 
-    def __init__(self, size: int) -> None:
-        self.data = (ctypes.c_uint8 * size)()
-        self.handle = ctypes.addressof(self.data)
+    def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
+        self._data = np.zeros(shape, dtype)
+        self.pointer = self._data.ctypes.data
+        self.rows, self.row_bytes = shape[0], self._data.nbytes // shape[0]
+        self.side = self.pointer, self.row_bytes
+        self.__cuda_array_interface__ = {
+            "shape": shape,
+            "typestr": self._data.dtype.str,
+            "data": (self.pointer, False),
+            "version": 3,
+        }
 
-    def copy_to(self, other: Memory, *, stream: Any) -> None:
-        ctypes.memmove(other.handle, self.handle, len(self.data))
-
-
-class Stream:
-    handle = 77
-
-    def sync(self) -> None:
-        pass
+    def array(self) -> np.ndarray:
+        return self._data
 
 
 class Device:
-    default_stream = Stream()
+    """What the backend uses of `segedge.cuda.device.Device`."""
 
-    def __init__(self, index: int = 0) -> None:
+    gpu = GPU
+    empty = pinned = staticmethod(Array)
+
+    def make_current(self) -> None:
         pass
 
-    def set_current(self) -> None:
-        pass
+    def stream(self) -> Any:
+        return types.SimpleNamespace(handle=77, sync=lambda: None)
 
-    def create_stream(self) -> Stream:
-        return Stream()
-
-    def allocate(self, size: int, *, stream: Stream) -> Memory:
-        return Memory(size)
+    def copy_rows(self, target: Any, source: Any, row_bytes: int, rows: int, stream: Any) -> None:
+        ctypes.memmove(target[0], source[0], row_bytes * rows)
 
 
 class Context:
@@ -202,9 +199,6 @@ class Engine:
 @pytest.fixture
 def pretend(rtx: Flavour, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Replace library, GPU and memory; returns a function that sets the engine."""
-    core = types.SimpleNamespace(
-        Device=Device, LegacyPinnedMemoryResource=lambda: types.SimpleNamespace(allocate=Memory)
-    )
     trt = types.SimpleNamespace(
         ILogger=rtx.module.ILogger,
         TensorIOMode=types.SimpleNamespace(INPUT=1),
@@ -213,8 +207,7 @@ def pretend(rtx: Flavour, monkeypatch: pytest.MonkeyPatch) -> Any:
         EngineInvalidityDiagnostics=rtx.module.EngineInvalidityDiagnostics,
     )
     monkeypatch.setattr(module, "require_gpu", lambda **_: GPU)
-    monkeypatch.setattr(module, "require", lambda name, **_: core)
-    monkeypatch.setattr(tensorrt_host, "require", lambda name, **_: core)
+    monkeypatch.setattr(module.Device, "open", Device)
     monkeypatch.setattr(
         module, "load_flavour", lambda name, **_: Flavour("tensorrt_rtx", trt, rtx.version, 13)
     )
@@ -324,6 +317,22 @@ def test_arrays_that_do_not_fit(
     assert words in str(caught.value)
     with pytest.raises(BackendError, match="must be in GPU memory"):
         backend.run([np.zeros((1, 3, 4, 8), np.float32)])
+
+
+def test_a_fork_has_a_context_of_its_own(pretend: Any, model: Path, cache: EngineCache) -> None:
+    engine = Engine((1, 3, 4, 8))
+    pretend(engine)
+    backend = TensorRtBackend(model)
+    first = engine.context
+    twin = backend.fork()
+    assert engine.context is not first
+    image, target = np.ones((1, 3, 4, 8), np.float32), np.zeros((1, 3, 4, 8), np.float32)
+    twin.run([device_array(image)], [device_array(target)], stream=5)
+    assert engine.context.calls == [("execute", 5)]
+    assert first.calls == []
+    twin.close()
+    backend.run([device_array(image)], [device_array(target)], stream=6)
+    assert first.calls == [("execute", 6)]
 
 
 def test_memory_given_by_the_caller(pretend: Any, model: Path, cache: EngineCache) -> None:

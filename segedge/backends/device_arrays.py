@@ -1,0 +1,42 @@
+"""What all backends whose memory is ``cuda`` check of the arrays that they are given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from segedge.backends.base import TensorSpec
+from segedge.errors import BackendError
+
+
+def device_pointer(spec: TensorSpec, array: Any) -> tuple[int, tuple[int, ...]]:
+    """Address and shape of a device array.
+
+    Args:
+        spec: What the network takes or gives.
+        array: Anything with ``__cuda_array_interface__``.
+
+    Raises:
+        BackendError: It lies on the CPU, or its shape, type or layout is another.
+    """
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is None:
+        raise BackendError(
+            f"tensor {spec.name} must be in GPU memory",
+            facts={"found": type(array).__name__, "expected": "__cuda_array_interface__"},
+        )
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"]).name
+    fits = len(shape) == len(spec.shape) and all(
+        want in (None, have) for want, have in zip(spec.shape, shape, strict=True)
+    )
+    if not fits or dtype != spec.dtype or interface.get("strides") is not None:
+        raise BackendError(
+            f"tensor {spec.name} does not fit the network",
+            facts={
+                "found": f"{'x'.join(map(str, shape))} {dtype}"
+                + (", with strides" if interface.get("strides") is not None else ""),
+                "expected": f"{spec}, contiguous",
+            },
+        )
+    return int(interface["data"][0]), shape

@@ -1,0 +1,96 @@
+"""The network in PyTorch on an NVIDIA GPU, as it was trained: the baseline, on our memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.device_arrays import device_pointer
+from segedge.backends.eager import load_program
+from segedge.cuda.device import Device
+from segedge.errors import BackendError
+from segedge.optional import require
+
+
+class EagerCudaBackend:
+    """A ``torch.export`` program on the GPU. Slots share one stream; it is not captured.
+
+    PyTorch's allocator hands out memory that it uses again elsewhere after a capture that it does
+    not know of.
+    """
+
+    memory: Memory = "cuda"
+
+    def __init__(self, path: Path) -> None:
+        """Load a ``.pt2`` file onto the first GPU.
+
+        Raises:
+            MissingDependencyError: torch is not installed.
+            DeviceError: No GPU, or no driver.
+            BackendError: The file is no program, or this PyTorch has no CUDA.
+        """
+        self.device = Device.open()
+        self._torch = require("torch", purpose="run a network eagerly")
+        if not self._torch.cuda.is_available():
+            raise BackendError(
+                "this PyTorch does not reach the GPU",
+                facts={"found": f"torch {self._torch.__version__}"},
+                fix="pip install torch   (a build with CUDA)",
+            )
+        program, shape = load_program(self._torch, path)
+        passes = require("torch.export.passes", purpose="move a program to the GPU")
+        self._module = passes.move_to_device_pass(program, "cuda").module()
+        logits = self._forward(self._torch.zeros(shape, device="cuda"))
+        self.specs = (
+            (TensorSpec("image", "float32", shape),),
+            (TensorSpec("logits", str(logits.dtype).partition(".")[2], tuple(logits.shape)),),
+        )
+        self.description = f"PyTorch {self._torch.__version__} eager ({self.device.gpu.name})"
+
+    def _forward(self, tensor: Any) -> Any:
+        with self._torch.inference_mode():
+            output = self._module(tensor)
+        if not hasattr(output, "data_ptr"):
+            raise BackendError(
+                "the eager network must return one tensor",
+                facts={"found": type(output).__name__},
+                fix="export it to ONNX with --output NAME and run that",
+            )
+        return output.contiguous()
+
+    def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs: a program's are fixed."""
+        return [tuple(axis or 1 for axis in self.specs[1][0].shape)]
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue once; see `Backend.run`."""
+        torch = self._torch
+        device_pointer(self.specs[0][0], inputs[0])
+        if outputs is None:
+            outputs = [self.device.empty(self.output_shapes([])[0], self.specs[1][0].dtype)]
+        try:
+            with torch.cuda.stream(torch.cuda.ExternalStream(stream)):
+                result = self._forward(torch.as_tensor(inputs[0], device="cuda"))
+                torch.as_tensor(outputs[0], device="cuda").copy_(result)
+        except RuntimeError as error:
+            raise BackendError(
+                "PyTorch failed while running the network on the GPU",
+                facts={"says": str(error).splitlines()[0][:300]},
+            ) from error
+        return outputs
+
+    def is_capturable(self, stream: int) -> bool:
+        """Never; see the class."""
+        return False
+
+    def fork(self) -> None:
+        """None: its allocator orders memory by stream."""
+        return
+
+    def close(self) -> None:
+        """Drop the module."""
+        self._module = None

@@ -1,0 +1,158 @@
+"""ONNX Runtime on an NVIDIA GPU: its CUDA provider, on our memory and in our order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segedge.backends.base import Memory
+from segedge.backends.device_arrays import device_pointer
+from segedge.backends.onnxruntime import first_line, tensor_spec
+from segedge.cuda.device import Device
+from segedge.errors import BackendError
+from segedge.optional import require
+
+_PROVIDER = "CUDAExecutionProvider"
+
+
+class OnnxRuntimeCudaBackend:
+    """A session on ONNX Runtime's CUDA provider, bound to device pointers.
+
+    The provider takes one stream when the session is made; `run` orders that one after and before
+    the caller's. It does not let itself be captured, and there is one session for all slots.
+    """
+
+    memory: Memory = "cuda"
+
+    def __init__(self, path: Path) -> None:
+        """Open a model on the first GPU.
+
+        Args:
+            path: The ONNX file.
+
+        Raises:
+            MissingDependencyError: onnxruntime is not installed.
+            DeviceError: No GPU, or no driver.
+            BackendError: It is the build without CUDA, or refuses the file.
+        """
+        self.device = Device.open()
+        self._ort = require("onnxruntime", purpose="run ONNX models on a GPU")
+        self._core = require("cuda.core", purpose="run ONNX models on a GPU")
+        self._ort.set_default_logger_severity(3)
+        if hasattr(self._ort, "preload_dlls"):
+            self._ort.preload_dlls()  # CUDA and cuDNN of the nvidia-* wheels, where they are
+        self._stream = self.device.stream()
+        self._session = self._open(path)
+        self._binding = self._session.io_binding()
+        self._options = self._ort.RunOptions()
+        # Otherwise every run ends by waiting for the GPU.
+        self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        inputs = tuple(map(tensor_spec, self._session.get_inputs()))
+        self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
+        version = self._ort.__version__
+        self.description = f"ONNX Runtime {version} (CUDA, {self.device.gpu.name})"
+
+    def _open(self, path: Path) -> Any:
+        if _PROVIDER not in self._ort.get_available_providers():
+            raise BackendError(
+                "this ONNX Runtime has no CUDA provider",
+                facts={"found": ", ".join(self._ort.get_available_providers())},
+                fix="pip uninstall onnxruntime; pip install 'segedge[gpu]'",
+            )
+        settings = {
+            "device_id": str(self.device.index),
+            "user_compute_stream": str(int(self._stream.handle)),
+            "cudnn_conv_algo_search": "EXHAUSTIVE",
+        }
+        options = self._ort.SessionOptions()
+        try:
+            session = self._ort.InferenceSession(
+                str(path), options, providers=[(_PROVIDER, settings), "CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime raises a class of its own per status code
+            raise BackendError(
+                f"ONNX Runtime cannot open {path.name} on the GPU",
+                facts={"says": first_line(error)},
+                fix=f"segedge inspect {path.name}",
+            ) from error
+        if _PROVIDER not in session.get_providers():
+            raise BackendError(
+                "ONNX Runtime fell back to the CPU: its CUDA provider does not load",
+                facts={"found": ", ".join(session.get_providers())},
+                fix="pip install 'onnxruntime-gpu[cuda,cudnn]' brings the libraries that it needs",
+            )
+        return session
+
+    def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        """Shapes of the outputs, by running once on zeros where the file does not say them."""
+        shapes = [spec.shape for spec in self.specs[1]]
+        if all(None not in shape for shape in shapes):
+            return [tuple(axis or 1 for axis in shape) for shape in shapes]
+        stream = self.device.stream()
+        arrays = []
+        for spec, shape in zip(self.specs[0], input_shapes, strict=True):
+            array = self.device.empty(shape, spec.dtype)
+            self.device.fill(array.pointer, 0, array.nbytes, stream)
+            arrays.append(array)
+        stream.sync()
+        self._bind(arrays)
+        for spec in self.specs[1]:
+            self._binding.bind_output(spec.name, "cuda", self.device.index)
+        self._execute()
+        self._stream.sync()
+        return [tuple(value.shape()) for value in self._binding.get_outputs()]
+
+    def _bind(self, inputs: Sequence[Any]) -> None:
+        for spec, array in zip(self.specs[0], inputs, strict=True):
+            pointer, shape = device_pointer(spec, array)
+            self._binding.bind_input(
+                spec.name, "cuda", self.device.index, np.dtype(spec.dtype).type, shape, pointer
+            )
+
+    def _execute(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding, self._options)
+        except Exception as error:  # see _open
+            raise BackendError(
+                "ONNX Runtime failed while running the network on the GPU",
+                facts={"expected": ", ".join(map(str, self.specs[0])), "says": first_line(error)},
+            ) from error
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue once in the order of ``stream``; see `Backend.run`."""
+        if outputs is None:
+            shapes = self.output_shapes([tuple(array.shape) for array in inputs])
+            outputs = [
+                self.device.empty(shape, spec.dtype)
+                for shape, spec in zip(shapes, self.specs[1], strict=True)
+            ]
+        self._bind(inputs)
+        for spec, array in zip(self.specs[1], outputs, strict=True):
+            pointer, shape = device_pointer(spec, array)
+            self._binding.bind_output(
+                spec.name, "cuda", self.device.index, np.dtype(spec.dtype).type, shape, pointer
+            )
+        caller = (
+            self._core.Stream.from_handle(stream) if stream else self.device.core.default_stream
+        )
+        self._stream.wait(caller)
+        self._execute()
+        caller.wait(self._stream)
+        return outputs
+
+    def is_capturable(self, stream: int) -> bool:
+        """Never: the provider's own graphs are for its own memory."""
+        return False
+
+    def fork(self) -> None:
+        """None: the session's stream is its only one."""
+        return
+
+    def close(self) -> None:
+        """Free the session."""
+        self._binding = self._session = None

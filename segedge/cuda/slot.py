@@ -1,0 +1,356 @@
+"""A slot: everything that one frame in flight needs, and the graph that does all of its work.
+
+Host frame -> page-locked copy -> H2D -> preprocess -> network -> tail -> D2H of what was asked for,
+on one stream. The first time, that work is launched plainly; then it is captured, replayed once
+and compared, and from then on a frame is one launch. On GPUs that share the CPU's memory the
+copies fall away: kernels read and write page-locked memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.cuda.array import DeviceArray, HostArray
+from segedge.cuda.device import Device, translated
+from segedge.cuda.foreign import DeviceFrame
+from segedge.cuda.graph import CaptureRefusedError, capture
+from segedge.cuda.plan import FramePlan, Render
+from segedge.cuda.program import Launcher
+from segedge.cuda.tail import Picture, Region
+
+_GRAPHS_KEPT = 4
+"""Captured graphs a slot, one for each combination of outputs that is asked for."""
+_MOST_DIFFERENT = 1e-3
+"""Share of elements in which a replay may differ from a plain launch: networks whose sums depend
+on the order of threads flip a few ties."""
+_log = logging.getLogger("segedge.cuda")
+
+Mark = Callable[[str], None]
+
+
+class DeviceNetwork(Protocol):
+    """What a slot needs of a backend whose memory is ``cuda``."""
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue the network; see `segedge.backends.base.Backend.run`."""
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether a CUDA graph may capture `run`, once it has run plainly."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is done with a frame; frames with equal requests share a graph."""
+
+    render: Render
+    """What the tail writes."""
+    source: Literal["host", "device"]
+    """Whether the frame comes from the slot's page-locked memory or lies on the GPU already."""
+    to_host: bool
+    """Whether the outputs are copied to page-locked memory."""
+
+
+class Slot:
+    """Buffers, stream and graphs of one frame in flight; one frame at a time."""
+
+    def __init__(
+        self,
+        device: Device,
+        plan: FramePlan,
+        network: DeviceNetwork,
+        *,
+        stream: Any = None,
+        graphs: bool = True,
+        timed: bool = False,
+    ) -> None:
+        """Allocate.
+
+        Args:
+            device: The GPU.
+            plan: What is done with frames of this size.
+            network: Enqueues the network; its scratch memory must be this slot's own, or all its
+                slots must share a stream.
+            stream: A stream to use instead of an own one.
+            graphs: Whether to capture; else every kernel is launched by itself.
+            timed: Measure each stage, for which graphs are not used.
+
+        Raises:
+            DeviceError: Not enough memory.
+        """
+        self.plan = plan
+        self.device = device
+        self.stream = stream or device.stream()
+        self.refusal = ""
+        """Why frames are launched plainly although graphs were wanted."""
+        self._network = network
+        self._graphs: OrderedDict[Request, Any] = OrderedDict()
+        self._wants_graphs = graphs and not timed
+        self._timed = timed
+        self._marks: list[tuple[str, Any]] = []
+        self._started, self._done = device.event(), device.event()
+        self._shared = device.gpu.integrated
+        self._staging: tuple[HostArray, ...] = ()
+        self._planes = self._frame_planes()
+        self._tensor = device.empty(plan.tensor_shape, plan.tensor_dtype)
+        self.logits = [device.empty(spec.shape, spec.dtype) for spec in plan.outputs]
+        self._scratch = device.empty((plan.tail.scratch_bytes,), np.uint8)
+        self._written: dict[str, tuple[DeviceArray, ...]] = {}
+        self._hosted: dict[str, tuple[HostArray, ...]] = {}
+
+    def _frame_planes(self) -> tuple[DeviceArray, ...]:
+        if not self._shared:
+            return tuple(self.device.pitched(shape, np.uint8) for shape in self.plan.frame_shapes)
+        return tuple(host.mapped() for host in self._staged())
+
+    def _staged(self) -> tuple[HostArray, ...]:
+        if not self._staging:
+            shapes = self.plan.frame_shapes
+            self._staging = tuple(self.device.pinned(shape, np.uint8) for shape in shapes)
+        return self._staging
+
+    def stage(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Copy a host frame (its planes) into page-locked memory; the slot must be idle."""
+        for host, image in zip(self._staged(), images, strict=True):
+            np.copyto(host.array(), image.reshape(host.shape))
+
+    def upload(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Enqueue a copy from the caller's page-locked memory, which must stay as it is."""
+        for plane, image in zip(self._planes, images, strict=True):
+            source = (image.ctypes.data, image.strides[0])
+            self._copy(plane.side, source, plane.row_bytes, plane.rows)
+
+    def take(self, frame: DeviceFrame) -> None:
+        """Enqueue a copy of a frame that lies on the GPU, so that graphs find it where it was."""
+        sources = [frame.plane] if frame.chroma is None else [frame.plane, frame.chroma]
+        for plane, source in zip(self._planes, sources, strict=True):
+            self._copy(plane.side, (source.pointer, source.pitch), plane.row_bytes, plane.rows)
+
+    def _copy(
+        self, target: tuple[int, int], source: tuple[int, int], row_bytes: int, rows: int
+    ) -> None:
+        self.device.copy_rows(target, source, row_bytes, rows, self.stream)
+
+    def begin(self) -> None:
+        """Note the start of a frame's work on the GPU."""
+        self.stream.record(self._started)
+
+    def enqueue(self, request: Request) -> None:
+        """Enqueue a frame's work, as one graph where possible; the frame has been staged.
+
+        Raises:
+            DeviceError: CUDA refuses.
+            BackendError: The network fails.
+        """
+        with translated("a frame failed on the GPU", gpu=self.device.gpu):
+            graph = self._graphs.get(request)
+            if graph is not None:
+                self._graphs.move_to_end(request)
+                graph.launch(self.stream)
+            else:
+                self._first(request)
+            self.stream.record(self._done)
+
+    def _first(self, request: Request) -> None:
+        """Launch plainly, then capture, replay and compare, if graphs are wanted."""
+        self._plain(request)
+        if not self._wants_graphs:
+            return
+        try:
+            graph = self._captured(request)
+        except CaptureRefusedError as error:
+            self._wants_graphs = False
+            self.refusal = str(error)
+            _log.warning("CUDA graph refused, kernels are launched one by one: %s", error)
+            self._plain(request)
+            return
+        self._graphs[request] = graph
+        if len(self._graphs) > _GRAPHS_KEPT:
+            self._graphs.popitem(last=False)[1].close()
+
+    def _captured(self, request: Request) -> Any:
+        self.stream.sync()
+        if not self._network.is_capturable(int(self.stream.handle)):
+            raise CaptureRefusedError("the network's library does not allow it")
+        expected = self._snapshot(request)
+        graph = capture(self.stream, lambda: self._plain(request))
+        self._spoil(request)
+        graph.launch(self.stream)
+        self.stream.sync()
+        for name, value in self._snapshot(request).items():
+            if not _alike(value, expected[name]):
+                graph.close()
+                raise CaptureRefusedError(f"replayed, it gives other {name} than launched plainly")
+        return graph
+
+    def _snapshot(self, request: Request) -> dict[str, NDArray[Any]]:
+        """Logits and outputs as they are on the GPU now; the stream must be idle."""
+        arrays = {f"logits {k}": array for k, array in enumerate(self.logits)}
+        for name in request.render.outputs:
+            arrays |= {f"{name} {k}": a for k, a in enumerate(self._targets(name))}
+        return {name: self.download(array) for name, array in arrays.items()}
+
+    def _spoil(self, request: Request) -> None:
+        """Overwrite what a replay must write, so that one that writes nothing is noticed."""
+        outputs = [array for name in request.render.outputs for array in self._targets(name)]
+        for array in (*self.logits, *outputs):
+            self.device.fill(array.pointer, 0xFF, array.nbytes, self.stream)
+
+    def download(self, array: DeviceArray) -> NDArray[Any]:
+        """A fresh NumPy copy of an array, after all that was enqueued before."""
+        host = self.device.pinned(array.shape, array.dtype)
+        self._copy(host.side, array.side, array.row_bytes, array.rows)
+        self.stream.sync()
+        return np.array(host.array())
+
+    def _plain(self, request: Request) -> None:
+        """Every step by itself, in order."""
+        plan, launcher = self.plan, self.launcher
+        self._marks.clear()
+        if request.source == "host" and not self._shared:
+            for plane, host in zip(self._planes, self._staged(), strict=True):
+                self._copy(plane.side, host.side, plane.row_bytes, plane.rows)
+            self._mark("upload")
+        luma, *chroma = (plane.plane for plane in self._planes)
+        plan.preprocess.launch(
+            launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
+        )
+        self._mark("preprocess")
+        self._network.run([self._tensor], self.logits, stream=int(self.stream.handle))
+        self._mark("network")
+        if request.render.outputs:
+            self._launch_tail(request.render)
+            self._mark("tail")
+        if request.to_host and not self._shared:
+            self._download_outputs(request.render)
+            self._mark("download")
+
+    @property
+    def launcher(self) -> Launcher:
+        """Launches kernels on this slot's stream."""
+        return self.device.programs.launcher(self.stream)
+
+    def _launch_tail(self, render: Render) -> None:
+        targets = {name: self._targets(name) for name in render.outputs}
+        self.plan.launch_tail(
+            self.launcher, render, logits=self.logits[self.plan.head].pointer,
+            scratch=self._scratch.pointer, frame=self.picture, targets=targets,
+        )  # fmt: skip
+
+    def _download_outputs(self, render: Render) -> None:
+        for name in render.outputs:
+            pairs = zip(self._hosts(name), self._targets(name), strict=True)
+            for host, array in pairs:
+                self._copy(host.side, array.side, array.row_bytes, array.rows)
+
+    @property
+    def picture(self) -> Picture:
+        """The frame on the GPU."""
+        luma, *chroma = (plane.plane for plane in self._planes)
+        return Picture(luma, chroma[0] if chroma else None)
+
+    def _targets(self, name: str) -> tuple[DeviceArray, ...]:
+        """Where the kernels write an output."""
+        if name not in self._written:
+            shapes = self.plan.shapes_of(name)
+            if self._shared:
+                self._written[name] = tuple(host.mapped() for host in self._hosts(name))
+            else:
+                self._written[name] = tuple(self.device.pitched(s, d) for s, d in shapes)
+        return self._written[name]
+
+    def _hosts(self, name: str) -> tuple[HostArray, ...]:
+        """Where an output is for the CPU."""
+        if name not in self._hosted:
+            shapes = self.plan.shapes_of(name)
+            self._hosted[name] = tuple(self.device.pinned(s, d) for s, d in shapes)
+        return self._hosted[name]
+
+    def _mark(self, stage: str) -> None:
+        if self._timed:
+            self._marks.append((stage, self.stream.record(None, {"timing_enabled": True})))
+
+    def wait(self) -> None:
+        """Block until the frame is done, letting the CPU do other things.
+
+        Raises:
+            DeviceError: A kernel or a copy failed.
+        """
+        self.device.make_current()
+        with translated("a frame failed on the GPU", gpu=self.device.gpu):
+            self._done.sync()
+
+    def stages_ms(self) -> dict[str, float]:
+        """Milliseconds of GPU work: in all, and by stage where the slot is timed; after `wait`."""
+        if not self._marks:
+            return {"gpu": float(self._done - self._started)}
+        found, before = {}, self._started
+        for stage, event in self._marks:
+            found[stage], before = float(event - before), event
+        return found
+
+    def join(self, stream: Any) -> None:
+        """Make another stream wait for this frame."""
+        stream.wait(self._done)
+
+    def on_host(self, name: str) -> tuple[HostArray, ...]:
+        """An output that was copied to the CPU."""
+        return self._hosts(name)
+
+    def on_device(self, name: str) -> tuple[DeviceArray, ...]:
+        """An output on the GPU."""
+        return self._targets(name)
+
+    def extra(
+        self, render: Render, region: Region | None = None
+    ) -> dict[str, tuple[NDArray[Any], ...]]:
+        """Outputs that were not asked for before, in fresh memory; blocks until they are there.
+
+        Args:
+            render: What is wanted.
+            region: Only this part of the frame; counts are then of the part.
+        """
+        self.device.make_current()
+        size = region.size if region else None
+        with translated("the tail failed on the GPU", gpu=self.device.gpu):
+            targets = {
+                name: tuple(self.device.pitched(s, d) for s, d in self.plan.shapes_of(name, size))
+                for name in render.outputs
+            }
+            self.plan.launch_tail(
+                self.launcher, render, logits=self.logits[self.plan.head].pointer,
+                scratch=self._scratch.pointer, frame=self.picture, targets=targets,
+                region=region,
+            )  # fmt: skip
+            return {name: tuple(map(self.download, arrays)) for name, arrays in targets.items()}
+
+    def close(self) -> None:
+        """Free the graphs and buffers; the frame must be done."""
+        for graph in self._graphs.values():
+            graph.close()
+        self._graphs.clear()
+        self._written.clear()
+        self._hosted.clear()
+        self._planes = self._staging = ()
+
+
+def _alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Equal but for a few elements that the order of threads may change."""
+    if found.dtype.kind == "f":
+        a, b = found.astype(np.float32), expected.astype(np.float32)
+        finite = b[np.isfinite(b)]
+        slack = 0.01 * float(np.ptp(finite)) if finite.size else 0.0
+        same = (np.abs(a - b) <= slack) | (a == b) | (np.isnan(a) & np.isnan(b))
+    elif found.ndim == 1:  # pixels a class: near enough
+        return bool(np.abs(found - expected).sum() <= _MOST_DIFFERENT * 2 * expected.sum())
+    else:
+        same = found == expected
+    return bool(same.mean() >= 1.0 - _MOST_DIFFERENT)

@@ -1,0 +1,352 @@
+"""CudaSegmenter: a network and everything around it on the GPU; the twin of `Segmenter`."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.backends.base import DeviceBackend
+from segedge.card import ModelCard
+from segedge.cuda.array import DeviceArray
+from segedge.cuda.device import Device
+from segedge.cuda.foreign import (
+    DeviceFrame,
+    Nv12Frame,
+    device_frame,
+    foreign_stream,
+    is_on_device,
+)
+from segedge.cuda.plan import FramePlan, Render, Tensor
+from segedge.cuda.pool import Lane, Lease, SlotPool
+from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat
+from segedge.cuda.slot import Request, Slot
+from segedge.errors import BackendError, UsageError, unknown_name_error
+from segedge.fitting import check_network, checked_image, network_size
+from segedge.frame import Frame
+from segedge.geometry import Size
+from segedge.result import OUTPUTS, OverlayStyle
+from segedge.result_cuda import CudaResult
+
+_PLANS_KEPT = 4
+"""Frame sizes whose slots are kept; a stream that changes size does not grow memory."""
+_log = logging.getLogger("segedge.cuda")
+
+
+class CudaSegmenter:
+    """A network with its preprocessing and tail, on a GPU.
+
+    From a frame in memory to labels and overlay in one launch. Results are returned at once and
+    wait for the GPU when they are looked at, so that copies and host work of one frame overlap with
+    the GPU's work on another. One call at a time; results may be used in other threads.
+    """
+
+    backend_name = "given"
+    backend_reason = "given"
+
+    def __init__(
+        self,
+        card: ModelCard,
+        backend: DeviceBackend,
+        *,
+        style: OverlayStyle | None = None,
+        slots: int = 2,
+        graphs: bool = True,
+        timed: bool = False,
+    ) -> None:
+        """Put a network and its card together.
+
+        Args:
+            card: What the network wants and gives.
+            backend: The opened network, whose memory is ``cuda``.
+            style: How overlays look.
+            slots: Frames in flight on the GPU at once; each needs scratch memory for the network.
+            graphs: Replay a captured graph a frame; else launch each kernel by itself.
+            timed: Time each stage by events instead; switches graphs off.
+
+        Raises:
+            CardError: Card and network contradict each other.
+            BackendError: The backend's memory is not the GPU's.
+            UsageError: No slots.
+        """
+        if backend.memory != "cuda":
+            raise BackendError("CudaSegmenter takes GPU backends", facts={"found": backend.memory})
+        if slots < 1:
+            raise UsageError("at least one slot", facts={"found": str(slots)})
+        self.card = card
+        self.backend = backend
+        self.style = style or OverlayStyle()
+        self._device: Device = backend.device
+        self._device.make_current()
+        self._tensor, self._outputs, self._head = self._shapes()
+        self._lanes = self._make_lanes(slots)
+        self._graphs, self._timed = graphs, timed
+        self._plans: OrderedDict[Any, _Frames] = OrderedDict()
+        self._in_flight: deque[Slot] = deque()
+
+    def _shapes(self) -> tuple[Tensor, tuple[Tensor, ...], int]:
+        """The network's tensors at the card's size."""
+        card, backend = self.card, self.backend
+        first, head = check_network(card, backend)
+        size = network_size(card, first)
+        planes = (3, size.height, size.width)
+        shape = (1, *planes) if card.input_layout == "nchw" else (1, *planes[1:], 3)
+        shapes = backend.output_shapes([shape])
+        specs = backend.specs[1]
+        outputs = tuple(Tensor(s, np.dtype(p.dtype)) for s, p in zip(shapes, specs, strict=True))
+        return Tensor(shape, np.dtype(first.dtype)), outputs, specs.index(head)
+
+    def _make_lanes(self, count: int) -> tuple[Lane, ...]:
+        lanes = [Lane(self.backend, self._device.stream())]
+        for _ in range(count - 1):
+            twin = self.backend.fork()
+            if twin is None:  # its work must be on one stream: the lane is shared
+                break
+            lanes.append(Lane(twin, self._device.stream()))
+        return tuple(lanes)
+
+    def __call__(
+        self,
+        image: Any,
+        *,
+        outputs: Iterable[str] = (),
+        to_host: bool = True,
+        pixel_format: PixelFormat = "bgr",
+        stream: Any = None,
+    ) -> CudaResult:
+        """Segment one image.
+
+        Args:
+            image: H x W x 3 uint8, a NumPy array or an array of PyTorch, CuPy, Numba, PyCUDA or
+                DLPack in GPU memory; an `Nv12Frame`; or a `Frame` that holds one of them.
+            outputs: What to compute in the same launch: any of ``labels``, ``overlay``,
+                ``confidence``, ``class_pixels``. Anything else is computed when first asked for.
+            to_host: Copy the outputs to the CPU, too. Without, `CudaResult.on_device` has them.
+            pixel_format: Channels of ``image``: ``bgr``, ``rgb``, ``bgra``, ``rgba``, ``gray``.
+            stream: The caller's CUDA stream: the image is read after what is enqueued on it, and
+                what is enqueued on it afterwards finds the outputs ready.
+
+        Returns:
+            A result, at once; it waits for the GPU when it is looked at.
+
+        Raises:
+            UsageError: The image has another type, shape or layout.
+            DeviceError: Not enough memory, an array of another GPU, a stream of another context.
+            BackendError: The network failed.
+        """
+        self._device.make_current()
+        frame = image if isinstance(image, Frame) else Frame(image)
+        names = self._names(outputs)
+        while len(self._in_flight) >= max(len(self._lanes), 1):
+            self._in_flight.popleft().wait()
+        if is_on_device(frame.image_hwc):
+            seen = device_frame(frame.image_hwc, self._device, pixel_format=pixel_format)
+            lease, frames = self._lease(seen.size, seen.pixel_format, _color(frame.image_hwc))
+            producer = seen.stream if stream is None else stream
+            self._take(lease.slot, seen, producer)
+            source = "device"
+        else:
+            planes, kind = _host_planes(frame.image_hwc, pixel_format)
+            size = Size(*planes[0].shape[:2])
+            lease, frames = self._lease(size, kind, _color(frame.image_hwc))
+            source = self._stage(lease.slot, planes, stream)
+        lease.kept = frame.image_hwc
+        tints = frames.tints(self, self.style) if "overlay" in names else 0
+        lease.slot.enqueue(Request(Render(names, tints), source, to_host))  # type: ignore[arg-type]
+        self._in_flight.append(lease.slot)
+        if stream is not None:
+            lease.slot.join(foreign_stream(stream, self._device))
+        return CudaResult(
+            frame, self.card, lease, self.style, computed=names, to_host=to_host,
+            tints=lambda style: frames.tints(self, style),
+        )  # fmt: skip
+
+    def _names(self, outputs: Iterable[str]) -> tuple[str, ...]:
+        names = set(outputs)
+        for name in names:
+            if name not in OUTPUTS:
+                raise unknown_name_error("output", name, OUTPUTS)
+        if "overlay" in names and self.style.legend:
+            names.add("class_pixels")
+        return tuple(sorted(names))
+
+    def _take(self, slot: Slot, frame: DeviceFrame, producer: Any) -> None:
+        """Copy a frame that lies on the GPU, after the stream that makes it."""
+        if producer is not None:
+            slot.stream.wait(foreign_stream(producer, self._device))
+        slot.begin()
+        slot.take(frame)
+
+    def _stage(self, slot: Slot, planes: Sequence[NDArray[np.uint8]], stream: Any) -> str:
+        """Bring a frame from the CPU: page-locked memory is read where it is."""
+        if stream is not None:
+            slot.stream.wait(foreign_stream(stream, self._device))
+        if self._is_pinned(planes):
+            slot.begin()
+            slot.upload(planes)
+            return "device"
+        slot.stage(planes)
+        slot.begin()
+        return "host"
+
+    def _is_pinned(self, planes: Sequence[NDArray[np.uint8]]) -> bool:
+        rows = all(
+            plane.strides[1:] == np.empty((0, *plane.shape[1:]), np.uint8).strides[1:]
+            for plane in planes
+        )
+        return rows and all(self._device.is_pinned(plane.ctypes.data) for plane in planes)
+
+    def _lease(
+        self, size: Size, pixel_format: PixelFormat, color: Color | None
+    ) -> tuple[Lease, _Frames]:
+        key = size, pixel_format, color
+        if key not in self._plans:
+            plan = FramePlan(
+                self.card, size, tensor=self._tensor, outputs=self._outputs, head=self._head,
+                pixel_format=pixel_format, color=color,
+            )  # fmt: skip
+            self._plans[key] = _Frames(plan, self._new_pool(plan))
+            if len(self._plans) > _PLANS_KEPT:
+                self._plans.popitem(last=False)[1].pool.close()
+        self._plans.move_to_end(key)
+        frames = self._plans[key]
+        return frames.pool.take(), frames
+
+    def _new_pool(self, plan: FramePlan) -> SlotPool:
+        def make(lane: Lane, keep: bool) -> Slot:
+            return Slot(
+                self._device, plan, lane.network, stream=lane.stream,
+                graphs=self._graphs and keep, timed=self._timed,
+            )  # fmt: skip
+
+        return SlotPool(self._lanes, make)
+
+    def stream(
+        self, frames: Iterable[Any], *, outputs: Iterable[str] = (), to_host: bool = True
+    ) -> Iterator[CudaResult]:
+        """Segment many images, in order, as many in flight as there are slots."""
+        wanted = tuple(outputs)
+        ahead: deque[CudaResult] = deque()
+        for frame in frames:
+            ahead.append(self(frame, outputs=wanted, to_host=to_host))
+            if len(ahead) >= len(self._lanes):
+                yield ahead.popleft()
+        yield from ahead
+
+    def frame_memory(self, size: Size) -> NDArray[np.uint8]:
+        """Memory for an H x W x 3 frame that the GPU reads where it is, without another copy."""
+        self._device.make_current()
+        shape = (size.height, size.width, 3)
+        return self._device.pinned(shape, np.uint8).array()
+
+    def warm_up(self, size: Size) -> None:
+        """Compile, allocate and capture for a frame size, so that the first frame is not slow."""
+        blank = np.zeros((size.height, size.width, 3), np.uint8)
+        for _ in self._lanes:
+            self(blank, outputs=("labels", "overlay", "class_pixels")).wait()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: why frames are not one launch."""
+        slots = [slot for frames in self._plans.values() for slot in frames.pool.slots]
+        refusals = dict.fromkeys(slot.refusal for slot in slots if slot.refusal)
+        return tuple(f"CUDA graph refused, kernels launched one by one: {r}" for r in refusals)
+
+    def close(self) -> None:
+        """Free the network and the slots; results already given out stay valid."""
+        while self._in_flight:
+            self._in_flight.popleft().wait()
+        for frames in self._plans.values():
+            frames.pool.close()
+        self._plans.clear()
+        for lane in self._lanes[1:]:
+            lane.network.close()  # type: ignore[attr-defined]
+        self.backend.close()
+
+    def __enter__(self) -> CudaSegmenter:
+        """Use in a ``with`` statement."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+@dataclass
+class _Frames:
+    """Slots and colours for one frame size and format."""
+
+    plan: FramePlan
+    pool: SlotPool
+    blends: dict[OverlayStyle, DeviceArray] = field(default_factory=dict)
+
+    def tints(self, segmenter: CudaSegmenter, style: OverlayStyle) -> int:
+        """Device address of a style's blend table.
+
+        Raises:
+            UsageError: The style names a class that the card lacks.
+        """
+        if style not in self.blends:
+            card = segmenter.card
+            style.check(card)
+            named = style.classes
+            chosen = None if named is None else tuple(card.classes.index(name) for name in named)
+            table = self.plan.blend(style.opacity, chosen).table
+            self.blends[style] = _uploaded(segmenter._device, table)
+        return self.blends[style].pointer
+
+
+def _uploaded(device: Device, table: NDArray[Any]) -> DeviceArray:
+    host = device.pinned(table.shape, table.dtype)
+    host.array()[...] = table
+    array = device.empty(table.shape, table.dtype)
+    stream = device.stream()
+    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
+    stream.sync()
+    return array
+
+
+def _host_planes(
+    image: Any, pixel_format: PixelFormat
+) -> tuple[tuple[NDArray[np.uint8], ...], PixelFormat]:
+    """The planes of a frame on the CPU."""
+    if isinstance(image, Nv12Frame):
+        luma, chroma = np.asarray(image.luma), np.asarray(image.chroma)
+        half = (luma.shape[0] // 2, luma.shape[1]) if luma.ndim == 2 else None
+        if half is None or chroma.size != half[0] * half[1] or luma.dtype != np.uint8:
+            raise UsageError(
+                "NV12 chroma does not fit its luma",
+                facts={"luma": str(luma.shape), "chroma": str(chroma.shape)},
+            )
+        return (luma, chroma.reshape(half)), "nv12"
+    if pixel_format in ("bgr", "rgb"):
+        return (checked_image(image),), pixel_format
+    if pixel_format not in CHANNELS_OF:
+        raise unknown_name_error("pixel format", pixel_format, tuple(CHANNELS_OF))
+    array, channels = np.asarray(image), CHANNELS_OF[pixel_format][0]
+    wanted = "H x W" if channels == 1 else f"H x W x {channels}"
+    if (
+        array.dtype != np.uint8
+        or 0 in array.shape
+        or array.shape[2:] != (channels,)[channels == 1 :]
+    ):
+        raise UsageError(
+            f"a {pixel_format} frame must be {wanted} uint8",
+            facts={"found": f"{'x'.join(map(str, array.shape))} {array.dtype}"},
+        )
+    return (array,), pixel_format
+
+
+def _color(image: Any) -> Color | None:
+    return image.color if isinstance(image, Nv12Frame) else None
