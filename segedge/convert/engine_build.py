@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +13,20 @@ from segedge.card import ModelCard
 from segedge.convert.engine import TimingCache, build_plan, building_gpu
 from segedge.convert.engine_cache import EngineCache, engine_key
 from segedge.convert.engine_facts import EngineFacts
-from segedge.convert.engine_file import EngineFile, sha256, write_engine
+from segedge.convert.engine_file import (
+    ENGINE_SUFFIXES,
+    EngineFile,
+    is_engine,
+    sha256,
+    write_engine,
+)
 from segedge.convert.engine_flavour import checked_targets, device_key
 from segedge.convert.engine_network import check_precision
 from segedge.convert.engine_options import BuildOptions, options_difference
 from segedge.convert.engine_precision import Images
 from segedge.convert.engine_progress import ProgressCallback
 from segedge.convert.engine_source import EngineSource, read_source
-from segedge.errors import ModelError
+from segedge.errors import ModelError, UsageError
 from segedge.flavour import Flavour, load_flavour
 from segedge.gpu import Gpu
 
@@ -92,6 +99,7 @@ def build_engine(
     Raises:
         SegedgeError: As `segedge.convert.engine.build_plan`.
         ModelError: The output cannot be written.
+        UsageError: The output is not named like an engine.
         KeyboardInterrupt: Ctrl-C; nothing is left behind.
     """
     loaded = flavour if isinstance(flavour, Flavour) else load_flavour(flavour)
@@ -105,6 +113,8 @@ def build_engine(
         say=say or _say_nothing,
     )
     checked_targets(loaded, order.options.targets)
+    if output is not None:
+        _check_output(Path(output))  # before minutes are spent on it
     result = _built(order, "not cached") if cache is None else _from_cache(order, cache)
     return result if output is None else _written(result, Path(output))
 
@@ -121,14 +131,20 @@ def _from_cache(order: _Order, cache: EngineCache) -> EngineBuild:
 
 def _readable_or_built(order: _Order, cache: EngineCache, key: str, error: OSError) -> EngineBuild:
     """A cache that cannot be locked: read what is there, build what is not, keep nothing."""
-    warning = f"the engine cache {cache.folder} cannot be used: {error.strerror or error}"
     try:
         file = cache.load(key)
     except ModelError:
         file = None
     if file is not None and file.facts is not None:
         return _loaded(order, file, file.facts)
-    built = _built(order, f"{warning}; built without it")
+    return _warned(_built(order, rebuild_reason(order, cache)), cache, error)
+
+
+def _warned(built: EngineBuild, cache: EngineCache, error: OSError) -> EngineBuild:
+    warning = (
+        f"the engine cannot be cached: {cache.folder}: {error.strerror or error}; SEGEDGE_CACHE "
+        "names another folder"
+    )
     return dataclasses.replace(built, warnings=(*built.warnings, warning))
 
 
@@ -147,8 +163,7 @@ def _loaded_or_built(order: _Order, cache: EngineCache, key: str) -> EngineBuild
     try:
         path = cache.store(key, built.plan, built.facts)
     except OSError as error:
-        warning = f"the engine was not cached: {cache.folder}: {error.strerror or error}"
-        return dataclasses.replace(built, warnings=(*built.warnings, warning))
+        return _warned(built, cache, error)
     return dataclasses.replace(built, path=path)
 
 
@@ -191,17 +206,39 @@ def _loaded(order: _Order, file: EngineFile, facts: EngineFacts) -> EngineBuild:
     return EngineBuild(file.plan, facts, file.card, file.path, True, "", ())
 
 
-def _written(result: EngineBuild, output: Path) -> EngineBuild:
+def _check_output(output: Path) -> None:
+    """Refuse a name under which the engine could not be written, or not be found again."""
+    if not is_engine(output):
+        raise UsageError(
+            f"{output} is not named like an engine",
+            facts={"expected": f"a name that ends in {', '.join(ENGINE_SUFFIXES)}"},
+            fix=f"-o {output.with_suffix('.engine')}",
+        )
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(output, error.strerror or str(error)) from error
+    if output.is_dir():
+        raise _unwritable(output, "Is a directory")
+    if not os.access(output.parent, os.W_OK):
+        raise _unwritable(output, "Permission denied")
+
+
+def _written(result: EngineBuild, output: Path) -> EngineBuild:
+    try:
         write_engine(output, result.plan, result.facts)
     except OSError as error:
-        raise ModelError(
-            f"{output} cannot be written",
-            facts={"found": error.strerror or str(error), "size": f"{len(result.plan)} bytes"},
-            fix="name a folder that can be written and has room: -o",
-        ) from error
+        found = f"{error.strerror or error}; the engine has {len(result.plan)} bytes"
+        raise _unwritable(output, found) from error
     return dataclasses.replace(result, path=output)
+
+
+def _unwritable(output: Path, found: str) -> ModelError:
+    return ModelError(
+        f"{output} cannot be written",
+        facts={"found": found},
+        fix="name a folder that can be written and has room: -o",
+    )
 
 
 def _timing(order: _Order, cache: EngineCache | None) -> TimingCache | None:

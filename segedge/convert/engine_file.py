@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,16 +99,21 @@ def engine_card(path: str | Path) -> ModelCard | None:
 
 
 def write_engine(path: str | Path, plan: bytes, facts: EngineFacts) -> None:
-    """Write a plan and the facts beside it, each whole or not at all.
+    """Write a plan and the facts beside it, both or neither.
 
     Raises:
-        OSError: The folder cannot be written, or is full; nothing new is left behind then.
+        OSError: The folder cannot be written, or is full; what was there before is there still.
     """
     file = Path(path)
-    # The facts first: a plan that appears is always described, and a stale description is found
-    # out by its SHA-256.
-    write_whole(facts_path(file), facts.to_json().encode())
-    write_whole(file, plan)
+    with _staged(file, plan) as plan_part, _staged(facts_path(file), _encoded(facts)) as facts_part:
+        # The facts first: a plan that appears is always described, and a stale description is
+        # found out by its SHA-256.
+        facts_part.replace(facts_path(file))
+        plan_part.replace(file)
+
+
+def _encoded(facts: EngineFacts) -> bytes:
+    return facts.to_json().encode()
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -116,16 +122,22 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    with _staged(path, data) as part:
+        part.replace(path)
+
+
+@contextlib.contextmanager
+def _staged(path: Path, data: bytes) -> Iterator[Path]:
+    """A file beside ``path`` that holds the data, to be renamed to it; else it is deleted."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
+        yield Path(name)
+    finally:
+        with contextlib.suppress(OSError):  # gone, where it was renamed
             Path(name).unlink()
-        raise
 
 
 def sha256(*parts: bytes) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from segedge.convert.engine_build import EngineBuild, build_engine
 from segedge.convert.engine_cache import EngineCache
+from segedge.convert.engine_options import BuildOptions
 from segedge.flavour import Flavour, is_installed, load_flavour
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.engine.graphs`
@@ -37,3 +40,13 @@ def model(tmp_path: Path) -> Path:
     from tests.engine.graphs import CARD, conv_model, save
 
     return save(conv_model(), tmp_path / "model.onnx", card=CARD)
+
+
+@pytest.fixture
+def make(rtx: Flavour, model: Path, cache: EngineCache) -> Any:
+    """Builds `model` into `cache`."""
+
+    def build(options: BuildOptions | None = None, **more: Any) -> EngineBuild:
+        return build_engine(model, **{"options": options, "flavour": rtx, "cache": cache, **more})
+
+    return build

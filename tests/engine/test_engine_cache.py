@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 import subprocess
 import sys
@@ -17,20 +16,12 @@ import pytest
 from segedge.convert import engine_build
 from segedge.convert.engine_build import EngineBuild, build_engine
 from segedge.convert.engine_cache import EngineCache, cache_folder, engine_key
-from segedge.convert.engine_file import facts_path, write_engine
+from segedge.convert.engine_file import facts_path
 from segedge.convert.engine_options import BuildOptions
 from segedge.convert.engine_source import read_source
 from segedge.errors import UsageError
 from segedge.flavour import Flavour
 from tests.engine.graphs import CARD, conv_model, save
-
-
-@pytest.fixture
-def make(rtx: Flavour, model: Path, cache: EngineCache) -> Any:
-    def build(options: BuildOptions | None = None, **more: Any) -> EngineBuild:
-        return build_engine(model, **{"options": options, "flavour": rtx, "cache": cache, **more})
-
-    return build
 
 
 def test_built_once_then_loaded(make: Any) -> None:
@@ -154,61 +145,6 @@ def test_another_flavours_bytes_under_our_key_are_rebuilt(make: Any) -> None:
     assert not make().cached
 
 
-def test_a_cache_that_cannot_be_used_costs_one_warning(
-    rtx: Flavour, model: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    built = build_engine(model, flavour=rtx, cache=EngineCache(tmp_path / "file" / "engines"))
-    assert built.path is None
-    assert len(built.warnings) == 1
-    assert "cannot be used" in built.warnings[0]
-    assert built.plan
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_cache_is_read(make: Any, cache: EngineCache) -> None:
-    make()
-    cache.folder.chmod(0o500)
-    try:
-        assert make().plan
-        assert make(BuildOptions(tf32=False)).path is None
-    finally:
-        cache.folder.chmod(0o700)
-
-
-def test_a_read_only_cache_still_gives_what_it_has(
-    make: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make()
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(EngineCache, "locked", refuse)
-    assert make().cached
-    other = make(BuildOptions(tf32=False))
-    assert not other.cached
-    assert "Read-only file system" in other.warnings[0]
-
-
-def test_a_full_disk_costs_one_warning_and_leaves_nothing(
-    make: Any, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = os.fdopen
-
-    def full(handle: int, *args: Any, **more: Any) -> Any:
-        stream = real(handle, *args, **more)
-        stream.close()
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("segedge.convert.engine_file.os.fdopen", full)
-    built = make()
-    assert "No space left on device" in built.warnings[0]
-    assert built.plan
-    monkeypatch.undo()
-    assert [p.suffix for p in cache.folder.iterdir()] == [".lock"]
-
-
 def test_the_least_recently_used_goes_first(make: Any, cache: EngineCache) -> None:
     first = make()
     size = first.path.stat().st_size + facts_path(first.path).stat().st_size
@@ -318,30 +254,6 @@ def test_two_processes_build_once(
     assert said[1].endswith("CACHED\n")
     assert "another process is building" in said[1]
     assert not (tmp_path / "second").exists()
-
-
-def test_output_is_written_beside_its_facts(make: Any, tmp_path: Path) -> None:
-    target = tmp_path / "new" / "m.engine"
-    built = make(output=target)
-    assert built.path == target
-    assert target.read_bytes() == built.plan
-    assert facts_path(target).is_file()
-    assert make(output=target).cached
-
-
-def test_an_output_that_cannot_be_written(make: Any, tmp_path: Path) -> None:
-    from segedge.errors import ModelError
-
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="cannot be written"):
-        make(output=tmp_path / "file" / "m.engine")
-
-
-def test_writing_is_atomic(rtx: Flavour, model: Path, tmp_path: Path, make: Any) -> None:
-    built = make()
-    target = tmp_path / "m.engine"
-    write_engine(target, built.plan, built.facts)
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".m.engine")]
 
 
 def test_timings_are_kept(cache: EngineCache) -> None:
