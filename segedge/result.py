@@ -95,6 +95,9 @@ class Result:
         self._style = style
         self._made: dict[str, NDArray[Any]] = {}
 
+    def wait(self) -> None:
+        """Block until what was asked for is computed; here it is."""
+
     @property
     def logits(self) -> NDArray[Any]:
         """The network's raw output, at its own (low) resolution."""

@@ -102,6 +102,8 @@ class Segmenter:
 
     backend_name = "given"
     backend_reason = "given"
+    notes: tuple[str, ...] = ()
+    """What the user should know; nothing here."""
 
     def __init__(
         self,

@@ -155,7 +155,8 @@ class CudaSegmenter:
             planes, kind = _host_planes(frame.image_hwc, pixel_format)
             size = Size(*planes[0].shape[:2])
             lease, frames = self._lease(size, kind, _color(frame.image_hwc))
-            source = self._stage(lease.slot, planes, stream)
+            with frame.times.measure("staging"):
+                source = self._stage(lease.slot, planes, stream)
         lease.kept = frame.image_hwc
         tints = frames.tints(self, self.style) if "overlay" in names else 0
         lease.slot.enqueue(Request(Render(names, tints), source, to_host))  # type: ignore[arg-type]

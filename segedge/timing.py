@@ -8,8 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-STAGES = ("decode", "preprocess", "network", "tail", "legend", "encode")
-"""Stage names in the order in which a frame meets them; the tail includes the overlay."""
+STAGES = (
+    "decode", "staging", "upload", "preprocess", "network", "tail", "download", "gpu", "legend",
+    "encode",
+)  # fmt: skip
+"""Stage names in the order in which a frame meets them; the tail includes the overlay. ``gpu`` is
+all of a frame's work on a GPU, where it is one launch and cannot be told apart; ``staging`` is the
+copy into page-locked memory before."""
+
+COMPUTING = STAGES[1:-1]
+"""Stages that turn a frame into a result."""
 
 
 @dataclass

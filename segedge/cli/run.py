@@ -17,6 +17,7 @@ from segedge.cli.console import (
     print_row,
 )
 from segedge.errors import SegedgeError, UsageError
+from segedge.timing import COMPUTING
 
 if TYPE_CHECKING:
     from segedge.pipeline.stats import Progress, RunReport
@@ -192,7 +193,7 @@ def _print_report(
         )
         return
     _print_stages(report)
-    for note in report.notes:
+    for note in (*report.notes, *segmenter.notes):
         print_row("note", note)
     if report.interrupted:
         print_row("interrupted", "the outputs hold the frames up to here")
@@ -216,7 +217,7 @@ def _print_stages(report: RunReport) -> None:
         print_row("", f"{'p50':>9} {'p95':>9}    share of the frame")
     compute = report.compute
     for stage, summary in report.stages.items():
-        if stage in ("decode", "encode") or compute is None:
+        if stage not in COMPUTING or compute is None:
             share = "(overlapped)"
         else:
             share = f"{100 * summary.mean_ms / max(compute.mean_ms, 1e-9):3.0f} %"

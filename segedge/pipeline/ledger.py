@@ -10,7 +10,7 @@ from typing import Literal
 
 from segedge.frame import Frame
 from segedge.pipeline.stats import Progress, RunStats
-from segedge.timing import StageTimes
+from segedge.timing import COMPUTING, StageTimes
 from segedge.video.protocols import ResultView
 
 Fate = Literal["written", "dropped", "failed"]
@@ -24,7 +24,7 @@ class Job:
     result: ResultView | None = None
     """Set by the segmenter's thread before any sink sees the job."""
     compute_ms: float = 0.0
-    """What the segmenter took."""
+    """What the segmenter's call took."""
     to_write: int = 1
     """Sinks that have not had it yet."""
     computed: dict[str, float] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class Ledger:
             self._settle(job, "written")
             now_ns = self._clock_ns()
             latency_ms = (now_ns - job.frame.captured_ns) / 1e6
-            self.stats.add_written(
-                job.frame.times, compute_ms=job.compute_ms, latency_ms=latency_ms
-            )
+            # A GPU's result comes back at once and is computed while the next call runs.
+            compute_ms = max(job.compute_ms, job.frame.times.total(*COMPUTING))
+            self.stats.add_written(job.frame.times, compute_ms=compute_ms, latency_ms=latency_ms)
             if self.stats.first_written_ns is None:
                 self.stats.first_written_ns = now_ns
 

@@ -188,6 +188,7 @@ class Pipeline:
             result = self._segmenter(job.frame, outputs=self._outputs)
             job.computed_now(result, (self._clock_ns() - start_ns) / 1e6)
             if not self._sinks:
+                result.wait()
                 self._entries.written(job, job.for_sink().times)
             with suppress(MailboxClosed):  # a sink failed: the inbox is closed too
                 for outbox in self._outboxes:
@@ -199,6 +200,7 @@ class Pipeline:
         try:
             for job in outbox:
                 assert job.result is not None, "set before it was put here"
+                job.result.wait()  # here, so that the next frame is computed meanwhile
                 frame = job.for_sink()
                 sink.write(frame, job.result)
                 self._entries.written(job, frame.times)

@@ -73,6 +73,9 @@ class Source(Protocol):
 class ResultView(Protocol):
     """What a sink may ask of a result; the real one is `segedge.result.Result`."""
 
+    def wait(self) -> None:
+        """Block until what was asked for is computed: a GPU may still be at it."""
+
     @property
     def labels(self) -> NDArray[Any]:
         """H x W class labels, uint8 (uint16 above 256 classes)."""

@@ -37,6 +37,9 @@ class Brightness:
     def labels(self) -> NDArray[Any]:
         return np.asarray(self.frame.image_hwc[..., 1] // 86, np.uint8)
 
+    def wait(self) -> None:
+        pass
+
     def overlay(self) -> NDArray[np.uint8]:
         table = np.zeros((1, 256, 3), np.uint8)
         table[0, : len(self.palette_rgb)] = np.array(self.palette_rgb)[:, ::-1]

@@ -42,6 +42,9 @@ class FakeResult:
     def overlay(self) -> NDArray[np.uint8]:
         return np.repeat(self.labels[..., None], 3, axis=2)
 
+    def wait(self) -> None:
+        pass
+
 
 def segment(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
     frame.times.add("network", 2.0)
@@ -496,3 +499,22 @@ def test_misuse() -> None:
         pipeline.run()
     with pytest.raises(UsageError, match="no policy 'newest'"):
         Pipeline(MemorySource(images(1)), segment, [], policy="newest")  # type: ignore[arg-type]
+
+
+def test_results_that_are_computed_later_are_waited_for() -> None:
+    """As a GPU's: the call returns at once, the time comes with `wait`, in the sink's thread."""
+
+    class Later(FakeResult):
+        def __init__(self, frame: Frame) -> None:
+            super().__init__(frame.image_hwc[..., 0])
+            self.frame = frame
+
+        def wait(self) -> None:
+            self.frame.times.add("gpu", 7.0)
+
+    for sinks in ([], [MemorySink()]):
+        source = MemorySource(images(3))
+        report = Pipeline(source, lambda frame, *, outputs: Later(frame), sinks).run()
+        assert report.stages["gpu"].p50_ms == pytest.approx(7.0, rel=0.05)
+        assert report.compute is not None
+        assert report.compute.p50_ms == pytest.approx(7.0, rel=0.05)
