@@ -212,14 +212,20 @@ class Result:
             self._render(arrays, **extra)
         if "overlay" in arrays and style.legend:
             with self.times.measure("legend"):
-                self._draw_legend(arrays)
+                self._draw_legend(arrays, style)
 
-    def _draw_legend(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def _draw_legend(
+        self, arrays: dict[str, NDArray[Any]], style: OverlayStyle | None = None
+    ) -> None:
+        """Names and shares of the classes that the style colours, into the overlay."""
         counts = arrays.get("class_pixels")
         if counts is None:
             counts = self._get("class_pixels")
         pixels = self.frame.size[0] * self.frame.size[1]
         shares = {n: c / pixels for n, c in zip(self.classes, counts.tolist(), strict=True)}
+        coloured = (style or self._style).classes
+        if coloured is not None:
+            shares = {name: share for name, share in shares.items() if name in coloured}
         draw_legend(arrays["overlay"], self.classes, self.palette_rgb, shares)
 
     def _render(self, arrays: dict[str, Any], **extra: Any) -> None:

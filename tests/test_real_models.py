@@ -1,4 +1,4 @@
-"""The really trained CamVid network, adopted and run as a user does, against its README's figures."""
+"""The really trained CamVid network, adopted and run as a user does, against its README."""
 
 from __future__ import annotations
 

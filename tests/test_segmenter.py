@@ -146,6 +146,9 @@ def test_style_filters_classes_and_draws_a_legend() -> None:
         changed = (with_legend != overlay).any(axis=2)
         assert changed.any()
         assert not changed[:40].any(), "the legend stays in the lower left"
+        boxes = with_legend[changed].tolist()
+        for label, (red, green, blue) in enumerate(card.palette_rgb):
+            assert ([blue, green, red] in boxes) == (label == 2), "only coloured classes are named"
 
 
 def test_unknown_classes_and_opacities_are_refused() -> None:

@@ -198,7 +198,9 @@ def _all_failed(failures: Sequence[SourceFailure]) -> SourceError:
 
 
 def _unreadable(path: str | Path, reason: str) -> SourceError:
-    return SourceError(f"cannot read image {path}", facts={"found": reason})
+    return SourceError(
+        f"cannot read image {path}", facts={"found": reason}, fix="copy or convert it again"
+    )
 
 
 def _reason(error: OSError) -> str:

@@ -89,6 +89,8 @@ def open_sink(
         UsageError: Unknown ending, one image for many frames, or the output is the source.
         SinkError: The place cannot be written.
     """
+    if not str(path):
+        raise UsageError("an output without a name", fix="-o out.mp4, -o out.png or -o folder/")
     target = Path(path)
     _check_not_source(target, info)
     suffix = target.suffix.lower()

@@ -242,6 +242,7 @@ def test_outputs_that_contradict_each_other(segedge: Run, model: Path, tmp_path:
     done = segedge(*run, "-o", "a.mp4", "--masks", "labels", code=2)
     expect_error(done, "--masks labels needs an output that can hold masks", "a.mp4")
     expect_error(segedge(*run, "-o", "a.mp4", "--fps", "0", code=2), "found 0")
+    expect_error(segedge(*run, "-o", "", code=2), "without a name")
     assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
 
 
