@@ -22,7 +22,11 @@ ASAN = os.environ.get("SEGEDGE_SHIM_ASAN") == "1"
 
 _ENTRY = """
 extern "C" int shim_launch(const unsigned* dims, void** arguments, const int* sizes, int count) {
-  return shim::run(%s, dims, arguments, sizes, count);
+  return shim::run(%(name)s, dims, arguments, sizes, count);
+}
+extern "C" const char* shim_describe(int* sizes, int* is_pointer, int room) {
+  shim::describe(%(name)s, sizes, is_pointer, room);
+  return "%(name)s";
 }
 """
 
@@ -63,7 +67,7 @@ def _load(kernel: Kernel) -> ctypes._CFuncPtr:
 def _build(kernel: Kernel) -> Path:
     """The kernel as a shared library, from the cache of earlier runs where nothing changed."""
     plain = "#define SHIM_PLAIN\n" if kernel.name in WITHOUT_BARRIERS else ""
-    source = f'{plain}#include "{HEADER}"\n{kernel.source}{_ENTRY % kernel.name}'
+    source = f'{plain}#include "{HEADER}"\n{kernel.source}{_ENTRY % {"name": kernel.name}}'
     flags = [*FLAGS, "-fsanitize=address"] if ASAN else FLAGS
     digest = hashlib.sha256("\n".join([*flags, HEADER.read_text(), source]).encode()).hexdigest()
     folder = Path(tempfile.gettempdir()) / f"segedge-shim-{os.getuid()}"

@@ -184,6 +184,17 @@ static int run(void (*kernel)(A...), const unsigned* dims, void** arguments, con
   return -1;
 }
 
+// Width of each parameter, and whether it is a pointer: the simulated driver (../driver) copies
+// parameters when a kernel is launched and runs it later.
+template <class... A>
+static void describe(void (*)(A...), int* sizes, int* is_pointer, int room) {
+  const int width[] = {static_cast<int>(sizeof(A))...};
+  const int pointer[] = {std::is_pointer_v<A>...};
+  const int count = std::min(room, static_cast<int>(sizeof...(A)));
+  std::copy_n(width, count, sizes);
+  std::copy_n(pointer, count, is_pointer);
+}
+
 }  // namespace shim
 
 static void __syncwarp() { shim::wait(shim::AT_WARP); }

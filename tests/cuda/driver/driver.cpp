@@ -1,0 +1,11 @@
+// The simulated CUDA driver, in one piece: it compiles in a few seconds.
+#include "core.cpp"
+#include "memory.cpp"
+#include "pools.cpp"
+#include "copy.cpp"
+#include "stream.cpp"
+#include "capture.cpp"
+#include "graph.cpp"
+#include "module.cpp"
+#include "device.cpp"
+#include "procs.cpp"

@@ -1,0 +1,58 @@
+"""Every test here starts with a sound, deferred driver and leaves it without errors."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from driver.simulated import Control
+from shim.launcher import _build
+
+from segedge.cuda import program
+from segedge.cuda.program import Kernel
+
+DEFAULTS = {"defer": 1, "memory_bytes": 8 << 30, "integrated": 0, "pools": 1, "capability": 87}
+
+
+@pytest.fixture(scope="session")
+def driver() -> Control:
+    return Control()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shim_kernels() -> Iterator[None]:
+    """Kernels come as paths of shim libraries, which the simulated driver loads."""
+
+    def compile_for(kernel: Kernel, arch: str, **_: object) -> bytes:
+        return b"SHIM:" + str(_build(kernel)).encode() + b"\0"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "compile_for", compile_for)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sim(driver: Control) -> Iterator[Control]:
+    driver.reset()
+    for name, value in DEFAULTS.items():
+        driver.set(name, value)
+    yield driver
+    error, overruns = driver.error(), driver.counter("overruns")
+    driver.reset()
+    assert not error
+    assert not overruns, "memory was written next to an allocation; see stderr"
+
+
+@pytest.fixture
+def no_leaks(sim: Control) -> Iterator[None]:
+    """Everything that the test made is gone at its end."""
+    names = ("live_allocations", "streams", "events", "graphs", "graph_execs", "captures")
+    before = {name: _settled(sim, name) for name in names}
+    yield
+    assert {name: _settled(sim, name) for name in names} == before
+
+
+def _settled(sim: Control, name: str) -> int:
+    gc.collect()
+    return sim.counter(name)

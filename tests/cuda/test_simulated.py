@@ -1,0 +1,52 @@
+"""The tests in ``simulated/``, run in one child process on the simulated CUDA driver."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from driver.simulated import ROOT, environment
+from shim.launcher import has_compiler
+
+FOLDER = Path(__file__).parent / "simulated"
+FILES = sorted(path.stem for path in FOLDER.glob("test_*.py"))
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the child did."""
+
+    output: str
+    passed: dict[str, list[str]]
+    failed: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    report = tmp_path_factory.mktemp("simulated") / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, f"--junitxml={report}", str(FOLDER)], cwd=ROOT, env=environment(defer=1),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    run = Run((done.stdout + done.stderr)[-5000:], {}, {})
+    cases = ElementTree.parse(report).iter("testcase") if report.exists() else ()
+    for case in cases:
+        problem = next((child for child in case if child.tag in ("failure", "error")), None)
+        file = case.get("classname", "").split(".")[-1]
+        text = "" if problem is None else f"{case.get('name')}\n{problem.text or ''}"
+        (run.failed if text else run.passed).setdefault(file, []).append(text)
+    return run
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_on_the_simulated_driver(child: Run, file: str):
+    if file in child.failed:
+        pytest.fail("\n\n".join(child.failed[file]), pytrace=False)
+    assert child.passed.get(file), f"no test of {file} ran:\n{child.output}"
