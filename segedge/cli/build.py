@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from segedge.cli.console import err, megabytes, print_json, print_row
@@ -89,7 +90,8 @@ def build_command(
         tf32=tf32,
     )
     measured_on = _images(images, model)
-    with _bar() as progress:
+    console = err()
+    with _bar(console) as progress:
         built = build_engine(
             model,
             output=out,
@@ -98,7 +100,7 @@ def build_command(
             cache=EngineCache.default() if cached else None,
             images=measured_on,
             progress=progress,
-            say=lambda line: err().print(line),
+            say=console.print,
         )
     runnable = _runnable(built, model, measured=images is not None)
     _print_built(built, runnable, layers=layers, as_json=as_json)
@@ -142,18 +144,17 @@ def built_report(built: EngineBuild) -> EngineReport:
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[ProgressCallback]:
-    """A bar on stderr with the phase in TensorRT's words; nothing where stderr is no terminal."""
-    console = err()
+def _bar(console: Console) -> Iterator[ProgressCallback]:
+    """A bar with the phase in TensorRT's words; nothing where the console is no terminal."""
     columns = (
-        TextColumn("{task.description:<40}"),
-        BarColumn(),
+        TextColumn("{task.description:<32.32}"),
+        BarColumn(24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
     bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
     with bar:
-        task = bar.add_task("", total=1.0)
+        task = bar.add_task("reading the model", total=1.0)
 
         def report(progress: BuildProgress) -> None:
             bar.update(task, completed=progress.fraction, description=progress.phase)

@@ -73,7 +73,9 @@ def _card_text(report: EngineReport) -> str:
 
 def _layer_counts(report: EngineReport) -> str:
     counts = precision_counts(report.engine_layers)
-    kinds = ", ".join(f"{number} {name}" for name, number in counts.items())
+    # Layers without a type are those that only wait for others.
+    names = {name: "other" if name == "-" else name for name in counts}
+    kinds = ", ".join(f"{number} {names[name]}" for name, number in counts.items())
     nodes = len(report.network_layers)
     return f"{len(report.engine_layers)} ({kinds})" + (f", of {nodes} in the network" * bool(nodes))
 
@@ -86,7 +88,7 @@ def _kept_fp32(report: EngineReport) -> Iterator[str]:
     told = {row.split(" ")[0] for row in rows}
     rows += [node.name for node in report.fp32_nodes if node.name not in told]
     if not rows:
-        rows = [title_of(layer) for layer in report.fp32_layers]
+        rows = list(dict.fromkeys(title_of(layer) for layer in report.fp32_layers))
     if not rows:
         yield "nothing stayed fp32"
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import glob
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -35,7 +36,12 @@ from segedge.convert.engine_network import (
 )
 from segedge.convert.engine_options import BuildOptions
 from segedge.convert.engine_precision import Images, Prepared, half_graph
-from segedge.convert.engine_progress import ProgressCallback, progress_monitor, stop_on_interrupt
+from segedge.convert.engine_progress import (
+    BuildProgress,
+    ProgressCallback,
+    progress_monitor,
+    stop_on_interrupt,
+)
 from segedge.convert.engine_shapes import apply_shapes
 from segedge.convert.engine_source import EngineSource, read_source
 from segedge.errors import DeviceError, SegedgeError
@@ -109,13 +115,16 @@ def building_gpu(flavour: Flavour) -> Gpu | None:
 
 def _build_half(build: _Build, images: Images | None) -> Built:
     """Convert to fp16 and build; a node for which there is no half kernel goes back to fp32."""
-    keep = build.options.keep_fp32
+    keep, started = build.options.keep_fp32, time.monotonic()
     missing: tuple[str, ...] = ()
     for _ in range(_KERNEL_RETRIES):
+        if build.progress is not None:
+            build.progress(BuildProgress("measuring fp16 ranges", 0.0))
         half = half_graph(build.source, keep_fp32=(*keep, *missing), images=images)
         if missing:
             note = f"no fp16 kernel, kept in fp32: {', '.join(missing)}"
             half = dataclasses.replace(half, notes=(*half.notes, note))
+        half = dataclasses.replace(half, seconds=time.monotonic() - started)
         try:
             return build.run(half)
         except NoKernelError as error:
@@ -139,6 +148,12 @@ class NoKernelError(Exception):
         self.error = error
 
 
+def _raise_if(stop: threading.Event) -> None:
+    """Raise what Ctrl-C asked for, now that no callback of TensorRT's can be hit by it."""
+    if stop.is_set():
+        raise KeyboardInterrupt
+
+
 @dataclass(frozen=True)
 class _Build:
     """One build: what goes in, and the steps."""
@@ -152,15 +167,15 @@ class _Build:
 
     def run(self, prepared: Prepared) -> Built:
         """Parse and build a graph."""
-        with recorded(self.flavour) as log:
+        with recorded(self.flavour) as log, stop_on_interrupt() as stop:
             try:
-                return self._run(prepared, log)
+                return self._run(prepared, log, stop)
             except BaseException as error:
                 # Else whoever keeps the error keeps builder and network, with all the weights.
                 traceback.clear_frames(error.__traceback__)
                 raise
 
-    def _run(self, prepared: Prepared, log: LogRecord) -> Built:
+    def _run(self, prepared: Prepared, log: LogRecord, stop: threading.Event) -> Built:
         started = time.monotonic()
         trt, name = self.flavour.module, self.source.path.name
         builder = trt.Builder(build_log(self.flavour))
@@ -172,8 +187,10 @@ class _Build:
         config = self._config(builder)
         apply_shapes(network, builder, config, summary.shapes)
         outputs = network_outputs(network)
-        plan = self._serialize(builder, network, config, log, summary)
-        seconds = time.monotonic() - started
+        _raise_if(stop)
+        plan = self._serialize(builder, network, config, log, summary, stop)
+        _raise_if(stop)
+        seconds = prepared.seconds + time.monotonic() - started
         layers = log.layers or self._inspected(plan)
         return Built(plan, self._facts(plan, summary, outputs, layers, prepared, seconds))
 
@@ -204,20 +221,26 @@ class _Build:
         return config
 
     def _serialize(
-        self, builder: Any, network: Any, config: Any, log: LogRecord, summary: NetworkSummary
+        self,
+        builder: Any,
+        network: Any,
+        config: Any,
+        log: LogRecord,
+        summary: NetworkSummary,
+        stop: threading.Event,
     ) -> bytes:
         name = self.source.path.name
         timing = self._start_timing(config)
-        with stop_on_interrupt() as stop:
-            monitor = progress_monitor(self.flavour, self.progress, stop)
-            config.progress_monitor = monitor
-            memory = builder.build_serialized_network(network, config)
+        monitor = progress_monitor(self.flavour, self.progress, stop)
+        config.progress_monitor = monitor
+        memory = builder.build_serialized_network(network, config)
         if monitor.failure is not None:
             raise monitor.failure
         if memory is not None:
             self._keep_timing(config, timing)
             return bytes(memory)
-        if stop.is_set() or was_canceled(log.errors):
+        _raise_if(stop)
+        if was_canceled(log.errors):
             raise KeyboardInterrupt
         error = build_error(name, self.flavour, log.errors)
         nodes = nodes_without_kernel(log.errors, (layer.name for layer in summary.layers))
@@ -229,8 +252,11 @@ class _Build:
         timing = self.timing
         if timing is None or not self.options.timing_cache or not has_timing_cache(self.flavour):
             return None
-        timing_cache = config.create_timing_cache(timing.read())
-        return timing if config.set_timing_cache(timing_cache, False) else None
+        for kept in (timing.read(), b""):  # empty where what was kept is damaged
+            timing_cache = config.create_timing_cache(kept)
+            if timing_cache is not None and config.set_timing_cache(timing_cache, False):
+                return timing
+        return None
 
     def _keep_timing(self, config: Any, timing: TimingCache | None) -> None:
         if timing is not None:

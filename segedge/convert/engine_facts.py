@@ -75,6 +75,7 @@ class EngineFacts:
     built: str
     """UTC time, ISO 8601."""
     build_seconds: float
+    """Converting to fp16 included."""
     segedge: str
     """Version of segedge that built it."""
     origin: str = ""

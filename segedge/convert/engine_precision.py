@@ -29,6 +29,8 @@ class Prepared:
     """What was done to it, in lines for people."""
     kept_fp32: tuple[str, ...] = ()
     """``node (operator): reason`` of each node that conversion left in fp32."""
+    seconds: float = 0.0
+    """How long that took."""
 
 
 def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMAGES) -> Images:

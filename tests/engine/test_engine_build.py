@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import onnx
 import pytest
 
 from segedge.convert import engine as engine_module
-from segedge.convert.engine import NoKernelError, build_plan
+from segedge.convert.engine import NoKernelError, TimingCache, build_plan
 from segedge.convert.engine_options import BatchRange, BuildOptions, SizeRange
+from segedge.convert.engine_source import read_source
 from segedge.errors import BackendError, DeviceError, ModelError, SegedgeError, UsageError
 from segedge.flavour import Flavour
 from segedge.geometry import Size
@@ -273,3 +276,37 @@ def test_the_other_flavour_needs_a_gpu_to_build(rtx: Flavour, model: Path) -> No
         build_plan(model, flavour=pretended)
     assert isinstance(caught.value, SegedgeError)
     assert caught.value.facts["found"]
+
+
+class _TimingConfig:
+    """A builder configuration that refuses damaged timings, as TensorRT does."""
+
+    def __init__(self) -> None:
+        self.used: Any = None
+
+    def create_timing_cache(self, data: bytes) -> Any:
+        return None if data == b"damaged" else types.SimpleNamespace(serialize=lambda: b"new")
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        self.used = cache
+        return not ignore_mismatch
+
+    def get_timing_cache(self) -> Any:
+        return self.used
+
+
+@pytest.mark.parametrize("kept", [b"", b"good", b"damaged"])
+def test_timings_are_used_and_kept_anew_where_they_are_damaged(
+    rtx: Flavour, model: Path, kept: bytes
+) -> None:
+    """TensorRT proper times kernels; its calls are pretended here."""
+    written: list[bytes] = []
+    timing = TimingCache(lambda: kept, written.append)
+    pretended = Flavour("tensorrt", rtx.module, (10, 13, 3))
+    build = engine_module._Build(read_source(model), pretended, BuildOptions(), None, None, timing)
+    config = _TimingConfig()
+    build._keep_timing(config, build._start_timing(config))
+    assert written == [b"new"]
+    without = dataclasses.replace(build, options=BuildOptions(timing_cache=False))
+    assert without._start_timing(config) is None
+    assert dataclasses.replace(build, flavour=rtx)._start_timing(config) is None

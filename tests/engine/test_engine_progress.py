@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from segedge.convert import engine_log
 from segedge.convert.engine import build_plan
 from segedge.convert.engine_cache import EngineCache
 from segedge.convert.engine_progress import BuildProgress, PhaseTracker, stop_on_interrupt
@@ -70,6 +75,28 @@ def test_ctrl_c_cancels(rtx: Flavour, model: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.parametrize("message", [1, 20, -1])
+def test_ctrl_c_while_tensorrt_speaks(
+    rtx: Flavour, model: Path, monkeypatch: pytest.MonkeyPatch, message: int
+) -> None:
+    """In a message of the parser and in the very last one: no exception may enter the C++."""
+    route, said = engine_log._Router.route, []
+
+    def press(self: Any, text: str, *, is_error: bool) -> None:
+        said.append(text)
+        if len(said) == message:
+            signal.raise_signal(signal.SIGINT)
+        route(self, text, is_error=is_error)
+
+    monkeypatch.setattr(engine_log._Router, "route", press)
+    if message < 0:
+        build_plan(model, flavour=rtx)
+        message = len(said)
+        said.clear()
+    with pytest.raises(KeyboardInterrupt):
+        build_plan(model, flavour=rtx)
+
+
 def test_builds_in_a_thread_without_signals(rtx: Flavour, model: Path) -> None:
     plans: list[bytes] = []
     thread = threading.Thread(target=lambda: plans.append(build_plan(model, flavour=rtx).plan))
@@ -83,6 +110,31 @@ def test_the_event_is_unset_at_first() -> None:
         assert not stop.is_set()
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
+
+
+def test_a_terminal_gets_a_bar_and_a_pipe_does_not(
+    rtx: Flavour, model: Path, cache: EngineCache
+) -> None:
+    command = [sys.executable, "-m", "segedge.cli.main", "build", str(model)]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    output, _ = process.communicate(timeout=60)
+    shown = b""
+    with contextlib.suppress(OSError):  # a terminal that nobody writes to any more
+        while part := os.read(ours, 4096):
+            shown += part
+    os.close(ours)
+    text = shown.decode()
+    assert "━" in text
+    assert "reading the model" in text
+    assert "100%" in text
+    assert "first build of this model" in text
+    assert "━" not in output.decode()
+    cache.clear()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == "building with TensorRT-RTX 1.7.1: first build of this model\n"
 
 
 def test_ctrl_c_in_the_command_leaves_nothing(
