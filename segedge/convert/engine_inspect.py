@@ -153,7 +153,8 @@ def _fitness(file: EngineFile, driver: Driver) -> str:
         flavour = load_flavour(file.header.flavour, purpose="run this engine")
         warnings = check_engine(file, flavour=flavour, gpu=driver.gpu)
     except SegedgeError as error:
-        return "; ".join((f"cannot run: {error.headline}", *error.facts.values()))
+        facts = (f"{label} {text}" for label, text in error.facts.items())
+        return "; ".join((f"cannot run: {error.headline}", *facts))
     if driver.gpu is None:
         return f"cannot run: {driver.problem}"
     return "; ".join((f"fits {flavour} and {driver.gpu}", *warnings))

@@ -6,6 +6,7 @@ import when about ten C symbols are there, so small stub libraries with the righ
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -59,7 +60,12 @@ def surface(version: str, folder: Path) -> dict[str, dict[str, str | None]]:
     Raises:
         NotAvailableError: The wheel cannot be fetched, or there is no C compiler.
     """
-    home = folder / version
+    with (folder / f"{version}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # pytest-xdist: one worker fetches, the others wait
+        return _surface(version, folder / version)
+
+
+def _surface(version: str, home: Path) -> dict[str, dict[str, str | None]]:
     kept = home / f"surface-{sys.version_info.major}{sys.version_info.minor}.json"
     if not kept.is_file():
         shutil.rmtree(home, ignore_errors=True)
