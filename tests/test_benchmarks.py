@@ -36,3 +36,16 @@ def test_the_frame_benchmark_runs_without_the_shared_models(
     assert (logits.argmax(axis=1) == labels).all()
     step = cpu_frame.segedge_variant("onnxruntime")(tmp_path)
     assert step()["frame"] > 0
+
+
+def test_the_torch_script_computes_what_the_onnx_scripts_do(
+    cpu_frame: ModuleType, tmp_path: Path
+) -> None:
+    """The shared program was exported at another size than the benchmark's."""
+    if not (cpu_frame.SHARED / "models").is_dir():
+        pytest.skip("../shared/models is absent")
+    cpu_frame.prepare(tmp_path)
+    tensor = cpu_frame.preprocess_usual(cpu_frame.cv2.imread(str(tmp_path / "frame.png")))
+    ours = cpu_frame.open_torch(tmp_path)(tensor)
+    theirs = cpu_frame.open_ort("argmax.onnx")(tmp_path)(tensor)
+    assert (ours == theirs).mean() > 0.9999
