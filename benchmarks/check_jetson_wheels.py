@@ -3,11 +3,12 @@
     python benchmarks/check_jetson_wheels.py
 
 Lines below "## JetPack 6" are resolved for Python 3.10, below "## JetPack 7" for 3.12, elsewhere
-for both; ``.`` stands for segedge's own dependencies. pip resolves from the registry's metadata,
-binary wheels only, and installs nothing. Exit code 1 where a line does not resolve.
+for both; ``.`` and ``.[extra]`` stand for what pyproject.toml asks for. pip resolves from the
+registry's metadata, binary wheels only, and installs nothing. Exit code 1 where a line does not
+resolve, or where the page has none.
 
 pip evaluates the markers of *indirect* dependencies for the Python that runs it, so run this with
-3.10 for the last word on 3.10.
+3.10 for the last word on 3.10. It needs nothing but pip.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from pip._vendor.packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "jetson.md"
@@ -30,14 +38,15 @@ GLIBC = {"3.10": 35, "3.12": 39}
 def main() -> int:
     """Resolve every line and print one row each."""
     failed = 0
-    for line, pythons in pip_lines(PAGE.read_text(encoding="utf-8")):
+    lines = pip_lines(PAGE.read_text(encoding="utf-8"))
+    for line, pythons in lines:
         for python in pythons:
             problem = resolve(requirements(line, python), python)
             failed += bool(problem)
             print(f"{'FAILS' if problem else 'ok':<6} aarch64 Python {python:<5} {line}")
             if problem:
                 print(f"       {problem}")
-    return 1 if failed else 0
+    return 1 if failed or not lines else 0
 
 
 def pip_lines(page: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -53,26 +62,31 @@ def pip_lines(page: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def requirements(line: str, python: str) -> list[str]:
-    """What a line asks for, with segedge's own dependencies in place of ``.``."""
-    words = shlex.split(line)[2:]
-    return [one for word in words for one in (own_dependencies(python) if word == "." else [word])]
+    """What a line asks for, with segedge's own dependencies in place of ``.`` and ``.[extra]``."""
+    words = [word for word in shlex.split(line)[2:] if not word.startswith("-")]
+    own = [re.fullmatch(r"\.(?:\[([\w,-]+)\])?", word) for word in words]
+    found = []
+    for word, match in zip(words, own, strict=True):
+        extras = match[1].split(",") if match is not None and match[1] else []
+        found += [word] if match is None else own_dependencies(extras, python)
+    return found
 
 
-def own_dependencies(python: str) -> list[str]:
-    """The base dependencies of pyproject.toml that apply to a Jetson."""
-    from packaging.requirements import Requirement
-
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    block = re.search(r"^dependencies = \[(.*?)^\]", text, re.M | re.S)
-    if block is None:
-        raise SystemExit("pyproject.toml has no dependencies")
-    parsed = [Requirement(name) for name in re.findall(r'"([^"]+)"', block[1])]
+def own_dependencies(extras: list[str], python: str) -> list[str]:
+    """The dependencies of pyproject.toml, with those of some extras, that apply to a Jetson."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     jetson = {"platform_machine": "aarch64", "python_version": python}
-    return [
-        f"{one.name}{one.specifier}"
-        for one in parsed
-        if one.marker is None or one.marker.evaluate(jetson)
-    ]
+    found: list[str] = []
+    wanted = list(project["dependencies"])
+    wanted += [one for extra in extras for one in project["optional-dependencies"][extra]]
+    for one in map(Requirement, wanted):
+        if one.marker is not None and not one.marker.evaluate(jetson):
+            continue
+        nested = one.name == project["name"]
+        found += (
+            own_dependencies(list(one.extras), python) if nested else [f"{one.name}{one.specifier}"]
+        )
+    return list(dict.fromkeys(found))
 
 
 def resolve(wanted: list[str], python: str) -> str:

@@ -6,6 +6,7 @@ GUARDED. The versions are the real bindings: see bindings.py.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from tests.engine import bindings
 from tests.engine.api_uses import CLASS_OF_NAME, CLASSES, GUARD_FILE, MEMBERS, Use, collect
 
 Surface = dict[str, dict[str, Any]]
+NEWEST = [*bindings.VERSIONS][-1]
+"""It has wheels for every Python; the older ones have none for the newest Pythons."""
 GENERIC = {"get_output"}
 """Names of TensorRT that others have too."""
 
@@ -96,6 +99,8 @@ def available(version: str, folder: Path) -> Surface:
     try:
         return bindings.surface(version, folder)
     except bindings.NotAvailableError as error:
+        if os.environ.get("SEGEDGE_REQUIRE_RTX") and version == NEWEST:
+            pytest.fail(f"SEGEDGE_REQUIRE_RTX is set; TensorRT {version}: {error}")
         pytest.skip(f"TensorRT {version}: {error}")
 
 
