@@ -272,8 +272,12 @@ def main() -> None:
     parser.add_argument("--resume", type=Path, help="checkpoint to start from")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "street.pth")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--bfloat16", action="store_true", default=torch.cuda.is_available(),
-                        help="half as many bits in the network; 1.4 times faster with AVX512-BF16")  # fmt: skip
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        default=torch.cuda.is_available(),
+        help="half as many bits in the network; faster where the processor has them",
+    )
     cache = Path(tempfile.gettempdir()) / "segedge-street"
     parser.add_argument("--cache", type=Path, default=cache, help="folder of rendered frames")
     args = parser.parse_args()

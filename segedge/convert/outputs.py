@@ -121,6 +121,7 @@ def _wanted_index(outputs: Sequence[OutputSpec], wanted: str) -> int:
     raise UsageError(
         f"no output {wanted!r}" + (f"; did you mean {near!r}?" if near else ""),
         facts={"outputs": _listing(outputs)},
+        fix="--output INDEX or NAME of one of these",
     )
 
 
