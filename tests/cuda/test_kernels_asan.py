@@ -12,15 +12,15 @@ from shim.launcher import ASAN, has_compiler
 
 HERE = Path(__file__).parent
 CASES = (
-    "test_kernels_tail.py::test_everything_equals_the_reference[2-float32-nchw-sigmoid-bgr-count]",
-    "test_kernels_tail.py::test_everything_equals_the_reference[19-float32-nchw-nv12]",
-    "test_kernels_tail.py::test_everything_equals_the_reference[19-float32-nhwc-bgr-margin-count]",
-    "test_kernels_tail.py::test_labels_from_the_network_are_looked_up[int16]",
-    "test_kernels_preprocess.py::test_equals_the_reference[bgr-bilinear-float32-nchw-rgb]",
-    "test_kernels_preprocess.py::test_equals_the_reference[bgr-bilinear-float32-nchw-rgb-halving]",
-    "test_kernels_preprocess.py::test_equals_the_reference[bgr-antialias-float32-nchw-rgb]",
+    "test_kernels_tail.py::test_everything_equals_the_reference[shim-2-float32-nchw-sigmoid-bgr-count]",
+    "test_kernels_tail.py::test_everything_equals_the_reference[shim-19-float32-nchw-nv12]",
+    "test_kernels_tail.py::test_everything_equals_the_reference[shim-19-float32-nhwc-bgr-margin-count]",
+    "test_kernels_tail.py::test_labels_from_the_network_are_looked_up[shim-int16]",
+    "test_kernels_preprocess.py::test_equals_the_reference[shim-bgr-bilinear-float32-nchw-rgb]",
+    "test_kernels_preprocess.py::test_equals_the_reference[shim-bgr-bilinear-float32-nchw-rgb-halving]",
+    "test_kernels_preprocess.py::test_equals_the_reference[shim-bgr-antialias-float32-nchw-rgb]",
     "test_kernels_preprocess.py::test_equals_the_reference"
-    "[nv12-bilinear-float32-nchw-rgb-bt709-limited]",
+    "[shim-nv12-bilinear-float32-nchw-rgb-bt709-limited]",
 )
 
 

@@ -1,4 +1,7 @@
-"""The preprocessing kernels, run on the CPU through the shim, against the reference."""
+"""The preprocessing kernels against the reference.
+
+They run on the CPU through the shim and, where there is one, on a GPU: see conftest.py.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from shim.cases import Buffer, Placed, a_card, inputs
-from shim.launcher import ASAN, ShimLauncher, has_compiler
+from shim.cases import EXAMPLES, Buffer, Placed, a_card, inputs
+from shim.gpu import GpuLauncher, at
+from shim.launcher import ShimLauncher
 
 from segedge import reference
 from segedge.card import ModelCard
 from segedge.cuda.overlay import yuv_of_rgb
 from segedge.cuda.preprocess import Color, Preprocess
-from segedge.cuda.program import Plane
+from segedge.cuda.program import Launcher, Plane
 from segedge.errors import UsageError
 from segedge.geometry import AxisMap, Geometry, Size
-
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
-EXAMPLES = 15 if ASAN else 50
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ CONFIGS = [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_equals_the_reference(config: Config):
+def test_equals_the_reference(launcher: ShimLauncher | GpuLauncher, config: Config):
     even = config.pixels == "nv12"
 
     @settings(deadline=None, max_examples=EXAMPLES)
@@ -85,10 +86,9 @@ def test_equals_the_reference(config: Config):
             card, placed.geometry, pixel_format=config.pixels, dtype=config.dtype,
             color=config.color,
         )  # fmt: skip
-        launcher = ShimLauncher()
         tensor = np.full((2, *preprocess.shape[1:]), 7.5, config.dtype)
         preprocess.launch(
-            launcher, frame.plane, tensor.ctypes.data, chroma=chroma.plane if chroma else None,
+            launcher, frame.plane, at(tensor), chroma=chroma.plane if chroma else None,
             batch_index=1,
         )  # fmt: skip
         if preprocess._is_halving and placed.aligned:
@@ -178,7 +178,7 @@ def test_colors_survive_nv12_and_back(matrix: str, full_range: bool):
     assert np.abs(back - rgb).max() <= 3
 
 
-def test_nv12_conversion_agrees_with_opencv():
+def test_nv12_conversion_agrees_with_opencv(launcher: Launcher):
     """OpenCV's is BT.601, limited range; a plain colour leaves the siting of chroma out."""
     import cv2
 
@@ -190,8 +190,8 @@ def test_nv12_conversion_agrees_with_opencv():
         Preprocess(
             card, Geometry.fit(size, size, "stretch"), pixel_format="nv12", color=Color("bt601")
         ).launch(
-            ShimLauncher(), Plane(luma.ctypes.data, 8), tensor.ctypes.data,
-            chroma=Plane(chroma.ctypes.data, 8),
+            launcher, Plane(at(luma), 8), at(tensor),
+            chroma=Plane(at(chroma), 8),
         )  # fmt: skip
         rgb = cv2.cvtColorTwoPlane(luma, chroma, cv2.COLOR_YUV2RGB_NV12)
         assert np.abs(255 * tensor[0].transpose(1, 2, 0) - rgb).max() <= 1

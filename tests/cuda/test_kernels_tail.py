@@ -1,4 +1,7 @@
-"""The tail's kernels, run on the CPU through the shim, against the reference and the CPU twin."""
+"""The tail's kernels against the reference and the CPU twin.
+
+They run on the CPU through the shim and, where there is one, on a GPU: see conftest.py.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shim.cases import Buffer, Placed, a_card, placements, random_logits
-from shim.launcher import ASAN, ShimLauncher, has_compiler
+from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logits
+from shim.gpu import GpuLauncher, at
+from shim.launcher import ShimLauncher
 
 from segedge import reference
 from segedge.card import ModelCard
 from segedge.cpu.overlay import Blend as HostBlend
 from segedge.cuda.overlay import Blend, yuv_of_rgb
-from segedge.cuda.program import Plane
+from segedge.cuda.program import Launcher, Plane
 from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.geometry import AxisMap, Geometry, Size
-
-pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
-EXAMPLES = 15 if ASAN else 60
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ CONFIGS = [
 class Run:
     """One call of the tail with everything that a configuration asks for."""
 
-    def __init__(self, config: Config, placed: Placed) -> None:
+    def __init__(self, config: Config, placed: Placed, launcher: Launcher) -> None:
         self.config, self.placed = config, placed
         self.card, self.geometry = config.card(placed), placed.geometry
         self.rng = np.random.default_rng(placed.seed)
@@ -82,7 +83,7 @@ class Run:
             self.logits = np.nan_to_num(self.logits, nan=-3.0, posinf=3.0, neginf=-3.0)
         self.tail = Tail(self.card, self.geometry, placed.grid, dtype=config.dtype)
         self.label_dtype = np.dtype(config.label_dtype or self.tail.label_dtype)
-        self.launcher = ShimLauncher()
+        self.launcher = launcher
 
     def buffer(self, shape: tuple[int, ...], dtype: object) -> Buffer:
         return Buffer(shape, dtype, aligned=self.placed.aligned)
@@ -100,11 +101,11 @@ class Run:
         self.counts = np.full(self.config.classes, -1, np.int64)
         scratch = np.zeros(self.tail.scratch_bytes, np.uint8)
         self.tail.launch(
-            self.launcher, self.logits.ctypes.data, scratch.ctypes.data,
+            self.launcher, at(self.logits), at(scratch),
             labels=self.labels.plane, label_dtype=self.label_dtype,
             confidence=self.confidence.plane if self.config.confidence else None,
             confidence_kind=self.config.confidence or "probability",
-            class_pixels=self.counts.ctypes.data if self.config.count else None,
+            class_pixels=at(self.counts) if self.config.count else None,
             region=region, **self._painting(size),
         )  # fmt: skip
 
@@ -127,7 +128,7 @@ class Run:
                 Picture(self.overlay.plane, self.uv_out.plane),
                 Picture(self.frame.plane, self.uv_in.plane),
             )
-        blend = self.blend.table.ctypes.data
+        blend = at(self.blend.table)
         return {"overlay": pictures[0], "frame": pictures[1], "blend": blend}
 
     def check(self) -> None:
@@ -178,14 +179,14 @@ class Run:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_everything_equals_the_reference(config: Config):
+def test_everything_equals_the_reference(launcher: Launcher, config: Config):
     even = config.overlay == "nv12"
     fixed = {} if config.only is None else {"aligned": config.only}
 
     @settings(deadline=None, max_examples=EXAMPLES if config.classes <= 19 else EXAMPLES // 2)
     @given(placements(classes=config.classes, even=even, **fixed))
     def check(placed: Placed) -> None:
-        run = Run(config, placed)
+        run = Run(config, placed, launcher)
         run.launch()
         run.check()
 
@@ -193,14 +194,14 @@ def test_everything_equals_the_reference(config: Config):
 
 
 @pytest.mark.parametrize("overlay", ["bgr", "nv12"])
-def test_regions_are_cut_from_the_whole(overlay: str):
+def test_regions_are_cut_from_the_whole(launcher: Launcher, overlay: str):
     config = Config(19, overlay=overlay)
     step = 2 if overlay == "nv12" else 1
 
     @settings(deadline=None, max_examples=30)
     @given(placements(even=True), st.data())
     def check(placed: Placed, data: st.DataObject) -> None:
-        whole, part = Run(config, placed), Run(config, placed)
+        whole, part = Run(config, placed, launcher), Run(config, placed, launcher)
         whole.launch()
         frame = placed.geometry.frame
         top = data.draw(st.integers(0, frame.height // step - 1)) * step
@@ -221,7 +222,7 @@ def test_regions_are_cut_from_the_whole(overlay: str):
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "int16"])
-def test_labels_from_the_network_are_looked_up(dtype: str):
+def test_labels_from_the_network_are_looked_up(launcher: Launcher, dtype: str):
     @settings(deadline=None, max_examples=40)
     @given(placements(aligned=True))
     def check(placed: Placed) -> None:
@@ -233,8 +234,8 @@ def test_labels_from_the_network_are_looked_up(dtype: str):
         labels = Buffer((frame.height, frame.width), np.uint8, aligned=True)
         counts = np.full(11, -1, np.int64)
         Tail(card, placed.geometry, placed.grid, dtype=dtype).launch(
-            ShimLauncher(), grid.ctypes.data, 0, labels=labels.plane,
-            class_pixels=counts.ctypes.data,
+            launcher, at(grid), 0, labels=labels.plane,
+            class_pixels=at(counts),
         )  # fmt: skip
         expected = reference.labels(grid, card, placed.geometry)
         halfway = _near(placed, 0.5)  # the map's last bit decides
@@ -256,29 +257,29 @@ def _near(placed: Placed, part: float) -> np.ndarray:
     return near(maps.y, frame.height)[:, None] | near(maps.x, frame.width)
 
 
-def test_a_frame_may_be_painted_in_place():
+def test_a_frame_may_be_painted_in_place(launcher: Launcher):
     geometry = Geometry.fit(Size(48, 96), Size(24, 48), "stretch")
     card, grid = a_card(5), Size(6, 12)
     logits = random_logits(card, grid, "float32", 5)
     frame = Buffer((48, 96, 3), np.uint8, aligned=True).fill(100)
     out = Buffer((48, 96, 3), np.uint8, aligned=True)
-    tail, blend = Tail(card, geometry, grid), Blend.of(card.palette_rgb).table.ctypes.data
+    tail, table = Tail(card, geometry, grid), Blend.of(card.palette_rgb).table
     scratch = np.zeros(tail.scratch_bytes, np.uint8)
     for target in (out, frame):
         tail.launch(
-            ShimLauncher(), logits.ctypes.data, scratch.ctypes.data, overlay=Picture(target.plane),
-            frame=Picture(frame.plane), blend=blend,
+            launcher, at(logits), at(scratch), overlay=Picture(target.plane),
+            frame=Picture(frame.plane), blend=at(table),
         )  # fmt: skip
     assert np.array_equal(out.array, frame.array)
 
 
-def test_frames_as_large_as_the_grid_take_the_short_way():
+def test_frames_as_large_as_the_grid_take_the_short_way(launcher: ShimLauncher | GpuLauncher):
     card, size = a_card(4), Size(9, 31)
     logits = random_logits(card, size, "float32", 1)
     labels = Buffer((9, 31), np.uint8, aligned=True)
-    tail, launcher = Tail(card, Geometry.fit(size, size, "stretch"), size), ShimLauncher()
+    tail = Tail(card, Geometry.fit(size, size, "stretch"), size)
     scratch = np.zeros(tail.scratch_bytes, np.uint8)
-    tail.launch(launcher, logits.ctypes.data, scratch.ctypes.data, labels=labels.plane)
+    tail.launch(launcher, at(logits), at(scratch), labels=labels.plane)
     assert [kernel.name for kernel in launcher.kernels] == ["tail_points", "tail_fill"]
     assert np.array_equal(labels.array, reference.argmax_grid(logits, card))
 

@@ -7,11 +7,14 @@ of cases on each.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
+from shim.gpu import at
+from shim.launcher import ASAN
 
 from segedge.card import RESIZE_RULES, ModelCard
 from segedge.cuda.program import Plane
@@ -19,6 +22,8 @@ from segedge.geometry import FITS, Geometry, Size
 from segedge.labels import distinct_palette
 
 GUARD = 77
+EXAMPLES = int(os.environ.get("SEGEDGE_EXAMPLES", 15 if ASAN else 60))
+"""Random cases a configuration; few where each instruction is watched."""
 
 
 def a_card(classes: int = 11, **fields: Any) -> ModelCard:
@@ -45,7 +50,7 @@ class Buffer:
         self._memory = _ending_at(start + (shape[0] - 1) * pitch + row_bytes)
         strides = (pitch, *np.empty((1, *shape[1:]), dtype).strides[1:])
         self.array = np.ndarray(shape, dtype, self._memory, start, strides)
-        self.plane = Plane(self.array.ctypes.data, pitch)
+        self.plane = Plane(at(self.array), pitch)
 
     def fill(self, values: Any) -> Buffer:
         self.array[...] = values
@@ -129,4 +134,7 @@ def random_logits(card: ModelCard, grid: Size, dtype: str, seed: int) -> np.ndar
     return np.ascontiguousarray(logits, dtype)
 
 
-__all__ = ["FITS", "RESIZE_RULES", "Buffer", "Placed", "a_card", "inputs", "placements", "sizes"]
+__all__ = [
+    "EXAMPLES", "FITS", "RESIZE_RULES", "Buffer", "Placed", "a_card", "inputs", "placements",
+    "sizes",
+]  # fmt: skip
