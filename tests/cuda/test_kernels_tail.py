@@ -233,9 +233,10 @@ def test_labels_from_the_network_are_looked_up(launcher: Launcher, dtype: str):
         grid = rng.integers(low, high, (1, placed.grid.height, placed.grid.width)).astype(dtype)
         labels = Buffer((frame.height, frame.width), np.uint8, aligned=True)
         counts = np.full(11, -1, np.int64)
-        Tail(card, placed.geometry, placed.grid, dtype=dtype).launch(
-            launcher, at(grid), 0, labels=labels.plane,
-            class_pixels=at(counts),
+        tail = Tail(card, placed.geometry, placed.grid, dtype=dtype)
+        scratch = np.zeros(tail.scratch_bytes, np.uint8)
+        tail.launch(
+            launcher, at(grid), at(scratch), labels=labels.plane, class_pixels=at(counts),
         )  # fmt: skip
         expected = reference.labels(grid, card, placed.geometry)
         halfway = _near(placed, 0.5)  # the map's last bit decides

@@ -40,8 +40,6 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-_FIRST_PAGE = 4096
-"""Addresses below are null, or count from null: for arguments that the kernel does not read."""
 _HELD: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
 """Memory of the CPU that kernels may get addresses into, by where it starts."""
 
@@ -85,7 +83,7 @@ class GpuLauncher:
 
     def _translated(self, value: Argument, copies: dict[int, _Copy]) -> Argument:
         """A pointer (the only plain int that a kernel takes) on the GPU; anything else as it is."""
-        if not isinstance(value, int) or value < _FIRST_PAGE:
+        if not isinstance(value, int) or value == 0:
             return value
         start, owner = _holding(value)
         if start not in copies:
