@@ -89,6 +89,8 @@ class CudaSegmenter:
         self._graphs, self._timed = graphs, timed
         self._plans: OrderedDict[Any, _Frames] = OrderedDict()
         self._in_flight: deque[Slot] = deque()
+        self.notes: tuple[str, ...] = ()
+        """What the user should know: why frames are not one launch."""
 
     def _shapes(self) -> tuple[Tensor, tuple[Tensor, ...], int]:
         """The network's tensors at the card's size."""
@@ -160,6 +162,7 @@ class CudaSegmenter:
         lease.kept = frame.image_hwc
         tints = frames.tints(self, self.style) if "overlay" in names else 0
         lease.slot.enqueue(Request(Render(names, tints), source, to_host))  # type: ignore[arg-type]
+        self._heed(lease.slot)
         self._in_flight.append(lease.slot)
         if stream is not None:
             lease.slot.join(foreign_stream(stream, self._device))
@@ -167,6 +170,14 @@ class CudaSegmenter:
             frame, self.card, lease, self.style, computed=names, to_host=to_host,
             tints=lambda style: frames.tints(self, style),
         )  # fmt: skip
+
+    def _heed(self, slot: Slot) -> None:
+        """Say once why frames are not one launch, and do not try it with further slots."""
+        if not slot.refusal or self.notes:
+            return
+        self.notes = (f"CUDA graph refused, kernels are launched one by one: {slot.refusal}",)
+        self._graphs = False
+        _log.warning(self.notes[0])
 
     def _names(self, outputs: Iterable[str]) -> tuple[str, ...]:
         names = set(outputs)
@@ -251,13 +262,6 @@ class CudaSegmenter:
         blank = np.zeros((size.height, size.width, 3), np.uint8)
         for _ in self._lanes:
             self(blank, outputs=("labels", "overlay", "class_pixels")).wait()
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know: why frames are not one launch."""
-        slots = [slot for frames in self._plans.values() for slot in frames.pool.slots]
-        refusals = dict.fromkeys(slot.refusal for slot in slots if slot.refusal)
-        return tuple(f"CUDA graph refused, kernels launched one by one: {r}" for r in refusals)
 
     def close(self) -> None:
         """Free the network and the slots; results already given out stay valid."""

@@ -8,7 +8,6 @@ copies fall away: kernels read and write page-locked memory.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,6 @@ _GRAPHS_KEPT = 4
 _MOST_DIFFERENT = 1e-3
 """Share of elements in which a replay may differ from a plain launch: networks whose sums depend
 on the order of threads flip a few ties."""
-_log = logging.getLogger("segedge.cuda")
-
 Mark = Callable[[str], None]
 
 
@@ -169,7 +166,6 @@ class Slot:
         except CaptureRefusedError as error:
             self._wants_graphs = False
             self.refusal = str(error)
-            _log.warning("CUDA graph refused, kernels are launched one by one: %s", error)
             self._plain(request)
             return
         self._graphs[request] = graph

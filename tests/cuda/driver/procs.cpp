@@ -46,6 +46,7 @@ static void* own_symbol(const std::string& name) {
 static void* find_function(const std::string& name, int version) {
   if (name == "cuGraphInstantiate") return own_symbol("cuGraphInstantiateWithFlags");
   if (name == "cuStreamGetCaptureInfo" && version < 12030) return own_symbol(name + "_v2");
+  if (name == "cuStreamGetCtx" && version < 12050) return own_symbol(name);
   const bool has_edges = name == "cuGraphNodeGetDependencies" ||
                          name == "cuStreamUpdateCaptureDependencies";
   if (has_edges && version < 12030) return nullptr;

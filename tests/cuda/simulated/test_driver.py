@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import numpy as np
 import pytest
 from cuda.bindings import driver as cu
 from cuda.core import Device, EventOptions, LegacyPinnedMemoryResource, Stream
-from driver.simulated import Control, run_simulated
+from driver.simulated import Control
 from shim.cases import a_card
 
 from segedge import reference

@@ -5,13 +5,13 @@ It must give what the host segmenter gives around the same network, however it i
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from driver.simulated import Control
 from numpy.typing import NDArray
 
 from segedge import reference
@@ -26,7 +26,6 @@ from segedge.geometry import Geometry, Size
 from segedge.result import OUTPUTS, OverlayStyle
 from segedge.segmenter import Segmenter
 from segedge.segmenter_cuda import CudaSegmenter
-from tests.cuda.driver.simulated import counter
 
 CLASSES = ("night", "dusk", "day", "glare")
 PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))
@@ -34,15 +33,10 @@ CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
 
 
 @pytest.fixture
-def device() -> Iterator[Device]:
+def device(no_leaks: None) -> Iterator[Device]:
     """The simulated GPU; afterwards nothing of it may be left."""
-    gc.collect()
-    before = counter("live_bytes")
     found = Device.open()
     yield found
-    del found
-    gc.collect()
-    assert counter("live_bytes") == before, "device or page-locked memory was not freed"
 
 
 def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -67,9 +61,7 @@ def assert_like_the_host(card: ModelCard, image: NDArray[np.uint8], result: Any)
         assert clear.mean() > 0.9
         np.testing.assert_array_equal(result.labels[clear], expected.labels[clear])
         np.testing.assert_array_equal(result.overlay()[clear], expected.overlay()[clear])
-        np.testing.assert_allclose(
-            result.confidence[clear], expected.confidence[clear], atol=2e-3
-        )
+        np.testing.assert_allclose(result.confidence[clear], expected.confidence[clear], atol=2e-3)
         counts = np.bincount(result.labels.ravel(), minlength=len(card.classes))
         assert result.class_pixels == dict(zip(card.classes, counts.tolist(), strict=True))
 
@@ -90,14 +82,14 @@ def test_the_whole_frame_equals_the_host(
         assert segmenter.notes == ()
 
 
-def test_a_frame_is_one_launch(device: Device) -> None:
+def test_a_frame_is_one_launch(device: Device, sim: Control) -> None:
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1) as segmenter:
         segmenter(image_of(96, 128), outputs=("labels", "overlay")).wait()
-        launches, graphs = counter("launches"), counter("graph_launches")
+        launches, graphs = sim.counter("launches"), sim.counter("graph_launches")
         for seed in range(4):
             segmenter(image_of(96, 128, seed), outputs=("labels", "overlay")).wait()
-        assert counter("graph_launches") == graphs + 4
-        assert counter("launches") == launches, "kernels were launched one by one"
+        assert sim.counter("graph_launches") == graphs + 4
+        assert sim.counter("launches") == launches, "kernels were launched one by one"
 
 
 def test_outputs_asked_for_later(device: Device) -> None:
@@ -112,9 +104,7 @@ def test_outputs_asked_for_later(device: Device) -> None:
         np.testing.assert_allclose(result.logits, logits, atol=1e-4)
         assert result.margin.shape == (60, 80)
         assert result.margin.min() >= 0
-        np.testing.assert_array_equal(
-            result.labels_of(10, 20, 30, 41), result.labels[10:40, 20:61]
-        )
+        np.testing.assert_array_equal(result.labels_of(10, 20, 30, 41), result.labels[10:40, 20:61])
         one = OverlayStyle(opacity=1.0, classes=("day",))
         with Segmenter(CARD, FakeBackend(CARD), threads=1) as host:
             np.testing.assert_array_equal(result.overlay(one), host(image).overlay(one))
@@ -141,24 +131,24 @@ def test_hoarded_results_stay_as_they_are(device: Device) -> None:
         np.testing.assert_array_equal(overlay[clear], expected.overlay()[clear])
 
 
-def test_steady_state_allocates_nothing(device: Device) -> None:
+def test_steady_state_allocates_nothing(device: Device, sim: Control) -> None:
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
         for seed in range(6):
             segmenter(image_of(64, 96, seed), outputs=("labels", "overlay")).labels.sum()
-        allocated = counter("allocations")
+        allocated = sim.counter("live_bytes")
         for seed in range(20):
             segmenter(image_of(64, 96, seed), outputs=("labels", "overlay")).labels.sum()
-        assert counter("allocations") == allocated
+        assert sim.counter("live_bytes") == allocated
 
 
-def test_frames_that_change_size_do_not_leak(device: Device) -> None:
+def test_frames_that_change_size_do_not_leak(device: Device, sim: Control) -> None:
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
         held = []
         for turn in range(3):
             for height in range(40, 64, 4):
                 result = segmenter(image_of(height, 50), outputs=("labels",))
                 assert result.labels.shape == (height, 50)
-            held.append(counter("live_bytes"))
+            held.append(sim.counter("live_bytes"))
             del result, turn
         assert held[1] == held[2]
 
@@ -180,6 +170,50 @@ def test_refused_capture_is_said_and_frames_go_on(device: Device) -> None:
             assert_like_the_host(CARD, image, segmenter(image, outputs=OUTPUTS))
         (note,) = segmenter.notes
         assert "the network's library does not allow it" in note
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_capture_that_cuda_refuses(device: Device, sim: Control, stage: int) -> None:
+    image = image_of(40, 56)
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        sim.refuse_capture(stage)
+        for _ in range(3):
+            assert_like_the_host(CARD, image, segmenter(image, outputs=OUTPUTS))
+        assert len(segmenter.notes) == 1
+        assert "CUDA_ERROR" in segmenter.notes[0]
+
+
+def test_a_graph_that_computes_something_else_is_not_used(device: Device, sim: Control) -> None:
+    image = image_of(40, 56)
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        sim.break_replay(5)
+        for _ in range(3):
+            assert_like_the_host(CARD, image, segmenter(image, outputs=OUTPUTS))
+        sim.break_replay(0)
+        assert "replayed, it gives other" in segmenter.notes[0]
+
+
+@pytest.mark.parametrize("size", [(48, 64), (41, 57)])
+def test_gpus_that_share_the_memory_copy_nothing(
+    sim: Control, no_leaks: None, size: tuple[int, int]
+) -> None:
+    sim.set("integrated", 1)
+    device = Device.open()
+    assert device.gpu.integrated
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1) as segmenter:
+        for seed in range(4):
+            image = image_of(*size, seed)
+            copies = sim.counter("copies")
+            result = segmenter(image, outputs=OUTPUTS)
+            assert_like_the_host(CARD, image, result)
+            if seed > 1:
+                assert sim.counter("copies") == copies
+            del result
+        frame = segmenter(image, outputs=("labels",), to_host=False)
+        (labels,) = frame.on_device("labels")
+        assert labels.shape == size
+        del labels, frame
+    del segmenter, device
 
 
 def test_timed_slots_tell_the_stages(device: Device) -> None:
