@@ -80,7 +80,7 @@ class CudaResult(Result):
             planes = [host.array(self._lease) for host in self._slot.on_host(name)]
             self._made[name] = _joined(planes)
         if self._style.legend and "overlay" in self._made:
-            self._add_legend(self._made["overlay"])
+            self._add_legend(self._made["overlay"], self._style)
 
     @property
     def times(self) -> StageTimes:
@@ -148,15 +148,15 @@ class CudaResult(Result):
 
     def _styled(self, overlay: NDArray[np.uint8], style: OverlayStyle) -> NDArray[np.uint8]:
         if style.legend:
-            self._add_legend(overlay)
+            self._add_legend(overlay, style)
         return overlay
 
-    def _add_legend(self, overlay: NDArray[np.uint8]) -> None:
+    def _add_legend(self, overlay: NDArray[np.uint8], style: OverlayStyle) -> None:
         if self._slot.plan.pixel_format == "nv12":
             raise UsageError("no legend on NV12 frames", fix="leave --legend out")
         with self.frame.times.measure("legend"):
             counts = self._get("class_pixels")
-            self._draw_legend({"overlay": overlay, "class_pixels": counts})
+            self._draw_legend({"overlay": overlay, "class_pixels": counts}, style)
 
     def _get(self, name: str) -> NDArray[Any]:
         self.wait()

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from cuda.bindings import driver as cu
 from driver.simulated import Control
 from shim.launcher import _build
 
@@ -55,6 +54,6 @@ def no_leaks(sim: Control) -> Iterator[None]:
 
 def _counts(sim: Control) -> dict[str, int]:
     gc.collect()
-    cu.cuCtxSynchronize()  # memory goes back in the order of a stream: once that is waited for
+    sim.settle()  # memory goes back in the order of a stream
     names = ("live_allocations", "streams", "events", "graphs", "graph_execs", "captures")
     return {name: sim.counter(name) for name in names}

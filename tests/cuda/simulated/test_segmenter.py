@@ -5,7 +5,7 @@ It must give what the host segmenter gives around the same network, however it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
 from typing import Any
 
 import cv2
@@ -33,10 +33,10 @@ CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
 
 
 @pytest.fixture
-def device(no_leaks: None) -> Iterator[Device]:
+def device(no_leaks: None) -> Device:
     """The simulated GPU; afterwards nothing of it may be left."""
     found = Device.open()
-    yield found
+    return found
 
 
 def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -183,12 +183,15 @@ def test_a_capture_that_cuda_refuses(device: Device, sim: Control, stage: int) -
         assert "CUDA_ERROR" in segmenter.notes[0]
 
 
-def test_a_graph_that_computes_something_else_is_not_used(device: Device, sim: Control) -> None:
+@pytest.mark.parametrize("outputs", [("labels",), ("overlay",), OUTPUTS])
+def test_a_graph_that_computes_something_else_is_not_used(
+    device: Device, sim: Control, outputs: tuple[str, ...]
+) -> None:
     image = image_of(40, 56)
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
-        sim.break_replay(5)
+        sim.break_replay(1 + len(outputs))  # the tail's last kernel, and the copies
         for _ in range(3):
-            assert_like_the_host(CARD, image, segmenter(image, outputs=OUTPUTS))
+            assert_like_the_host(CARD, image, segmenter(image, outputs=outputs))
         sim.break_replay(0)
         assert "replayed, it gives other" in segmenter.notes[0]
 
@@ -316,6 +319,32 @@ def test_frames_and_results_on_the_device(device: Device) -> None:
             np.testing.assert_array_equal(to_numpy(device, logits), expected.logits)
         with pytest.raises(UsageError, match="was not asked for"):
             segmenter(frame, to_host=False).on_device("labels")
+
+
+def test_an_array_alone_keeps_its_slot(device: Device) -> None:
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        expected = segmenter(image_of(40, 56), outputs=("labels",)).labels.copy()
+        result = segmenter(image_of(40, 56), outputs=("labels",), to_host=False)
+        (labels,) = result.on_device("labels")
+        del result
+        for seed in range(1, 20):
+            segmenter(image_of(40, 56, seed), outputs=("labels",), to_host=False)
+        np.testing.assert_array_equal(to_numpy(device, labels), expected)
+
+
+def test_frames_stay_until_the_gpu_has_read_them(device: Device) -> None:
+    """Nobody but the slot knows the frame any more, and its copy has not run yet."""
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1) as segmenter:
+        for seed in range(5):
+            frame = segmenter.frame_memory(Size(40, 56))
+            frame[...] = image_of(40, 56, seed)
+            (labels,) = segmenter(frame, outputs=("labels",), to_host=False).on_device("labels")
+            del frame
+            gc.collect()
+            found = to_numpy(device, labels)
+            expected = segmenter(image_of(40, 56, seed), outputs=("labels",)).labels
+            np.testing.assert_array_equal(found, expected)
+            del labels, expected
 
 
 def test_crops_and_foreign_streams(device: Device) -> None:
