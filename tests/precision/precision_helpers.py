@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from segedge.convert.engine_log import build_log, recorded
 from segedge.convert.precision import to_fp16
 from segedge.convert.precision_graph import captured
+from segedge.flavour import is_installed, load_flavour
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 
@@ -114,21 +116,18 @@ def build_rtx(model: Any, profile: Any = None) -> str:
 
     Skips the test where the library is absent.
     """
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    if not is_installed("tensorrt_rtx"):
+        pytest.skip("TensorRT-RTX is not installed")
+    flavour = load_flavour("tensorrt_rtx")
+    # Its one logger: a second one can stop the process for ever (segedge/convert/engine_log.py).
+    with recorded(flavour) as words:
+        return _build(flavour.module, build_log(flavour), words.errors, model, profile)
 
-    class Words(trt.ILogger):  # type: ignore[misc,name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.errors: list[str] = []
 
-        def log(self, severity: Any, text: str) -> None:
-            if severity <= trt.ILogger.Severity.ERROR:
-                self.errors.append(text)
-
-    words = Words()
-    builder = trt.Builder(words)
+def _build(trt: Any, log: Any, said: list[str], model: Any, profile: Any) -> str:
+    builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, words)
+    parser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
         errors = [parser.get_error(i) for i in range(parser.num_errors)]
         return "; ".join(f"{e.node_operator()} {e.node_name()}: {e.desc()}" for e in errors)
@@ -138,7 +137,7 @@ def build_rtx(model: Any, profile: Any = None) -> str:
         shapes.set_shape(model.graph.input[0].name, *profile)
         config.add_optimization_profile(shapes)
     plan = builder.build_serialized_network(network, config)
-    return "" if plan is not None else "; ".join(words.errors) or "no plan"
+    return "" if plan is not None else "; ".join(said) or "no plan"
 
 
 def value(name: str, shape: Any, dtype: int = FLOAT) -> Any:
