@@ -35,7 +35,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Run:
         [*command, f"--junitxml={report}", str(FOLDER)], cwd=ROOT, env=environment(defer=1),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    run = Run((done.stdout + done.stderr)[-5000:], {}, {})
+    run = Run(_ending(done.stdout + done.stderr), {}, {})
     cases = ElementTree.parse(report).iter("testcase") if report.exists() else ()
     for case in cases:
         problem = next((child for child in case if child.tag in ("failure", "error")), None)
@@ -43,6 +43,12 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Run:
         text = "" if problem is None else f"{case.get('name')}\n{problem.text or ''}"
         (run.failed if text else run.passed).setdefault(file, []).append(text)
     return run
+
+
+def _ending(output: str) -> str:
+    """The end of the output, or the traceback of a crash."""
+    at = output.find("Fatal Python error")
+    return output[at : at + 3000] if at >= 0 else output[-5000:]
 
 
 @pytest.mark.parametrize("file", FILES)

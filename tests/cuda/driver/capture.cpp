@@ -102,7 +102,9 @@ static CUresult info(CUstream handle, CUstreamCaptureStatus* status, Value* id, 
   if (id) *id = capture->id;
   if (graph) *graph = capture->graph.get();
   if (tips) *tips = stream->tips.data();
-  if (edges) *edges = nullptr;
+  static thread_local std::vector<CUgraphEdgeData> plain;  // no edge here has data of its own
+  plain.assign(stream->tips.size(), {});
+  if (edges) *edges = plain.data();
   if (size) *size = stream->tips.size();
   return CUDA_SUCCESS;
 }

@@ -181,6 +181,14 @@ TEST_API bool sim_set(const char* name, long long value) {
   return true;
 }
 
+// Does all work that waits, on every stream.
+TEST_API void sim_settle() {
+  Entry entry(ALWAYS);
+  for (std::size_t i = 0; i < state().contexts.size(); i++) {
+    finish_all(state().contexts[i].get());
+  }
+}
+
 // Where the bytes behind a device address lie in this process: for fakes and for looking inside
 // without waiting. Null for an address that is not allocated.
 TEST_API void* sim_host_address(CUdeviceptr address) {

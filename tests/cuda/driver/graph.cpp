@@ -133,6 +133,7 @@ API cuGraphGetId(CUgraph handle, unsigned* id) {
 }
 // As CUDA: `size` is the room on entry, the number on return; a null list asks for the number.
 static CUresult give(const std::vector<CUgraphNode>& all, CUgraphNode* nodes, std::size_t* size) {
+  if (nodes) std::fill_n(nodes, *size, nullptr);
   if (nodes) std::copy_n(all.begin(), std::min(*size, all.size()), nodes);
   *size = nodes ? std::min(*size, all.size()) : all.size();
   return CUDA_SUCCESS;

@@ -1,7 +1,7 @@
 """A simulated CUDA driver: the real cuda-core and cuda-bindings run on it, on the CPU.
 
-How to write a test: put ``test_*.py`` into ``tests/cuda/simulated``. `make test` runs that folder in
-one child process, where ``libcuda.so.1`` is the library built here (see ``test_simulated.py``), and
+How to write a test: put ``test_*.py`` into ``tests/cuda/simulated``. `make test` runs that folder
+in one child process, where ``libcuda.so.1`` is the library built here (``test_simulated.py``), and
 Programs get their kernels from ``shim/launcher.py``. To run it by hand::
 
     pytest tests/cuda/test_simulated.py                      # the child process and its report
@@ -150,6 +150,10 @@ class Control:
     def set(self, name: str, value: int) -> None:
         """Change a setting: ``set("memory_bytes", 1 << 20)``."""
         assert self._library.sim_set(name.encode(), ctypes.c_longlong(value)), name
+
+    def settle(self) -> None:
+        """Do all work that waits, whatever stream it is on."""
+        self._library.sim_settle()
 
     def view(self, address: int, shape: tuple[int, ...], dtype: DTypeLike = np.uint8) -> Any:
         """Device memory as it is now, without waiting for work; writing to it works too."""

@@ -158,7 +158,11 @@ API cuStreamDestroy_v2(CUstream handle) {
   CALL(CLEANUP) {
     const Shared<Stream> stream = find(state().streams, handle);
     if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream->capture) invalidate(stream->capture);
+    if (const auto capture = stream->capture) {  // one that has joined its origin may go
+      if (capture->origin == stream) invalidate(capture);
+      auto& members = capture->streams;
+      members.erase(std::remove(members.begin(), members.end(), stream), members.end());
+    }
     if (!stream->queue.empty()) state().retired.push_back(stream);
     state().streams.erase(stream.get());
     return CUDA_SUCCESS;

@@ -269,7 +269,7 @@ def test_the_legacy_stream_spoils_the_capture_of_a_blocking_stream(device: Devic
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_capture_can_be_refused(stream: Stream, job: Job, sim: Control, stage: int):
     sim.refuse_capture(stage)
-    with pytest.raises(Exception, match="CUDA_ERROR_(STREAM_CAPTURE|NOT_SUPPORTED)"):
+    with pytest.raises(Exception, match=r"CUDA_ERROR_(STREAM_CAPTURE|NOT_SUPPORTED)"):
         built(stream, job.enqueue)
     if ok(cu.cuStreamIsCapturing(stream.handle)).value:
         cu.cuStreamEndCapture(stream.handle)
