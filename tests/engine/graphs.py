@@ -125,3 +125,32 @@ def shared_model(name: str) -> Path:
     if not path.is_file():
         pytest.skip(f"{path} is not here")
     return path
+
+
+def quantize(source: Path, target: Path, inputs: list[np.ndarray]) -> Path:
+    """The int8 form (Q/DQ around every convolution) as docs/tensorrt.md makes it."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    prepared = target.with_suffix(".prepared.onnx")
+    quant_pre_process(source, prepared)
+    quantize_static(
+        prepared,
+        target,
+        _Calibration(inputs),
+        quant_format=QuantFormat.QDQ,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        op_types_to_quantize=["Conv"],
+        extra_options={"ActivationSymmetric": True, "QuantizeBias": False},
+    )
+    return target
+
+
+class _Calibration:
+    def __init__(self, inputs: list[np.ndarray]) -> None:
+        self._inputs = list(inputs)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return {"image": self._inputs.pop()} if self._inputs else None

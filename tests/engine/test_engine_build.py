@@ -53,40 +53,6 @@ def test_trained_network_in_fp16(rtx: Flavour) -> None:
     assert "layers in fp16" in built.facts.warnings[0]
 
 
-def test_trained_network_in_int8(rtx: Flavour, tmp_path: Path) -> None:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared, quantized = tmp_path / "prepared.onnx", tmp_path / "int8.onnx"
-    quant_pre_process(shared_model("fastscnn_camvid.onnx"), prepared)
-    quantize_static(
-        prepared,
-        quantized,
-        _Noise(),
-        quant_format=QuantFormat.QDQ,
-        activation_type=QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv"],
-        extra_options={"ActivationSymmetric": True, "QuantizeBias": False},
-    )
-    built = build_plan(quantized, flavour=rtx, options=BuildOptions(precision="int8"))
-    assert built.facts.precision == "int8"
-    assert any("int8" in layer.precision for layer in built.facts.engine_layers)
-
-
-class _Noise:
-    """Two images of noise for a calibrator."""
-
-    def __init__(self) -> None:
-        import numpy as np
-
-        rng = np.random.default_rng(0)
-        self._images = [rng.standard_normal((1, 3, 352, 480)).astype(np.float32) for _ in range(2)]
-
-    def get_next(self) -> dict[str, Any] | None:
-        return {"image": self._images.pop()} if self._images else None
-
-
 def test_quantised_graph_is_int8_without_being_asked(rtx: Flavour, tmp_path: Path) -> None:
     built = build_plan(save(quantized_model(), tmp_path / "q.onnx"), flavour=rtx)
     assert built.facts.precision == "int8"

@@ -1,0 +1,139 @@
+"""What issue and README promise: the demo network and a really trained one, exported and built as a
+user does, in every precision, in seconds, on a machine without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from segedge.convert.engine_cache import EngineCache
+from segedge.convert.engine_precision import network_inputs
+from segedge.convert.engine_source import read_source
+from segedge.flavour import Flavour
+from tests.engine.graphs import MODELS, quantize, shared_model
+
+pytest.importorskip("torch", reason="segedge export needs torch")
+
+STREET = Path(__file__).parents[2] / "export" / "street"
+CAMVID = MODELS.parent / "data" / "camvid" / "val" / "images"
+SECONDS = 60
+"""A build takes about one; the machines of CI are busy."""
+
+
+def segedge(*words: object) -> str:
+    """The command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "segedge", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def export_street(path: Path, *more: str) -> Path:
+    words = ("--checkpoint", STREET / "street.pth", "--classes", STREET / "classes.txt")
+    segedge("export", f"{STREET}/network.py:street_net", *words, "--size", "384x768", *more,
+            "-o", path)  # fmt: skip
+    return path
+
+
+def adopt(name: str, path: Path) -> Path:
+    segedge("export", shared_model(name), "--classes", "camvid", "-o", path)
+    return path
+
+
+def street_frames(folder: Path) -> Path:
+    """Every 60th frame of the bundled clip."""
+    folder.mkdir()
+    clip = cv2.VideoCapture(str(STREET / "street.mp4"))
+    index = 0
+    while clip.grab():
+        if index % 60 == 0:
+            cv2.imwrite(str(folder / f"{index:04d}.png"), clip.retrieve()[1])
+        index += 1
+    return folder
+
+
+EXPORTED: dict[str, Callable[[Path], Path]] = {
+    "street": export_street,
+    "fastscnn_camvid": lambda path: adopt("fastscnn_camvid.onnx", path),
+    "fastscnn_camvid_512x1024": lambda path: adopt("fastscnn_camvid_512x1024.onnx", path),
+}
+
+
+@pytest.fixture(scope="module", params=EXPORTED)
+def exported(
+    rtx: Flavour, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A network as `segedge export` writes it, and real images for it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    path = EXPORTED[request.param](folder / f"{request.param}.onnx")
+    if request.param == "street":
+        return path, street_frames(folder / "frames")
+    if not CAMVID.is_dir():
+        pytest.skip(f"{CAMVID} is not here")
+    return path, CAMVID
+
+
+def build(*words: object) -> dict[str, Any]:
+    started = time.monotonic()
+    data: dict[str, Any] = json.loads(segedge("build", *words, "--json"))
+    assert time.monotonic() - started < SECONDS
+    return data
+
+
+def test_fp32_and_fp16_and_int8(
+    exported: tuple[Path, Path], cache: EngineCache, tmp_path: Path
+) -> None:
+    model, images = exported
+    wide = build(model, "--precision", "fp32")
+    assert wide["precision"] == "fp32"
+    assert wide["card"]["classes"]
+    assert set(wide["precisions"]) <= {"fp32", "-"}
+
+    half = build(model, "--precision", "fp16", "--images", images, "-o", tmp_path / "h.engine")
+    assert half["precision"] == "fp16"
+    assert half["precisions"]["fp16"] > 30
+    agreement = next(line for line in half["build"]["warnings"] if "of the pixels" in line)
+    print(model.stem, agreement)
+    assert float(agreement.split(" ")[0]) > 99.9
+    assert half["size_bytes"] < wide["size_bytes"]
+
+    card = read_source(model).card
+    inputs = [image[None] for image in map(np.squeeze, network_inputs(str(images), card, limit=4))]
+    quantized = quantize(model, tmp_path / "int8.onnx", inputs)
+    small = build(quantized, "--precision", "int8")
+    assert small["precision"] == "int8"
+    assert sum(n for name, n in small["precisions"].items() if "int8" in name) > 40
+    assert small["card"] == wide["card"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_demo_network_with_dynamic_size_and_batch(
+    rtx: Flavour, cache: EngineCache, dynamic_street: Path, precision: str
+) -> None:
+    ranges = ("--size", "192x384:384x768:768x1536", "--batch", "1:1:4")
+    data = build(dynamic_street, "--precision", precision, *ranges)
+    assert data["precision"] == precision
+    assert data["inputs"][0]["shape"] == [None, 3, None, None]
+    assert data["inputs"][0]["profile"] == [[1, 3, 192, 384], [1, 3, 384, 768], [4, 3, 768, 1536]]
+    fixed = build(dynamic_street, "--precision", precision)
+    assert fixed["inputs"][0]["shape"] == [1, 3, 384, 768]
+
+
+@pytest.fixture(scope="module")
+def dynamic_street(rtx: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("dynamic") / "street.onnx"
+    return export_street(path, "--dynamic", "size,batch")
