@@ -31,6 +31,7 @@ from segedge.convert.precision_graph import FLOAT, TypedGraph, prepare
 from segedge.convert.precision_measure import Probes, input_tensors, probe
 from segedge.convert.precision_retype import FP16_MAX, retype
 from segedge.convert.precision_rules import (
+    ARITHMETIC,
     Reasons,
     clamped_constants,
     close_over,
@@ -155,7 +156,8 @@ def to_fp16(
     _refuse_nan(graph, ranges)
     static = static_reasons(graph, keep)
     beyond = range_reasons(graph, ranges.absmax, limit)
-    overflow = _first_overflow(graph, ranges, {n: r for n, r in beyond.items() if n not in static})
+    computed = {n: r for n, r in beyond.items() if static.get(n) != ARITHMETIC}
+    overflow = _first_overflow(graph, ranges, computed)
     reasons = beyond | static
     for _ in range(_ROUNDS):
         wide = close_over(graph, reasons)

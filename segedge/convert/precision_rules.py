@@ -42,7 +42,7 @@ WIDE_OPS: dict[str, str] = {
 BatchNormalization is not among them: in inference it is one multiplication and one addition."""
 _SATURATING = {"Clip", "Min", "Max", "Where", "Pad"}
 """Operators to which a bound beyond fp16's range means the same as 65504."""
-_ARITHMETIC = "arithmetic on shapes and constants"
+ARITHMETIC = "arithmetic on shapes and constants"
 _MOVERS = {
     "Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Concat",
     "Slice", "Split", "Gather", "Tile",
@@ -208,7 +208,7 @@ def _arithmetic(graph: TypedGraph, reasons: Reasons) -> None:
         if reached.intersection(node.input) or is_frozen(node):
             reached.update(node.output)
         elif graph.float_outputs(node) and node.op_type not in _QUANTIZERS:
-            _add(reasons, node, _ARITHMETIC)
+            _add(reasons, node, ARITHMETIC)
 
 
 def _coordinates(graph: TypedGraph, reasons: Reasons) -> None:
@@ -258,7 +258,7 @@ def _is_too_small(value: float) -> bool:
 def _made_wide(graph: TypedGraph, name: str, reasons: Reasons) -> bool:
     """Whether a value is computed in fp32 from the image."""
     producer = graph.producers.get(name)
-    return producer is not None and reasons.get(producer.name, _ARITHMETIC) != _ARITHMETIC
+    return producer is not None and reasons.get(producer.name, ARITHMETIC) != ARITHMETIC
 
 
 def _divides_by_wide(graph: TypedGraph, node: Any, reasons: Reasons) -> bool:

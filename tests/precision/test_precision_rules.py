@@ -56,6 +56,14 @@ def test_an_overflow_is_found_kept_and_named(limit: float) -> None:
     assert {node_types(half)[name] for name in "bcd"} == {FLOAT}
 
 
+def test_an_overflow_of_a_layer_that_is_kept_anyway_is_the_first_one() -> None:
+    """Its constant alone keeps `b` in fp32; what overflows first is still `b`, not its reader."""
+    _, report = convert(OVERFLOW, {**SCALES, "huge": [80000.0]})
+    assert "constant huge" in kept(report)["b"]
+    assert report.overflow.name == "b"
+    assert report.overflow.reason.startswith("gives values up to ")
+
+
 def test_an_overflow_that_no_output_shows_is_found() -> None:
     """sigmoid(inf) is 1: the labels look right until a GPU rounds otherwise."""
     body = "a = Conv(image, w) b = Mul(a, huge) c = Sigmoid(b) logits = Conv(c, v)"
