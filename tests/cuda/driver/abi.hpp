@@ -61,6 +61,7 @@ using CUkernel = struct CUkern_st*;
 using CUfunction = struct CUfunc_st*;
 using CUgreenCtx = struct CUgreenCtx_st*;
 using CUarray = struct CUarray_st*;
+using CUctxCreateParams = struct CUctxCreateParams_st;
 using CUhostFn = void (*)(void*);
 using CUstreamCallback = void (*)(CUstream, CUresult, void*);
 // Enumerations that only carry a number here.

@@ -96,6 +96,13 @@ static Shared<CUctx_st> make_context(int device, unsigned flags) {
   return context;
 }
 
+static bool is_context(CUcontext context) {
+  for (const auto& one : state().contexts) {
+    if (one.get() == context) return true;
+  }
+  return false;
+}
+
 static CUctx_st& primary(int device) { return *state().contexts[device]; }
 
 }  // namespace sim
@@ -194,6 +201,7 @@ API cuCtxGetCurrent(CUcontext* context) {
 }
 API cuCtxSetCurrent(CUcontext context) {
   CALL(CLEANUP) {
+    if (context && !is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
     set_current(context);
     return CUDA_SUCCESS;
   });
@@ -201,7 +209,7 @@ API cuCtxSetCurrent(CUcontext context) {
 static thread_local std::vector<CUcontext> below;  // the current context, in cuCtxPushCurrent
 API cuCtxPushCurrent_v2(CUcontext context) {
   CALL(CLEANUP) {
-    if (!context) return CUDA_ERROR_INVALID_CONTEXT;
+    if (!is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
     below.push_back(current()), set_current(context);
     return CUDA_SUCCESS;
   });
@@ -212,6 +220,25 @@ API cuCtxPopCurrent_v2(CUcontext* context) {
     if (context) *context = current();
     set_current(below.empty() ? nullptr : below.back());
     if (!below.empty()) below.pop_back();
+    return CUDA_SUCCESS;
+  });
+}
+// A context beside the primary one, as PyCUDA makes. What is destroyed stays in the list, so that
+// its streams keep a context to point at.
+API cuCtxCreate_v4(CUcontext* made, CUctxCreateParams*, unsigned flags, CUdevice device) {
+  CALL(PLAIN) {
+    return use_device(device, [&] {
+      state().contexts.push_back(make_context(device, flags));
+      *made = state().contexts.back().get();
+      below.push_back(current()), set_current(*made);
+    });
+  });
+}
+API cuCtxDestroy_v2(CUcontext context) {
+  CALL(CLEANUP) {
+    if (!is_context(context)) return CUDA_ERROR_INVALID_CONTEXT;
+    finish_all(context);
+    if (current() == context) set_current(nullptr);
     return CUDA_SUCCESS;
   });
 }

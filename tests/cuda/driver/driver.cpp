@@ -4,6 +4,7 @@
 #include "pools.cpp"
 #include "copy.cpp"
 #include "stream.cpp"
+#include "event.cpp"
 #include "capture.cpp"
 #include "graph.cpp"
 #include "module.cpp"

@@ -77,7 +77,7 @@ static CUresult keep(Block block, CUdeviceptr* address) {
   return CUDA_SUCCESS;
 }
 
-static CUresult allocate_device(CUdeviceptr* address, std::size_t size, CUmemoryPool pool) {
+CUresult allocate_device(CUdeviceptr* address, std::size_t size, CUmemoryPool pool) {
   if (!address || size == 0) return CUDA_ERROR_INVALID_VALUE;
   Arena& all = arena();
   const long long free_bytes = state().settings.memory_bytes - in_use();
@@ -141,7 +141,7 @@ static void retire(char* start, std::size_t size) {
   }
 }
 
-static void release(CUdeviceptr base) {
+void release(CUdeviceptr base) {
   const auto at = state().blocks.find(base);
   if (at == state().blocks.end()) {
     fail(CUDA_ERROR_ILLEGAL_ADDRESS, "memory was freed twice");
@@ -274,36 +274,6 @@ API cuMemGetAddressRange_v2(CUdeviceptr* base, std::size_t* size, CUdeviceptr ad
     if (!block) return CUDA_ERROR_NOT_FOUND;
     if (base) *base = block->base;
     if (size) *size = block->size;
-    return CUDA_SUCCESS;
-  });
-}
-
-// Memory in the order of a stream. Only the freeing waits for its turn.
-static CUresult allocate_ordered(CUdeviceptr* address, std::size_t size, CUmemoryPool pool,
-                                 CUstream handle) {
-  const Shared<Stream> stream = find_stream(handle);
-  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-  if (!state().settings.pools || stream->capture) return CUDA_ERROR_NOT_SUPPORTED;
-  return allocate_device(address, size, pool);
-}
-API cuMemAllocFromPoolAsync(CUdeviceptr* address, std::size_t size, CUmemoryPool pool,
-                            CUstream stream) {
-  CALL(CONTEXT) { return allocate_ordered(address, size, pool, stream); });
-}
-CUmemoryPool default_pool(int device);
-API cuMemAllocAsync(CUdeviceptr* address, std::size_t size, CUstream stream) {
-  CALL(CONTEXT) {
-    return allocate_ordered(address, size, default_pool(current()->device), stream);
-  });
-}
-API cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
-  CALL(CLEANUP) {
-    const Shared<Stream> stream = find_stream(handle);
-    if (!stream) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream->capture) return CUDA_ERROR_NOT_SUPPORTED;
-    const Block* block = block_of(address);
-    if (!block || block->base != address) return CUDA_ERROR_INVALID_VALUE;
-    submit(stream, {[=] { release(address); }});
     return CUDA_SUCCESS;
   });
 }

@@ -1,4 +1,4 @@
-// Memory pools, which are only names here, and what the driver knows about a pointer.
+// Memory in the order of a stream, pools (only names here), and what is known about a pointer.
 #include <cstring>
 
 #include "sim.hpp"
@@ -24,7 +24,7 @@ static Value used(CUmemoryPool pool) {
 
 using namespace sim;
 
-CUmemoryPool default_pool(int device) {
+static CUmemoryPool default_pool(int device) {
   static std::map<int, CUmemoryPool> made;
   CUmemoryPool& pool = made[device];
   if (!pool) {
@@ -95,6 +95,35 @@ API cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute attribute, void
     } else {
       *static_cast<Value*>(value) = attribute == 4 ? object->release_threshold : used(pool);
     }
+    return CUDA_SUCCESS;
+  });
+}
+
+// Memory in the order of a stream. Only the freeing waits for its turn.
+static CUresult allocate_ordered(CUdeviceptr* address, std::size_t size, CUmemoryPool pool,
+                                 CUstream handle) {
+  const Shared<Stream> stream = find_stream(handle);
+  if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+  if (!state().settings.pools || stream->capture) return CUDA_ERROR_NOT_SUPPORTED;
+  return allocate_device(address, size, pool);
+}
+API cuMemAllocFromPoolAsync(CUdeviceptr* address, std::size_t size, CUmemoryPool pool,
+                            CUstream stream) {
+  CALL(CONTEXT) { return allocate_ordered(address, size, pool, stream); });
+}
+API cuMemAllocAsync(CUdeviceptr* address, std::size_t size, CUstream stream) {
+  CALL(CONTEXT) {
+    return allocate_ordered(address, size, default_pool(current()->device), stream);
+  });
+}
+API cuMemFreeAsync(CUdeviceptr address, CUstream handle) {
+  CALL(CLEANUP) {
+    const Shared<Stream> stream = find_stream(handle);
+    if (!stream) return CUDA_ERROR_INVALID_HANDLE;
+    if (stream->capture) return CUDA_ERROR_NOT_SUPPORTED;
+    const Block* block = block_of(address);
+    if (!block || block->base != address) return CUDA_ERROR_INVALID_VALUE;
+    submit(stream, {[=] { release(address); }});
     return CUDA_SUCCESS;
   });
 }

@@ -50,7 +50,8 @@ static void* find_function(const std::string& name, int version) {
   const bool has_edges = name == "cuGraphNodeGetDependencies" ||
                          name == "cuStreamUpdateCaptureDependencies";
   if (has_edges && version < 12030) return nullptr;
-  for (const char* suffix : {"_v3", "_v2", ""}) {
+  if (name == "cuCtxCreate" && version < 12050) return nullptr;
+  for (const char* suffix : {"_v4", "_v3", "_v2", ""}) {
     if (void* found = own_symbol(name + suffix)) return found;
   }
   return nullptr;

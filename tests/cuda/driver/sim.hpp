@@ -180,11 +180,14 @@ Shared<Stream> find_stream(CUstream handle);
 Shared<Ticket> submit(const Shared<Stream>& stream, Task task, Shared<Ticket> before = nullptr);
 void finish(const Shared<Ticket>& ticket);
 void finish_all(CUcontext context);
+CUresult query(const Shared<Ticket>& ticket);
 std::size_t waiting_work();
 // Hands work to a stream, or records it as a node of type `type` where the stream is capturing.
 CUresult enqueue(CUstream handle, int type, Task task);
 
 // memory.cpp
+CUresult allocate_device(CUdeviceptr* address, std::size_t size, CUmemoryPool pool);
+void release(CUdeviceptr base);
 Place place_of(CUdeviceptr address, std::size_t size);
 bool is_alive(const Place& place);
 const Block* block_of(CUdeviceptr address);

@@ -1,4 +1,4 @@
-// Streams and events: queues of work, run at once or when somebody waits.
+// Streams: queues of work, run at once or when somebody waits.
 #include <algorithm>
 
 #include "sim.hpp"
@@ -109,7 +109,7 @@ CUresult enqueue(CUstream handle, int type, Task task) {
   return CUDA_SUCCESS;
 }
 
-static CUresult query(const Shared<Ticket>& ticket) {
+CUresult query(const Shared<Ticket>& ticket) {
   if (!ticket || ticket->done) return state().broken;
   if (!ticket->asked) {
     ticket->asked = true;
@@ -126,14 +126,6 @@ static CUresult waitable(CUstream handle, Shared<Stream>& stream) {
   if (!stream->capture) return CUDA_SUCCESS;
   invalidate(stream->capture);
   return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
-}
-
-static CUresult waitable(CUevent handle, Shared<Event>& event) {
-  event = find(state().events, handle);
-  if (!event) return CUDA_ERROR_INVALID_HANDLE;
-  if (!event->capture) return CUDA_SUCCESS;
-  if (event->capture->open) invalidate(event->capture);
-  return CUDA_ERROR_CAPTURED_EVENT;
 }
 
 }  // namespace sim
@@ -185,11 +177,12 @@ API cuStreamQuery(CUstream handle) {
   });
 }
 // The event is looked at now, the work waits later: as CUDA, a later record changes nothing.
-API cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned) {
+API cuStreamWaitEvent(CUstream handle, CUevent event_handle, unsigned flags) {
   CALL(PLAIN) {
     const Shared<Stream> stream = find_stream(handle);
     const Shared<Event> event = find(state().events, event_handle);
     if (!stream || !event) return CUDA_ERROR_INVALID_HANDLE;
+    if (stream->capture && flags) return CUDA_ERROR_NOT_SUPPORTED;  // a node of its own
     if (!event->capture && !stream->capture) {
       if (event->ticket && !event->ticket->done) submit(stream, {}, event->ticket);
       return CUDA_SUCCESS;
@@ -270,64 +263,5 @@ API cuStreamAddCallback(CUstream handle, CUstreamCallback function, void* data, 
       return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
     return enqueue(handle, 3, {[=] { function(handle, CUDA_SUCCESS, data); }, true});
-  });
-}
-
-API cuEventCreate(CUevent* made, unsigned flags) {
-  CALL(CONTEXT) {
-    auto event = std::make_shared<Event>();
-    event->flags = flags;
-    *made = reinterpret_cast<CUevent>(add(state().events, event));
-    return CUDA_SUCCESS;
-  });
-}
-API cuEventDestroy_v2(CUevent handle) {
-  CALL(CLEANUP) {
-    return state().events.erase(reinterpret_cast<Event*>(handle)) ? CUDA_SUCCESS
-                                                                  : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-API cuEventRecord(CUevent handle, CUstream stream_handle) {
-  CALL(PLAIN) {
-    const Shared<Stream> stream = find_stream(stream_handle);
-    const Shared<Event> event = find(state().events, handle);
-    if (!stream || !event) return CUDA_ERROR_INVALID_HANDLE;
-    if (stream->capture && !stream->capture->valid) return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-    event->capture = stream->capture, event->tips = stream->tips;
-    if (stream->capture) return CUDA_SUCCESS;
-    if (const CUresult refusal = check_legacy(stream)) return refusal;
-    event->ticket = submit(stream, {});
-    return CUDA_SUCCESS;
-  });
-}
-API cuEventRecordWithFlags(CUevent event, CUstream stream, unsigned) {
-  return cuEventRecord(event, stream);
-}
-API cuEventQuery(CUevent handle) {
-  CALL(UNSAFE) {
-    Shared<Event> event;
-    if (const CUresult refusal = waitable(handle, event)) return refusal;
-    return query(event->ticket);
-  });
-}
-API cuEventSynchronize(CUevent handle) {
-  CALL(UNSAFE) {
-    Shared<Event> event;
-    if (const CUresult refusal = waitable(handle, event)) return refusal;
-    count("syncs")++;
-    finish(event->ticket);
-    return state().broken;
-  });
-}
-API cuEventElapsedTime_v2(float* milliseconds, CUevent start_handle, CUevent end_handle) {
-  CALL(PLAIN) {
-    Shared<Event> start, end;
-    if (const CUresult refusal = waitable(start_handle, start)) return refusal;
-    if (const CUresult refusal = waitable(end_handle, end)) return refusal;
-    const bool is_timed = !((start->flags | end->flags) & 2);  // CU_EVENT_DISABLE_TIMING
-    if (!is_timed || !start->ticket || !end->ticket) return CUDA_ERROR_INVALID_HANDLE;
-    if (!start->ticket->done || !end->ticket->done) return CUDA_ERROR_NOT_READY;
-    *milliseconds = static_cast<float>(end->ticket->milliseconds - start->ticket->milliseconds);
-    return CUDA_SUCCESS;
   });
 }

@@ -337,6 +337,48 @@ def test_a_host_function_runs_in_order_and_without_the_driver(stream: Stream, jo
     assert job.raw[0] == 2
 
 
+def test_other_threads_go_on_during_a_host_function(device: Device, stream: Stream, job: Job):
+    """And those that wait for the same stream wait for it."""
+    entered, used, order = threading.Event(), threading.Event(), []
+
+    def slow(_: int) -> None:
+        entered.set()
+        used.wait(10)
+        order.append("function")
+
+    def use_the_driver() -> None:
+        device.set_current()
+        entered.wait(10)
+        for _ in range(20):
+            device.allocate(64, stream=stream).close(stream)
+            stream.record().close()
+        order.append("used")
+        used.set()
+        stream.sync()
+        order.append("waited")
+
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(slow)
+    pointer = ctypes.cast(function, ctypes.c_void_p).value
+    ok(cu.cuLaunchHostFunc(stream.handle, cu.CUhostFn(pointer), 0))
+    job.enqueue(stream)
+    thread = threading.Thread(target=use_the_driver, daemon=True)
+    thread.start()
+    stream.sync()
+    thread.join(10)
+    assert order == ["used", "function", "waited"]
+    assert job.is_right()
+
+
+def test_a_second_context(device: Device, sim: Control):
+    mine = ok(cu.cuCtxCreate(None, 0, 0))
+    handle = ok(cu.cuStreamCreate(1))
+    assert int(ok(cu.cuStreamGetCtx(handle))) == int(mine)
+    ok(cu.cuStreamDestroy(handle))
+    ok(cu.cuCtxDestroy(mine))
+    assert cu.cuMemAlloc(64)[0] == Error.CUDA_ERROR_INVALID_CONTEXT
+    device.set_current()
+
+
 def test_unknown_functions_say_so():
     code = (
         "from cuda.bindings import driver as cu\ncu.cuInit(0)\n"
