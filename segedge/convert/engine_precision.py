@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segedge.card import ModelCard
 from segedge.convert.engine_source import EngineSource
-from segedge.errors import CardError
+from segedge.errors import CardError, SourceError
 from segedge.geometry import Geometry, Size
 from segedge.optional import require
 
@@ -37,7 +37,7 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
     """The user's own images as the network gets them.
 
     Args:
-        where: An image, a folder or a glob.
+        where: An image, a video, a folder or a glob.
         card: How images are prepared.
         limit: How many images at most.
 
@@ -53,9 +53,15 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
             "--images needs a model with a card: how its inputs are prepared is unknown",
             fix="segedge export MODEL.onnx --classes ... writes one, or leave --images out",
         )
+    try:
+        images = list(read_images(image_files(where, limit), limit))
+    except SourceError as error:
+        # It speaks of the exporter's option.
+        fix = "--images IMAGE, FOLDER, 'GLOB' or VIDEO"
+        raise SourceError(error.headline, facts=error.facts, fix=fix) from error
     return [
         preprocess(image, card, Geometry.fit(Size(*image.shape[:2]), card.input_size, card.fit))
-        for image in read_images(image_files(where, limit))
+        for image in images[:limit]
     ]
 
 

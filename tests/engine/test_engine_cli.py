@@ -75,6 +75,11 @@ def test_images_of_the_user(command: Any, model: Path, tmp_path: Path) -> None:
     code, _, err = command("build", model, "--precision", "fp16", "--images", tmp_path / "none")
     assert code == 2
     assert "no images" in err
+    assert "--images IMAGE" in err
+    clip = Path(__file__).parents[2] / "export" / "street" / "street.mp4"
+    code, out, _ = command("build", model, "--precision", "fp16", "--images", clip)
+    assert code == 0
+    assert "on 16 images" in out
 
 
 def test_json(command: Any, model: Path) -> None:
