@@ -37,10 +37,12 @@ What the driver is strict about, because a GPU is or may be:
 - A query of unfinished work says "not ready" once and finishes the work the next time.
 - Branches of a graph run in an order unlike the recorded one (deferred only).
 
-Not simulated: the CUDA runtime (``cuda.bindings.runtime``; ``Device.pci_bus_id`` needs it), arrays,
-textures, virtual and IPC memory, managed memory beyond allocating it, allocation inside a capture,
-graph nodes added one by one, conditional nodes, green contexts, cubins, and time: work takes as
-long as it takes on this CPU.
+Not simulated: the CUDA runtime (``cuda.bindings.runtime``; ``Device.sync`` and
+``Device.pci_bus_id`` need it), arrays, textures, virtual and IPC memory, managed memory beyond
+allocating it, allocation inside a capture, event nodes, graph nodes added one by one, conditional
+nodes, green contexts, cubins, and time: work takes as long as it takes on this CPU. What is
+refused during a capture, and with which code, follows NVIDIA's documentation; nobody has compared
+it with a GPU.
 """
 
 from __future__ import annotations
