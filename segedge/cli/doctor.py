@@ -16,6 +16,7 @@ from segedge.gpu import find_driver
 from segedge.optional import installed_version
 
 _BASE = ("numpy", "opencv-python", "numba", "av")
+_LABEL = len("onnxruntime-cuda")
 _EXPORT = ("torch", "onnx", "onnxscript")
 
 
@@ -49,23 +50,27 @@ def report(found: list[BackendStatus]) -> dict[str, object]:
     }
 
 
+def _row(label: str, text: str) -> None:
+    print_row(f"{label:<{_LABEL}}", text)
+
+
 def _print(found: list[BackendStatus]) -> None:
-    print_row("segedge", f"{__version__}, Python {platform.python_version()}")
-    print_row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
-    print_row("runtime", _versions(_BASE))
-    print_row("export", _versions(_EXPORT))
+    _row("segedge", f"{__version__}, Python {platform.python_version()}")
+    _row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
+    _row("runtime", _versions(_BASE))
+    _row("export", _versions(_EXPORT))
     driver = find_driver()
-    print_row("gpu", f"{driver.gpu}, {driver.cuda_text}" if driver.gpu else driver.problem)
+    _row("gpu", f"{driver.gpu}, {driver.cuda_text}" if driver.gpu else driver.problem)
     for flavour in flavour_statuses(driver=driver):
-        print_row(flavour.name, _flavour_text(flavour))
+        _row(flavour.name, _flavour_text(flavour))
     for status in found:
         if status.name != "tensorrt":
-            print_row(status.name, _status_text(status))
+            _row(status.name, _status_text(status))
     ready = [status.name for status in found if status.ready and status.name != "eager"]
     if ready:
-        print_row("auto", f"{ready[0]} runs models here")
+        _row("auto", f"{ready[0]} runs models here")
     else:
-        print_row("fix", "pip install 'segedge[openvino]'  (x86) or  'segedge[cpu]'  (any CPU)")
+        _row("fix", "pip install 'segedge[openvino]'  (x86) or  'segedge[cpu]'  (any CPU)")
 
 
 def _versions(names: tuple[str, ...]) -> str:

@@ -62,6 +62,7 @@ class _Order:
     images: Images | None
     progress: ProgressCallback | None
     say: Say
+    refused: str = ""
 
     @property
     def key(self) -> str:
@@ -82,6 +83,7 @@ def build_engine(
     images: Images | None = None,
     progress: ProgressCallback | None = None,
     say: Say | None = None,
+    refused: str = "",
 ) -> EngineBuild:
     """An engine for an ONNX file, built only if the cache has none that still fits.
 
@@ -95,6 +97,7 @@ def build_engine(
         images: Preprocessed inputs that fp16's ranges are measured on; None is noise.
         progress: Told how far the build is.
         say: Told why there is a build, and what is waited for.
+        refused: Why the cached engine, if there is one, is no good: it is built anew.
 
     Raises:
         SegedgeError: As `segedge.convert.engine.build_plan`.
@@ -111,6 +114,7 @@ def build_engine(
         images=images,
         progress=progress,
         say=say or _say_nothing,
+        refused=refused,
     )
     checked_targets(loaded, order.options.targets)
     if output is not None:
@@ -132,12 +136,13 @@ def _from_cache(order: _Order, cache: EngineCache) -> EngineBuild:
 def _readable_or_built(order: _Order, cache: EngineCache, key: str, error: OSError) -> EngineBuild:
     """A cache that cannot be locked: read what is there, build what is not, keep nothing."""
     try:
-        file = cache.load(key)
+        file = None if order.refused else cache.load(key)
     except ModelError:
         file = None
     if file is not None and file.facts is not None:
         return _loaded(order, file, file.facts)
-    return _warned(_built(order, rebuild_reason(order, cache)), cache, error)
+    reason = order.refused or rebuild_reason(order, cache)
+    return _warned(_built(order, reason), cache, error)
 
 
 def _warned(built: EngineBuild, cache: EngineCache, error: OSError) -> EngineBuild:
@@ -149,9 +154,9 @@ def _warned(built: EngineBuild, cache: EngineCache, error: OSError) -> EngineBui
 
 
 def _loaded_or_built(order: _Order, cache: EngineCache, key: str) -> EngineBuild:
-    reason = ""
+    reason = order.refused
     try:
-        file = cache.load(key)
+        file = None if order.refused else cache.load(key)
         if file is not None and file.facts is not None:
             return _loaded(order, file, file.facts)
         if file is not None:

@@ -138,6 +138,20 @@ def _flip(path: Path, index: int) -> None:
     path.write_bytes(data)
 
 
+def test_an_engine_that_tensorrt_refuses_is_built_anew(make: Any) -> None:
+    """What only shows on a GPU: the plan is whole and yet not loaded."""
+    first = make()
+    said: list[str] = []
+    reason = "TensorRT refuses the cached engine: old driver"
+    again = make(say=said.append, refused=reason)
+    assert not again.cached
+    assert again.path == first.path
+    assert said == [
+        "building with TensorRT-RTX 1.7.1: TensorRT refuses the cached engine: old driver"
+    ]
+    assert make().cached
+
+
 def test_another_flavours_bytes_under_our_key_are_rebuilt(make: Any) -> None:
     path = make().path
     data = path.read_bytes()
