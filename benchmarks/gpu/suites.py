@@ -22,6 +22,7 @@ TOOLS = {
     "synccheck": "no barrier that some threads of a warp miss",
 }
 """Tools of compute-sanitizer; races and barriers are what the CPU shim cannot show."""
+SUITE_SECONDS = 1800
 _FOUND_SOMETHING = 86
 
 
@@ -45,6 +46,7 @@ def _suite(report: Report, files: tuple[Path, ...], *, examples: int) -> None:
         done = subprocess.run(
             [*_pytest(files), f"--junitxml={results}"],
             cwd=ROOT, env=_environment(examples), capture_output=True, text=True, check=False,
+            timeout=SUITE_SECONDS,
         )  # fmt: skip
         counts = _add_cases(report, results) if results.exists() else {}
     ended = done.returncode in (0, 1)  # all passed, or some failed
@@ -104,7 +106,7 @@ def sanitizer(report: Report, options: Options) -> None:
             command += ["--target-processes", "all", *_pytest(KERNEL_TESTS)]
             done = subprocess.run(
                 command, cwd=ROOT, env=_environment(1 if options.quick else 3),
-                capture_output=True, text=True, check=False,
+                capture_output=True, text=True, check=False, timeout=SUITE_SECONDS,
             )  # fmt: skip
             found = [line for line in done.stdout.splitlines() if line.startswith("=========")]
             if done.returncode == 0:
