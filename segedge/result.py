@@ -22,6 +22,8 @@ from segedge.timing import StageTimes
 
 OUTPUTS = ("labels", "overlay", "confidence", "class_pixels")
 """What `Result.compute` takes."""
+WARMED = ("labels", "overlay", "class_pixels")
+"""What `warm_up` prepares where it is not told."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from segedge.errors import BackendError, CardError
 from segedge.fitting import check_network, checked_image, network_size
 from segedge.frame import Frame
 from segedge.geometry import Geometry, Size
-from segedge.result import OverlayStyle, Rendering, Result
+from segedge.result import WARMED, OverlayStyle, Rendering, Result
 
 if TYPE_CHECKING:
     from segedge.backends.base import DeviceBackend
@@ -172,10 +172,10 @@ class Segmenter:
         for frame in frames:
             yield self(frame, outputs=wanted)
 
-    def warm_up(self, size: Size) -> None:
+    def warm_up(self, size: Size, *, outputs: Iterable[str] = WARMED) -> None:
         """Compile and allocate for a frame size, so that the first real frame is not slow."""
         blank = np.zeros((size.height, size.width, 3), np.uint8)
-        self(blank, outputs=("labels", "overlay", "class_pixels"))
+        self(blank, outputs=outputs)
 
     def close(self) -> None:
         """Free the network and the threads; results already given out stay valid."""

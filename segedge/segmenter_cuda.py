@@ -31,7 +31,7 @@ from segedge.errors import BackendError, UsageError, unknown_name_error
 from segedge.fitting import check_network, checked_image, network_size
 from segedge.frame import Frame
 from segedge.geometry import Size
-from segedge.result import OUTPUTS, OverlayStyle
+from segedge.result import OUTPUTS, WARMED, OverlayStyle
 from segedge.result_cuda import CudaResult
 
 _PLANS_KEPT = 4
@@ -257,11 +257,13 @@ class CudaSegmenter:
         shape = (size.height, size.width, 3)
         return self._device.pinned(shape, np.uint8).array()
 
-    def warm_up(self, size: Size) -> None:
+    def warm_up(self, size: Size, *, outputs: Iterable[str] = WARMED) -> None:
         """Compile, allocate and capture for a frame size, so that the first frame is not slow."""
         blank = np.zeros((size.height, size.width, 3), np.uint8)
-        for _ in self._lanes:
-            self(blank, outputs=("labels", "overlay", "class_pixels")).wait()
+        # All at once, so that each lane has its turn.
+        results = [self(blank, outputs=tuple(outputs)) for _ in self._lanes]
+        for result in results:
+            result.wait()
 
     def close(self) -> None:
         """Free the network and the slots; results already given out stay valid."""

