@@ -62,6 +62,9 @@ HEAVY = {
     "av": {"video"},
     "numba": {"cpu"},
     "cuda": {"cuda", "backends"},
+    "starlette": {"live"},
+    "uvicorn": {"live"},
+    "websockets": {"live"},
 }
 """Library to the files or folders of segedge that may touch it."""
 
