@@ -18,10 +18,6 @@ from segedge.cuda.device import Device
 collect_ignore_glob = [] if os.environ.get("SIMCUDA") else ["simulated/*"]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU, see tests/cuda/conftest.py")
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu") and (reason := gpu_problem()):
         absent(reason)

@@ -15,6 +15,9 @@ from segedge.convert.engine_cache import EngineCache
 from segedge.convert.engine_options import BuildOptions
 from segedge.flavour import Flavour, is_installed, load_flavour
 
+for module in ("onnx", "onnxruntime"):
+    pytest.importorskip(module, reason=f"{module} is not installed: segedge[export,cpu]")
+
 sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.engine.graphs`
 
 

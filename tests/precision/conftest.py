@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+for module in ("onnx", "onnxruntime"):
+    pytest.importorskip(module, reason=f"{module} is not installed: segedge[export,cpu]")
+
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # for `tests.networks`, under plain pytest, too
 
