@@ -63,9 +63,7 @@ def main() -> int:
     )
     parser.add_argument("--size", action="append", choices=list(SIZES), help="repeatable")
     parser.add_argument("--logits", choices=list(LOGITS), default="street")
-    parser.add_argument(
-        "--quick", action="store_true", help="a tiny frame, for a try"
-    )
+    parser.add_argument("--quick", action="store_true", help="a tiny frame, for a try")
     options = parser.parse_args()
     driver = find_driver()
     if driver.gpu is None:
