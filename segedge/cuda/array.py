@@ -86,6 +86,8 @@ class DeviceArray:
         wait = arguments.get("stream")
         if self.stream is not None and wait not in (-1, self.stream):
             _let_wait(wait, self.stream)
+        if arguments.get("dl_device") == self.__dlpack_device__():
+            arguments["dl_device"] = None  # cuda-core refuses even the device that it lies on
         return self._view().__dlpack__(**{**arguments, "stream": -1})
 
     def __dlpack_device__(self) -> tuple[int, int]:

@@ -351,6 +351,19 @@ def test_streams_are_honoured_both_ways(
             np.testing.assert_array_equal(library.get(kept, stream), expected)
 
 
+def test_dlpack_takes_what_consumers_pass(segmenter: CudaSegmenter) -> None:
+    """PyTorch and others name the device and forbid a copy; asking for one is refused."""
+    result = segmenter(image_of(60, 80), outputs=("labels",), to_host=False)
+    (array,) = result.on_device("labels")
+    here = array.__dlpack_device__()
+    for wait in (None, 1, 2, -1, array.stream):
+        assert array.__dlpack__(stream=wait, max_version=(1, 1), dl_device=here, copy=False)
+    with pytest.raises(BufferError):
+        array.__dlpack__(dl_device=(1, 0))
+    with pytest.raises(BufferError):
+        array.__dlpack__(copy=True)
+
+
 def test_crops_need_no_copy(segmenter: CudaSegmenter, gpu: Device) -> None:
     """Rows may lie apart, as in pitched memory and in a part of a larger picture."""
 

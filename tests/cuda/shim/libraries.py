@@ -151,8 +151,10 @@ class Numba:
 
         with contextlib.suppress(ctypes.ArgumentError):
             cuda.is_available()  # the first time it looks for IPC, which is not simulated
-        if not cuda.is_available():
-            raise NoGpuError("numba.cuda does not reach the GPU")
+        try:
+            cuda.current_context()  # is_available() wants a compiler, too
+        except cuda.CudaSupportError as error:
+            raise NoGpuError(f"numba.cuda: {error}") from error
         self._cuda = cuda
 
     def put(self, host: np.ndarray) -> Any:
