@@ -9,6 +9,7 @@ import typer
 
 from segedge.cli.console import megabytes, print_json, print_row
 from segedge.convert.engine_cache import CacheEntry, EngineCache
+from segedge.convert.engine_facts import EngineFacts
 from segedge.errors import ModelError, unknown_name_error
 
 _ACTIONS = ("list", "clear")
@@ -64,7 +65,7 @@ def _list(cache: EngineCache, as_json: bool) -> None:
         print_row(
             entry.key[:10],
             f"{facts.model}  {facts.precision}  {megabytes(entry.size_bytes)}  {facts.library}, "
-            f"{facts.device}{'  ' + options if options else ''}  used {_day(entry.used)}",
+            f"{_device(facts)}{'  ' + options if options else ''}  used {_day(entry.used)}",
         )
     limit = megabytes(cache.limit_bytes)
     print_row("total", f"{len(entries)} engines, {megabytes(total)} of at most {limit}")
@@ -86,6 +87,12 @@ def _data(entry: CacheEntry) -> dict[str, Any]:
         "built": facts.built,
         "used": _day(entry.used),
     }
+
+
+def _device(facts: EngineFacts) -> str:
+    """The GPU, or the first target and how many there are besides."""
+    first, *others = facts.targets or (facts.device,)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _day(seconds: float) -> str:

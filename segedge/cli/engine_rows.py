@@ -14,6 +14,8 @@ from segedge.convert.engine_layers import EngineLayer, precision_counts
 
 _NAMED = 8
 """How many layers that stayed fp32 are named."""
+_CLASSES = 4
+"""How many classes are named."""
 _COLUMNS = 100
 
 
@@ -65,9 +67,9 @@ def _card_text(report: EngineReport) -> str:
     if card is None:
         return "none: classes and preprocessing are unknown"
     names = f"{card.label_set}: " if card.label_set else ""
-    more = ", ..." if len(card.classes) > _NAMED else ""
+    more = ", ..." if len(card.classes) > _CLASSES else ""
     size = f"{card.input_height}x{card.input_width}"
-    classes = f"{len(card.classes)} classes, {names}{', '.join(card.classes[:_NAMED])}{more}"
+    classes = f"{len(card.classes)} classes, {names}{', '.join(card.classes[:_CLASSES])}{more}"
     return f"{classes}; {card.fit} to {size}"
 
 

@@ -40,8 +40,8 @@ def _check_flavour(file: EngineFile, flavour: Flavour) -> None:
     raise ModelError(
         f"{file.path.name} is an engine of {TITLES[file.header.flavour]}, not of {flavour}",
         facts={"built by": str(file.header), "here": str(flavour)},
-        fix=f"--flavour {file.header.flavour}, or segedge build {_model_of(file)} "
-        f"--flavour {flavour.name}",
+        fix=f"open it with flavour {file.header.flavour!r} or 'auto', or segedge build "
+        f"{_model_of(file)} --flavour {flavour.name}",
     )
 
 

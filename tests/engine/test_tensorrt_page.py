@@ -1,0 +1,82 @@
+"""docs/tensorrt.md: its options exist, and its messages are those of the program."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from segedge.cli.build import build_command
+from segedge.cli.export import export_command
+from segedge.cli.inspect import inspect_command
+from segedge.cli.run import run_command
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8")
+COMMANDS = (build_command, export_command, inspect_command, run_command)
+
+
+def declared() -> set[str]:
+    """Every option of these verbs, named or derived from its parameter as typer does."""
+    names = {"--debug"}
+    for command in COMMANDS:
+        hints = get_type_hints(command, include_extras=True)
+        for parameter in inspect.signature(command).parameters:
+            names.add("--" + parameter.replace("_", "-"))
+            for extra in get_args(hints[parameter])[1:]:
+                # In Annotated, typer.Option's first name stands where the default would.
+                words = (
+                    getattr(extra, "default", ""),
+                    *(getattr(extra, "param_decls", None) or ()),
+                )
+                names |= {one for word in words if isinstance(word, str) for one in word.split("/")}
+    return names
+
+
+def test_every_option_exists() -> None:
+    mentioned = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", PAGE))
+    assert len(mentioned) > 15
+    assert mentioned <= declared()
+
+
+def test_every_build_option_is_on_the_page() -> None:
+    spelled = {"cached": "--no-cache", "tf32": "--no-tf32", "as_json": "--json", "out": "-o"}
+    for parameter in inspect.signature(build_command).parameters:
+        name = spelled.get(parameter, "--" + parameter.replace("_", "-"))
+        assert name in PAGE or parameter == "model", name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "has no operator",
+        "int32 biases behind DequantizeLinear",
+        "holds no quantisation nodes",
+        "is dynamic and the model has no card",
+        "is fixed",
+        "builds for the GPU at hand only",
+        "not enough GPU memory to build",
+        "has no kernel for a part of",
+        "needs an NVIDIA GPU",
+        "is truncated",
+        "is corrupt",
+        "is no TensorRT engine",
+        "is an engine of",
+        "was built by another version of",
+        "cannot run on this GPU",
+        "refuses to load the engine",
+        "first build of this model",
+        "other images to measure fp16 on",
+        "another process is building",
+        "overflow kept in fp32, first at",
+        "no fp16 kernel, kept in fp32",
+    ],
+)
+def test_every_message_is_the_programs(words: str) -> None:
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "segedge").rglob("*.py"))
+    joined = re.sub(r'"\s*\n\s*f?"', "", sources)
+    assert words in " ".join(PAGE.split())
+    assert words in joined
