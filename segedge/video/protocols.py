@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -88,8 +88,20 @@ class ResultView(Protocol):
     def classes(self) -> Sequence[str]:
         """Class names, in label order."""
 
+    @property
+    def class_pixels(self) -> Mapping[str, int]:
+        """Pixels of the frame by class name, every class."""
+
     def overlay(self) -> NDArray[np.uint8]:
         """H x W x 3 uint8 BGR: the frame with its classes coloured."""
+
+
+class EndOfRun(Exception):  # noqa: N818 - a wish, not a failure
+    """A sink's `write` raises it: whoever watches has seen enough. Not an error.
+
+    The frame counts as written. No further frame is read; those on their way still go to every
+    sink, this one too, and the files are finished as at the end of the source.
+    """
 
 
 class Sink(Protocol):
@@ -112,6 +124,7 @@ class Sink(Protocol):
 
         Raises:
             SinkError: It cannot be written.
+            EndOfRun: The user asked for the end: "q" in a window, a closed pipe.
         """
 
     def close(self, *, error: bool = False) -> None:

@@ -21,6 +21,14 @@ class FakeResult:
     palette_rgb: tuple[tuple[int, int, int], ...] = ((128, 64, 128), (244, 35, 232), (70, 70, 70))
     classes: tuple[str, ...] = ("road", "pavement", "building")
 
+    @property
+    def class_pixels(self) -> dict[str, int]:
+        counts = np.bincount(self.labels.reshape(-1), minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts, strict=False)}
+
+    def wait(self) -> None:
+        pass
+
     def overlay(self) -> NDArray[np.uint8]:
         return self.image
 
