@@ -124,11 +124,13 @@ def finished(pipeline: Pipeline) -> RunReport | BaseException:
         except BaseException as error:
             outcome.append(error)
 
+    before = set(threading.enumerate())  # other tests' pools keep theirs
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(WAIT_SECONDS)
     assert not thread.is_alive(), "the pipeline hangs"
-    left = [t.name for t in threading.enumerate() if t.name.startswith("segedge-")]
+    new = set(threading.enumerate()) - before
+    left = [t.name for t in new if t.name.startswith("segedge-")]
     assert left == [], "threads are left behind"
     assert pipeline.report is not None
     report = pipeline.report
