@@ -87,7 +87,13 @@ def find_driver(*, index: int = 0) -> Driver:
     return Driver(_gpu(library, index), cuda)
 
 
-def require_gpu(*, purpose: str, cuda_major: int | None = None, index: int = 0) -> Gpu:
+def require_gpu(
+    *,
+    purpose: str,
+    cuda_major: int | None = None,
+    index: int = 0,
+    instead: str = "use --backend openvino or onnxruntime on this CPU",
+) -> Gpu:
     """The first GPU, or the error that says what is missing.
 
     Args:
@@ -95,6 +101,7 @@ def require_gpu(*, purpose: str, cuda_major: int | None = None, index: int = 0) 
         cuda_major: CUDA major version that the caller's library is built for, where known: a
             driver of an older major version cannot run it.
         index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
+        instead: What else the user can do, completing "install the NVIDIA driver, or ...".
 
     Raises:
         DeviceError: No driver, no GPU, or a driver that is too old.
@@ -104,7 +111,7 @@ def require_gpu(*, purpose: str, cuda_major: int | None = None, index: int = 0) 
         raise DeviceError(
             f"{purpose} needs an NVIDIA GPU",
             facts={"found": driver.problem, "driver": driver.cuda_text},
-            fix="install the NVIDIA driver, or use --backend openvino or onnxruntime on this CPU",
+            fix=f"install the NVIDIA driver, or {instead}",
         )
     if cuda_major and driver.cuda and driver.cuda[0] < cuda_major:
         raise DeviceError(

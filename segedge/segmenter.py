@@ -61,9 +61,12 @@ def load(
     if card is None:
         card = _own_card(path)
     if card is None:
+        is_engine = path.suffix.lower() in ENGINE_SUFFIXES
         raise CardError(
             f"{path.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+            fix=f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
+            if is_engine
+            else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
     choice = open_backend(path, backend, threads=threads)
     segmenter = _around(card, choice.backend, threads, style)

@@ -23,7 +23,7 @@ from segedge.convert.engine_flavour import (
     plan_validity,
     serialized_kernels,
 )
-from segedge.convert.engine_log import build_log, paused_collector
+from segedge.convert.engine_log import build_log, recorded
 from segedge.convert.engine_network import numpy_name
 from segedge.convert.engine_options import BuildOptions
 from segedge.cuda.array import DeviceArray
@@ -62,21 +62,21 @@ class TensorRtBackend:
             BackendError: TensorRT refuses it.
         """
         opened = _open(path, flavour, options)
+        self._device = Device.open()
+        trt = opened.flavour.module
+        try:
+            self._runtime, self._engine = _deserialized(opened)
+        except BackendError as error:
+            if not opened.cached:
+                raise
+            opened = _build(path, opened.flavour, opened.gpu, options, refused=_reason(error))
+            self._runtime, self._engine = _deserialized(opened)
         self.facts = opened.facts
         self._flavour, self._kernels = opened.flavour, opened.kernels
         self._opened = replace(opened, plan=b"")
-        self._device = Device.open()
-        self._log = build_log(opened.flavour)
-        trt = opened.flavour.module
-        with paused_collector():
-            runtime = trt.Runtime(self._log)
-            engine = runtime.deserialize_cuda_engine(opened.plan)
-        if engine is None:
-            raise self._refusal(opened, plan_validity(opened.flavour, runtime, opened.plan))
-        self._runtime, self._engine = runtime, engine
         self._scratch: Any = None
         self._context, self._runtime_cache = self._new_context()
-        self.specs = _specs(trt, engine)
+        self.specs = _specs(trt, self._engine)
         self._kernels_saved = False
         precision = opened.facts.precision if opened.facts else self.specs[0][0].dtype
         self.description = f"{opened.flavour} ({opened.gpu.name}, {precision})"
@@ -110,7 +110,10 @@ class TensorRtBackend:
         opened = self._opened
         given = bool(opened.facts and opened.facts.options.get("user_allocation"))
         engine, kernels = self._engine, _read_kernels(self._kernels)
-        context, cache = create_context(self._flavour, engine, kernels=kernels, user_managed=given)
+        with recorded(self._flavour):
+            context, cache = create_context(
+                self._flavour, engine, kernels=kernels, user_managed=given
+            )
         if context is None:
             size = self.device_memory_bytes / 1e6
             raise DeviceError(
@@ -123,17 +126,6 @@ class TensorRtBackend:
             self._scratch = self._device.empty((size_bytes,), "uint8")
             context.set_device_memory(self._scratch.pointer, size_bytes)
         return context, cache
-
-    def _refusal(self, opened: _Opened, validity: str) -> BackendError:
-        says = "; ".join(self._log.errors[:2]) or "no reason given"
-        facts = {"says": says[:400], "gpu": str(opened.gpu)}
-        if validity:
-            facts["found"] = validity
-        return BackendError(
-            f"{opened.flavour} refuses to load the engine of {opened.name}",
-            facts=facts,
-            fix="segedge cache clear, then again; or --backend onnxruntime",
-        )
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
@@ -148,10 +140,12 @@ class TensorRtBackend:
         results = self._new_outputs() if outputs is None else outputs
         for spec, array in zip(self.specs[1], results, strict=True):
             context.set_tensor_address(spec.name, device_pointer(spec, array)[0])
-        if not context.execute_async_v3(stream):
+        with recorded(self._flavour) as log:
+            enqueued = context.execute_async_v3(stream)
+        if not enqueued:
             raise BackendError(
                 "TensorRT failed while running the network",
-                facts={"says": "; ".join(self._log.errors[-2:]) or "no reason given"},
+                facts={"says": "; ".join(log.errors[:2]) or "no reason given"},
             )
         if not self._kernels_saved:
             self._save_kernels()
@@ -216,6 +210,8 @@ class _Opened:
     flavour: Flavour
     gpu: Gpu
     kernels: Path | None
+    cached: bool = False
+    """Whether an earlier process built it."""
 
 
 def _open(path: Path, flavour: str, options: BuildOptions | None) -> _Opened:
@@ -223,21 +219,62 @@ def _open(path: Path, flavour: str, options: BuildOptions | None) -> _Opened:
         loaded = load_flavour(flavour, purpose=_PURPOSE)
         gpu = require_gpu(purpose=f"running {loaded} engines", cuda_major=loaded.cuda_major)
         require("cuda.core", purpose=_PURPOSE)
-        built = build_engine(
-            path, options=options, flavour=loaded, cache=EngineCache.default(), say=_log.info
-        )
-        for warning in built.warnings:
-            _log.warning(warning)
-        kernels = kernels_path(built.path) if built.path else None
-        return _Opened(path.name, built.plan, built.facts, loaded, gpu, kernels)
+        return _build(path, loaded, gpu, options)
     file = read_engine(path)
     name = file.header.flavour if flavour == "auto" else flavour
     loaded = load_flavour(name, purpose=_PURPOSE)
-    gpu = require_gpu(purpose=f"running {loaded} engines", cuda_major=loaded.cuda_major)
+    gpu = require_gpu(
+        purpose=f"running {loaded} engines",
+        cuda_major=loaded.cuda_major,
+        instead="run the ONNX file that the engine was built from on this CPU",
+    )
     require("cuda.core", purpose=_PURPOSE)
     for warning in check_engine(file, flavour=loaded, gpu=gpu):
         _log.warning(warning)
     return _Opened(path.name, file.plan, file.facts, loaded, gpu, kernels_path(path))
+
+
+def _build(
+    path: Path, flavour: Flavour, gpu: Gpu, options: BuildOptions | None, *, refused: str = ""
+) -> _Opened:
+    built = build_engine(
+        path,
+        options=options,
+        flavour=flavour,
+        cache=EngineCache.default(),
+        say=_log.info,
+        refused=refused,
+    )
+    for warning in built.warnings:
+        _log.warning(warning)
+    kernels = kernels_path(built.path) if built.path else None
+    return _Opened(path.name, built.plan, built.facts, flavour, gpu, kernels, built.cached)
+
+
+def _deserialized(opened: _Opened) -> tuple[Any, Any]:
+    """The runtime and the engine in the GPU's memory.
+
+    Raises:
+        BackendError: TensorRT refuses the engine.
+    """
+    flavour = opened.flavour
+    with recorded(flavour) as log:
+        runtime = flavour.module.Runtime(build_log(flavour))
+        engine = runtime.deserialize_cuda_engine(opened.plan)
+        validity = "" if engine is not None else plan_validity(flavour, runtime, opened.plan)
+    if engine is not None:
+        return runtime, engine
+    says = "; ".join(log.errors[:2]) or "no reason given"
+    facts = {"says": says[:400], "gpu": str(opened.gpu)}
+    raise BackendError(
+        f"{flavour} refuses to load the engine of {opened.name}",
+        facts={**facts, "found": validity} if validity else facts,
+        fix="update the NVIDIA driver, or --backend onnxruntime",
+    )
+
+
+def _reason(error: BackendError) -> str:
+    return f"the cached engine is refused: {error.facts.get('found') or error.facts['says']}"
 
 
 def _read_kernels(path: Path | None) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from segedge import __version__
-from segedge.cli.console import print_error
+from segedge.cli.console import err, print_error
 from segedge.errors import SegedgeError
 
 VERBS = {
@@ -32,6 +33,7 @@ def run(arguments: list[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
+    _show_log()
     words = [word for word in words if word != "--debug"]
     try:
         build_app(words)(words)
@@ -42,6 +44,20 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+class _Lines(logging.Handler):
+    """What the library says while it works (why an engine is built), a line each on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err().print(record.getMessage(), markup=False)
+
+
+def _show_log() -> None:
+    log = logging.getLogger("segedge")
+    log.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Lines) for handler in log.handlers):
+        log.addHandler(_Lines())
 
 
 def build_app(words: list[str]) -> typer.Typer:

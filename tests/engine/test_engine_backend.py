@@ -350,6 +350,21 @@ def test_a_refused_engine_says_why(pretend: Any, model: Path, cache: EngineCache
     assert caught.value.facts["found"] == "unsupported cc, old cuda driver"
 
 
+def test_a_refused_engine_of_the_cache_is_built_anew(
+    pretend: Any, rtx: Flavour, model: Path, cache: EngineCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once; what is refused when it is fresh is an error."""
+    build_engine(model, flavour=rtx, cache=cache)
+    (before,) = cache.entries()
+    pretend(None, validity=(2, 4))
+    with caplog.at_level("INFO", "segedge.engine"), pytest.raises(BackendError):
+        TensorRtBackend(model)
+    assert "the cached engine is refused: old cuda driver" in caplog.text
+    (after,) = cache.entries()
+    assert after.path == before.path
+    assert after.facts.built >= before.facts.built
+
+
 def test_no_memory_for_a_context(pretend: Any, model: Path, cache: EngineCache) -> None:
     engine = Engine((1, 3, 4, 8))
     engine.create_execution_context = lambda *_: None  # type: ignore[method-assign]
