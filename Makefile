@@ -21,7 +21,7 @@ test: $(TEST_VENV)/.stamp
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
 	$(TEST_VENV)/bin/mypy
-	$(TEST_VENV)/bin/pytest -q
+	SEGEDGE_REQUIRE_RTX=1 $(TEST_VENV)/bin/pytest -q -n 2 --dist loadfile
 
 $(TEST_VENV)/.stamp: pyproject.toml constraints-export.txt
 	$(PYTHON) -m venv $(TEST_VENV)
