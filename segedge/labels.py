@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segedge.errors import UsageError, unknown_name_error
 
@@ -98,3 +101,37 @@ def _voc_color(label: int) -> Rgb:
         blue |= (label >> 2 & 1) << bit
         label >>= 3
     return red, green, blue
+
+
+def class_opacities(
+    count: int, opacity: float | Sequence[float], classes: Collection[int] | None
+) -> NDArray[np.float64]:
+    """How strongly each class is painted, 0..1.
+
+    Args:
+        count: Number of classes.
+        opacity: One number for all or one a class.
+        classes: Labels to paint, the others get 0; None paints all.
+
+    Raises:
+        UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
+    """
+    given = np.asarray(opacity, np.float64)
+    if given.ndim > 1 or (given.ndim == 1 and given.size != count):
+        raise UsageError(
+            "one opacity a class, or one for all",
+            facts={"classes": str(count), "found": f"{given.size} opacities"},
+        )
+    if not np.all((given >= 0.0) & (given <= 1.0)):
+        raise UsageError("an opacity lies between 0 and 1", facts={"found": str(opacity)})
+    shares = np.array(np.broadcast_to(given, (count,)))
+    if classes is None:
+        return shares
+    unknown = sorted(label for label in classes if not 0 <= label < count)
+    if unknown:
+        raise UsageError(
+            "labels that the palette does not have",
+            facts={"found": ", ".join(map(str, unknown)), "expected": f"0..{count - 1}"},
+        )
+    shares[[label not in classes for label in range(count)]] = 0.0
+    return shares

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.cpu.simd import BLOCK
-from segedge.errors import UsageError
-from segedge.labels import Rgb
+from segedge.labels import Rgb, class_opacities
 
 
 @dataclass(frozen=True)
@@ -48,33 +47,9 @@ class Blend:
             UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
         """
         count = len(palette_rgb)
-        shares = _opacities(opacity, count)
-        if classes is not None:
-            _check_labels(classes, count)
-            shares[[label not in classes for label in range(count)]] = 0.0
+        shares = class_opacities(count, opacity, classes)
         quantised = np.append(np.rint(shares * 256.0), 0).astype(np.uint16)
         bgr = np.zeros((count + 1, 3), np.uint16)
         bgr[:count] = np.asarray(palette_rgb, np.uint16).reshape(count, 3)[:, ::-1]
         colors = np.tile(quantised[:, None] * bgr + np.uint16(128), BLOCK)
         return cls(np.ascontiguousarray(colors), 256 - quantised)
-
-
-def _opacities(opacity: float | Sequence[float], count: int) -> NDArray[np.float64]:
-    given = np.asarray(opacity, np.float64)
-    if given.ndim > 1 or (given.ndim == 1 and given.size != count):
-        raise UsageError(
-            "one opacity a class, or one for all",
-            facts={"classes": str(count), "found": f"{given.size} opacities"},
-        )
-    if not np.all((given >= 0.0) & (given <= 1.0)):
-        raise UsageError("an opacity lies between 0 and 1", facts={"found": str(opacity)})
-    return np.array(np.broadcast_to(given, (count,)))
-
-
-def _check_labels(classes: Collection[int], count: int) -> None:
-    unknown = sorted(label for label in classes if not 0 <= label < count)
-    if unknown:
-        raise UsageError(
-            "labels that the palette does not have",
-            facts={"found": ", ".join(map(str, unknown)), "expected": f"0..{count - 1}"},
-        )

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.errors import UsageError
-from segedge.labels import Rgb
+from segedge.labels import Rgb, class_opacities
 
 Matrix = Literal["bt601", "bt709"]
 
@@ -51,7 +50,7 @@ class Blend:
             UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
         """
         bgr = np.asarray(palette_rgb, np.uint32).reshape(len(palette_rgb), 3)[:, ::-1]
-        return cls(_table(bgr, _shares(len(palette_rgb), opacity, classes)))
+        return cls(_table(bgr, class_opacities(len(palette_rgb), opacity, classes)))
 
     @classmethod
     def nv12(
@@ -76,7 +75,7 @@ class Blend:
             UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
         """
         yuv = yuv_of_rgb(palette_rgb, matrix=matrix, full_range=full_range)
-        return cls(_table(yuv[:, [1, 0, 2]], _shares(len(palette_rgb), opacity, classes)))
+        return cls(_table(yuv[:, [1, 0, 2]], class_opacities(len(palette_rgb), opacity, classes)))
 
 
 def yuv_of_rgb(
@@ -91,29 +90,6 @@ def yuv_of_rgb(
     gain, offset, chroma_gain = (255.0, 0.0, 255.0) if full_range else (219.0, 16.0, 224.0)
     yuv = np.stack([gain * luma + offset, chroma_gain * u + 128.0, chroma_gain * v + 128.0], 1)
     return np.asarray(np.clip(np.rint(yuv), 0, 255), np.uint32)
-
-
-def _shares(
-    count: int, opacity: float | Sequence[float], classes: Collection[int] | None
-) -> NDArray[np.float64]:
-    given = np.asarray(opacity, np.float64)
-    if given.ndim > 1 or (given.ndim == 1 and given.size != count):
-        raise UsageError(
-            "one opacity a class, or one for all",
-            facts={"classes": str(count), "found": f"{given.size} opacities"},
-        )
-    if not np.all((given >= 0.0) & (given <= 1.0)):
-        raise UsageError("an opacity lies between 0 and 1", facts={"found": str(opacity)})
-    shares: NDArray[np.float64] = np.broadcast_to(given, (count,)).copy()
-    if classes is not None:
-        unknown = sorted(label for label in classes if not 0 <= label < count)
-        if unknown:
-            raise UsageError(
-                "labels that the palette does not have",
-                facts={"found": ", ".join(map(str, unknown)), "expected": f"0..{count - 1}"},
-            )
-        shares[[label not in classes for label in range(count)]] = 0.0
-    return shares
 
 
 def _table(channels: NDArray[np.uint32], shares: NDArray[np.float64]) -> NDArray[np.uint32]:
