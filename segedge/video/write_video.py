@@ -1,23 +1,20 @@
-"""VideoSink: overlays as an H.264 file, encoded by x264 through PyAV."""
+"""VideoSink: overlays as a video file, encoded by FFmpeg through PyAV."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
 import av
 import av.error
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from segedge.errors import UsageError, unknown_name_error
 from segedge.frame import Frame
+from segedge.video.encode_options import EncodeOptions
+from segedge.video.encoder_settings import configure
+from segedge.video.encoders import choose_encoder
 from segedge.video.output import (
     SINK_VIDEO_SUFFIXES,
     megabytes,
@@ -25,14 +22,8 @@ from segedge.video.output import (
     prepare_folder,
     sink_error,
 )
+from segedge.video.picture import Clock, Fitter, to_yuv
 from segedge.video.protocols import ResultView
-
-PRESETS = (
-    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
-)  # fmt: skip
-
-_BT601_MATRIX, _LIMITED_RANGE = 6, 1
-"""What OpenCV's BGR2YUV_I420 makes, in the numbers of ITU-T H.273 and FFmpeg."""
 
 _CONTAINER_OPTIONS = {"flush_packets": "1"}
 """To the disk with every packet: FFmpeg would hold back 256 kB."""
@@ -40,25 +31,7 @@ _CONTAINER_OPTIONS = {"flush_packets": "1"}
 _MP4_OPTIONS = {"movflags": "+hybrid_fragmented"}
 
 
-@dataclass(frozen=True)
-class VideoOptions:
-    """How a video is encoded."""
-
-    crf: int = 23
-    """Constant quality, 0 (lossless) to 51; 6 more halve the size."""
-    preset: str = "ultrafast"
-    """x264's trade of time for size. The encoder runs beside a network that wants every core, so
-    time counts: for overlays of real street scenes at 720p, one frame took on one core 6.5 ms with
-    ultrafast (deblocking added), 17 ms with superfast and 27 ms with veryfast, for 31, 25 and 17 kB
-    at 37.8, 37.5 and 36.5 dB PSNR."""
-    key_seconds: float = 2.0
-    """Time between key frames: how finely players seek, and at most what a full disk costs."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.crf <= 51:
-            raise UsageError(f"crf must be within 0..51, found {self.crf}")
-        if self.preset not in PRESETS:
-            raise unknown_name_error("x264 preset", self.preset, PRESETS)
+VideoOptions = EncodeOptions
 
 
 class VideoSink:
@@ -105,15 +78,14 @@ class VideoSink:
         prepare_folder(self._path.parent, purpose=self._path)
         self._part = part_path(self._path)
         self._options = options or VideoOptions()
-        self._clock = _Clock(fps)
+        self._clock = Clock(fps)
+        self._fitter = Fitter(self._path.name)
         self._frame_count = frame_count
         self._container: Any = None
         self._stream: Any = None
-        self._size = (0, 0)
         self._written = 0
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
-        self.notes: list[str] = []
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Encode one overlay.
@@ -122,11 +94,11 @@ class VideoSink:
             SinkError: The file cannot be written; what is playable is kept, see the class.
         """
         with frame.times.measure("encode"):
-            image = self._fitted(result.overlay(), frame.index)
+            image = self._fitter(result.overlay(), frame.index)
             try:
                 if self._container is None:
                     self._begin()
-                picture = _to_yuv(image)
+                picture = to_yuv(image)
                 picture.pts, picture.duration = self._clock.ticks(frame.pts_seconds)
                 picture.time_base = self._clock.time_base
                 self._container.mux(self._stream.encode(picture))
@@ -153,54 +125,31 @@ class VideoSink:
         self.paths = (final,)
 
     @property
+    def notes(self) -> list[str]:
+        """Frames of another size, and an encoder that is not the one asked for."""
+        return self._fitter.notes
+
+    @property
     def _partial_path(self) -> Path:
         return self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
 
     def _begin(self) -> None:
-        """Open the file and the encoder, at the size of the first frame."""
-        fragments = {} if self._path.suffix.lower() == ".mkv" else _MP4_OPTIONS
+        """Choose the encoder and open the file, at the size of the first frame."""
+        choice = choose_encoder(self._options, self._fitter.even_size)
+        if choice.note and choice.note not in self._fitter.notes:
+            self._fitter.notes.append(choice.note)
+        suffix = self._path.suffix.lower()
+        fragments = {} if suffix == ".mkv" else _MP4_OPTIONS
         self._container = av.open(
             str(self._part), "w", container_options={**_CONTAINER_OPTIONS, **fragments}
         )
-        clock = self._clock
-        stream = self._container.add_stream(
-            "libx264",
-            rate=clock.rate,
-            options={
-                "crf": str(self._options.crf),
-                "preset": self._options.preset,
-                # ultrafast leaves deblocking out; flat class colours show every block edge.
-                # It costs 5 to 8 % of the time and gives up to 0.4 dB.
-                "x264-params": "no-deblock=0:deblock=0,0",
-            },
-        )
-        stream.height, stream.width = (length + length % 2 for length in self._size)
-        stream.pix_fmt = "yuv420p"
+        stream = self._container.add_stream(choice.encoder, rate=self._clock.rate)
+        stream.height, stream.width = self._fitter.even_size
         codec = stream.codec_context
-        codec.time_base = clock.time_base
-        codec.gop_size = max(1, round(self._options.key_seconds * float(clock.rate)))
-        codec.colorspace, codec.color_range = _BT601_MATRIX, _LIMITED_RANGE
-        # x264 would start 1.5 threads a core; the network needs them more.
-        codec.thread_count = min(4, max(1, (os.cpu_count() or 1) // 2))
+        if self._options.codec == "h265" and suffix != ".mkv":
+            codec.codec_tag = "hvc1"  # Apple's players know no hev1
+        configure(codec, choice.encoder, self._options, self._clock.rate, self._clock.time_base)
         self._stream = stream
-
-    def _fitted(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        """The image at the video's size, which the first one sets, padded to even."""
-        if self._size == (0, 0):
-            self._size = image.shape[:2]
-        height, width = self._size
-        if image.shape[:2] != self._size:
-            if not self.notes:
-                found = f"{image.shape[1]}x{image.shape[0]}"
-                self.notes.append(
-                    f"{self._path.name}: frame {index} is {found}; frames of another size than "
-                    f"{width}x{height} are letterboxed onto it"
-                )
-            image = _letterboxed(image, height, width)
-        if height % 2 or width % 2:
-            edge = cv2.BORDER_REPLICATE
-            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, edge)
-        return image
 
     def _abandon(self, error: Any) -> NoReturn:
         """Close after a failure, keep what plays, and raise.
@@ -223,67 +172,6 @@ class VideoSink:
         else:
             self._part.unlink(missing_ok=True)
         raise sink_error(self._path, error, facts=facts) from error
-
-
-class _Clock:
-    """Times in seconds to the file's ticks, strictly increasing from 0."""
-
-    def __init__(self, fps: float) -> None:
-        self.rate = Fraction(fps).limit_denominator(1001)
-        # A multiple of the rate's numerator puts every nominal time exactly on a tick; 10 kHz and
-        # more keep those of a variable rate within 0.05 ms.
-        per_second = self.rate.numerator * -(-10_000 // self.rate.numerator)
-        self.time_base = Fraction(1, per_second)
-        self._per_second = per_second
-        self._step = max(1, round(per_second / self.rate))
-        self._shift: int | None = None
-        self._last = -self._step
-
-    def ticks(self, pts_seconds: float | None) -> tuple[int, int]:
-        """(Presentation time, nominal duration) of the next frame, in ticks."""
-        if pts_seconds is None:
-            self._last += self._step
-            return self._last, self._step
-        source = round(pts_seconds * self._per_second)
-        if self._shift is None or source + self._shift <= self._last:
-            self._shift = self._last + self._step - source
-        self._last = source + self._shift
-        return self._last, self._step
-
-
-def _to_yuv(image: NDArray[np.uint8]) -> Any:
-    """A picture in 4:2:0 from even-sized BGR.
-
-    By OpenCV: 1.7 ms at 1080p and without bias, where FFmpeg's scaler takes 3.3 ms and darkens
-    red and blue by 1.5 levels. Planes are copied here because `VideoFrame.from_numpy_buffer` of
-    PyAV 18 loses rows where the height is no multiple of 4, and `from_ndarray` is slower.
-    """
-    height, width = image.shape[:2]
-    samples = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).reshape(-1)
-    picture = av.VideoFrame(width, height, "yuv420p")
-    start = 0
-    for plane in picture.planes:
-        end = start + plane.height * plane.width
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        source = samples[start:end].reshape(plane.height, plane.width)
-        rows[: plane.height, : plane.width] = source
-        start = end
-    picture.colorspace, picture.color_range = _BT601_MATRIX, _LIMITED_RANGE
-    return picture
-
-
-def _letterboxed(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """The whole image, as large as fits, centred on black."""
-    scale = min(height / image.shape[0], width / image.shape[1])
-    inner = (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
-    shrinks = scale < 1
-    resized = cv2.resize(
-        image, inner[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
-    canvas = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
-    canvas[top : top + inner[0], left : left + inner[1]] = resized
-    return canvas
 
 
 def _plays(path: Path) -> bool:
