@@ -70,6 +70,10 @@ class Histogram:
             max_ms=self._max_ms,
         )
 
+    def summary_or_none(self) -> Summary | None:
+        """`summary`, or None while it is empty."""
+        return self.summary() if self._count else None
+
 
 def _bin_of(milliseconds: float) -> int:
     if milliseconds <= _LOWEST_MS:

@@ -1,10 +1,10 @@
-"""Mailbox: a bounded queue between two threads that can be closed from either end."""
+"""Mailbox: a bounded queue between two threads that can be closed from either end; and turns."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -24,8 +24,19 @@ class Mailbox(Generic[T]):
     up its oldest item, so that whoever is slow sees the newest.
     """
 
-    def __init__(self, capacity: int, *, policy: Policy = "lossless") -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        policy: Policy = "lossless",
+        changed: threading.Condition | None = None,
+    ) -> None:
         """An open, empty box.
+
+        Args:
+            capacity: Items that it holds.
+            policy: What `put` does when it is full.
+            changed: Told of every change; boxes that share one can be waited for together.
 
         Raises:
             ValueError: The capacity is not positive, or the policy is unknown.
@@ -35,7 +46,7 @@ class Mailbox(Generic[T]):
         self.capacity = capacity
         self.policy = policy
         self._items: deque[T] = deque()
-        self._changed = threading.Condition()
+        self._changed = changed or threading.Condition()
         self._closed = False
         self._error: BaseException | None = None
 
@@ -43,6 +54,16 @@ class Mailbox(Generic[T]):
     def error(self) -> BaseException | None:
         """What `close` was first told, or None."""
         return self._error
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called; items may be left."""
+        return self._closed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `put` returns at once."""
+        return self._closed or self.policy == "latest" or not self._is_full()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -104,3 +125,61 @@ class Mailbox(Generic[T]):
 
     def _is_full(self) -> bool:
         return len(self._items) >= self.capacity
+
+
+class RoundRobin(Generic[T]):
+    """Takes from several boxes, one item each in turn, so that none starves another.
+
+    A box whose turn comes while it is empty, or while what follows it is stalled, loses that turn
+    only: nobody waits for it.
+    """
+
+    def __init__(
+        self,
+        boxes: Sequence[Mailbox[T]],
+        *,
+        changed: threading.Condition,
+        ready: Callable[[int], bool] = lambda number: True,
+        on_end: Callable[[int], None] = lambda number: None,
+    ) -> None:
+        """Begin with the first box.
+
+        Args:
+            boxes: They share ``changed``.
+            changed: Their condition.
+            ready: Whether an item of this box can be used now; asked under the condition, and
+                again after each of its changes.
+            on_end: Called once for each box, when it is closed and empty, by whoever iterates.
+        """
+        self._boxes = boxes
+        self._changed = changed
+        self._ready = ready
+        self._on_end = on_end
+        self._running = list(range(len(boxes)))
+        self._turn = 0
+
+    def __iter__(self) -> Iterator[tuple[int, T]]:
+        """(number of the box, item) until all boxes are closed and empty."""
+        while self._running:
+            taken: list[tuple[int, T]] = []
+            with self._changed:
+                ended = [n for n in self._running if self._boxes[n].closed and not self._boxes[n]]
+                number = self._next()
+                if number is not None:
+                    taken.append((number, self._boxes[number].get()))
+                elif not ended:
+                    self._changed.wait()
+            for number in ended:
+                self._running.remove(number)
+                self._on_end(number)
+            if taken:
+                yield taken.pop()  # popped: not to be kept alive while waiting for the next
+
+    def _next(self) -> int | None:
+        """The box whose turn it is, or None while nothing can be taken."""
+        total = len(self._boxes)
+        for number in ((self._turn + step) % total for step in range(total)):
+            if number in self._running and len(self._boxes[number]) and self._ready(number):
+                self._turn = (number + 1) % total
+                return number
+        return None

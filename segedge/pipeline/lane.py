@@ -1,0 +1,242 @@
+"""Lane: one source with its sinks, their threads and their queues."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from segedge.errors import unknown_name_error
+from segedge.frame import Frame
+from segedge.pipeline.ledger import Job, Ledger
+from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
+from segedge.pipeline.stats import RunReport
+from segedge.video.protocols import EndOfRun, ResultView, Sink, Source
+
+_LOSSLESS_CAPACITY = 3
+"""Frames that wait between two stages: enough to even out their jitter, little memory."""
+
+_LATEST_CAPACITY = 1
+"""With ``latest`` every waiting frame is one frame time of latency."""
+
+
+class FrameSegmenter(Protocol):
+    """What turns a frame into a result; `segedge.segmenter.Segmenter` is one.
+
+    Results must own their arrays: sinks read them while the next frames are computed.
+    """
+
+    def __call__(self, frame: Frame, /, *, outputs: frozenset[str]) -> ResultView:
+        """Segment one frame.
+
+        Args:
+            frame: The frame; stage times are added to ``frame.times``.
+            outputs: What the sinks will read, to be computed here and not in their threads.
+        """
+
+
+class Lane:
+    """A source and its sinks, in threads of their own.
+
+    The runner takes jobs from `inbox` and hands them back with `hand_on`. What goes wrong here
+    ends this lane; whether it ends others is the runner's business.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sinks: Sequence[Sink],
+        *,
+        policy: Policy | None = None,
+        sink_names: Sequence[str] | None = None,
+    ) -> None:
+        """Put the parts together; nothing starts yet.
+
+        Args:
+            source: Where frames come from.
+            sinks: Where results go; none is a run for its statistics alone.
+            policy: ``lossless`` waits for the slowest stage. ``latest`` drops the oldest waiting
+                frame, in front of the segmenter and in front of each sink. None is ``latest`` for
+                live sources and ``lossless`` for others.
+            sink_names: What the report calls them; None: "sink 0" and so on.
+
+        Raises:
+            UsageError: The policy is unknown.
+        """
+        policy = policy or ("latest" if source.info.live else "lossless")
+        if policy not in POLICIES:
+            raise unknown_name_error("policy", policy, POLICIES)
+        self.source = source
+        self.sinks = tuple(sinks)
+        self.policy = policy
+        self.outputs = frozenset[str]().union(*(sink.needs for sink in sinks))
+        self.sink_names = tuple(sink_names or (f"sink {n}" for n in range(len(sinks))))
+        self.error: BaseException | None = None
+        """The first one of this lane."""
+        self.report: RunReport | None = None
+        """Set at the end, also by an error."""
+        self._ended_by = "source"
+        self._failing = threading.Lock()
+        self.prepare(threading.Condition(), time.monotonic_ns, lambda error: None)
+
+    def prepare(
+        self,
+        changed: threading.Condition,
+        clock_ns: Callable[[], int],
+        on_failed: Callable[[BaseException], None],
+    ) -> None:
+        """Join the runner: its condition, its clock, and whom to tell of the first error."""
+        capacity = _LATEST_CAPACITY if self.policy == "latest" else _LOSSLESS_CAPACITY
+
+        def box() -> Mailbox[Job]:
+            return Mailbox(capacity, policy=self.policy, changed=changed)
+
+        self.inbox = box()
+        self._outboxes = tuple(box() for _ in self.sinks)
+        self._on_failed = on_failed
+        self._clock_ns = clock_ns
+
+    def start(self) -> list[threading.Thread]:
+        """Begin to read. Daemon threads: a second Ctrl-C must not wait for them."""
+        self.ledger = Ledger(
+            sinks=self.sink_names,
+            expected=self.source.info.frame_count,
+            clock_ns=self._clock_ns,
+        )
+        threads = [threading.Thread(target=self._read, name="segedge-source", daemon=True)]
+        threads += [
+            threading.Thread(
+                target=self._write, args=(number,), name=f"segedge-sink-{number}", daemon=True
+            )
+            for number in range(len(self.sinks))
+        ]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `hand_on` returns at once: no lossless sink is stalled."""
+        return all(outbox.has_room for outbox in self._outboxes)
+
+    def hand_on(self, job: Job, result: ResultView, compute_ms: float) -> None:
+        """Give a result to every sink; from the segmenter's thread."""
+        self.ledger.computed(job, result, compute_ms)
+        if not self.sinks:
+            result.wait()
+            self.ledger.written(job, job.for_sink().times)
+        with suppress(MailboxClosed):  # a sink failed: the inbox is closed too
+            for number, outbox in enumerate(self._outboxes):
+                pushed_out = outbox.put(job)
+                if pushed_out is not None:
+                    self.ledger.dropped(pushed_out, number)
+
+    def stop_reading(self, why: str) -> None:
+        """Take no further frame. From any thread or a signal handler: no lock but the boxes'."""
+        if not self.inbox.closed:
+            self._ended_by = why
+        self.inbox.close()
+
+    def stop(self, why: str = "stop") -> None:
+        """Take no further frame, and end a source that waits for one."""
+        self.stop_reading(why)
+        with suppress(Exception):
+            self.source.close()
+
+    def close_outboxes(self) -> None:
+        """No result follows: the sinks finish."""
+        for outbox in self._outboxes:
+            outbox.close()
+
+    def fail(self, error: BaseException) -> None:
+        """Keep the first error and wake everyone."""
+        with self._failing:
+            first = self.error is None
+            self.error = self.error or error
+        self.inbox.close(error)
+        for outbox in self._outboxes:
+            outbox.close(error)
+        with suppress(Exception):
+            self.source.close()
+        if first:
+            self._on_failed(error)
+
+    def finish(self, *, interrupted: bool, machine: dict[str, Any]) -> RunReport:
+        """Close the source, settle the accounts; all threads have ended."""
+        self.source.close()
+        requested = interrupted or (self.error is None and self._ended_by != "source")
+        self.ledger.settle_rest("dropped" if requested else "failed")
+        self.report = self._make_report(interrupted, machine)
+        return self.report
+
+    def _read(self) -> None:
+        """The source's thread."""
+        try:
+            for frame in self.source.frames():
+                job = self.ledger.enter(frame)
+                pushed_out = self.inbox.put(job)
+                if pushed_out is not None:
+                    self.ledger.dropped(pushed_out)
+                del job, frame, pushed_out  # not to be kept alive while waiting for the next
+        except MailboxClosed:
+            pass  # the run ended elsewhere
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            self.inbox.close()
+
+    def _write(self, number: int) -> None:
+        """A sink's thread."""
+        sink, outbox = self.sinks[number], self._outboxes[number]
+        try:
+            for job in outbox:
+                self.ledger.received(job, number)
+                assert job.result is not None, "set before it was put here"
+                job.result.wait()  # here, so that the next frame is computed meanwhile
+                frame = job.for_sink()
+                try:
+                    sink.write(frame, job.result)
+                except EndOfRun:
+                    self.stop("sink")
+                self.ledger.written(job, frame.times, number)
+                del job, frame  # not to be kept alive while waiting for the next
+        except BaseException as error:
+            self.fail(error)
+        try:
+            cut = any(failure.cut for failure in self.source.failures)
+            sink.close(error=outbox.error is not None or cut)
+        except BaseException as error:
+            self.fail(error)
+
+    def _make_report(self, interrupted: bool, machine: dict[str, Any]) -> RunReport:
+        entries, stats = self.ledger, self.ledger.stats
+        seconds = entries.seconds()
+        first_ns = stats.first_written_ns
+        return RunReport(
+            source=self.source.info.name,
+            **stats.counts,
+            seconds=seconds,
+            fps=stats.counts["written"] / seconds if seconds > 0 else 0.0,
+            first_frame_seconds=None if first_ns is None else entries.seconds(first_ns),
+            stages=stats.stages,
+            compute=stats.compute,
+            latency=stats.latency,
+            interrupted=interrupted,
+            paths=tuple(path for sink in self.sinks for path in sink.paths),
+            failures=tuple(self.source.failures),
+            notes=tuple(note for sink in self.sinks for note in sink.notes),
+            policy=self.policy,
+            ended_by="error" if self.error is not None else self._ended_by,
+            places=entries.places(),
+            interval=stats.interval.summary_or_none(),
+            jitter=stats.jitter.summary_or_none(),
+            machine=machine,
+            error=None if self.error is None else first_line(self.error),
+        )
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
