@@ -165,9 +165,11 @@ class CudaResult(Result):
     def on_device(self, name: str) -> tuple[DeviceArray, ...]:
         """An output's planes in GPU memory: one array, for an NV12 overlay luma and chroma.
 
-        PyTorch, CuPy, Numba and others take them without a copy and wait on their own stream for
-        the frame to be done; nothing is waited for here. The memory is theirs as long as one of
-        the arrays lives.
+        PyTorch, CuPy, Numba and others take them without a copy, and nothing is waited for here.
+        DLPack (``torch.from_dlpack``) and libraries that heed the stream of the CUDA array
+        interface wait for the frame on their own stream; for others, such as
+        ``torch.as_tensor``, give ``stream=`` when the frame is segmented, or call `wait`. The
+        memory is theirs as long as one of the arrays lives.
 
         Args:
             name: ``labels``, ``overlay``, ``confidence``, ``class_pixels`` or ``logits``.

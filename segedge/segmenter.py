@@ -42,6 +42,8 @@ def load(
     threads: int | None = None,
     card: ModelCard | None = None,
     style: OverlayStyle | None = None,
+    slots: int = 2,
+    graphs: bool = True,
 ) -> Segmenter | CudaSegmenter:
     """Open a model.
 
@@ -52,6 +54,8 @@ def load(
         threads: CPU threads; None takes all that this process may use.
         card: Overrides the file's own card.
         style: How overlays look; None is the palette at 50 %.
+        slots: On a GPU: frames in flight at once.
+        graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
 
     Raises:
         ModelError: The file is missing, truncated, or carries no card.
@@ -69,20 +73,23 @@ def load(
             else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
     choice = open_backend(path, backend, threads=threads)
-    segmenter = _around(card, choice.backend, threads, style)
+    if choice.backend.memory == "host":
+        segmenter: Segmenter | CudaSegmenter = Segmenter(
+            card, choice.backend, threads=threads, style=style
+        )
+    else:
+        segmenter = _on_gpu(card, choice.backend, style, slots, graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
 
 
-def _around(
-    card: ModelCard, backend: Backend, threads: int | None, style: OverlayStyle | None
-) -> Segmenter | CudaSegmenter:
-    """The twin for the backend's memory."""
-    if backend.memory == "host":
-        return Segmenter(card, backend, threads=threads, style=style)
+def _on_gpu(
+    card: ModelCard, backend: Backend, style: OverlayStyle | None, slots: int, graphs: bool
+) -> CudaSegmenter:
     from segedge.segmenter_cuda import CudaSegmenter
 
-    return CudaSegmenter(card, cast("DeviceBackend", backend), style=style)
+    device_backend = cast("DeviceBackend", backend)
+    return CudaSegmenter(card, device_backend, style=style, slots=slots, graphs=graphs)
 
 
 def _own_card(path: Path) -> ModelCard | None:

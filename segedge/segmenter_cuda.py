@@ -36,6 +36,8 @@ from segedge.result_cuda import CudaResult
 
 _PLANS_KEPT = 4
 """Frame sizes whose slots are kept; a stream that changes size does not grow memory."""
+LEGACY_DEFAULT = 1
+"""Handle of the legacy default stream, as the CUDA array interface writes it."""
 _log = logging.getLogger("segedge.cuda")
 
 
@@ -190,8 +192,10 @@ class CudaSegmenter:
 
     def _take(self, slot: Slot, frame: DeviceFrame, producer: Any) -> None:
         """Copy a frame that lies on the GPU, after the stream that makes it."""
-        if producer is not None:
-            slot.stream.wait(foreign_stream(producer, self._device))
+        # PyTorch and PyCUDA do not say where an array is written: as a rule, on the legacy default
+        # stream, for which ours do not wait by themselves.
+        handle = LEGACY_DEFAULT if producer is None else producer
+        slot.stream.wait(foreign_stream(handle, self._device))
         slot.begin()
         slot.take(frame)
 

@@ -152,6 +152,8 @@ def _gpu_status(name: str, module: str, distributions: tuple[str, ...]) -> Backe
     version = installed_version(*distributions)
     if version is None:
         return BackendStatus(name, None, False, "not installed", install_command(module))
+    if version.endswith("+cpu"):
+        return BackendStatus(name, version, False, "a build without CUDA", f"pip install {module}")
     driver = find_driver()
     if driver.gpu is None:
         return BackendStatus(name, version, False, driver.problem)

@@ -16,21 +16,17 @@ SITE = Path(__file__).parent / "shim" / "site"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 NOT_SIMULATED = ("import torch", "import cupy", "import pycuda")
 PREAMBLE = """
-import types
 import cv2, numpy as np, segedge
-from segedge.backends import registry
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
 from segedge.cuda.device import Device
 from segedge.geometry import Size
 from segedge.segmenter_cuda import CudaSegmenter
-from segedge import modelfile
 card = ModelCard(("a", "b", "c"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), 48, 64, stride=8)
 device = Device.open()
 backend = FakeCudaBackend(card, device)
-segedge.load = lambda *a, **k: CudaSegmenter(card, backend)
-registry.open_backend = lambda *a: types.SimpleNamespace(backend=backend)
-modelfile.read_metadata = lambda path: card.to_metadata()
+GPU_ONLY = ("slots", "graphs")
+segedge.load = lambda *a, **k: CudaSegmenter(card, backend, **{n: k[n] for n in GPU_ONLY if n in k})
 small = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
 image = frame = cv2.resize(small, (80, 60), interpolation=cv2.INTER_CUBIC)
 images, luma, chroma = [image] * 3, image[..., 0].copy(), np.full((30, 80), 128, np.uint8)
