@@ -33,7 +33,7 @@ _X_PRESETS = (
 _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
 _SVT_PRESETS = tuple(str(number) for number in range(14))
 
-_CRF: dict[Codec, int] = {"h264": 23, "h265": 26, "av1": 35}
+_CRF: dict[Codec, int] = {"h264": 23, "h265": 26, "av1": 32}
 _CRF_MAX: dict[Codec, int] = {"h264": 51, "h265": 51, "av1": 63}
 
 
@@ -47,7 +47,7 @@ class EncodeOptions:
     """FFmpeg's name of the encoder; ``auto`` takes the first that works here."""
     crf: int | None = None
     """Constant quality, 0 (best) to 51 (AV1: 63); 6 more halve the size. None is the codec's
-    usual one: 23 for H.264, 26 for H.265, 35 for AV1."""
+    usual one: 23 for H.264, 26 for H.265, 32 for AV1."""
     preset: str | None = None
     """The encoder's trade of time for size; None is one for real time. For libx264 that is
     ultrafast: the encoder runs beside a network that wants every core. For overlays of real street

@@ -31,8 +31,9 @@ def configure(
     if not is_hardware(encoder):
         # x264 would start 1.5 threads a core; the network needs them more.
         codec.thread_count = _threads()
-    if options.low_latency:
-        codec.max_b_frames = 0
+    # Pictures come out in the order in which they go in: B-frames cost latency, and in fragmented
+    # MP4 they shift every time by theirs.
+    codec.max_b_frames = 0
     family = encoder if encoder.startswith("lib") else encoder.partition("_")[2]
     settings = _SETTINGS.get(family)
     if settings is None:
@@ -64,7 +65,7 @@ def _x265(options: EncodeOptions, preset: str | None) -> dict[str, str]:
         "crf": str(options.quality),
         "preset": preset or "ultrafast",
         # It would fill the terminal; its threads are a pool of their own.
-        "x265-params": f"log-level=error:pools={_threads()}{repeat}",
+        "x265-params": f"log-level=error:open-gop=0:pools={_threads()}{repeat}",
         **({"tune": "zerolatency"} if options.low_latency else {}),
     }
 

@@ -28,6 +28,9 @@ from segedge.video.protocols import ResultView
 _CONTAINER_OPTIONS = {"flush_packets": "1"}
 """To the disk with every packet: FFmpeg would hold back 256 kB."""
 
+_LACKS = {".mov": ("av1",), ".m4v": ("h265", "av1")}
+"""Codecs that FFmpeg does not write into a container."""
+
 _MP4_OPTIONS = {"movflags": "+hybrid_fragmented"}
 
 
@@ -75,9 +78,10 @@ class VideoSink:
             raise unknown_name_error("video ending", self._path.suffix, SINK_VIDEO_SUFFIXES)
         if not fps > 0:
             raise UsageError(f"a video needs a positive rate, found {fps} frames a second")
+        self._options = options or VideoOptions()
+        _check_holds(self._path, self._options.codec)
         prepare_folder(self._path.parent, purpose=self._path)
         self._part = part_path(self._path)
-        self._options = options or VideoOptions()
         self._clock = Clock(fps)
         self._fitter = Fitter(self._path.name)
         self._frame_count = frame_count
@@ -172,6 +176,15 @@ class VideoSink:
         else:
             self._part.unlink(missing_ok=True)
         raise sink_error(self._path, error, facts=facts) from error
+
+
+def _check_holds(path: Path, codec: str) -> None:
+    if codec not in _LACKS.get(path.suffix.lower(), ()):
+        return
+    raise UsageError(
+        f"{path.name}: {path.suffix} holds no {codec}",
+        fix=f"-o {path.with_suffix('.mp4')}, or --codec h264",
+    )
 
 
 def _plays(path: Path) -> bool:
