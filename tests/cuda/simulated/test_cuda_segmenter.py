@@ -373,6 +373,21 @@ def test_crops_and_foreign_streams(device: Device) -> None:
         np.testing.assert_array_equal(result.labels, expected.labels)
 
 
+def test_frames_that_name_no_stream_are_the_default_streams(device: Device) -> None:
+    """As PyTorch's, whose copy has not run yet."""
+    import cuda.core
+
+    image = image_of(40, 56, 6)
+    array, host = device.empty(image.shape, np.uint8), device.pinned(image.shape, np.uint8)
+    host.array()[...] = image
+    producer = cuda.core.LEGACY_DEFAULT_STREAM
+    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, producer)
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        result = segmenter(Foreign(array), outputs=("labels",))
+        expected = segmenter(image, outputs=("labels",))
+        np.testing.assert_array_equal(result.labels, expected.labels)
+
+
 def test_dlpack(device: Device) -> None:
     """NumPy refuses GPU memory, but cuda-core's own view takes the capsule."""
     from cuda.core.utils import StridedMemoryView
