@@ -11,28 +11,21 @@ from typing import Any
 
 import av
 import av.error
-import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
 from segedge.frame import Frame
+from segedge.video.bgr import BgrConverter, angle_of, video_stream
+from segedge.video.decoder import choose_decoder
 from segedge.video.diagnose import unreadable_video
+from segedge.video.options import Decoder
 from segedge.video.protocols import SourceFailure, SourceInfo
 
 _DEFAULT_FPS = 25.0
 """For raw streams that declare no rate; FFmpeg's own default."""
 
-_ROTATIONS = {
-    90: cv2.ROTATE_90_COUNTERCLOCKWISE,
-    180: cv2.ROTATE_180,
-    270: cv2.ROTATE_90_CLOCKWISE,
-}
-"""Display-matrix angle (counter-clockwise degrees, modulo 360) to OpenCV's code."""
-
-_TAKES_THREADS = "threads" in (VideoReformatter.reformat.__doc__ or "")
-"""Older PyAV cannot set the threads of a conversion."""
+_CONVERT = "convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4"
 
 
 class VideoFile:
@@ -45,8 +38,12 @@ class VideoFile:
     none FFmpeg takes BT.601, as OpenCV's VideoCapture does.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, decoder: Decoder = "auto") -> None:
         """Open the file, read its header and decode one frame.
+
+        Args:
+            path: The file.
+            decoder: Where it is decoded; see `segedge.video.decoder`.
 
         Raises:
             SourceError: It is missing, no video, has no video stream, or no frame decodes.
@@ -54,8 +51,10 @@ class VideoFile:
         self._path = Path(path)
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
+        self._hwaccel, note = choose_decoder(decoder)
+        self.notes: tuple[str, ...] = (note,) if note else ()
         with _opened(self._path) as container:
-            stream = _video_stream(container, self._path)
+            stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "SLICE"  # frame threads would decode several to give the first
             first = next((p for p in _pictures(container, stream, []) if p is not None), None)
             self._declared_frames = int(stream.frames)
@@ -70,7 +69,7 @@ class VideoFile:
                 fix="check that it plays, e.g. ffplay",
             )
         size = (first.height, first.width)
-        upright = size[::-1] if _angle(first) in (90, 270) else size
+        upright = size[::-1] if angle_of(first) in (90, 270) else size
         count = self._declared_frames or round(self._declared_seconds * fps) or None
         self.info = SourceInfo(str(self._path), "video", upright, fps, count)
 
@@ -84,11 +83,11 @@ class VideoFile:
         problems: list[str] = []
         fps = self.info.fps or _DEFAULT_FPS
         index, end_seconds = 0, 0.0
-        with _opened(self._path) as container:
-            stream = _video_stream(container, self._path)
+        with _opened(self._path, self._hwaccel) as container:
+            stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "AUTO"
             pictures = _pictures(container, stream, problems)
-            to_bgr = _BgrConverter()
+            to_bgr = BgrConverter()
             while not self._closed.is_set():
                 start_ns = time.monotonic_ns()
                 picture = next(pictures, None)
@@ -154,35 +153,11 @@ class VideoFile:
         return bool(end_seconds < self._declared_seconds - 1.0)
 
 
-class _BgrConverter:
-    """Decoded pictures to upright BGR arrays that nobody else writes to.
-
-    One reformatter keeps FFmpeg's scaler between frames; it runs on this one thread, since its
-    own pool only fights with the decoder's and the network's (on two busy cores the same
-    conversion of 1080p took 0.8 ms so, and 3 to 9 ms with threads).
-    """
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-        self._options = {"threads": 1} if _TAKES_THREADS else {}
-
-    def __call__(self, picture: Any) -> NDArray[np.uint8]:
-        """H x W x 3 uint8, C-contiguous: a view of the new picture where its rows have no gap."""
-        bgr = self._reformatter.reformat(picture, format="bgr24", **self._options)
-        image = np.ascontiguousarray(bgr.to_ndarray(), np.uint8)
-        turn = _ROTATIONS.get(_angle(picture))
-        return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
-
-
-def _angle(picture: Any) -> int:
-    return int(getattr(picture, "rotation", 0)) % 360
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
     """The container, closed afterwards; FFmpeg's refusal as our error."""
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise unreadable_video(path, error.strerror) from error
     except (av.error.FFmpegError, OSError) as error:
@@ -191,26 +166,6 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
     with container:
         yield container
-
-
-def _video_stream(container: Any, path: Path) -> Any:
-    if not container.streams.video:
-        others = ", ".join(
-            f"{s.type} ({s.codec_context.name})"
-            for s in container.streams
-            if s.codec_context is not None
-        )
-        raise SourceError(
-            f"{path} has no video stream", facts={"found": others or "no stream at all"}
-        )
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-        raise SourceError(
-            f"no decoder for {path}",
-            facts={"found": "a codec that this build of FFmpeg lacks"},
-            fix="convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4",
-        )
-    return stream
 
 
 def _pictures(container: Any, stream: Any, problems: list[str]) -> Iterator[Any]:

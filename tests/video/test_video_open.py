@@ -86,7 +86,7 @@ def test_pattern_without_match(tmp_path: Path, make_clip: Callable[..., Path]) -
     assert caught.value.facts["found"] == "1 matches, endings .mp4"
 
 
-def test_unknown_kind_empty_file_and_address(tmp_path: Path) -> None:
+def test_unknown_kind_empty_file_and_scheme(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"x")
     with pytest.raises(SourceError, match="of no known kind") as caught:
         open_source(tmp_path / "a.docx")
@@ -96,8 +96,8 @@ def test_unknown_kind_empty_file_and_address(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is empty") as caught:
         open_source(tmp_path / "a.mp4")
     assert caught.value.facts["found"] == "0 bytes"
-    with pytest.raises(SourceError, match="it is an address"):
-        open_source("rtsp://camera/1")
+    with pytest.raises(SourceError, match=r"no scheme 'rtps'; did you mean rtsp://\?"):
+        open_source("rtps://camera/1")
 
 
 def test_kinds_of_sinks(tmp_path: Path) -> None:
