@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -87,6 +88,61 @@ def frame_progress() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
+
+
+class StatusLine:
+    """A line a source on stderr that says how a live run goes; silent where it is no terminal."""
+
+    def __init__(self) -> None:
+        console = err()
+        self._live = Live(Text("waiting for frames"), console=console, transient=True)
+        self._shown = console.is_terminal
+
+    def __enter__(self) -> StatusLine:
+        """Begin to show."""
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Take the lines away."""
+        if self._shown:
+            self._live.stop()
+
+    def show(self, sample: Mapping[str, Any]) -> None:
+        """Show a sample of the pipeline; see docs/pipeline.md."""
+        if self._shown:
+            self._live.update(Text("\n".join(status_lines(sample))), refresh=True)
+
+    def note(self, text: str) -> None:
+        """A line that stays: what happened."""
+        err().print(Text("note        ", style="bold cyan") + Text(text))
+
+
+def status_lines(sample: Mapping[str, Any]) -> list[str]:
+    """One line a source, then one of the machine: rate, latency, drops, CPU, memory, GPU."""
+    seconds = int(sample["seconds"])
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    lines = []
+    for source in sample["sources"]:
+        latency = source["latency_ms"]
+        facts = [f"{source['fps']:.1f} fps"]
+        if latency is not None:
+            facts.append(f"latency {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
+        facts.append(f"{source['written']} shown, {source['dropped']} dropped")
+        if not source["running"]:
+            facts.append("ended")
+        name = str(source["name"])
+        lines.append(
+            f"{clock}  {name if len(name) <= 24 else '…' + name[-23:]}  {'; '.join(facts)}"
+        )
+    process, gpu = sample["process"], sample["gpu"] or {}
+    facts = [f"CPU {process['cpu_percent']:.0f} %"]
+    if process["memory_mb"] is not None:
+        facts.append(f"{process['memory_mb']:.0f} MB")
+    facts += [f"GPU {gpu['load_percent']:.0f} %"] if "load_percent" in gpu else []
+    facts += [f"{gpu['power_w']:.1f} W"] if "power_w" in gpu else []
+    return [*lines, f"{'':8}  {', '.join(facts)}"]
 
 
 def megabytes(size_bytes: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -16,7 +17,7 @@ from segedge.errors import SegedgeError
 
 VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
-    "run": "Segment an image, a folder or a video.",
+    "run": "Segment images, videos, cameras and streams.",
     "build": "An ONNX model to a TensorRT engine.",
     "cache": "List or delete the engines that were built.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
@@ -35,6 +36,8 @@ def run(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words
     _show_log()
     words = [word for word in words if word != "--debug"]
+    if "--live" in words:
+        words = with_live_value(words)
     try:
         build_app(words)(words)
     except SegedgeError as error:
@@ -58,6 +61,20 @@ def _show_log() -> None:
     log.setLevel(logging.INFO)
     if not any(isinstance(handler, _Lines) for handler in log.handlers):
         log.addHandler(_Lines())
+
+
+def with_live_value(words: list[str]) -> list[str]:
+    """``--live`` may stand alone: give it an empty value unless an address follows.
+
+    An address here is ``HOST:PORT``, ``:PORT`` or a port of three digits and more; a name alone
+    would be taken for a source (``--live=HOST`` is clear).
+    """
+    filled: list[str] = []
+    for number, word in enumerate(words):
+        following = words[number + 1] if number + 1 < len(words) else ""
+        is_address = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}", following)
+        filled.append("--live=" if word == "--live" and not is_address else word)
+    return filled
 
 
 def build_app(words: list[str]) -> typer.Typer:

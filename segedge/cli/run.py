@@ -1,239 +1,284 @@
-"""`segedge run`: a model over an image, a folder or a video."""
+"""`segedge run`: a model over images, videos, cameras and streams."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segedge.cli.console import (
-    err,
-    frame_progress,
-    megabytes,
-    print_error,
-    print_json,
-    print_row,
-)
+from segedge.cli import run_options as options
+from segedge.cli.console import StatusLine, err, frame_progress, print_error
+from segedge.cli.run_outputs import check_outputs, outputs_by_source, source_labels
+from segedge.cli.run_report import print_head, print_reports, short_name
 from segedge.errors import SegedgeError, UsageError
-from segedge.timing import COMPUTING
 
 if TYPE_CHECKING:
+    from segedge.live.view import LiveView
+    from segedge.pipeline.runner import Lane, MultiPipeline
     from segedge.pipeline.stats import Progress, RunReport
-    from segedge.result import OverlayStyle
     from segedge.segmenter import Segmenter
     from segedge.segmenter_cuda import CudaSegmenter
-    from segedge.video.protocols import Sink, Source, SourceFailure, SourceInfo
+    from segedge.video.protocols import Sink, Source, SourceInfo
 
-Masks = Literal["labels", "palette"]
+_TERMINATED = 128 + 15
+"""Exit code that shells give to a program that SIGTERM ended."""
 
 
 def run_command(
-    model: Annotated[Path, typer.Argument(help="The model: an ONNX file with its card.")],
-    source: Annotated[
-        str, typer.Argument(help="An image, a folder of images, a glob in quotes, or a video.")
-    ],
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o", "--out", help="x.mp4, x.png or a folder/; any number of times. None: times only."
-        ),
-    ] = None,
-    masks: Annotated[
-        Masks | None,
-        typer.Option(help="Folders and images hold class indices, raw or with the palette."),
-    ] = None,
-    opacity: Annotated[float, typer.Option(help="Share of the class colour, 0 to 1.")] = 0.5,
-    classes: Annotated[
-        str, typer.Option(help="Colour these classes only, by name: road,car.")
-    ] = "",
-    legend: Annotated[bool, typer.Option("--legend", help="Draw names and shares.")] = False,
-    backend: Annotated[
-        str, typer.Option(help="auto, or a name that `segedge doctor` lists.")
-    ] = "auto",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
-    card: Annotated[
-        Path | None, typer.Option(help="Take the card of this ONNX file (for a .pt2 program).")
-    ] = None,
-    fps: Annotated[float | None, typer.Option(help="Frame rate of a video made.")] = None,
-    crf: Annotated[
-        int, typer.Option(min=0, max=51, help="Quality of a video; lower is better.")
-    ] = 23,
-    preset: Annotated[str, typer.Option(help="x264's trade of time for size.")] = "ultrafast",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    model: options.Model,
+    sources: options.Sources,
+    output: options.Output = None,
+    masks: options.MasksOption = None,
+    opacity: options.Opacity = 0.5,
+    classes: options.Classes = "",
+    legend: options.Legend = False,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 0,
+    card: options.Card = None,
+    size: options.Size = "",
+    fps: options.Fps = None,
+    pixel_format: options.PixelFormat = None,
+    decoder: options.DecoderOption = "auto",
+    pace: options.Pace = False,
+    timeout: options.Timeout = 5.0,
+    reconnect: options.Reconnect = True,
+    codec: options.CodecOption = "h264",
+    encoder: options.Encoder = "auto",
+    crf: options.Crf = None,
+    preset: options.Preset = None,
+    segment: options.Segment = None,
+    live: options.Live = None,
+    token: options.Token = None,
+    policy: options.PolicyOption = None,
+    duration: options.Duration = None,
+    frames: options.Frames = None,
+    fail_fast: options.FailFast = False,
+    as_json: options.AsJson = False,
 ) -> None:
-    """Segment an image, a folder or a video.
+    """Segment images, videos, cameras and streams.
 
-    Exit code 0: all done; 1: done, but some images could not be read; 2: an error, also a video
-    that ends early; 130: Ctrl-C (what was written so far is finished and playable).
+    Exit code 0: all done; 1: done, but some images or one of several sources could not be read;
+    2: an error, also a video that ends early; 130: Ctrl-C, 143: SIGTERM (what was written so far
+    is finished and playable).
     """
     from segedge.result import OverlayStyle
-    from segedge.video.open import open_sink, open_source
 
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or None
-    style = OverlayStyle(opacity=opacity, classes=names, legend=legend)
-    _check_outputs(output or [], masks)
+    wanted = options.RunOptions(
+        model=model,
+        sources=tuple(sources),
+        outputs=tuple(output or ()),
+        style=OverlayStyle(opacity=opacity, classes=names, legend=legend),
+        masks=masks,
+        backend=backend,
+        threads=threads,
+        card=card,
+        size=size,
+        fps=fps,
+        pixel_format=pixel_format,
+        decoder=decoder,
+        pace=pace,
+        timeout_seconds=timeout,
+        reconnect=reconnect,
+        codec=codec,
+        encoder=encoder,
+        crf=crf,
+        preset=preset,
+        segment=segment,
+        live=live,
+        token=token,
+        policy=policy,
+        seconds=options.parse_seconds(duration, option="--duration"),
+        frames=frames,
+        fail_fast=fail_fast,
+        as_json=as_json,
+    )
+    raise typer.Exit(run(wanted))
+
+
+def run(wanted: options.RunOptions) -> int:
+    """Do what was asked for; the exit code."""
+    from segedge.cli.run_open import open_lane_sinks, open_sources
+
     with ExitStack() as opened:
-        frames = open_source(source)
-        opened.callback(frames.close)
-        segmenter = _load(model, backend, threads, card, style)
-        opened.callback(segmenter.close)
-        style.check(segmenter.card)
-        sinks = [
-            open_sink(path, info=frames.info, masks=masks, fps=fps, crf=crf, preset=preset)
-            for path in output or ()
-        ]
-        if not as_json:
-            _print_head(segmenter, frames.info)
-        _warm_up(segmenter, frames.info)
-        report = _run(frames, segmenter, sinks)
-    _print_report(report, model, segmenter, as_json)
-    if report.interrupted:
-        raise typer.Exit(130)
-    if report.failures:
-        # One bad image of many is an incident; a video that ends early is not what was asked for.
-        raise typer.Exit(1 if frames.info.kind == "images" else 2)
-
-
-def _check_outputs(output: list[str], masks: Masks | None) -> None:
-    """Outputs that would overwrite each other, or that ask for masks where none can be."""
-    from segedge.video.output import SINK_VIDEO_SUFFIXES
-
-    places = [Path(path).resolve() for path in output]
-    videos = [p for p in places if p.suffix.lower() in SINK_VIDEO_SUFFIXES and not p.is_dir()]
-    twice = next((p for n, p in enumerate(places) if p in places[:n]), None)
-    if twice is not None:
-        raise UsageError(f"{twice.name} is asked for twice", fix="give every -o a name of its own")
-    if masks and len(videos) == len(places):
-        raise UsageError(
-            f"--masks {masks} needs an output that can hold masks",
-            facts={"found": ", ".join(output) or "no -o"},
-            fix="add a folder or a PNG: -o masks/",
+        # The cheap refusals first: a wrong output is not found after an engine was built.
+        kinds = [False] * len(wanted.sources)
+        check_outputs(
+            outputs_by_source(wanted.outputs, wanted.sources, are_images=kinds), wanted.masks
         )
+        sources = open_sources(wanted, opened)
+        images = [source.info.kind == "images" for source in sources]
+        places = outputs_by_source(wanted.outputs, wanted.sources, are_images=images)
+        segmenter = _load(wanted)
+        opened.callback(segmenter.close)
+        wanted.style.check(segmenter.card)
+        view = _open_view(wanted, opened)
+        sinks = open_lane_sinks(wanted, sources, places, opened)
+        if not wanted.as_json:
+            print_head(segmenter, [source.info for source in sources])
+        if view is not None:
+            err().print(f"live        {view.url}", markup=False)
+        _warm_up(segmenter, [source.info for source in sources])
+        reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
+    notes = [getattr(source, "notes", ()) for source in sources]
+    for error in errors:
+        print_error(error)
+    print_reports(
+        reports,
+        model=wanted.model,
+        segmenter=segmenter,
+        source_notes=notes,
+        as_json=wanted.as_json,
+    )
+    return _exit_code(reports, images)
 
 
-def _load(
-    model: Path, backend: str, threads: int, card: Path | None, style: OverlayStyle
-) -> Segmenter | CudaSegmenter:
+def _exit_code(reports: Sequence[RunReport], images: Sequence[bool]) -> int:
+    if any(report.interrupted for report in reports):
+        return _TERMINATED if reports[0].ended_by == "SIGTERM" else 130
+    broken = [report.error is not None or bool(report.failures) for report in reports]
+    if not any(broken):
+        return 0
+    # One bad image of many, or one camera of several, is an incident; a video that ends early is
+    # not what was asked for.
+    return 1 if len(reports) > 1 or images[0] else 2
+
+
+def _load(wanted: options.RunOptions) -> Segmenter | CudaSegmenter:
     from segedge.card import ModelCard
     from segedge.modelfile import read_metadata
     from segedge.segmenter import load
 
+    card = wanted.card
     given = None if card is None else ModelCard.from_metadata(read_metadata(card))
     if card is not None and given is None:
         raise UsageError(f"{card} carries no card", fix=f"segedge export {card} --classes ...")
-    return load(model, backend=backend, threads=threads or None, card=given, style=style)
+    return load(
+        wanted.model,
+        backend=wanted.backend,
+        threads=wanted.threads or None,
+        card=given,
+        style=wanted.style,
+    )
 
 
-def _print_head(segmenter: Segmenter | CudaSegmenter, info: SourceInfo) -> None:
-    print_row("backend", f"{segmenter.backend.description}: {segmenter.backend_reason}")
-    facts = []
-    if info.size:
-        facts.append(f"{info.size[1]}x{info.size[0]}")
-    if info.fps:
-        facts.append(f"{info.fps:g} fps")
-    if info.fps and info.frame_count:
-        seconds = round(info.frame_count / info.fps)
-        facts.append(f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}")
-    if info.frame_count:
-        facts.append(f"{info.frame_count} {'frame' if info.frame_count == 1 else 'frames'}")
-    print_row("source", f"{Path(info.name).name or info.name}  {', '.join(facts)}")
+def _open_view(wanted: options.RunOptions, opened: ExitStack) -> LiveView | None:
+    if wanted.live is None:
+        return None
+    from segedge.live.address import parse_address
+    from segedge.live.view import LiveView
+
+    address = parse_address(wanted.live)
+    title = f"segedge: {wanted.model.stem}"
+    view = LiveView(address.host, address.port, token=wanted.token, title=title)
+    opened.callback(view.close)
+    return view
 
 
-def _warm_up(segmenter: Segmenter | CudaSegmenter, info: SourceInfo) -> None:
+def _warm_up(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInfo]) -> None:
     """Compile the kernels before the clock runs: seconds on the first use of an installation."""
     from segedge.geometry import Size
 
     console = err()
-    size = Size(*info.size) if info.size else segmenter.card.input_size
-    if console.is_terminal:
-        with console.status("preparing (the first time takes some seconds)"):
+    sizes = {Size(*info.size) if info.size else segmenter.card.input_size for info in sources}
+    with ExitStack() as shown:
+        if console.is_terminal:
+            shown.enter_context(console.status("preparing (the first time takes some seconds)"))
+        for size in sizes:
             segmenter.warm_up(size)
-    else:
-        segmenter.warm_up(size)
 
 
-def _run(source: Source, segmenter: Segmenter | CudaSegmenter, sinks: list[Sink]) -> RunReport:
-    from segedge.pipeline.runner import Pipeline
+def _run(
+    wanted: options.RunOptions,
+    segmenter: Segmenter | CudaSegmenter,
+    sources: Sequence[Source],
+    sinks: Sequence[list[Sink]],
+    places: Sequence[list[str]],
+    view: LiveView | None,
+) -> tuple[tuple[RunReport, ...], list[SegedgeError]]:
+    """The run itself, with its display; the reports, and the errors of sources of several."""
+    from segedge.pipeline.runner import Lane, MultiPipeline, Watch
 
-    with frame_progress() as bar:
-        task = bar.add_task(Path(source.info.name).name, total=source.info.frame_count)
+    labels = source_labels(wanted.sources)
+    lanes, live_sinks = [], []
+    for source, own, names, label in zip(sources, sinks, places, labels, strict=True):
+        extra: list[Sink] = []
+        if view is not None:
+            description = segmenter.backend.description
+            live_sink = view.sink(label, model=wanted.model.name, backend=description)
+            live_sinks.append(live_sink)
+            extra = [live_sink]
+        names = [*names, *(["live view"] if extra else [])]
+        lanes.append(Lane(source, [*own, *extra], policy=wanted.policy, sink_names=names))
 
-        def advance(progress: Progress) -> None:
-            bar.update(task, completed=progress.written)
+    with ExitStack() as shown:
+        on_progress, on_sample = _display(sources, shown)
 
-        pipeline = Pipeline(source, segmenter, sinks, on_progress=advance)
-        try:
-            return pipeline.run()
-        except SegedgeError as error:
-            kept = (
-                [path for path in pipeline.report.paths if path.is_file()]
-                if pipeline.report
-                else []
-            )
-            if kept:
-                error.facts.setdefault("kept", f"{', '.join(map(str, kept))}: the frames before it")
-            raise
+        def publish(sample: dict[str, Any]) -> None:
+            on_sample(sample)
+            if view is not None:
+                for live_sink, values in zip(live_sinks, sample["sources"], strict=True):
+                    view.publish(values, source=live_sink)
+                view.publish(_machine_numbers(sample))
 
-
-def _print_report(
-    report: RunReport, model: Path, segmenter: Segmenter | CudaSegmenter, as_json: bool
-) -> None:
-    for failure in report.failures:
-        print_error(_failure_error(failure))
-    if as_json:
-        print_json(
-            {
-                "model": str(model),
-                "backend": segmenter.backend.description,
-                "reason": segmenter.backend_reason,
-                **report.to_dict(),
-            }
+        pipeline = MultiPipeline(
+            lanes,
+            segmenter,
+            fail_fast=wanted.fail_fast,
+            watch=Watch(on_progress=on_progress, on_sample=publish),
         )
-        return
-    _print_stages(report)
-    for note in (*report.notes, *segmenter.notes):
-        print_row("note", note)
-    if report.interrupted:
-        print_row("interrupted", "the outputs hold the frames up to here")
-    for path in report.paths:
-        print_row("wrote", f"{path}  {_size_text(path)}")
+        reports = _run_until_end(pipeline, lanes, wanted.seconds)
+    errors = [lane.error for lane in lanes if isinstance(lane.error, SegedgeError)]
+    return reports, errors
 
 
-def _failure_error(failure: SourceFailure) -> SegedgeError:
-    """What of the source is missing, in the form of an error."""
-    what, fix = "could not be read", "copy or convert it again"
-    if failure.cut:
-        what, fix = "ends early", "copy it again; what there was is in the output"
-    elif failure.reason.startswith("damaged"):
-        what = "could not be read completely"
-    return SegedgeError(f"{failure.name} {what}", facts={"found": failure.reason}, fix=fix)
+def _run_until_end(
+    pipeline: MultiPipeline, lanes: Sequence[Lane], seconds: float | None
+) -> tuple[RunReport, ...]:
+    """Run; a live source that shows nothing cannot outlast ``--duration``."""
+    import threading
+
+    timer = None
+    if seconds is not None and any(lane.source.info.live for lane in lanes):
+        timer = threading.Timer(seconds, pipeline.stop)
+        timer.daemon = True
+        timer.start()
+    try:
+        return pipeline.run()
+    except SegedgeError as error:
+        kept = [
+            path for lane in lanes if lane.report for path in lane.report.paths if path.is_file()
+        ]
+        if kept:
+            error.facts.setdefault("kept", f"{', '.join(map(str, kept))}: the frames before it")
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
 
 
-def _print_stages(report: RunReport) -> None:
-    """The table of stages; what runs in other threads is marked as overlapped."""
-    if report.stages:
-        print_row("", f"{'p50':>9} {'p95':>9}    share of the frame")
-    compute = report.compute
-    for stage, summary in report.stages.items():
-        if stage not in COMPUTING or compute is None:
-            share = "(overlapped)"
-        else:
-            share = f"{100 * summary.mean_ms / max(compute.mean_ms, 1e-9):3.0f} %"
-        print_row(stage, f"{summary.p50_ms:6.1f} ms {summary.p95_ms:6.1f} ms    {share}")
-    if compute is not None:
-        print_row("frame", f"{compute.p50_ms:6.1f} ms {compute.p95_ms:6.1f} ms")
-    lost = f", {report.failed} failed" if report.failed else ""
-    print_row(
-        "frames",
-        f"{report.read} read = {report.written} written, {report.dropped} dropped{lost};"
-        f" {report.fps:.1f} fps over {report.seconds:.1f} s",
-    )
+def _display(
+    sources: Sequence[Source], shown: ExitStack
+) -> tuple[Callable[[Progress], None], Callable[[dict[str, Any]], None]]:
+    """What a terminal sees meanwhile: a bar a file, or a line a live source."""
+    if any(source.info.live for source in sources):
+        line = shown.enter_context(StatusLine())
+        for source in sources:
+            if hasattr(source, "on_note"):
+                source.on_note = line.note
+        return (lambda progress: None), line.show
+    bar = shown.enter_context(frame_progress())
+    tasks = [bar.add_task(short_name(s.info.name), total=s.info.frame_count) for s in sources]
+
+    def advance(progress: Progress) -> None:
+        bar.update(tasks[progress.source], completed=progress.written)
+
+    return advance, lambda sample: None
 
 
-def _size_text(path: Path) -> str:
-    if path.is_dir():
-        count = sum(1 for _ in path.iterdir())
-        return f"{count} {'file' if count == 1 else 'files'}"
-    return megabytes(path.stat().st_size) if path.exists() else ""
+def _machine_numbers(sample: dict[str, Any]) -> dict[str, Any]:
+    """Process and GPU in one flat table, as the live view takes it."""
+    gpu = {f"gpu_{name}": value for name, value in (sample["gpu"] or {}).items()}
+    return {**sample["process"], **gpu}

@@ -1,0 +1,91 @@
+"""What `segedge run` opens: the sources and sinks that the options name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from segedge.cli.run_options import RunOptions
+    from segedge.video.protocols import Sink, Source
+
+
+def open_sources(wanted: RunOptions, opened: ExitStack) -> list[Source]:
+    """All sources, in the order in which they were named.
+
+    Args:
+        wanted: The options.
+        opened: Closes them.
+
+    Raises:
+        SourceError: One of them cannot be opened: said at once, not in mid-run.
+    """
+    sources = []
+    for spec in wanted.sources:
+        source = _open_source(wanted, spec)
+        opened.callback(source.close)
+        sources.append(source)
+    return sources
+
+
+def _open_source(wanted: RunOptions, spec: str) -> Source:
+    from segedge.pipeline.limits import LimitedSource
+    from segedge.video.open import open_source
+    from segedge.video.options import SourceOptions, parse_size
+
+    options = SourceOptions(
+        size=parse_size(wanted.size) if wanted.size else None,
+        fps=wanted.fps if _takes_rate(spec) or wanted.pace else None,
+        pixel_format=wanted.pixel_format,
+        decoder=wanted.decoder,
+        pace=wanted.pace,
+        reconnect=wanted.reconnect,
+        timeout_seconds=wanted.timeout_seconds,
+    )
+    source = open_source(spec, options=options)
+    if wanted.frames is None and wanted.seconds is None:
+        return source
+    return LimitedSource(source, frames=wanted.frames, seconds=wanted.seconds)
+
+
+def _takes_rate(spec: str) -> bool:
+    """Whether ``--fps`` is asked of the source; else it is the rate of what is made of it."""
+    from segedge.video.address import is_camera_spec
+
+    return spec.startswith("test:") or (is_camera_spec(spec) and not Path(spec).is_file())
+
+
+def open_lane_sinks(
+    wanted: RunOptions,
+    sources: Sequence[Source],
+    places: Sequence[Sequence[str]],
+    opened: ExitStack,
+) -> list[list[Sink]]:
+    """The sinks of each source.
+
+    Args:
+        wanted: The options.
+        sources: The opened sources.
+        places: What each writes to.
+        opened: Closes those that were opened when a later one is refused.
+    """
+    from segedge.video.open import open_sink
+
+    sinks: list[list[Sink]] = []
+    for source, names in zip(sources, places, strict=True):
+        own: list[Sink] = []
+        for name in names:
+            sink = open_sink(
+                name,
+                info=source.info,
+                masks=wanted.masks,
+                fps=None if source.info.live else wanted.fps,
+                crf=23 if wanted.crf is None else wanted.crf,
+                preset=wanted.preset or "ultrafast",
+            )
+            opened.callback(sink.close, error=True)  # does nothing after the run has closed it
+            own.append(sink)
+        sinks.append(own)
+    return sinks

@@ -1,0 +1,211 @@
+"""The options of `segedge run`: their spelling and help, and what they amount to together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from segedge.result import OverlayStyle
+
+Masks = Literal["labels", "palette"]
+PolicyName = Literal["latest", "lossless"]
+DecoderName = Literal["auto", "cpu", "nvdec"]
+CodecName = Literal["h264", "h265", "av1"]
+
+_SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
+
+Model = Annotated[Path, typer.Argument(help="The model: an ONNX file with its card.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help="An image, folder, glob in quotes, video, camera (0 or /dev/video0), address"
+        " (rtsp://, http://, tcp://, udp://), test:720p30; several run side by side."
+    ),
+]
+Output = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o", "--out",
+        help="x.mp4, x.png, folder/, x.jsonl, window or an address; any number of times."
+        " With several sources a folder/, or {name} or {index} in it. None: times only.",
+    ),
+]  # fmt: skip
+MasksOption = Annotated[
+    Masks | None,
+    typer.Option(
+        help="Folders and images hold class indices, raw or with the palette.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+Opacity = Annotated[
+    float, typer.Option(help="Share of the class colour, 0 to 1.", rich_help_panel=_PICTURE)
+]
+Classes = Annotated[
+    str,
+    typer.Option(help="Colour these classes only, by name: road,car.", rich_help_panel=_PICTURE),
+]
+Legend = Annotated[
+    bool, typer.Option("--legend", help="Draw names and shares.", rich_help_panel=_PICTURE)
+]
+Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
+Card = Annotated[
+    Path | None, typer.Option(help="Take the card of this ONNX file (for a .pt2 program).")
+]
+Size = Annotated[
+    str,
+    typer.Option(
+        help="WIDTHxHEIGHT, or 720p, asked of a camera or test pattern.", rich_help_panel=_SOURCES
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        help="Rate asked of a camera; for files, the rate of a video made.",
+        rich_help_panel=_SOURCES,
+    ),
+]
+PixelFormat = Annotated[
+    str | None,
+    typer.Option(help="What a camera sends: mjpeg, yuyv422, nv12, h264.", rich_help_panel=_SOURCES),
+]
+DecoderOption = Annotated[
+    DecoderName, typer.Option(help="Where video is decoded.", rich_help_panel=_SOURCES)
+]
+Pace = Annotated[
+    bool, typer.Option("--pace", help="Files at their own rate.", rich_help_panel=_SOURCES)
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        help="Seconds without a frame after which a live source is lost.",
+        rich_help_panel=_SOURCES,
+    ),
+]
+Reconnect = Annotated[
+    bool, typer.Option(help="Open a lost live source again.", rich_help_panel=_SOURCES)
+]
+CodecOption = Annotated[
+    CodecName, typer.Option(help="What videos and streams hold.", rich_help_panel=_FILES)
+]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        help="FFmpeg's name of an encoder; auto: the first that works here.",
+        rich_help_panel=_FILES,
+    ),
+]
+Crf = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=63, help="Quality of a video; lower is better.", rich_help_panel=_FILES
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(help="The encoder's trade of time for size.", rich_help_panel=_FILES),
+]
+Segment = Annotated[
+    str | None,
+    typer.Option(help="A new file every 30s, 10m or 1h.", rich_help_panel=_FILES),
+]
+Live = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:PORT]",
+        help="Serve a page with the video and the figures; 127.0.0.1:8090 where nothing is said.",
+        rich_help_panel=_RUN,
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option(help="What viewers of --live must know; None: made up.", rich_help_panel=_RUN),
+]
+PolicyOption = Annotated[
+    PolicyName | None,
+    typer.Option(
+        help="latest drops frames to stay current (live sources), lossless waits (files).",
+        rich_help_panel=_RUN,
+    ),
+]
+Duration = Annotated[
+    str | None,
+    typer.Option(help="End after 90s, 10m or 1h of video.", rich_help_panel=_RUN),
+]
+Frames = Annotated[
+    int | None,
+    typer.Option(min=1, help="End after so many frames a source.", rich_help_panel=_RUN),
+]
+FailFast = Annotated[
+    bool,
+    typer.Option(
+        "--fail-fast", help="The first source that fails ends the others.", rich_help_panel=_RUN
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What was asked for, in one piece."""
+
+    model: Path
+    sources: tuple[str, ...]
+    outputs: tuple[str, ...]
+    style: OverlayStyle
+    masks: Masks | None = None
+    backend: str = "auto"
+    threads: int = 0
+    card: Path | None = None
+    size: str = ""
+    fps: float | None = None
+    pixel_format: str | None = None
+    decoder: DecoderName = "auto"
+    pace: bool = False
+    timeout_seconds: float = 5.0
+    reconnect: bool = True
+    codec: CodecName = "h264"
+    encoder: str = "auto"
+    crf: int | None = None
+    preset: str | None = None
+    segment: str | None = None
+    live: str | None = None
+    """None: no live view; empty: at its usual place."""
+    token: str | None = None
+    policy: PolicyName | None = None
+    seconds: float | None = None
+    frames: int | None = None
+    fail_fast: bool = False
+    as_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.token is not None and self.live is None:
+            raise UsageError("--token is for the live view", fix="add --live")
+
+
+def parse_seconds(text: str | None, *, option: str) -> float | None:
+    """Seconds of ``90``, ``90s``, ``10m`` or ``1h``; None stays None.
+
+    Raises:
+        UsageError: It is no time, or not above 0.
+    """
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
+    try:
+        seconds = float(number) * {"s": 1.0, "m": 60.0, "h": 3600.0}[unit]
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise UsageError(
+            f"no time {text!r}",
+            facts={"expected": "a number above 0 with s, m or h"},
+            fix=f"{option} 10m",
+        )
+    return seconds
