@@ -59,7 +59,7 @@ _REFUSALS: dict[Verdict, tuple[int, str, str]] = {
 @cache
 def page_file(name: str) -> bytes:
     """A file of the page."""
-    return resources.files("segedge.live").joinpath("page", name).read_bytes()
+    return resources.files("segedge.live").joinpath("page").joinpath(name).read_bytes()
 
 
 def make_app(hub: Hub, access: Access) -> Any:

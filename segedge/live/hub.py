@@ -145,7 +145,7 @@ class Hub:
 
     def notify_message(self) -> None:
         """A channel has a new message."""
-        self._call(lambda: [viewer.wake() for viewer in self.viewers])
+        self._call(self._wake_all)
 
     def notify_sources(self) -> None:
         """There is a new source, or one has changed."""
@@ -153,7 +153,16 @@ class Hub:
 
     def notify_closing(self) -> None:
         """Send all viewers away."""
-        self._call(lambda: [task.cancel() for v in self.viewers for task in v.tasks])
+        self._call(self._cancel_all)
+
+    def _wake_all(self) -> None:
+        for viewer in self.viewers:
+            viewer.wake()
+
+    def _cancel_all(self) -> None:
+        for viewer in self.viewers:
+            for task in viewer.tasks:
+                task.cancel()
 
     def _call(self, step: Callable[[], object]) -> None:
         if self._loop is not None:
