@@ -96,8 +96,8 @@ def test_unknown_kind_empty_file_and_scheme(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is empty") as caught:
         open_source(tmp_path / "a.mp4")
     assert caught.value.facts["found"] == "0 bytes"
-    with pytest.raises(SourceError, match=r"no scheme 'rtps'; did you mean rtsp://\?"):
-        open_source("rtps://camera/1")
+    with pytest.raises(SourceError, match=r"no scheme 'htttp'; did you mean http://\?"):
+        open_source("htttp://camera/1")
 
 
 def test_kinds_of_sinks(tmp_path: Path) -> None:
