@@ -1,4 +1,7 @@
-"""What all files that are written share: names, atomic replacement, and errors in words."""
+"""From what the user typed to a sink; and what all files that are written share.
+
+That is their names, atomic replacement, and errors in words.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,176 @@ import errno
 import shutil
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from segedge.errors import SinkError
+from segedge.errors import SinkError, UsageError, nearest_name
 from segedge.frame import Frame
+from segedge.video.protocols import Sink, SourceInfo
+
+if TYPE_CHECKING:
+    from segedge.video.encode_options import Codec, EncodeOptions
 
 SINK_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
-"""Endings that can be written as H.264 video."""
+"""Endings that can be written as video."""
 
 OVERLAY_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Endings that can be written as overlay images."""
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+"""Endings that are written as JSON lines."""
+
+WINDOW = "window"
+"""The target that is a window; ``window:TITLE`` names it, ``window/`` is a folder."""
+
+DEFAULT_FPS = 10.0
+"""Rate of a video made from still images."""
+
+Masks = Literal["labels", "palette"]
+
+
+@dataclass(frozen=True)
+class SinkOptions:
+    """How sinks write; each takes what concerns it."""
+
+    codec: Codec = "h264"
+    """``h264``, ``h265`` or ``av1``: what videos and pushes hold."""
+    encoder: str = "auto"
+    """FFmpeg's name of an encoder, or ``auto``: the first that works here."""
+    crf: int | None = None
+    """Quality of a video; lower is better. None is the codec's usual one."""
+    preset: str | None = None
+    """The encoder's trade of time for size; None is one for real time."""
+    fps: float | None = None
+    """Rate of a video; None is the source's own, or `DEFAULT_FPS` for still images."""
+    segment_seconds: float | None = None
+    """Length of the files that a recording is cut into; None is one file."""
+    key_seconds: float = 2.0
+    """Time between key frames."""
+
+    def encoding(self) -> EncodeOptions:
+        """The part that is the encoder's.
+
+        Raises:
+            UsageError: No such codec, encoder or preset, with the nearest name.
+        """
+        from segedge.video.encode_options import EncodeOptions
+
+        return EncodeOptions(
+            codec=self.codec,
+            encoder=self.encoder,
+            crf=self.crf,
+            preset=self.preset,
+            key_seconds=self.key_seconds,
+        )
+
+
+def open_sink(
+    target: str | Path,
+    *,
+    info: SourceInfo,
+    masks: Masks | None = None,
+    options: SinkOptions | None = None,
+) -> Sink:
+    """The sink that an output names; docs/sinks.md lists the spellings.
+
+    Args:
+        target: A video, an image, a folder, ``x.jsonl``, ``-`` (JSON lines to standard output),
+            ``window``, or an address to push to.
+        info: The source, for rate, length and names.
+        masks: Images and folders hold the labels instead of the overlay: ``labels`` as raw
+            indices, ``palette`` as indices with the class colours. Videos are overlays anyway.
+        options: How to write.
+
+    Raises:
+        UsageError: Unknown ending or name, one image for many frames, or the output is the source.
+        SinkError: The place cannot be written.
+    """
+    text, path, options = str(target), Path(target), options or SinkOptions()
+    if not text:
+        raise UsageError("an output without a name", fix="-o out.mp4, -o out.png or -o folder/")
+    if "://" in text:
+        from segedge.video.push import PushSink
+
+        rate = _rate(info, options)
+        return PushSink(text, fps=rate, options=options.encoding(), live=info.live)
+    if text == WINDOW or text.startswith(f"{WINDOW}:"):
+        from segedge.video.window import WindowSink
+
+        return WindowSink(text.partition(":")[2] or f"segedge: {Path(info.name).name}")
+    if text == "-" or path.suffix.lower() in JSON_SUFFIXES:
+        from segedge.video.json_lines import JsonLinesSink
+
+        _check_not_source(path, info)
+        return JsonLinesSink(text)
+    return _picture_sink(path, text.endswith("/"), info, masks, options)
+
+
+def _picture_sink(
+    path: Path, is_folder: bool, info: SourceInfo, masks: Masks | None, options: SinkOptions
+) -> Sink:
+    """A folder, a video or an image."""
+    _check_not_source(path, info)
+    suffix = path.suffix.lower()
+    if is_folder or path.is_dir() or not suffix:
+        from segedge.video.write_images import FolderSink
+
+        return FolderSink(path, picture=masks or "overlay")
+    if suffix in SINK_VIDEO_SUFFIXES:
+        return _video_sink(path, info, options)
+    if suffix in OVERLAY_SUFFIXES:
+        return _image_sink(path, info, masks)
+    raise _unknown_ending(path)
+
+
+def _video_sink(path: Path, info: SourceInfo, options: SinkOptions) -> Sink:
+    from segedge.video.segments import SegmentedSink
+    from segedge.video.write_video import VideoSink
+
+    rate, encoding = _rate(info, options), options.encoding()
+    if options.segment_seconds is not None:
+        return SegmentedSink(path, rate, options.segment_seconds, encoding)
+    return VideoSink(path, fps=rate, options=encoding, frame_count=info.frame_count)
+
+
+def _rate(info: SourceInfo, options: SinkOptions) -> float:
+    return (info.fps or DEFAULT_FPS) if options.fps is None else options.fps
+
+
+def _image_sink(path: Path, info: SourceInfo, masks: Masks | None) -> Sink:
+    if (info.frame_count or 1) > 1:
+        raise UsageError(
+            f"{path} is one image, and {info.name} has {info.frame_count} frames",
+            fix=f"-o {path.with_suffix('')}/ writes one image a frame, "
+            f"-o {path.with_suffix('.mp4')} a video",
+        )
+    from segedge.video.write_images import ImageSink
+
+    return ImageSink(path, picture=masks or "overlay")
+
+
+def _check_not_source(path: Path, info: SourceInfo) -> None:
+    """Outputs replace what has their name: never the source itself."""
+    if path.exists() and same_file(path, info.name):
+        raise UsageError(
+            f"{path} is the source itself", fix="choose another name or folder for the output"
+        )
+
+
+def _unknown_ending(path: Path) -> UsageError:
+    known = SINK_VIDEO_SUFFIXES + OVERLAY_SUFFIXES + JSON_SUFFIXES
+    near = nearest_name(path.suffix, known)
+    return UsageError(
+        f"cannot write {path}: unknown ending {path.suffix!r}"
+        + (f"; did you mean {near!r}?" if near else ""),
+        facts={
+            "videos": " ".join(SINK_VIDEO_SUFFIXES),
+            "images": " ".join(OVERLAY_SUFFIXES),
+            "facts": " ".join(JSON_SUFFIXES),
+        },
+        fix=f"-o {path}/ makes a folder of that name",
+    )
 
 
 def part_path(path: Path) -> Path:
