@@ -5,33 +5,52 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from segedge.backends.fake import FakeBackend
     from segedge.card import ModelCard
     from segedge.convert.export import export
     from segedge.convert.options import ExportOptions, ExportReport
     from segedge.errors import SegedgeError
     from segedge.frame import Frame
+    from segedge.pipeline.runner import Pipeline
+    from segedge.pipeline.stream import stream
     from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
+    from segedge.video.memory import MemorySink, MemorySource
+    from segedge.video.open import open_sink, open_source
 
 __version__ = "0.1.0"
 __all__ = [
     "ExportOptions",
     "ExportReport",
+    "FakeBackend",
     "Frame",
+    "MemorySink",
+    "MemorySource",
     "ModelCard",
     "OverlayStyle",
+    "Pipeline",
     "Result",
     "SegedgeError",
     "Segmenter",
     "__version__",
     "export",
     "load",
+    "open_sink",
+    "open_source",
+    "stream",
 ]
 
 _HOME = {
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
     "export": "segedge.convert.export",
+    "FakeBackend": "segedge.backends.fake",
+    "MemorySink": "segedge.video.memory",
+    "MemorySource": "segedge.video.memory",
+    "Pipeline": "segedge.pipeline.runner",
+    "open_sink": "segedge.video.open",
+    "open_source": "segedge.video.open",
+    "stream": "segedge.pipeline.stream",
     "OverlayStyle": "segedge.result",
     "Frame": "segedge.frame",
     "ModelCard": "segedge.card",

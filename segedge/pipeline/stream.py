@@ -1,0 +1,213 @@
+"""stream(): frames and results as a plain ``for`` loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, cast
+
+from segedge.errors import unknown_name_error
+from segedge.frame import Frame
+from segedge.pipeline.ledger import Job, Ledger
+from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
+from segedge.pipeline.stats import Progress
+from segedge.video.protocols import Source
+
+if TYPE_CHECKING:
+    from segedge.pipeline.lane import FrameSegmenter
+    from segedge.result import Result
+    from segedge.segmenter import Segmenter
+    from segedge.segmenter_cuda import CudaSegmenter
+
+
+def stream(
+    model: str | Path | Segmenter | CudaSegmenter | FrameSegmenter,
+    source: str | Path | int | Source,
+    *,
+    policy: Policy | None = None,
+    outputs: Iterable[str] = ("labels",),
+    backend: str = "auto",
+) -> FrameStream:
+    """Frames with their results, one at a time, read ahead in a thread.
+
+    ``for frame, result in segedge.stream("model.onnx", 0): ...``
+
+    Args:
+        model: A file, which is opened and closed again, or a segmenter, which stays open.
+        source: What `segedge run` takes, a camera's number, or a `Source`; it is closed at the end.
+        policy: ``latest``: each step of the loop gets the newest frame, and those that came during
+            the last step are dropped. ``lossless``: every frame, and the source waits. None is
+            ``latest`` for live sources and ``lossless`` for others.
+        outputs: What to compute at once; anything else is computed when first asked for.
+        backend: For a file: ``auto`` or a name that `segedge doctor` lists.
+
+    Returns:
+        An iterator. Leaving the loop early is fine in a ``with`` statement, or with `close`.
+
+    Raises:
+        SegedgeError: The model or the source cannot be opened.
+    """
+    opened: Source
+    if isinstance(source, str | Path | int):
+        from segedge.video.open import open_source
+
+        opened = open_source(str(source) if isinstance(source, int) else source)
+    else:
+        opened = source
+    try:
+        if isinstance(model, str | Path):
+            from segedge.segmenter import load
+
+            segmenter = load(model, backend=backend)
+            compute, closing = cast("FrameSegmenter", segmenter), segmenter.close
+        else:
+            compute, closing = cast("FrameSegmenter", model), _nothing
+        return FrameStream(opened, compute, policy=policy, outputs=outputs, on_close=closing)
+    except BaseException:
+        opened.close()
+        raise
+
+
+class FrameStream:
+    """An iterator of (frame, result); made by `stream`.
+
+    The frame is computed in the thread that asks for it, so that with ``latest`` it is as fresh as
+    can be. Frames and results own their arrays: keep them as long as you like. Not for several
+    threads, except `close`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        segmenter: FrameSegmenter,
+        *,
+        policy: Policy | None = None,
+        outputs: Iterable[str] = ("labels",),
+        on_close: Callable[[], None] = lambda: None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        """Begin to read.
+
+        Args:
+            source: Where frames come from; closed at the end.
+            segmenter: What happens to them.
+            policy: See `stream`.
+            outputs: What to compute at once.
+            on_close: Called once, at the end.
+            clock_ns: The monotonic clock.
+
+        Raises:
+            UsageError: The policy is unknown.
+        """
+        policy = policy or ("latest" if source.info.live else "lossless")
+        if policy not in POLICIES:
+            raise unknown_name_error("policy", policy, POLICIES)
+        self._source = source
+        self._segmenter = segmenter
+        self._outputs = frozenset(outputs)
+        self._on_close = on_close
+        self._clock_ns = clock_ns
+        self._inbox: Mailbox[Job] = Mailbox(1 if policy == "latest" else 3, policy=policy)
+        self._ledger = Ledger(sinks=(), expected=source.info.frame_count, clock_ns=clock_ns)
+        self._closed = False
+        self._thread = threading.Thread(
+            target=_read,
+            args=(source, self._inbox, self._ledger),
+            name="segedge-source",
+            daemon=True,
+        )
+        weakref.finalize(self, _abandon, source, self._inbox)
+        self._thread.start()
+
+    @property
+    def progress(self) -> Progress:
+        """Counts so far: read = written + dropped + failed + those on their way."""
+        return self._ledger.progress()
+
+    def __iter__(self) -> Iterator[tuple[Frame, Result]]:
+        """Itself: it runs once."""
+        return self
+
+    def __next__(self) -> tuple[Frame, Result]:
+        """The next frame, or with ``latest`` the newest.
+
+        Raises:
+            StopIteration: The source has ended, or the stream is closed.
+            SegedgeError: The source or the network failed; nothing follows.
+        """
+        if self._closed:
+            raise StopIteration
+        try:
+            job = self._inbox.get()
+        except MailboxClosed:
+            error = self._inbox.error
+            self.close()
+            if error is not None:
+                raise error from None
+            raise StopIteration from None
+        self._ledger.taken(job)
+        start_ns = self._clock_ns()
+        try:
+            result = self._segmenter(job.frame, outputs=self._outputs)
+            result.wait()
+        except BaseException:
+            self.close(fate="failed")
+            raise
+        self._ledger.computed(job, result, (self._clock_ns() - start_ns) / 1e6)
+        self._ledger.written(job, job.for_sink().times)
+        return job.frame, cast("Result", result)
+
+    def close(self, *, fate: str = "dropped") -> None:
+        """End the reading. More than once does nothing; results given out stay usable."""
+        if self._closed:
+            return
+        self._closed = True
+        self._inbox.close(self._inbox.error)
+        self._source.close()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+        self._ledger.settle_rest("failed" if fate == "failed" else "dropped")
+        self._on_close()
+
+    def __enter__(self) -> FrameStream:
+        """Use in a ``with`` statement."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _read(source: Source, inbox: Mailbox[Job], ledger: Ledger) -> None:
+    """The source's thread. It does not know the stream: one that nobody holds is collected."""
+    try:
+        for frame in source.frames():
+            pushed_out = inbox.put(ledger.enter(frame))
+            if pushed_out is not None:
+                ledger.dropped(pushed_out)
+            del frame, pushed_out  # not to be kept alive while waiting for the next
+    except MailboxClosed:
+        pass  # closed by the loop
+    except BaseException as error:
+        inbox.close(error)
+    finally:
+        inbox.close()
+
+
+def _abandon(source: Source, inbox: Mailbox[Job]) -> None:
+    """A loop was left without `close`: end the thread, and free the camera."""
+    inbox.close()
+    source.close()
+
+
+def _nothing() -> None:
+    """A segmenter that was handed in stays open."""
