@@ -58,6 +58,8 @@ def parse_address(text: str | None) -> Address:
     text = (text or "").strip()
     if not text:
         return Address()
+    if "/" in text or any(character.isspace() for character in text):
+        raise _not_an_address(text)
     if text.isdecimal():
         return Address(port=_port(text, text))
     if text.startswith("["):
@@ -68,8 +70,6 @@ def parse_address(text: str | None) -> Address:
     if text.count(":") > 1:
         return Address(text)  # a bare IPv6 address
     host, colon, port = text.partition(":")
-    if "/" in text or any(character.isspace() for character in text):
-        raise _not_an_address(text)
     return Address(host or "0.0.0.0", _port(port, text) if colon else DEFAULT_PORT)
 
 

@@ -24,9 +24,9 @@ function draw(canvas, lines, drops, unit) {
   canvas.height = Math.round(height * ratio);
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
-  const top = ceiling(Math.max(0, ...lines.flatMap((l) => l.values).filter((v) => v !== null)));
+  const top = ceiling(reach(lines[0].values.filter((v) => v !== null)));
   const x = (i, n) => ((SECONDS - n + i + 0.5) / SECONDS) * width;
-  const y = (value) => height - FOOT - (value / top) * (height - FOOT - HEAD);
+  const y = (value) => height - FOOT - (Math.min(value, top) / top) * (height - FOOT - HEAD);
   grid(pen, width, [0, top / 2, top], y, unit);
   drops.forEach((count, i) => count > 0 && mark(pen, x(i, drops.length), height));
   for (const line of lines) stroke(pen, line, x, y, height - FOOT);
@@ -82,6 +82,14 @@ function path(pen, run, filled, floor) {
   pen.globalAlpha = 0.14;
   pen.fill();
   pen.globalAlpha = 1;
+}
+
+// The largest value, unless a few stand so high (a first frame) that they would flatten the rest:
+// those are cut at the top, and the key gives the largest.
+function reach(values) {
+  const ordered = [...values].sort((a, b) => a - b);
+  const usual = ordered[Math.floor((ordered.length - 1) * 0.75)] ?? 0;
+  return Math.min(ordered.at(-1) ?? 0, 4 * usual);
 }
 
 // The next of 1, 2, 3, 5 times a power of ten.
