@@ -50,6 +50,10 @@ class Connection(Protocol):
     def seconds(self) -> float | None:
         """Length of what has an end, such as a file on a web server; None for a live one."""
 
+    @property
+    def left_out(self) -> int:
+        """Pictures so far that came damaged and were not given."""
+
     def pictures(self) -> Iterator[Picture]:
         """What arrives, until the other side ends it.
 
@@ -94,6 +98,7 @@ class AvConnection:
         self._has_times = has_times
         self._captured_ns = captured_ns
         self._damaged = 0
+        self.left_out = 0
         self._arrivals: dict[int, int] = {}
         self.seconds = seconds
         rate = stream.average_rate or (stream.guessed_rate if has_times else None)
@@ -130,10 +135,12 @@ class AvConnection:
             pictures = packet.decode()
         except av.error.FFmpegError:
             self._damaged += 1
+            self.left_out += 1
             return
         for picture in pictures:
             self._damaged = self._damaged + 1 if picture.is_corrupt else 0
             if 0 < self._damaged <= MAX_DAMAGED:
+                self.left_out += 1
                 continue
             image = to_bgr(picture)
             captured_ns = self._arrivals.pop(picture.pts, start_ns)

@@ -71,6 +71,7 @@ class GStreamerConnection:
     """A running pipeline."""
 
     seconds: float | None = None
+    left_out = 0
 
     def __init__(self, pipeline: str, *, capture: Any = None) -> None:
         """Start the pipeline.

@@ -72,6 +72,7 @@ class LiveSource:
         self._lock = threading.Lock()
         self._pump: Pump[Connection | Picture] | None = None
         self._first: Picture | None = None
+        self._connection: Connection | None = None
         self._notes = deque(notes, maxlen=_MAX_NOTES)
         self.on_note = on_note
         self.reconnects = 0
@@ -97,6 +98,12 @@ class LiveSource:
         Raises:
             SourceError: It is lost and shall not, or cannot, be opened again.
         """
+        try:
+            yield from self._frames()
+        finally:
+            self._note_damage()
+
+    def _frames(self) -> Iterator[Frame]:
         index, clock, size = 0, LiveClock(), self.info.size
         picture = self._start()
         while picture is not None:
@@ -154,6 +161,7 @@ class LiveSource:
                 pump.close()
         connection, picture = self._get(pump), self._get(pump)
         if isinstance(picture, Picture) and not isinstance(connection, Picture | None):
+            self._connection = connection
             return connection, picture
         if self._closed.is_set():
             return None
@@ -217,6 +225,7 @@ class LiveSource:
     def _reopen(self, reason: str) -> Picture | None:
         """Try until it is back; None when closed meanwhile."""
         since_ns, attempts = self._clock_ns(), 0
+        self._note_damage()
         self._note(f"lost ({reason}), reconnecting")
         while not self._wait(delay_seconds(attempts)) and not self._closed.is_set():
             attempts += 1
@@ -236,6 +245,13 @@ class LiveSource:
             self._note(f"back after {seconds:.1f} s, {attempts} {tries}")
             return opened[1]
         return None
+
+    def _note_damage(self) -> None:
+        """Of one connection, when it has ended."""
+        connection, self._connection = self._connection, None
+        if connection is not None and connection.left_out:
+            count = connection.left_out
+            self._note(f"{count} damaged {'picture' if count == 1 else 'pictures'} left out")
 
     def _note(self, text: str) -> None:
         line = f"{self._name}: {text}"
