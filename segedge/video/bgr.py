@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -20,6 +21,12 @@ _ROTATIONS = {
 
 _TAKES_THREADS = "threads" in (VideoReformatter.reformat.__doc__ or "")
 """Older PyAV cannot set the threads of a conversion."""
+
+LENIENT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
+"""For ``av.open``: titles in an odd encoding are no reason to refuse a video. PyAV 19 has no such
+argument and replaces by itself."""
 
 
 class BgrConverter:

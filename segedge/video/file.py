@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segedge.errors import SourceError
 from segedge.frame import Frame
-from segedge.video.bgr import BgrConverter, angle_of, video_stream
+from segedge.video.bgr import LENIENT, BgrConverter, angle_of, video_stream
 from segedge.video.decoder import choose_decoder
 from segedge.video.diagnose import unreadable_video
 from segedge.video.options import Decoder
@@ -157,7 +157,7 @@ class VideoFile:
 def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
     """The container, closed afterwards; FFmpeg's refusal as our error."""
     try:
-        container = av.open(str(path), metadata_errors="replace", hwaccel=hwaccel)
+        container = av.open(str(path), hwaccel=hwaccel, **LENIENT)
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise unreadable_video(path, error.strerror) from error
     except (av.error.FFmpegError, OSError) as error:

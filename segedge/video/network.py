@@ -11,7 +11,7 @@ import av.error
 
 from segedge.errors import SourceError
 from segedge.video.address import host_of, masked, scheme_of
-from segedge.video.bgr import video_stream
+from segedge.video.bgr import LENIENT, video_stream
 from segedge.video.connection import AvConnection
 from segedge.video.decoder import choose_decoder
 from segedge.video.live_source import LiveSource, Wait
@@ -81,10 +81,10 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
     try:
         container = av.open(
             address,
-            metadata_errors="replace",
             timeout=timeout_seconds,
             hwaccel=hwaccel,
             options=_COMMON | _OPTIONS.get(scheme_of(address) or "", {}),
+            **LENIENT,
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise translate(error) from None  # its own text has the address with the password
