@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
     from segedge.video.memory import MemorySink, MemorySource
-    from segedge.video.open import open_sink, open_source
+    from segedge.video.open import open_source
+    from segedge.video.output import open_sink
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,7 +49,7 @@ _HOME = {
     "MemorySink": "segedge.video.memory",
     "MemorySource": "segedge.video.memory",
     "Pipeline": "segedge.pipeline.runner",
-    "open_sink": "segedge.video.open",
+    "open_sink": "segedge.video.output",
     "open_source": "segedge.video.open",
     "stream": "segedge.pipeline.stream",
     "OverlayStyle": "segedge.result",

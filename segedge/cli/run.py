@@ -11,7 +11,7 @@ import typer
 from segedge.cli import run_options as options
 from segedge.cli.console import StatusLine, err, frame_progress, print_error
 from segedge.cli.run_outputs import check_outputs, outputs_by_source, source_labels
-from segedge.cli.run_report import print_head, print_reports, short_name
+from segedge.cli.run_report import print_failures, print_head, print_reports, short_name
 from segedge.errors import SegedgeError, UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def run(wanted: options.RunOptions) -> int:
         wanted.style.check(segmenter.card)
         view = _open_view(wanted, opened)
         sinks = open_lane_sinks(wanted, sources, places, opened)
-        if not wanted.as_json:
+        if not wanted.is_quiet:
             print_head(segmenter, [source.info for source in sources])
         if view is not None:
             err().print(f"live        {view.url}", markup=False)
@@ -125,6 +125,9 @@ def run(wanted: options.RunOptions) -> int:
     notes = [getattr(source, "notes", ()) for source in sources]
     for error in errors:
         print_error(error)
+    print_failures(reports)
+    if wanted.is_quiet and not wanted.as_json:
+        return _exit_code(reports, images)
     print_reports(
         reports,
         model=wanted.model,

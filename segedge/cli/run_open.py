@@ -71,20 +71,23 @@ def open_lane_sinks(
         places: What each writes to.
         opened: Closes those that were opened when a later one is refused.
     """
-    from segedge.video.open import open_sink
+    from segedge.cli.run_options import parse_seconds
+    from segedge.video.output import SinkOptions, open_sink
 
+    segment_seconds = parse_seconds(wanted.segment, option="--segment")
     sinks: list[list[Sink]] = []
     for source, names in zip(sources, places, strict=True):
+        options = SinkOptions(
+            codec=wanted.codec,
+            encoder=wanted.encoder,
+            crf=wanted.crf,
+            preset=wanted.preset,
+            fps=None if source.info.live else wanted.fps,
+            segment_seconds=segment_seconds,
+        )
         own: list[Sink] = []
         for name in names:
-            sink = open_sink(
-                name,
-                info=source.info,
-                masks=wanted.masks,
-                fps=None if source.info.live else wanted.fps,
-                crf=23 if wanted.crf is None else wanted.crf,
-                preset=wanted.preset or "ultrafast",
-            )
+            sink = open_sink(name, info=source.info, masks=wanted.masks, options=options)
             opened.callback(sink.close, error=True)  # does nothing after the run has closed it
             own.append(sink)
         sinks.append(own)

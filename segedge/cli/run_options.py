@@ -187,6 +187,15 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.token is not None and self.live is None:
             raise UsageError("--token is for the live view", fix="add --live")
+        if self.as_json and "-" in self.outputs:
+            raise UsageError(
+                "--json and -o - both write to standard output", fix="-o frames.jsonl --json"
+            )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether standard output belongs to something else than tables."""
+        return self.as_json or "-" in self.outputs
 
 
 def parse_seconds(text: str | None, *, option: str) -> float | None:

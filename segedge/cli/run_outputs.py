@@ -56,7 +56,10 @@ def outputs_by_source(
     if len(specs) == 1:
         return by_source
     for column, output in enumerate(outputs):
-        if not any(place in output for place in _PLACES):
+        if output == "window":
+            for row, label in zip(by_source, labels, strict=True):
+                row[column] = f"window:{label}"
+        elif not any(place in output for place in _PLACES):
             _check_folder(output, len(specs))
             for row, label, images in zip(by_source, labels, are_images, strict=True):
                 row[column] = str(Path(output) / label) + ("/" if images else ".mp4")
@@ -93,7 +96,7 @@ def check_outputs(by_source: Sequence[Sequence[str]], masks: str | None) -> None
     """
     from segedge.video.output import SINK_VIDEO_SUFFIXES
 
-    names = [output for row in by_source for output in row if output not in ("", "window", "-")]
+    names = [name for row in by_source for name in row if name and not name.startswith("window")]
     places = [name if "://" in name else str(Path(name).resolve()) for name in names]
     twice = next((p for n, p in enumerate(places) if p in places[:n]), None)
     if twice is not None:
@@ -109,6 +112,9 @@ def check_outputs(by_source: Sequence[Sequence[str]], masks: str | None) -> None
 
 
 def _holds_masks(name: str, video_suffixes: Sequence[str]) -> bool:
+    from segedge.video.output import JSON_SUFFIXES
+
     path = Path(name)
-    others = (*video_suffixes, ".jsonl")
-    return "://" not in name and (path.is_dir() or path.suffix.lower() not in others)
+    others = (*video_suffixes, *JSON_SUFFIXES)
+    is_picture = path.is_dir() or path.suffix.lower() not in others
+    return name != "-" and "://" not in name and is_picture

@@ -41,6 +41,13 @@ def short_name(name: str) -> str:
     return name if "://" in name else Path(name).name or name
 
 
+def print_failures(reports: Sequence[RunReport]) -> None:
+    """What could not be read, on stderr."""
+    for report in reports:
+        for failure in report.failures:
+            print_error(_failure_error(failure))
+
+
 def print_reports(
     reports: Sequence[RunReport],
     *,
@@ -50,9 +57,6 @@ def print_reports(
     as_json: bool,
 ) -> None:
     """Everything after the run."""
-    for report in reports:
-        for failure in report.failures:
-            print_error(_failure_error(failure))
     if as_json:
         print_json(_document(reports, model, segmenter, source_notes))
         return
