@@ -93,6 +93,7 @@ def require_gpu(
     cuda_major: int | None = None,
     index: int = 0,
     instead: str = "use --backend openvino or onnxruntime on this CPU",
+    older: str = "",
 ) -> Gpu:
     """The first GPU, or the error that says what is missing.
 
@@ -102,6 +103,7 @@ def require_gpu(
             driver of an older major version cannot run it.
         index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
         instead: What else the user can do, completing "install the NVIDIA driver, or ...".
+        older: What else serves an older driver, completing "update the NVIDIA driver, or ...".
 
     Raises:
         DeviceError: No driver, no GPU, or a driver that is too old.
@@ -120,7 +122,7 @@ def require_gpu(
                 "found": f"a driver for {driver.cuda_text}",
                 "expected": f"CUDA {cuda_major}.0+",
             },
-            fix="update the NVIDIA driver",
+            fix="update the NVIDIA driver" + (f", or {older}" if older else ""),
         )
     return driver.gpu
 

@@ -51,7 +51,10 @@ class Device:
             DeviceError: No driver, no GPU, or a driver that is too old.
             MissingDependencyError: cuda-core is not installed.
         """
-        gpu = require_gpu(purpose="the CUDA runtime", cuda_major=bindings_major(), index=index)
+        gpu = require_gpu(
+            purpose="the CUDA runtime", cuda_major=bindings_major(), index=index,
+            older="for one of CUDA 12: pip install 'segedge[cuda12]'",
+        )  # fmt: skip
         library = require("cuda.core", purpose=_PURPOSE)
         with translated("cannot open the GPU", gpu=gpu):
             core = library.Device(index)
