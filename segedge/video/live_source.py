@@ -96,7 +96,8 @@ class LiveSource:
         """Frames from now on, across reconnections; ``index`` and times go on, too.
 
         Raises:
-            SourceError: It is lost and shall not, or cannot, be opened again.
+            SourceError: A live source is lost and shall not be opened again. Of one that has an
+                end, `failures` tell what is missing, as of a file.
         """
         try:
             yield from self._frames()
@@ -199,6 +200,9 @@ class LiveSource:
             if isinstance(item, Picture) or self._closed.is_set():
                 return item if isinstance(item, Picture) else None
         except SourceError as error:
+            if self._finite:
+                self._cut_off(index, error.facts.get("found", error.headline))
+                return None
             if not self._reconnect:
                 raise self._broken(error, index) from None
             reason = error.facts.get("found", error.headline)
@@ -219,8 +223,13 @@ class LiveSource:
         expected = self.info.frame_count
         slack = 2 + (self.info.fps or 0)  # the count is estimated from the length
         if expected is not None and index < expected - slack:
-            reason = f"truncated: {index} of about {expected} frames"
-            self.failures.append(SourceFailure(self._name, reason, cut=True))
+            self._cut_off(index, "the other side ended it")
+
+    def _cut_off(self, index: int, reason: str) -> None:
+        expected = self.info.frame_count
+        of = f" of about {expected}" if expected else ""
+        text = f"truncated: {index}{of} frames; {reason}"
+        self.failures.append(SourceFailure(self._name, text, cut=True))
 
     def _reopen(self, reason: str) -> Picture | None:
         """Try until it is back; None when closed meanwhile."""

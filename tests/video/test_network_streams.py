@@ -7,9 +7,14 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from rtsp_server import RtspServer
 from stream_servers import MjpegServer, TcpServer, free_port, remuxed, transport_stream
 from video_clips import gradient_images, noise_images
 
@@ -214,6 +219,27 @@ def test_transport_stream_over_udp() -> None:
     assert all(a < b for a, b in itertools.pairwise(times))
 
 
+def test_rtsp() -> None:
+    server = RtspServer(gradient_images(40), user="me:sesame")
+    try:
+        place = f"127.0.0.1:{server.port}/stream1"
+        source = open_source(f"rtsp://me:sesame@{place}", options=ONCE)
+        assert source.info.name == f"rtsp://***@{place}"
+        assert source.info.live
+        assert source.info.size == (48, 64)
+        frames = list(source.frames())
+        assert frames
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        steps = np.diff([frame.pts_seconds or 0.0 for frame in frames])
+        assert steps == pytest.approx([0.04] * len(steps), abs=2e-3)
+        error = failing(f"rtsp://me:wrong@{place}")
+        assert error.headline == f"rtsp://***@{place} refuses the credentials"
+        assert "401" in error.facts["found"]
+        assert failing(f"rtsp://{place}").headline == f"rtsp://{place} wants credentials"
+    finally:
+        server.close()
+
+
 def failing(address: str, options: SourceOptions = ONCE) -> SourceError:
     with pytest.raises(SourceError) as caught:
         open_source(address, options=options)
@@ -279,14 +305,40 @@ def test_credentials() -> None:
         server.kill()
 
 
-def test_a_file_on_a_web_server_has_an_end(
-    make_clip: Callable[..., Path], serve: Callable[..., TcpServer]
-) -> None:
-    """Matroska tells its length up front: read as a file is, whole and once."""
-    source = network_stream(serve(make_clip("clip.mkv", 30).read_bytes()).address)
-    assert isinstance(source, LiveSource)
-    assert not source.info.live
-    assert source.info.frame_count == 30
-    assert len(list(source.frames())) == 30
-    assert source.notes == ()
-    assert list(source.failures) == []
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """The address of a web server for the test's folder."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None: ...
+
+    handler = partial(Handler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_has_a_length_is_read_as_a_file_is(make_clip: Callable[..., Path], web: str) -> None:
+    make_clip("clip.mp4", 30, container_options={"movflags": "faststart"})
+    make_clip("clip.m3u8", 30, container_options={"hls_playlist_type": "vod"})
+    for name in ("clip.mp4", "clip.m3u8"):
+        source = network_stream(f"{web}/{name}")
+        assert isinstance(source, LiveSource)
+        assert not source.info.live
+        assert source.info.frame_count == 30
+        assert len(list(source.frames())) == 30
+        assert len(list(source.frames())) == 30
+        assert source.notes == ()
+        assert list(source.failures) == []
+
+
+def test_a_file_on_a_web_server_that_is_cut(make_clip: Callable[..., Path], web: str) -> None:
+    """Matroska tells its length up front, and keeps to be readable."""
+    whole = make_clip("clip.mkv", images=noise_images(200))
+    whole.with_name("cut.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    source = network_stream(f"{web}/cut.mkv")
+    count = len(list(source.frames()))
+    assert 0 < count < 200
+    assert [failure.cut for failure in source.failures] == [True]
+    assert source.failures[0].reason.startswith(f"truncated: {count} of about 200 frames; ")
