@@ -133,8 +133,11 @@ class Channel:
                     return
                 taken, self._slot = self._slot, None
             assert taken is not None, "waited for"
-            self.message = encode(taken, source=self.number, class_count=len(self.classes))
-            self.message_number += 1
+            message = encode(taken, source=self.number, class_count=len(self.classes))
+            with self._changed:
+                self.message = message  # before its number, see Viewer
+                self.message_number += 1
+                self._is_waited_for = False  # until the hub has handed this one out
             self._on_message()
 
 

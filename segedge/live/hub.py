@@ -48,9 +48,11 @@ class Viewer:
         """Whether it shows a source."""
         return number in self._credit
 
-    def waits_for(self, number: int) -> bool:
-        """Whether it is ready for a new frame of a source."""
-        return self._credit.get(number, 0) > 0
+    def waits_for(self, channel: Channel) -> bool:
+        """Whether it is ready for a frame that is not encoded yet."""
+        number = channel.number
+        has_all = self._sent.get(number, 0) >= channel.message_number
+        return has_all and self._credit.get(number, 0) > 0
 
     def post(self, kind: str, text: str) -> None:
         """A text to be sent; a newer one of the same kind replaces it."""
@@ -69,11 +71,13 @@ class Viewer:
             for text in texts.values():
                 await self._socket.send_text(text)
             for channel in self._hub.channels:
-                number, message = channel.number, channel.message
-                if not self.waits_for(number) or message is None:
+                number = channel.number
+                # In this order: the encoder may put a newer one there meanwhile.
+                message_number, message = channel.message_number, channel.message
+                if message is None or self._credit.get(number, 0) < 1:
                     continue
-                if channel.message_number > self._sent.get(number, 0):
-                    self._sent[number] = channel.message_number
+                if message_number > self._sent.get(number, 0):
+                    self._sent[number] = message_number
                     self._credit[number] -= 1
                     self._hub.count_wants()
                     await self._socket.send_bytes(message)
@@ -88,6 +92,8 @@ class Viewer:
 
     def _obey(self, message: dict[str, Any]) -> None:
         """``{"watch": [numbers]}`` or ``{"ack": number}``."""
+        if not message.keys() & {"watch", "ack"}:
+            raise ValueError
         if "watch" in message:
             known = {channel.number: channel for channel in self._hub.channels}
             shown = {int(number) for number in message["watch"]} & set(known)
@@ -140,7 +146,7 @@ class Hub:
         for channel in self.channels:
             channel.want(
                 watched=any(viewer.watches(channel.number) for viewer in self.viewers),
-                waited_for=any(viewer.waits_for(channel.number) for viewer in self.viewers),
+                waited_for=any(viewer.waits_for(channel) for viewer in self.viewers),
             )
 
     def notify_message(self) -> None:
@@ -158,6 +164,7 @@ class Hub:
     def _wake_all(self) -> None:
         for viewer in self.viewers:
             viewer.wake()
+        self.count_wants()
 
     def _cancel_all(self) -> None:
         for viewer in self.viewers:
