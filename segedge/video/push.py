@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from segedge.errors import UsageError
 from segedge.frame import Frame
 from segedge.video.encode_options import EncodeOptions
@@ -122,15 +125,12 @@ class PushSink:
         with frame.times.measure("encode"):
             image = self._fitter(result.overlay(), frame.index)
             self._frames += 1
-            link = self._usable_link()
-            if link is None:
-                return
-            picture = to_yuv(image)
-            picture.pts, picture.duration = self._ticks.ticks(frame.pts_seconds)
-            picture.time_base = self._ticks.time_base
-            room = link.offer(picture, wait_seconds=0.0 if self._live else STALL_SECONDS)
-            if link.failed or not (room or self._live):
-                self._lose(link)
+            if self._link is None:
+                self._start(frame, image)
+            elif self._link.connected:
+                self._offer(self._link, self._picture(frame, image))
+            elif self._link.failed or self._waited():
+                self._lose(self._link)
 
     def close(self, *, error: bool = False) -> None:
         """Send what waits, say goodbye; after 5 s without it."""
@@ -142,25 +142,31 @@ class PushSink:
         if link.failed and not self._live and not error:
             raise push_error(self._url, link.error, seconds=STALL_SECONDS)
 
-    def _usable_link(self) -> Link | None:
-        """The connection, or None while there is none."""
-        if self._link is None:
-            if self._retry_at is not None and self._clock() < self._retry_at:
-                return None
-            self._link, self._since = self._new_link(), self._clock()
-            if self._retry_at is None and not self._link.wait_connected(self._connect_seconds):
-                failure = self._link.error
-                self._forget()
-                raise push_error(self._url, failure, seconds=self._connect_seconds)
-        link = self._link
-        if link.failed or (not link.connected and self._waited()):
-            self._lose(link)
-            return None
-        if not link.connected:
-            return None
+    def _start(self, frame: Frame, image: NDArray[np.uint8]) -> None:
+        """Connect with this frame, if it is time; only the very first one is waited for."""
+        if self._retry_at is not None and self._clock() < self._retry_at:
+            return
+        self._ticks = Clock(self._fps)  # every connection begins at time 0
+        size, ticks = self._fitter.even_size, self._ticks
+        self._link, self._since = Link(lambda: self._connect(size, ticks)), self._clock()
+        self._link.offer(self._picture(frame, image), wait_seconds=0.0)
+        if self._retry_at is None and not self._link.wait_connected(self._connect_seconds):
+            failure = self._link.error
+            self._forget()
+            raise push_error(self._url, failure, seconds=self._connect_seconds)
+
+    def _offer(self, link: Link, picture: Any) -> None:
         if self._retry_at is not None:
             self._retry_at, self._delay = None, FIRST_DELAY_SECONDS
-        return link
+        room = link.offer(picture, wait_seconds=0.0 if self._live else STALL_SECONDS)
+        if link.failed or not (room or self._live):
+            self._lose(link)
+
+    def _picture(self, frame: Frame, image: NDArray[np.uint8]) -> Any:
+        picture = to_yuv(image)
+        picture.pts, picture.duration = self._ticks.ticks(frame.pts_seconds)
+        picture.time_base = self._ticks.time_base
+        return picture
 
     def _waited(self) -> bool:
         return self._clock() - self._since > self._connect_seconds
@@ -176,13 +182,11 @@ class PushSink:
         self._delay = min(2 * self._delay, LAST_DELAY_SECONDS)
 
     def _forget(self) -> None:
-        self._sent_before += self._link.sent if self._link else 0
+        """The connection is over, one that hangs too; what it has sent counts."""
+        if self._link is not None:
+            self._link.abort()
+            self._sent_before += self._link.sent
         self._link = None
-
-    def _new_link(self) -> Link:
-        self._ticks = Clock(self._fps)  # every connection begins at time 0
-        size, ticks = self._fitter.even_size, self._ticks
-        return Link(lambda: self._connect(size, ticks))
 
     def _open(self, size: tuple[int, int], clock: Clock) -> Any:
         choice = choose_encoder(self._options, size)

@@ -1,9 +1,14 @@
-"""One connection of a push: opened, fed and closed in a thread of its own, which may hang."""
+"""One connection of a push, opened, fed and closed where nobody waits for it."""
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import queue
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,9 +16,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import av
-import av.error
 
 from segedge.errors import SegedgeError, SinkError, UsageError, unknown_name_error
+from segedge.video import push_child
 from segedge.video.encode_options import EncodeOptions
 from segedge.video.encoder_settings import configure
 from segedge.video.encoders import Choice
@@ -38,23 +43,25 @@ class Stream(Protocol):
     """Somewhere to send pictures to."""
 
     def send(self, picture: Any) -> None:
-        """Encode and send one."""
+        """Encode and send one; the first one connects."""
 
     def finish(self) -> None:
         """Send what the encoder still has, and say goodbye."""
 
+    def abort(self) -> None:
+        """End whatever it is at; any thread may call it."""
+
 
 class NetworkStream:
-    """An encoder and FFmpeg's connection."""
+    """An encoder here, and FFmpeg's connection in a process of its own; see `push_child`."""
 
     def __init__(
         self, url: str, choice: Choice, options: EncodeOptions, size: tuple[int, int], clock: Clock
     ) -> None:
-        """Connect.
+        """Start the process.
 
         Raises:
-            OSError: Refused, unreachable, no such host.
-            av.error.FFmpegError: The other side does not want it.
+            OSError: There is no such host.
         """
         parts = urlsplit(url)
         if parts.hostname:
@@ -62,27 +69,72 @@ class NetworkStream:
         kind = FORMATS[parts.scheme]
         if parts.scheme in _QUERY and not parts.query:
             url = f"{url}?{_QUERY[parts.scheme]}"
-        self._container = av.open(url, "w", format=kind, options=_OPTIONS[kind])
-        stream: Any = self._container.add_stream(choice.encoder, rate=clock.rate)
-        stream.height, stream.width = size
-        configure(stream.codec_context, choice.encoder, options, clock.rate, clock.time_base)
-        self._stream = stream
-        self._container.start_encoding()
+        self._codec = av.CodecContext.create(choice.encoder, "w")
+        self._codec.height, self._codec.width = size
+        configure(self._codec, choice.encoder, options, clock.rate, clock.time_base)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", push_child.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours to handle
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        setup = {
+            "url": url, "format": kind, "options": _OPTIONS[kind],
+            "codec": {"h265": "hevc"}.get(options.codec, options.codec),
+            "height": size[0], "width": size[1],
+            "rate": str(clock.rate), "time_base": str(clock.time_base),
+        }  # fmt: skip
+        self._write(json.dumps(setup).encode() + b"\n")
 
     def send(self, picture: Any) -> None:
-        """Encode and send one picture."""
-        self._container.mux(self._stream.encode(picture))
+        """Encode one picture and have it sent.
+
+        Raises:
+            OSError: The other side refused it, or is gone.
+        """
+        for packet in self._codec.encode(picture):
+            self._pass_on(packet)
 
     def finish(self) -> None:
         """Send what the encoder still has, and close."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
+        for packet in self._codec.encode(None):
+            self._pass_on(packet)
+        self._write(push_child.HEAD.pack(0, 0, 0, 0, 0))
+        self._read_answer()
+        self._process.wait()
+
+    def abort(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+    def _pass_on(self, packet: Any) -> None:
+        data = bytes(packet)
+        times = (packet.pts, packet.dts, packet.duration or 0)
+        self._write(push_child.HEAD.pack(*times, packet.is_keyframe, len(data)) + data)
+        self._read_answer()
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None, "it is a pipe"
+        self._process.stdin.write(data)
+        self._process.stdin.flush()
+
+    def _read_answer(self) -> None:
+        assert self._process.stdout is not None, "it is a pipe"
+        line = self._process.stdout.readline()
+        if not line:
+            raise OSError(errno.EPIPE, "the sending process ended")
+        if line.strip():
+            problem = json.loads(line)
+            raise OSError(problem["errno"], problem["text"])
 
 
 class Link:
     """A `Stream` behind a thread. Whatever the network does, nobody waits for it longer than told.
 
-    The thread is a daemon: one that hangs in a dead connection is left behind.
+    `abort` frees it from a dead connection.
     """
 
     def __init__(self, connect: Callable[[], Stream]) -> None:
@@ -96,6 +148,7 @@ class Link:
         self.sent = 0
         """Pictures that were handed to the network."""
         self._connect = connect
+        self._stream: Stream | None = None
         self._tried = threading.Event()
         self._done = threading.Event()
         self._box: queue.Queue[Any] = queue.Queue(_WAITING)
@@ -103,7 +156,7 @@ class Link:
 
     @property
     def connected(self) -> bool:
-        """Whether pictures can be offered."""
+        """Whether the first picture was sent, and nothing has failed since."""
         return self._tried.is_set() and not self._done.is_set()
 
     @property
@@ -129,19 +182,25 @@ class Link:
         if self.connected and self.offer(None, wait_seconds=wait_seconds):
             self._done.wait(wait_seconds)
 
+    def abort(self) -> None:
+        """End the stream, whatever it hangs in."""
+        if self._stream is not None:
+            self._stream.abort()
+
     def _run(self) -> None:
         try:
-            stream = self._connect()
-            self._tried.set()
+            self._stream = stream = self._connect()
             for picture in iter(self._box.get, None):
                 stream.send(picture)
                 self.sent += 1
+                self._tried.set()
             stream.finish()
         except Exception as error:
             self.error = error
         finally:
             self._done.set()
             self._tried.set()
+            self.abort()
             with suppress(queue.Empty):  # whoever waits for room
                 while True:
                     self._box.get_nowait()
@@ -180,10 +239,8 @@ def push_error(url: str, error: Exception | None, *, seconds: float) -> SinkErro
     elif isinstance(error, ConnectionRefusedError):
         found = f"{target} refuses connections: nothing listens there"
         fix = "start the server that receives the stream, then run again"
-    elif isinstance(error, av.error.HTTPUnauthorizedError):
+    elif isinstance(error, PermissionError):
         fix = f"give user and password: {where.scheme}://USER:PASSWORD@{target}{where.path}"
-    elif isinstance(error, av.error.ProtocolNotFoundError):
-        found, fix = f"this build of FFmpeg has no {where.scheme}", "use rtsp://, rtmp:// or udp://"
     return SinkError(f"cannot push to {redacted(url)}", facts={"found": found}, fix=fix)
 
 
