@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,8 @@ class MemorySource:
         fps: float | None = None,
         name: str = "memory",
         live: bool = False,
+        notes: Sequence[str] = (),
+        before_frame: Callable[[int], None] | None = None,
     ) -> None:
         """Keep the arrays; they are not copied.
 
@@ -32,8 +34,13 @@ class MemorySource:
             fps: Gives the frames times ``index / fps``; None leaves them without.
             name: What `SourceInfo.name` says.
             live: What `SourceInfo.live` says, so that the pipeline drops as for a camera.
+            notes: What a source that reconnects would tell.
+            before_frame: Called with the index before each frame, in the thread that reads: it
+                may wait, as for a camera, or raise, as when one is lost.
         """
         self._images = images
+        self._before_frame = before_frame or (lambda index: None)
+        self.notes = tuple(notes)
         self._closed = threading.Event()
         size = images[0].shape[:2] if len(images) else None
         self.info = SourceInfo(name, "memory", size, fps, len(images), live)
@@ -43,6 +50,7 @@ class MemorySource:
         """The arrays, in order."""
         fps = self.info.fps
         for index, image in enumerate(self._images):
+            self._before_frame(index)
             if self._closed.is_set():
                 return
             yield Frame(image, index=index, pts_seconds=index / fps if fps else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -261,3 +262,12 @@ def test_a_live_source_is_paced_already(make_clip: Callable[..., Path]) -> None:
     live = MemorySource(gradient_images(2), live=True)
     assert paced(live) is live
     assert open_source(make_clip(), options=SourceOptions(pace=True)).info.live
+
+
+def test_the_page_on_sources_runs() -> None:
+    page = (Path(__file__).parents[2] / "docs/sources.md").read_text("utf-8")
+    code = textwrap.dedent(page.partition("## In Python")[2].partition("`MemorySource")[0])
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert names["source"].info.live is True  # type: ignore[attr-defined]
+    assert names["frame"].size == (720, 1280)  # type: ignore[attr-defined]

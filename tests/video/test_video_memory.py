@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from video_clips import FakeResult
 
 from segedge.video.memory import MemorySink, MemorySource
@@ -19,6 +20,26 @@ def test_source() -> None:
     assert [frame.image_hwc[0, 0, 0] for frame in frames] == [0, 1, 2]
     source.close()
     assert list(source.frames()) == []
+
+
+def test_live_source_waits_and_breaks_as_told() -> None:
+    asked: list[int] = []
+
+    def before_frame(index: int) -> None:
+        asked.append(index)
+        if index == 2:
+            raise OSError("unplugged")
+
+    images = [np.zeros((4, 6, 3), np.uint8)] * 5
+    notes = ["memory: lost"]
+    source = MemorySource(images, live=True, notes=notes, before_frame=before_frame)
+    assert source.info.live
+    assert source.notes == ("memory: lost",)
+    frames = source.frames()
+    assert [next(frames).index, next(frames).index] == [0, 1]
+    with pytest.raises(OSError, match="unplugged"):
+        next(frames)
+    assert asked == [0, 1, 2]
 
 
 def test_sink() -> None:
