@@ -9,7 +9,7 @@ const $ = (id) => document.getElementById(id);
 const POINTS = 60, LEGEND_EVERY_MS = 250;
 const EMPTY = { classes: [], palette: [] };
 
-let sources = [], active = 0, grid = true, paused = false, connected = false, legendDrawn = 0;
+let sources = [], active = 0, grid = true, paused = false, connected = false, legendTimer = null;
 
 const controls = new Controls({ look: redraw, pause, snapshot, step, grid: toggleGrid });
 const connection = new Connection({
@@ -108,6 +108,7 @@ function arrange() {
   charts();
   status();
   redraw();
+  legend(true);
 }
 
 // A page that is paused or not to be seen costs the server nothing.
@@ -120,7 +121,6 @@ function select(number) {
   active = number;
   picker();
   arrange();
-  legend(true);
 }
 
 function step(by) {
@@ -145,10 +145,15 @@ function redraw() {
   for (const source of sources) source.picture.draw(controls.look(source));
 }
 
+// Figures that change with every frame cannot be read: a few times a second is enough.
 function legend(now = false) {
+  if (!now) {
+    legendTimer ??= setTimeout(() => legend(true), LEGEND_EVERY_MS);
+    return;
+  }
+  clearTimeout(legendTimer);
+  legendTimer = null;
   const source = sources[active];
-  if (!now && performance.now() - legendDrawn < LEGEND_EVERY_MS) return;
-  legendDrawn = performance.now();
   if (source?.picture.header) controls.shares(source.picture.header.shares);
 }
 
