@@ -133,7 +133,8 @@ class SegmentedSink:
     def _fail(self, error: SinkError) -> None:
         """The segment has closed itself, and kept what plays."""
         if self._paths:
-            error.facts["before it"] = f"{len(self._paths)} whole segments"
+            count = len(self._paths)
+            error.facts["before it"] = f"{count} whole segment{'' if count == 1 else 's'}"
         self._take()
 
     def _take(self) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from segedge.errors import SinkError, UsageError
+from segedge.video.encode_options import ENCODERS
 from segedge.video.json_lines import JsonLinesSink
 from segedge.video.output import SinkOptions, open_sink
 from segedge.video.protocols import Sink, SourceInfo
@@ -15,6 +17,7 @@ from segedge.video.segments import SegmentedSink
 from segedge.video.write_images import FolderSink, ImageSink
 from segedge.video.write_video import VideoSink
 
+PAGE = Path(__file__).parents[2] / "docs/sinks.md"
 CLIP = SourceInfo("drive.mp4", "video", (48, 64), 25.0, 100)
 ONE = SourceInfo("a.jpg", "images", frame_count=1)
 
@@ -41,6 +44,28 @@ def test_spellings(
     sink = open_sink(target, info=CLIP)
     assert type(sink) is kind
     sink.close()
+
+
+def spellings_of_the_page() -> list[str]:
+    """What stands in the first column of the first table of docs/sinks.md."""
+    table = PAGE.read_text("utf-8").split("|---|---|\n")[1].split("\n\n")[0]
+    cells = (row.split("|")[1] for row in table.splitlines())
+    return [text for cell in cells for text in re.findall("`([^`]+)`", cell) if text[0] != "-"]
+
+
+@pytest.mark.parametrize("target", spellings_of_the_page())
+def test_every_spelling_of_the_page_opens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("segedge.video.window.no_window_because", lambda: None)
+    open_sink(target, info=ONE).close()
+
+
+def test_the_encoders_of_the_page() -> None:
+    text = PAGE.read_text("utf-8")
+    for codec, names in ENCODERS.items():
+        assert f"| `{codec}` | {' '.join(f'`{name}`' for name in names)} |" in text
 
 
 def test_one_image(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_full_disk_in_mid_recording(tiny_disk: Path) -> None:
     with pytest.raises(SinkError, match="the disk is full") as caught:
         feed(sink, noise_images(1000))
     sink.close(error=True)
-    assert "whole segments" in caught.value.facts["before it"]
+    assert "whole segment" in caught.value.facts["before it"]
     assert names(tiny_disk)[0] == "a-000.mp4"
     assert names(tiny_disk) == [path.name for path in sink.paths]
     counts = [sum(1 for _ in VideoFile(path).frames()) for path in sink.paths]
