@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +24,7 @@ def configure(
         time_base: Of the frames' times.
     """
     os.environ.setdefault("SVT_LOG", "1")  # errors only; it would print its settings
-    codec.pix_fmt = "yuv420p"
+    codec.pix_fmt = pixel_format([known.name for known in codec.codec.video_formats or ()])
     codec.framerate, codec.time_base = rate, time_base
     codec.gop_size = max(1, round(options.key_seconds * float(rate)))
     codec.colorspace, codec.color_range = BT601_MATRIX, LIMITED_RANGE
@@ -42,6 +42,11 @@ def configure(
         return
     preset = options.preset if options.preset in presets_of(encoder) else None
     codec.options = settings(options, preset)
+
+
+def pixel_format(known: Sequence[str]) -> str:
+    """What an encoder takes of 4:2:0: Quick Sync knows NV12 only. PyAV converts to it."""
+    return "nv12" if "nv12" in known and "yuv420p" not in known else "yuv420p"
 
 
 def _threads() -> int:

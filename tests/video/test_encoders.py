@@ -15,6 +15,7 @@ from segedge.errors import UsageError
 from segedge.frame import Frame
 from segedge.video import encoders
 from segedge.video.encode_options import CODECS, ENCODERS, Codec, EncodeOptions, is_hardware
+from segedge.video.encoder_settings import pixel_format
 from segedge.video.encoders import choose_encoder, why_not
 from segedge.video.file import VideoFile
 from segedge.video.write_video import VideoSink
@@ -71,6 +72,17 @@ def test_no_preset_shifts_the_times(tmp_path: Path, preset: str) -> None:
     sink = record(tmp_path / "a.mp4", EncodeOptions(preset=preset))
     times = [frame.pts_seconds for frame in VideoFile(sink.paths[0]).frames()]
     assert times == pytest.approx([k / 25 for k in range(30)], abs=1e-3)
+
+
+def test_an_encoder_that_knows_nv12_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quick Sync does not: here x264 is told to take it."""
+    assert pixel_format(["nv12", "qsv"]) == "nv12"
+    assert pixel_format(["yuv420p", "nv12"]) == pixel_format([]) == "yuv420p"
+    monkeypatch.setattr("segedge.video.encoder_settings.pixel_format", lambda known: "nv12")
+    images = [np.full((96, 128, 3), (200, 60, 20), np.uint8)] * 3
+    sink = record(tmp_path / "a.mp4", EncodeOptions(crf=5), images)
+    frames = list(VideoFile(sink.paths[0]).frames())
+    assert cv2.PSNR(frames[1].image_hwc, images[1]) > 35
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("mov", "av1"), ("m4v", "av1"), ("m4v", "h265")])
