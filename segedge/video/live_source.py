@@ -188,7 +188,7 @@ class LiveSource:
             raise SourceError(
                 f"nothing comes from {self._name}",
                 facts={"found": f"timed out after {self._stall_seconds:g} s"},
-                fix="check that it is on and sends; a longer time-out may help",
+                fix="check that it is on and sends, or wait longer: --timeout 20",
             ) from None
 
     def _next(self, index: int, clock: LiveClock) -> Picture | None:

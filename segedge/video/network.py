@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,7 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
     def translate(error: Any) -> SourceError:
         return _translated(error, address, timeout_seconds)
 
+    start = time.monotonic()
     try:
         container = av.open(
             address,
@@ -87,6 +89,8 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
             **LENIENT,
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        if time.monotonic() - start >= timeout_seconds:  # RTSP tells a time-out as invalid data
+            raise _silent(masked(address), timeout_seconds) from None
         raise translate(error) from None  # its own text has the address with the password
     try:
         fix = "let the sender encode H.264, H.265 or MJPEG"
@@ -126,11 +130,7 @@ def _translated(error: Any, address: str, timeout_seconds: float) -> SourceError
             fix="check host and port, and that the sender runs",
         )
     if isinstance(error, _SILENT):
-        return SourceError(
-            f"no answer from {name}",
-            facts={"found": f"timed out after {timeout_seconds:g} s"},
-            fix="check host, port and firewall; a longer time-out may help",
-        )
+        return _silent(name, timeout_seconds)
     if isinstance(error, av.error.InvalidDataError):
         return SourceError(
             f"{name} is no video", facts={"found": text}, fix="check that it plays, e.g. ffplay"
@@ -142,6 +142,14 @@ def _translated(error: Any, address: str, timeout_seconds: float) -> SourceError
             fix="pip install --upgrade av, or send it as rtsp, http, tcp or udp",
         )
     return _input_output(error, address, text)
+
+
+def _silent(name: str, timeout_seconds: float) -> SourceError:
+    return SourceError(
+        f"no answer from {name}",
+        facts={"found": f"timed out after {timeout_seconds:g} s"},
+        fix="check host, port and firewall, or wait longer: --timeout 20",
+    )
 
 
 def _input_output(error: Any, address: str, text: str) -> SourceError:

@@ -259,6 +259,8 @@ def test_no_answer(serve: Callable[..., TcpServer]) -> None:
     error = failing(serve(b"", hold=True).address, short)
     assert error.headline.startswith("no answer from tcp://127.0.0.1:")
     assert error.facts["found"] == "timed out after 0.2 s"
+    address = serve(b"", hold=True).address.replace("tcp", "rtsp")
+    assert "no answer" in failing(address, short).headline
     assert "no answer" in failing(f"udp://127.0.0.1:{free_port()}", short).headline
 
 
