@@ -92,14 +92,14 @@ def prometheus(channels: Sequence[Channel], viewers: int, published: Mapping[str
         "counter",
         "Time spent by stage, over all frames that were shown to the view",
         [
-            f'{name}{label[:-1]},stage="{_escaped(stage)}"}} {_number(milliseconds / 1e3)}'
+            f"{name}{_with_label(label, 'stage', stage)} {_number(milliseconds / 1e3)}"
             for label, _, channel in rows
             for stage, milliseconds in list(channel.meter.stage_sums_ms.items())
         ],
     )
     further: dict[str, list[str]] = {}
     for label, _, channel in rows:
-        _add_gauges(further, channel.published, label, skip={*_COUNTS, "fps"})
+        _add_gauges(further, channel.published, label, skip={*_COUNTS, "fps", "latency_ms"})
     _add_gauges(further, published, "", skip=set())
     for name, samples in further.items():
         lines += [f"# TYPE {name} gauge", *samples]
@@ -109,7 +109,7 @@ def prometheus(channels: Sequence[Channel], viewers: int, published: Mapping[str
 def _latency_lines(label: str, values: Mapping[str, Any], channel: Channel) -> list[str]:
     name = "segedge_latency_seconds"
     lines = [
-        f'{name}{label[:-1]},quantile="{quantile}"}} {_number(milliseconds / 1e3)}'
+        f"{name}{_with_label(label, 'quantile', quantile)} {_number(milliseconds / 1e3)}"
         for key, quantile in _QUANTILES.items()
         if (milliseconds := _latency(values["latency_ms"]).get(key)) is not None
     ]
@@ -125,11 +125,22 @@ def _latency(values: Mapping[str, Any]) -> dict[str, Any]:
 def _add_gauges(
     further: dict[str, list[str]], values: Mapping[str, Any], label: str, *, skip: set[str]
 ) -> None:
-    """Any further numbers, under their own names; samples of one name stand together."""
+    """Any further numbers, under their own names; samples of one name stand together.
+
+    A table of numbers is one name with a label ``part``.
+    """
     for key, value in values.items():
-        if key not in skip and _is_number(value):
-            name = "segedge_" + re.sub(r"[^a-zA-Z0-9_]", "_", key)
-            further.setdefault(name, []).append(f"{name}{label} {_number(value)}")
+        name = "segedge_" + re.sub(r"[^a-zA-Z0-9_]", "_", key)
+        parts = value if isinstance(value, Mapping) else {"": value}
+        for part, number in parts.items():
+            if key not in skip and _is_number(number):
+                where = _with_label(label, "part", str(part)) if part else label
+                further.setdefault(name, []).append(f"{name}{where} {_number(number)}")
+
+
+def _with_label(label: str, key: str, value: str) -> str:
+    inner = [label[1:-1]] if label else []
+    return "{" + ",".join([*inner, f'{key}="{_escaped(value)}"']) + "}"
 
 
 def _family(name: str, kind: str, meaning: str, samples: Iterable[str]) -> list[str]:

@@ -221,7 +221,10 @@ def test_metrics_are_prometheus_text(view) -> None:
     frame.times.add("network", 20.0)
     sink.write(frame, half_and_half())
     other = view.sink("other")
-    view.publish({"failed": 2, "latency_ms": Summary.of([10.0, 30.0]), "queue": 3}, source=sink)
+    view.publish(
+        {"failed": 2, "latency_ms": Summary.of([10.0, 30.0]), "queue": 3, "drops": {"inbox": 5}},
+        source=sink,
+    )
     view.publish({"queue": 4, "note": "text"}, source=other)
     view.publish({"memory_bytes": 1000})
     status, text, headers = get(view.url + "metrics")
@@ -235,6 +238,7 @@ def test_metrics_are_prometheus_text(view) -> None:
         f"segedge_latency_seconds_count{label}}} 1",
         f'segedge_stage_seconds_total{label},stage="network"}} 0.02',
         f"segedge_queue{label}}} 3",
+        f'segedge_drops{label},part="inbox"}} 5',
         'segedge_queue{source="other"} 4',
         "segedge_memory_bytes 1000",
         "segedge_viewers 0",
