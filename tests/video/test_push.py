@@ -332,7 +332,7 @@ def test_a_lost_connection_is_made_again_with_growing_pauses() -> None:
     pauses = [b - a for a, b in zip(network.tries[1:], network.tries[2:], strict=False)]
     assert pauses == sorted(pauses)
     assert network.tries[1] - network.tries[0] <= FIRST_DELAY_SECONDS + 1
-    assert max(pauses) <= LAST_DELAY_SECONDS + 2
+    assert LAST_DELAY_SECONDS <= max(pauses) <= LAST_DELAY_SECONDS + 2
     assert len(network.tries) == 8
     assert [p.pts for p in first.pictures] == [0, 400, 800]
     assert second.pictures[0].pts == 0  # a new connection begins at 0

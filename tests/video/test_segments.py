@@ -57,6 +57,13 @@ def test_a_rate_that_is_no_whole_number_cuts_no_frame_late(tmp_path: Path) -> No
     assert [len(list(VideoFile(path).frames())) for path in sink.paths] == [30, 30, 1]
 
 
+def test_a_length_that_is_no_binary_fraction(tmp_path: Path) -> None:
+    sink = SegmentedSink(tmp_path / "a.mp4", fps=30, segment_seconds=0.1)
+    feed(sink, gradient_images(9), [k / 30 for k in range(9)])
+    sink.close()
+    assert [len(list(VideoFile(path).frames())) for path in sink.paths] == [3, 3, 3]
+
+
 def test_a_pause_and_frames_without_times(tmp_path: Path) -> None:
     sink = SegmentedSink(tmp_path / "a.mp4", fps=25, segment_seconds=1)
     feed(sink, gradient_images(5), [7.0, 7.04, 60.0, 60.04, 60.08])
