@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Callable
@@ -79,6 +80,11 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
     def translate(error: Any) -> SourceError:
         return _translated(error, address, timeout_seconds)
 
+    def broken(error: Any) -> SourceError:
+        if getattr(error, "errno", None) in (errno.EIO, errno.ECONNRESET, errno.EPIPE):
+            return _broken_off(address)
+        return translate(error)
+
     start = time.monotonic()
     try:
         container = av.open(
@@ -103,7 +109,7 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
         container,
         stream,
         name=masked(address),
-        translate=translate,
+        translate=broken,
         has_times=container.format.name not in _NO_TIMES,
         seconds=seconds if seconds and seconds > 0 else None,
     )
@@ -144,6 +150,14 @@ def _translated(error: Any, address: str, timeout_seconds: float) -> SourceError
     return _input_output(error, address, text)
 
 
+def _broken_off(address: str) -> SourceError:
+    return SourceError(
+        f"{masked(address)} broke off",
+        facts={"found": "the connection broke off"},
+        fix="check the network, and that the sender runs",
+    )
+
+
 def _silent(name: str, timeout_seconds: float) -> SourceError:
     return SourceError(
         f"no answer from {name}",
@@ -155,7 +169,7 @@ def _silent(name: str, timeout_seconds: float) -> SourceError:
 def _input_output(error: Any, address: str, text: str) -> SourceError:
     """FFmpeg says "Input/output error" for a name unknown, a web page and a broken connection."""
     name, host = masked(address), host_of(address)
-    if getattr(error, "errno", None) != 5:
+    if getattr(error, "errno", None) != errno.EIO:
         return SourceError(f"cannot read {name}", facts={"found": text})
     try:
         if host:

@@ -112,7 +112,7 @@ def pattern_source(
     match = re.fullmatch(r"(?:(\d+x\d+|\d+p|4k)?(?:@?(\d+(?:\.\d+)?))?)?(?::(\d+))?", rest)
     try:
         if match is None:
-            raise UsageError(f"found {rest!r}")
+            raise UsageError(repr(rest))
         size = parse_size(match[1]) if match[1] else _DEFAULT_SIZE
         fps = float(match[2]) if match[2] else _DEFAULT_FPS
         checked = SourceOptions(size=options.size or size, fps=options.fps or fps)

@@ -198,8 +198,9 @@ def test_spelling_of_patterns() -> None:
     asked = open_source("test:", options=SourceOptions(size=(48, 64), fps=5))
     assert (asked.info.size, asked.info.fps) == ((48, 64), 5)
     for wrong in ("test:big", "test:720p30:x", "test:64x48@0", "test:0x0@5"):
-        with pytest.raises(UsageError, match="no test pattern"):
+        with pytest.raises(UsageError, match="no test pattern") as caught:
             open_source(wrong)
+        assert not caught.value.facts["found"].startswith("found")
 
 
 def test_live_pattern_comes_at_its_rate() -> None:

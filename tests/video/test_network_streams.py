@@ -119,6 +119,8 @@ def test_a_camera_killed_and_started_again(camera: MjpegServer) -> None:
     assert indices == list(range(len(indices)))
     assert {frame.size for frame in more} == {(72, 96)}
     assert delays == [0.5, 1.0, 2.0]
+    lost = next(note for note in source.notes if "lost" in note)
+    assert lost == f"{camera.url()}: lost (the connection broke off), reconnecting"
     assert source.reconnects == 1
     assert source.notes[-1] == f"{camera.url()}: size changed from 64x48 to 96x72"
     assert any("back after" in note and "3 attempts" in note for note in source.notes)
