@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
 
     options = SourceOptions(
         size=parse_size(wanted.size) if wanted.size else None,
-        fps=wanted.fps if _takes_rate(spec) or wanted.pace else None,
+        fps=wanted.source_fps,
         pixel_format=wanted.pixel_format,
         decoder=wanted.decoder,
         pace=wanted.pace,
@@ -48,13 +47,6 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
     if wanted.frames is None and wanted.seconds is None:
         return source
     return LimitedSource(source, frames=wanted.frames, seconds=wanted.seconds)
-
-
-def _takes_rate(spec: str) -> bool:
-    """Whether ``--fps`` is asked of the source; else it is the rate of what is made of it."""
-    from segedge.video.address import is_camera_spec
-
-    return spec.startswith("test:") or (is_camera_spec(spec) and not Path(spec).is_file())
 
 
 def open_lane_sinks(
@@ -82,7 +74,7 @@ def open_lane_sinks(
             encoder=wanted.encoder,
             crf=wanted.crf,
             preset=wanted.preset,
-            fps=None if source.info.live else wanted.fps,
+            fps=wanted.fps,
             segment_seconds=segment_seconds,
         )
         own: list[Sink] = []

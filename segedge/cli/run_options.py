@@ -64,12 +64,9 @@ Size = Annotated[
         help="WIDTHxHEIGHT, or 720p, asked of a camera or test pattern.", rich_help_panel=_SOURCES
     ),
 ]
-Fps = Annotated[
+SourceFps = Annotated[
     float | None,
-    typer.Option(
-        help="Rate asked of a camera; for files, the rate of a video made.",
-        rich_help_panel=_SOURCES,
-    ),
+    typer.Option(help="Rate asked of a camera or test pattern.", rich_help_panel=_SOURCES),
 ]
 PixelFormat = Annotated[
     str | None,
@@ -110,6 +107,10 @@ Crf = Annotated[
 Preset = Annotated[
     str | None,
     typer.Option(help="The encoder's trade of time for size.", rich_help_panel=_FILES),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(help="Rate of a video made; None: the source's.", rich_help_panel=_FILES),
 ]
 Segment = Annotated[
     str | None,
@@ -164,7 +165,7 @@ class RunOptions:
     threads: int = 0
     card: Path | None = None
     size: str = ""
-    fps: float | None = None
+    source_fps: float | None = None
     pixel_format: str | None = None
     decoder: DecoderName = "auto"
     pace: bool = False
@@ -174,6 +175,7 @@ class RunOptions:
     encoder: str = "auto"
     crf: int | None = None
     preset: str | None = None
+    fps: float | None = None
     segment: str | None = None
     live: str | None = None
     """None: no live view; empty: at its usual place."""

@@ -25,6 +25,8 @@ def source_labels(specs: Sequence[str]) -> list[str]:
 def _label(spec: str) -> str:
     if spec.isdecimal():
         return f"camera{spec}"
+    if spec.startswith("gst:"):
+        return "gst"
     if "://" in spec:
         # never what stands before @: it is a password
         spec = spec.partition("://")[2].partition("?")[0].rpartition("@")[2]
