@@ -43,6 +43,9 @@ class Viewer:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
+            if self._hub.is_closing:
+                with suppress(Exception):  # it may be gone already
+                    await self._socket.close(code=1001, reason="the run has ended")
 
     def watches(self, number: int) -> bool:
         """Whether it shows a source."""
@@ -119,6 +122,8 @@ class Hub:
         self.viewers: set[Viewer] = set()
         self.published: dict[str, Any] = {}
         """Numbers of the whole process, see `LiveView.publish`."""
+        self.is_closing = False
+        """Whether the server ends by intention."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self) -> None:
@@ -167,6 +172,7 @@ class Hub:
         self.count_wants()
 
     def _cancel_all(self) -> None:
+        self.is_closing = True
         for viewer in self.viewers:
             for task in viewer.tasks:
                 task.cancel()

@@ -211,7 +211,7 @@ def test_the_page_reconnects_to_a_server_that_came_back(make_view: Any, open_pag
     page.wait_for_selector(".tile canvas")
     shows(page, 0.25, blend(ROAD, 0.5))
     first.close()
-    comes_true(page, "document.querySelector('#status').innerText === 'reconnecting'")
+    comes_true(page, "document.querySelector('#status').innerText.startsWith('ended')")
     second = make_view(port=first.address.port, title="again")
     swapped = half_and_half()
     swapped.labels = swapped.labels[:, ::-1].copy()
@@ -219,6 +219,15 @@ def test_the_page_reconnects_to_a_server_that_came_back(make_view: Any, open_pag
     shows(page, 0.25, blend(CAR, 0.5))
     assert page.title() == "again"
     assert page.locator("#status").inner_text() == "live"
+
+
+def test_a_server_with_another_token_asks_for_it(make_view: Any, open_page: Any) -> None:
+    first = make_view(token="first")
+    page = open_page(first.url)
+    comes_true(page, "document.querySelector('#status').innerText !== 'connecting'")
+    first.close()
+    make_view(port=first.address.port, token="second")
+    page.get_by_text("That token does not fit").wait_for()
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1600, 900)])

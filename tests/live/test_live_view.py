@@ -346,8 +346,9 @@ def test_closing_sends_viewers_away_and_leaves_no_thread(make_view, watch) -> No
         sink.write(grey_frame(index, height=720, width=1280), half_and_half(720, 1280))
     view.close()
     view.close()
-    with pytest.raises(ConnectionClosed):
+    with pytest.raises(ConnectionClosed) as caught:
         [watcher.frame() for _ in range(20)]
+    assert caught.value.rcvd.code == 1001
     assert not [t for t in threading.enumerate() if "segedge-live" in t.name]
     sink.write(grey_frame(99), half_and_half())  # a pipeline that has not noticed yet
 

@@ -30,8 +30,8 @@ export class Connection {
       const message = JSON.parse(data);
       this.on[message.kind](message);
     };
-    socket.onclose = () => {
-      this.on.down();
+    socket.onclose = ({ code }) => {
+      this.on.down({ hasEnded: code === 1001, wasOpen });
       if (!wasOpen) this.askWhy();
       setTimeout(() => this.open(), this.wait);
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);

@@ -9,12 +9,16 @@ const $ = (id) => document.getElementById(id);
 const POINTS = 60, LEGEND_EVERY_MS = 250;
 const EMPTY = { classes: [], palette: [] };
 
-let sources = [], active = 0, grid = true, paused = false, connected = false, legendTimer = null;
+let sources = [], active = 0, grid = true, paused = false, connected = false, over = false, legendTimer = null;
 
 const controls = new Controls({ look: redraw, pause, snapshot, step, grid: toggleGrid });
 const connection = new Connection({
   up() { connected = true; watch(); status(); },
-  down() { connected = false; status(); },
+  down({ hasEnded, wasOpen }) {
+    connected = false;
+    if (wasOpen) over = hasEnded;
+    status();
+  },
   sources: takeSources,
   stats: takeStats,
   frame: takeFrame,
@@ -159,10 +163,10 @@ function legend(now = false) {
 
 function status() {
   const source = sources[active] ?? EMPTY;
-  const running = { waiting: "waiting for frames", running: "live", ended: "ended", failed: "failed" };
-  const state = !connected ? "reconnecting" : paused ? "paused" : (source.state ?? "waiting");
+  const words = { over: "ended; waiting for the next run", waiting: "waiting for frames", running: "live", ended: "ended", failed: "failed" };
+  const state = !connected ? (over ? "over" : "reconnecting") : paused ? "paused" : (source.state ?? "waiting");
   $("status").dataset.state = state === "running" ? "live" : state;
-  const text = running[state] ?? state;
+  const text = words[state] ?? state;
   if ($("status").textContent !== text) $("status").textContent = text;
 }
 

@@ -12,7 +12,8 @@ export class Picture {
 
   // In order, also where decoding takes unequally long. Resolves when it is drawn.
   show(message, look) {
-    this.queue = this.queue.then(() => this.decode(message)).then(() => this.draw(look()));
+    const before = this.queue.catch(() => {}); // one broken message is one lost frame
+    this.queue = before.then(() => this.decode(message)).then(() => this.draw(look()));
     return this.queue;
   }
 
