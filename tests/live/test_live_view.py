@@ -136,6 +136,9 @@ def test_a_viewer_that_never_reads_gets_two_frames_and_holds_nothing_up(view, wa
     for index in range(2, 400):
         sink.write(grey_frame(index), half_and_half())
     assert channel.offered == 400, "the pipeline wrote them all"
+    for _ in range(3):
+        get(view.url + "healthz")  # the server had many turns meanwhile
+    assert channel.message_number == 2
     assert channel.has_newer, "and the newest waits"
     assert [watcher.frame()[0]["index"] for _ in range(2)] == [0, 1]
     watcher.send(ack=0)
