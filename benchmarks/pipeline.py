@@ -183,7 +183,8 @@ def peak(seconds: float, model: Path | None) -> dict[str, float]:
     for _ in range(_ROUNDS):
         alone_ms.append(alone(count))
         source = Repeating(images, count)
-        report = Pipeline(source, segmenter, [VideoOut(source).sink]).run()
+        out = VideoOut(source)  # holds the folder
+        report = Pipeline(source, segmenter, [out.sink]).run()
         assert report.interval is not None
         spent_ms.append(report.interval.mean_ms)
         rows.append({**row_of(report), "encode_ms": report.stages["encode"].mean_ms})

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from segedge.pipeline.stream import stream
     from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
+    from segedge.video.callable_sink import CallableSink
     from segedge.video.memory import MemorySink, MemorySource
     from segedge.video.open import open_source
     from segedge.video.output import open_sink
 
 __version__ = "0.1.0"
 __all__ = [
+    "CallableSink",
     "ExportOptions",
     "ExportReport",
     "FakeBackend",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "CallableSink": "segedge.video.callable_sink",
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
     "export": "segedge.convert.export",

@@ -116,7 +116,8 @@ class StatusLine:
 
     def note(self, text: str) -> None:
         """A line that stays: what happened."""
-        err().print(Text("note        ", style="bold cyan") + Text(text))
+        # The same console: a line of another one would be drawn into the status.
+        self._live.console.print(Text("note        ", style="bold cyan") + Text(text))
 
 
 def status_lines(sample: Mapping[str, Any]) -> list[str]:

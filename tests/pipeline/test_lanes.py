@@ -408,3 +408,65 @@ def test_a_video_that_was_limited_does_not_count_as_cut() -> None:
     whole = LimitedSource(inner, frames=40)
     assert len(list(whole.frames())) == 0  # closed
     assert len(whole.failures) == 2
+
+
+@pytest.mark.parametrize("policy", ["latest", "lossless"])
+def test_a_callable_that_raises_ends_the_run_and_never_hangs(policy: Any) -> None:
+    """Whatever the other parts wait for: a source without end, a sink that is stalled."""
+    from segedge.video.callable_sink import CallableSink
+
+    stuck = WaitingSink()
+
+    class Endless(MemorySource):
+        def frames(self) -> Iterator[Frame]:
+            yield from super().frames()
+            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
+
+    def refuse(frame: Frame, result: ResultView) -> None:
+        raise Broken("callable")
+
+    told: list[bool] = []
+    sink = CallableSink(refuse, on_close=lambda error: (told.append(error), stuck.may.set()))
+    lane = Lane(Endless(images(5)), [stuck, sink], policy=policy)
+    error = run_in_thread(MultiPipeline([lane], segment))
+    assert isinstance(error, Broken)
+    assert told == [True]
+    assert stuck.closed_with_error is True
+    assert lane.report is not None
+    check_accounts(lane.report, 2)
+    assert lane.report.ended_by == "error"
+
+
+def test_a_sample_holds_what_came_since_the_last_one() -> None:
+    """Counts go on; rate, latency and stages begin anew."""
+    from segedge.pipeline.ledger import Ledger
+
+    now = [0]
+    ledger = Ledger(sinks=["out"], expected=None, clock_ns=lambda: now[0])
+
+    def frame(index: int, *, network_ms: float, latency_ms: int) -> None:
+        job = ledger.enter(Frame(images(1)[0], index, captured_ns=now[0]))
+        job.frame.times.add("network", network_ms)
+        ledger.taken(job)
+        ledger.computed(job, segment(Frame(images(1)[0]), outputs=frozenset()), network_ms)
+        now[0] += latency_ms * 10**6
+        ledger.received(job, 0)
+        ledger.written(job, job.for_sink().times, 0)
+
+    for index in range(4):
+        frame(index, network_ms=10, latency_ms=250)
+    first = ledger.sample()
+    for index in range(2):
+        frame(index, network_ms=30, latency_ms=500)
+    waiting = ledger.enter(Frame(images(1)[0], 9, captured_ns=now[0]))
+    now[0] += 10**9
+    second = ledger.sample()
+    assert (first["written"], first["fps"], first["stages_ms"]) == (4, 4.0, {"network": 10.0})
+    assert first["latency_ms"]["p50"] == pytest.approx(250, rel=0.01)
+    assert (second["written"], second["fps"], second["stages_ms"]) == (6, 1.0, {"network": 30.0})
+    assert second["latency_ms"]["p50"] == pytest.approx(500, rel=0.01)
+    assert second["oldest_ms"] == {"inbox": 1000.0, "segmenter": 0.0, "out": 0.0}
+    ledger.dropped(waiting)
+    assert ledger.sample()["latency_ms"] is None
+    assert ledger.places()[2].waited is not None
+    assert ledger.places()[2].waited.max_ms == 500.0  # type: ignore[union-attr]
