@@ -122,7 +122,8 @@ def run(wanted: options.RunOptions) -> int:
             print_head(segmenter, [source.info for source in sources])
         if view is not None:
             err().print(f"live        {view.url}", markup=False)
-        _warm_up(segmenter, [source.info for source in sources])
+        needs = [frozenset[str]().union(*(sink.needs for sink in lane)) for lane in sinks]
+        _warm_up(segmenter, [source.info for source in sources], needs)
         reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
     notes = [getattr(source, "notes", ()) for source in sources]
     for error in errors:
@@ -182,17 +183,21 @@ def _open_view(wanted: options.RunOptions, opened: ExitStack) -> LiveView | None
     return view
 
 
-def _warm_up(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInfo]) -> None:
+def _warm_up(
+    segmenter: Segmenter | CudaSegmenter,
+    sources: Sequence[SourceInfo],
+    needs: Sequence[frozenset[str]],
+) -> None:
     """Compile the kernels before the clock runs: seconds on the first use of an installation."""
     from segedge.geometry import Size
 
     console = err()
-    sizes = {Size(*info.size) if info.size else segmenter.card.input_size for info in sources}
+    sizes = [Size(*info.size) if info.size else segmenter.card.input_size for info in sources]
     with ExitStack() as shown:
         if console.is_terminal:
             shown.enter_context(console.status("preparing (the first time takes some seconds)"))
-        for size in sizes:
-            segmenter.warm_up(size)
+        for size, outputs in dict.fromkeys(zip(sizes, needs, strict=True)):
+            segmenter.warm_up(size, outputs=outputs)
 
 
 def _run(

@@ -1,14 +1,13 @@
-"""From what the user typed to a source or a sink."""
+"""From what the user typed to a source."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 from segedge.errors import SourceError, UsageError, nearest_name
 from segedge.video.options import SourceOptions
-from segedge.video.output import OVERLAY_SUFFIXES, SINK_VIDEO_SUFFIXES
-from segedge.video.protocols import Sink, Source, SourceInfo
+from segedge.video.output import DEFAULT_FPS
+from segedge.video.protocols import Source
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts",
@@ -16,11 +15,6 @@ VIDEO_SUFFIXES = (
     ".y4m", ".gif",
 )  # fmt: skip
 """Lower-case endings that are taken for videos."""
-
-DEFAULT_FPS = 10.0
-"""Rate of a video made from still images."""
-
-Masks = Literal["labels", "palette"]
 
 
 def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> Source:
@@ -137,83 +131,6 @@ def _open_files(spec: str | Path, options: SourceOptions) -> Source:
     from segedge.video.file import VideoFile
 
     return VideoFile(path, decoder=options.decoder)
-
-
-def open_sink(
-    path: str | Path,
-    *,
-    info: SourceInfo,
-    masks: Masks | None = None,
-    fps: float | None = None,
-    crf: int = 23,
-    preset: str = "ultrafast",
-) -> Sink:
-    """The sink that an output path names.
-
-    Args:
-        path: ``x.mp4`` (or another video ending) writes an overlay video, ``x.png`` (or another
-            image ending) one image; a path without ending, or a folder, one image a frame.
-        info: The source, for rate, length and names.
-        masks: Images and folders hold the labels instead of the overlay: ``labels`` as raw
-            indices, ``palette`` as indices with the class colours. Videos are overlays anyway.
-        fps: Rate of a video; None is the source's own, or `DEFAULT_FPS` for still images.
-        crf: Quality of a video, 0 (lossless) to 51; lower is better and larger.
-        preset: x264's trade of time for size; see `segedge.video.write_video.VideoOptions`.
-
-    Raises:
-        UsageError: Unknown ending, one image for many frames, or the output is the source.
-        SinkError: The place cannot be written.
-    """
-    if not str(path):
-        raise UsageError("an output without a name", fix="-o out.mp4, -o out.png or -o folder/")
-    target = Path(path)
-    _check_not_source(target, info)
-    suffix = target.suffix.lower()
-    if target.is_dir() or not suffix or str(path).endswith("/"):
-        from segedge.video.write_images import FolderSink
-
-        return FolderSink(target, picture=masks or "overlay")
-    if suffix in SINK_VIDEO_SUFFIXES:
-        from segedge.video.write_video import VideoOptions, VideoSink
-
-        rate = (info.fps or DEFAULT_FPS) if fps is None else fps
-        options = VideoOptions(crf=crf, preset=preset)
-        return VideoSink(target, fps=rate, options=options, frame_count=info.frame_count)
-    if suffix in OVERLAY_SUFFIXES:
-        return _image_sink(target, info, masks)
-    raise _unknown_ending(target)
-
-
-def _image_sink(target: Path, info: SourceInfo, masks: Masks | None) -> Sink:
-    if (info.frame_count or 1) > 1:
-        raise UsageError(
-            f"{target} is one image, and {info.name} has {info.frame_count} frames",
-            fix=f"-o {target.with_suffix('')}/ writes one image a frame, "
-            f"-o {target.with_suffix('.mp4')} a video",
-        )
-    from segedge.video.write_images import ImageSink
-
-    return ImageSink(target, picture=masks or "overlay")
-
-
-def _check_not_source(target: Path, info: SourceInfo) -> None:
-    """Outputs replace what has their name: never the source itself."""
-    source = Path(info.name)
-    if target.exists() and source.exists() and target.samefile(source):
-        raise UsageError(
-            f"{target} is the source itself", fix="choose another name or folder for the output"
-        )
-
-
-def _unknown_ending(target: Path) -> UsageError:
-    known = SINK_VIDEO_SUFFIXES + OVERLAY_SUFFIXES
-    near = nearest_name(target.suffix, known)
-    return UsageError(
-        f"cannot write {target}: unknown ending {target.suffix!r}"
-        + (f"; did you mean {near!r}?" if near else ""),
-        facts={"videos": " ".join(SINK_VIDEO_SUFFIXES), "images": " ".join(OVERLAY_SUFFIXES)},
-        fix=f"-o {target}/ makes a folder of that name",
-    )
 
 
 def _not_found(path: Path) -> SourceError:

@@ -16,7 +16,8 @@ from segedge.errors import SinkError
 from segedge.frame import Frame
 from segedge.pipeline.runner import Pipeline
 from segedge.video.memory import MemorySource
-from segedge.video.open import open_sink, open_source
+from segedge.video.open import open_source
+from segedge.video.output import open_sink
 from segedge.video.protocols import ResultView
 
 REAL_CLIP = Path(__file__).parents[3] / "shared/data/video/car-detection.mp4"

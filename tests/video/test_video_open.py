@@ -14,7 +14,8 @@ import pytest
 from segedge.errors import SinkError, SourceError, UsageError
 from segedge.video.file import VideoFile
 from segedge.video.images import ImageFiles
-from segedge.video.open import open_sink, open_source
+from segedge.video.open import open_source
+from segedge.video.output import SinkOptions, open_sink
 from segedge.video.protocols import Sink, Source, SourceInfo
 from segedge.video.write_images import FolderSink, ImageSink
 from segedge.video.write_video import VideoSink
@@ -132,9 +133,9 @@ def test_sinks_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot write labels as '\.jpg'"):
         open_sink(tmp_path / "a.jpg", info=ONE, masks="labels")
     with pytest.raises(UsageError, match="no x264 preset 'ultrafst'; did you mean 'ultrafast'"):
-        open_sink(tmp_path / "a.mp4", info=IMAGES, preset="ultrafst")
+        open_sink(tmp_path / "a.mp4", info=IMAGES, options=SinkOptions(preset="ultrafst"))
     with pytest.raises(UsageError, match=r"crf must be within 0..51, found 99"):
-        open_sink(tmp_path / "a.mp4", info=IMAGES, crf=99)
+        open_sink(tmp_path / "a.mp4", info=IMAGES, options=SinkOptions(crf=99))
 
 
 def test_output_is_never_the_source(tmp_path: Path, png: Path) -> None:
