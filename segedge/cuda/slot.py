@@ -132,9 +132,10 @@ class Slot:
             self._copy(plane.side, (source.pointer, source.pitch), plane.row_bytes, plane.rows)
 
     def _copy(
-        self, target: tuple[int, int], source: tuple[int, int], row_bytes: int, rows: int
-    ) -> None:
-        self.device.copy_rows(target, source, row_bytes, rows, self.stream)
+        self, target: tuple[int, int], source: tuple[int, int], row_bytes: int, rows: int,
+        stream: Any = None,
+    ) -> None:  # fmt: skip
+        self.device.copy_rows(target, source, row_bytes, rows, stream or self.stream)
 
     def begin(self) -> None:
         """Note the start of a frame's work on the GPU."""
@@ -174,10 +175,13 @@ class Slot:
 
     def _captured(self, request: Request) -> Any:
         self.stream.sync()
-        if not self._network.is_capturable(int(self.stream.handle)):
-            raise CaptureRefusedError("the network's library does not allow it")
         expected = self._snapshot(request)
-        graph = capture(self.stream, lambda: self._plain(request))
+        # Not on the slot's stream: whoever looks at another frame of the lane in another thread
+        # works on it, and would be caught in the graph.
+        aside = self.device.stream()
+        if not self._network.is_capturable(int(aside.handle)):
+            raise CaptureRefusedError("the network's library does not allow it")
+        graph = capture(aside, lambda: self._plain(request, aside))
         self._spoil(request)
         graph.launch(self.stream)
         self.stream.sync()
@@ -207,26 +211,27 @@ class Slot:
         self.stream.sync()
         return np.array(host.array())
 
-    def _plain(self, request: Request) -> None:
-        """Every step by itself, in order."""
-        plan, launcher = self.plan, self.launcher
+    def _plain(self, request: Request, stream: Any = None) -> None:
+        """Every step by itself, in order, on the slot's stream or another."""
+        stream = stream or self.stream
+        plan, launcher = self.plan, self.device.programs.launcher(stream)
         self._marks.clear()
         if request.source == "host" and not self._shared:
             for plane, host in zip(self._planes, self._staged(), strict=True):
-                self._copy(plane.side, host.side, plane.row_bytes, plane.rows)
+                self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
             self._mark("upload")
         luma, *chroma = (plane.plane for plane in self._planes)
         plan.preprocess.launch(
             launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
         )
         self._mark("preprocess")
-        self._network.run([self._tensor], self.logits, stream=int(self.stream.handle))
+        self._network.run([self._tensor], self.logits, stream=int(stream.handle))
         self._mark("network")
         if request.render.outputs:
-            self._launch_tail(request.render)
+            self._launch_tail(request.render, launcher)
             self._mark("tail")
         if request.to_host and not self._shared:
-            self._download_outputs(request.render)
+            self._download_outputs(request.render, stream)
             self._mark("download")
 
     @property
@@ -234,18 +239,18 @@ class Slot:
         """Launches kernels on this slot's stream."""
         return self.device.programs.launcher(self.stream)
 
-    def _launch_tail(self, render: Render) -> None:
+    def _launch_tail(self, render: Render, launcher: Launcher) -> None:
         targets = {name: self._targets(name) for name in render.outputs}
         self.plan.launch_tail(
-            self.launcher, render, logits=self.logits[self.plan.head].pointer,
+            launcher, render, logits=self.logits[self.plan.head].pointer,
             scratch=self._scratch.pointer, frame=self.picture, targets=targets,
         )  # fmt: skip
 
-    def _download_outputs(self, render: Render) -> None:
+    def _download_outputs(self, render: Render, stream: Any) -> None:
         for name in render.outputs:
             pairs = zip(self._hosts(name), self._targets(name), strict=True)
             for host, array in pairs:
-                self._copy(host.side, array.side, array.row_bytes, array.rows)
+                self._copy(host.side, array.side, array.row_bytes, array.rows, stream)
 
     @property
     def picture(self) -> Picture:
