@@ -214,6 +214,7 @@ class CudaSegmenter:
     def _is_pinned(self, planes: Sequence[NDArray[np.uint8]]) -> bool:
         rows = all(
             plane.strides[1:] == np.empty((0, *plane.shape[1:]), np.uint8).strides[1:]
+            and plane.strides[0] >= plane[0].nbytes  # else rows run backwards or repeat
             for plane in planes
         )
         return rows and all(self._device.is_pinned(plane.ctypes.data) for plane in planes)
@@ -314,7 +315,8 @@ class _Frames:
             named = style.classes
             chosen = None if named is None else tuple(card.classes.index(name) for name in named)
             table = self.plan.blend(style.opacity, chosen).table
-            self.blends[style] = _uploaded(segmenter._device, table)
+            # Results ask in other threads, too: the first table stays, its address is in use.
+            self.blends.setdefault(style, _uploaded(segmenter._device, table))
         return self.blends[style].pointer
 
 

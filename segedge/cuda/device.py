@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,8 +36,8 @@ class Device:
         self._library = require("cuda.core", purpose=_PURPOSE)
         self._driver = require("cuda.bindings.driver", purpose=_PURPOSE)
         self._pinned = self._library.LegacyPinnedMemoryResource()
-        self._threads = threading.local()
-        self.make_current()
+        core.set_current()
+        self._context = self._current()
 
     @classmethod
     def open(cls, index: int = 0) -> Device:
@@ -67,10 +66,17 @@ class Device:
         return int(self.core.device_id)
 
     def make_current(self) -> None:
-        """Make the context current in the calling thread; cheap where it is already."""
-        if not getattr(self._threads, "ready", False):
+        """Make the context current in the calling thread; cheap where it is already.
+
+        Other libraries change it: PyTorch with ``set_device``, PyCUDA with each push and pop.
+        """
+        if self._current() != self._context:
             self.core.set_current()
-            self._threads.ready = True
+
+    def _current(self) -> int:
+        """Address of the calling thread's context, 0 where there is none."""
+        error, context = self._driver.cuCtxGetCurrent()
+        return int(context) if int(error) == 0 else 0
 
     def memory_bytes(self) -> tuple[int, int]:
         """Free and total memory of the GPU."""
@@ -195,10 +201,7 @@ class Device:
     @property
     def context(self) -> int:
         """Address of the primary context."""
-        self.make_current()
-        error, context = self._driver.cuCtxGetCurrent()
-        self._check(error, "no CUDA context")
-        return int(context)
+        return self._context
 
     def _check(self, error: Any, headline: str) -> None:
         if int(error) != 0:

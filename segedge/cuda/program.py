@@ -168,9 +168,9 @@ class Programs:
         if kernel not in self._loaded:
             core = _core("run CUDA kernels")
             code = compile_for(kernel, self._arch, folder=self._folder)
-            self._loaded[kernel] = core.ObjectCode.from_cubin(code, name=kernel.name).get_kernel(
-                kernel.name
-            )
+            loaded = core.ObjectCode.from_cubin(code, name=kernel.name).get_kernel(kernel.name)
+            # Threads may load the same: the first one stays, a graph may have it already.
+            self._loaded.setdefault(kernel, loaded)
         return self._loaded[kernel]
 
     def launcher(self, stream: Any) -> Launcher:
