@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import DeviceBackend
 from segedge.card import ModelCard
-from segedge.cuda.array import DeviceArray
+from segedge.cuda.array import DeviceArray, contiguous_strides
 from segedge.cuda.device import Device
 from segedge.cuda.foreign import (
     DeviceFrame,
@@ -213,7 +213,7 @@ class CudaSegmenter:
 
     def _is_pinned(self, planes: Sequence[NDArray[np.uint8]]) -> bool:
         rows = all(
-            plane.strides[1:] == np.empty((0, *plane.shape[1:]), np.uint8).strides[1:]
+            plane.strides[1:] == contiguous_strides(plane.shape, 1)[1:]
             and plane.strides[0] >= plane[0].nbytes  # else rows run backwards or repeat
             for plane in planes
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 
 from segedge.cuda.program import Plane
 from segedge.optional import require
+
+_DLPACK_CUDA = 2
+_DLTENSOR_DEVICE, _VERSIONED_DEVICE = 8, 40
+"""Where dlpack.h has device_type: behind `data`; in DLManagedTensorVersioned that is behind the
+version, the context, the deleter and the flags."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,7 @@ class DeviceArray:
         """Bytes from one element to the next on each axis; None where it is C-contiguous."""
         if self.pitch in (0, self.row_bytes):
             return None
-        inner = np.empty((0, *self.shape[1:]), self.dtype).strides[1:]
-        return (self.pitch, *inner)
+        return (self.pitch, *contiguous_strides(self.shape, self.dtype.itemsize)[1:])
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -88,12 +93,14 @@ class DeviceArray:
             _let_wait(wait, self.stream)
         if arguments.get("dl_device") == self.__dlpack_device__():
             arguments["dl_device"] = None  # cuda-core refuses even the device that it lies on
-        return self._view().__dlpack__(**{**arguments, "stream": -1})
+        capsule = self._view().__dlpack__(**{**arguments, "stream": -1})
+        _call_it_cuda(capsule)
+        return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """(2, index): CUDA."""
-        kind, index = self._view().__dlpack_device__()
-        return int(kind), int(index)
+        """(2, index): CUDA, also where the GPU shares the CPU's memory."""
+        _, index = self._view().__dlpack_device__()
+        return _DLPACK_CUDA, int(index)
 
     def _view(self) -> Any:
         views = require("cuda.core.utils", purpose="share GPU arrays")
@@ -107,6 +114,31 @@ class DeviceArray:
         core = require("cuda.core", purpose="share GPU arrays")
         view = core.Buffer.from_handle(self.pointer, max(self.nbytes, 1), owner=(owner, self))
         return replace(self, buffer=view, stream=stream)
+
+
+def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Bytes from one element to the next on each axis of a C-contiguous array."""
+    strides = [itemsize]
+    for length in reversed(shape[1:]):
+        strides.append(strides[-1] * length)
+    return tuple(reversed(strides))
+
+
+def _call_it_cuda(capsule: Any) -> None:
+    """Write into a DLPack capsule that its memory is the GPU's.
+
+    cuda-core calls mapped memory "CUDA host", which PyTorch and CuPy refuse. The address is the one
+    that the GPU uses.
+    """
+    name, offset = b"dltensor", _DLTENSOR_DEVICE
+    python = ctypes.pythonapi
+    python.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    if not python.PyCapsule_IsValid(capsule, name):
+        name, offset = b"dltensor_versioned", _VERSIONED_DEVICE
+    python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    python.PyCapsule_GetPointer.restype = ctypes.c_void_p
+    start = python.PyCapsule_GetPointer(capsule, name)
+    ctypes.c_int32.from_address(start + offset).value = _DLPACK_CUDA
 
 
 def _let_wait(consumer: int | None, producer: int) -> None:

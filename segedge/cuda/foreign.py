@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segedge.cuda.array import contiguous_strides
 from segedge.cuda.device import Device
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat
 from segedge.cuda.program import Plane
@@ -135,7 +136,7 @@ def _seen(image: Any, what: str) -> tuple[int, tuple[int, ...], tuple[int, ...],
     interface = _interface(image)
     if interface is not None:
         shape, kind = tuple(interface["shape"]), np.dtype(interface["typestr"])
-        strides = interface.get("strides") or _contiguous(shape, kind.itemsize)
+        strides = interface.get("strides") or contiguous_strides(shape, kind.itemsize)
         pointer, stream = int(interface["data"][0]), interface.get("stream")
     else:
         views = require("cuda.core.utils", purpose="take GPU arrays")
@@ -147,23 +148,16 @@ def _seen(image: Any, what: str) -> tuple[int, tuple[int, ...], tuple[int, ...],
                 facts={"found": type(image).__name__},
             ) from error
         shape, kind, pointer, stream = tuple(view.shape), np.dtype(view.dtype), int(view.ptr), None
-        counted = view.strides or _contiguous(shape, 1)
+        counted = view.strides or contiguous_strides(shape, 1)
         strides = tuple(count * kind.itemsize for count in counted)
     if kind != np.uint8:
         raise UsageError(f"{what} must be uint8", facts={"found": str(kind)})
     return pointer, shape, tuple(strides), stream
 
 
-def _contiguous(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides = [itemsize]
-    for length in reversed(shape[1:]):
-        strides.append(strides[-1] * length)
-    return tuple(reversed(strides))
-
-
 def _check_strides(shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
     """Rows may lie anywhere, each row must be whole: what pitched memory and crops have."""
-    inner = _contiguous(shape, 1)
+    inner = contiguous_strides(shape, 1)
     row_bytes = inner[0]
     if strides[1:] != inner[1:] or (shape[0] > 1 and strides[0] < row_bytes):
         raise UsageError(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cuda.bindings import driver as cu
+from cuda.core.utils import StridedMemoryView
+from driver.simulated import Control
 from helpers import ok
 from test_cuda_segmenter import CARD, assert_like_the_host, device, image_of
 
@@ -144,3 +146,54 @@ def test_pinned_frames_with_other_strides(device: Device, flip: Any) -> None:
         image = np.ascontiguousarray(memory[flip])
         expected = segmenter(image, outputs=OUTPUTS[:1], pixel_format="gray").labels.copy()
         np.testing.assert_array_equal(result.labels, expected)
+
+
+def test_strides_are_those_of_the_memory(device: Device) -> None:
+    for shape, dtype in (((5, 7, 3), "uint8"), ((5, 7), "uint16"), ((4, 8), "float32")):
+        array = device.pitched(shape, dtype)
+        expected = np.empty(shape, dtype).strides[1:]
+        assert array.pitch % 16 == 0
+        assert array.strides in (None, (array.pitch, *expected))
+        assert (array.strides is None) == (array.pitch == array.row_bytes)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_version": (1, 0)}])
+@pytest.mark.parametrize("integrated", [0, 1])
+def test_dlpack_says_cuda_also_where_memory_is_shared(
+    device: Device, sim: Control, integrated: int, options: dict[str, Any]
+) -> None:
+    """PyTorch and CuPy refuse "CUDA host", which cuda-core says of mapped memory."""
+    sim.set("integrated", integrated)
+    shared = Device.open()
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, shared)) as segmenter:
+        result = segmenter(image_of(40, 50), outputs=("overlay",), to_host=False)
+        (overlay,) = result.on_device("overlay")
+        assert overlay.__dlpack_device__() == (2, 0)
+        array = Capsule(overlay.__dlpack__(stream=1, **options))
+        view = StridedMemoryView(array, stream_ptr=-1)
+        assert (view.ptr, view.device_id, view.is_device_accessible) == (overlay.pointer, 0, True)
+        assert view.strides in (None, (overlay.side[1], 3, 1))
+        del view, array, overlay, result
+
+
+class Capsule:
+    """What a library sees of an array: its DLPack capsule."""
+
+    def __init__(self, capsule: Any) -> None:
+        self.capsule = capsule
+
+    def __dlpack__(self, **_: Any) -> Any:
+        return self.capsule
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+
+def test_page_locked_frames_are_not_staged(device: Device) -> None:
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        frame = segmenter.frame_memory(Size(40, 56))
+        frame[...] = image_of(40, 56)
+        result = segmenter(frame, outputs=OUTPUTS)
+        assert_like_the_host(CARD, frame, result)
+        assert not result._slot._staging
+        del result, frame
