@@ -153,15 +153,16 @@ class CudaSegmenter:
             seen = device_frame(frame.image_hwc, self._device, pixel_format=pixel_format)
             lease, frames = self._lease(seen.size, seen.pixel_format, _color(frame.image_hwc))
             producer = seen.stream if stream is None else stream
+            lease.kept = frame.image_hwc, frames
             self._take(lease.slot, seen, producer)
             source = "device"
         else:
             planes, kind = _host_planes(frame.image_hwc, pixel_format)
             size = Size(*planes[0].shape[:2])
             lease, frames = self._lease(size, kind, _color(frame.image_hwc))
+            lease.kept = frame.image_hwc, frames  # whose tints are read, too
             with frame.times.measure("staging"):
                 source = self._stage(lease.slot, planes, stream)
-        lease.kept = frame.image_hwc
         tints = frames.tints(self, self.style) if "overlay" in names else 0
         lease.slot.enqueue(Request(Render(names, tints), source, to_host))  # type: ignore[arg-type]
         self._heed(lease.slot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -180,5 +179,6 @@ def _plane(targets: Mapping[str, Sequence[DeviceArray]], name: str) -> Plane | N
 def _check_size(frame: Size, pixel_format: PixelFormat) -> None:
     if pixel_format == "nv12" and (frame.height % 2 or frame.width % 2):
         raise UsageError("NV12 frames have even sizes", facts={"found": str(frame)})
-    if math.prod((frame.height, frame.width)) > 1 << 28:
+    # The index maps are exact, and a grid of blocks is allowed, up to 65535 each way.
+    if max(frame.height, frame.width) > 65535 or frame.height * frame.width > 1 << 28:
         raise UsageError("a frame this large is not supported", facts={"found": str(frame)})

@@ -149,13 +149,15 @@ class Slot:
             BackendError: The network fails.
         """
         with translated("a frame failed on the GPU", gpu=self.device.gpu):
-            graph = self._graphs.get(request)
-            if graph is not None:
-                self._graphs.move_to_end(request)
-                graph.launch(self.stream)
-            else:
-                self._first(request)
-            self.stream.record(self._done)
+            try:
+                graph = self._graphs.get(request)
+                if graph is not None:
+                    self._graphs.move_to_end(request)
+                    graph.launch(self.stream)
+                else:
+                    self._first(request)
+            finally:  # whatever was enqueued reads the frame: who takes the slot next waits for it
+                self.stream.record(self._done)
 
     def _first(self, request: Request) -> None:
         """Launch plainly, then capture, replay and compare, if graphs are wanted."""

@@ -18,11 +18,14 @@ from segedge import segmenter_cuda
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.cuda import program
 from segedge.cuda.device import Device
+from segedge.cuda.plan import FramePlan, Tensor
+from segedge.errors import BackendError, UsageError
 from segedge.geometry import Size
 from segedge.result import OUTPUTS, OverlayStyle
 from segedge.segmenter_cuda import CudaSegmenter
 
 __all__ = ["device"]
+SHAPES = (1, 3, 48, 64), (1, 4, 6, 8)
 
 
 class Watched(FakeCudaBackend):
@@ -197,3 +200,28 @@ def test_page_locked_frames_are_not_staged(device: Device) -> None:
         assert_like_the_host(CARD, frame, result)
         assert not result._slot._staging
         del result, frame
+
+
+def test_a_network_that_fails_does_not_lose_the_frame_that_is_being_read(device: Device) -> None:
+    """Its copy is enqueued already; freed memory would break the context, see the fixture."""
+    backend = FakeCudaBackend(CARD, device)
+    run = backend.run
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise BackendError("no")
+
+    with CudaSegmenter(CARD, backend, slots=1) as segmenter:
+        frame = segmenter.frame_memory(Size(40, 56))
+        backend.run = fail  # type: ignore[method-assign]
+        with pytest.raises(BackendError):
+            segmenter(frame, outputs=OUTPUTS)
+        del frame
+        backend.run = run  # type: ignore[method-assign]
+        assert_like_the_host(CARD, image_of(40, 56), segmenter(image_of(40, 56), outputs=OUTPUTS))
+
+
+@pytest.mark.parametrize("size", [Size(65536, 2), Size(2, 65536)])
+def test_sides_that_no_grid_of_blocks_covers(size: Size) -> None:
+    tensor, logits = (Tensor(shape, np.dtype("float32")) for shape in SHAPES)
+    with pytest.raises(UsageError, match="this large"):
+        FramePlan(CARD, size, tensor=tensor, outputs=(logits,), head=0)
