@@ -14,6 +14,8 @@ from segedge.geometry import Fit, Size
 DEFAULT_OPSET = 20
 """What TensorRT 10.3 (JetPack 6) up to today's reads, and torch's exporter writes by default."""
 DynamicAxis = Literal["batch", "size"]
+_LARGEST_MEAN = 2.0
+"""A mean of values 0..1 lies well below, one of 0..255 well above."""
 Progress = Callable[[str, float], None]
 """Called with what is being done now and the share of the whole that is behind, 0..1."""
 
@@ -57,6 +59,13 @@ class ExportOptions:
         unknown = [axis for axis in self.dynamic if axis not in ("batch", "size")]
         if unknown:
             raise UsageError(f"no dynamic axis {unknown[0]!r}", facts={"known": "batch, size"})
+        if self.mean is not None and max(self.mean) > _LARGEST_MEAN:
+            std = self.std or (1.0, 1.0, 1.0)
+            raise UsageError(
+                "--mean and --std are of values 0..1, not 0..255",
+                facts={"mean": ", ".join(f"{value:g}" for value in self.mean)},
+                fix=f"--mean {_scaled(self.mean)} --std {_scaled(std)}",
+            )
         if not 11 <= self.opset <= 26:
             raise UsageError(f"opset {self.opset} is out of range", facts={"expected": "11 to 26"})
 
@@ -141,3 +150,8 @@ class ExportReport:
     """What was loaded, for factory sources with a checkpoint."""
     notes: tuple[str, ...] = ()
     """What the user should know, a sentence each."""
+
+
+def _scaled(values: tuple[float, ...]) -> str:
+    """Values of 0..255 as those of 0..1."""
+    return ",".join(f"{value / 255:.4g}" for value in values)

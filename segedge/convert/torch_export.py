@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from segedge.geometry import Size
 from segedge.optional import require
 
 _AXIS_NAMES = {0: "batch", 2: "height", 3: "width"}
+_CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
+"""PyTorch's words where a convolution gets another number of channels than its weights have."""
 _AXES: dict[DynamicAxis, tuple[int, ...]] = {"batch": (0,), "size": (2, 3)}
 
 
@@ -134,7 +137,7 @@ class TorchNetwork:
             raise ExportError(
                 f"{self._name} fails on an input of {'x'.join(map(str, array.shape))}",
                 facts={"says": f"{type(error).__name__}: {_first_line(str(error))}"},
-                fix="--size HxW must be one that the network takes; often a multiple of 32",
+                fix=_input_fix(str(error)),
             ) from error
 
 
@@ -154,6 +157,18 @@ def _head_module(torch: Any, module: Any, index: int) -> Any:
     with contextlib.suppress(NotImplementedError):
         head.eval()
     return head
+
+
+def _input_fix(says: str) -> str:
+    """What mends a network that refuses its input: mostly its size, at times its channels."""
+    match = _CHANNELS.search(says)
+    if match is None:
+        return "--size HxW must be one that the network takes; often a multiple of 32"
+    wanted, found = int(match[1]), int(match[2])
+    if found != 3:
+        return "segedge gives N x 3 x H x W: wrap it, network(image.permute(0, 2, 3, 1))"
+    wrap = "network(image.mean(1, keepdim=True))" if wanted == 1 else "one that takes 3 channels"
+    return f"segedge gives 3 colour channels, the network wants {wanted}: wrap it, {wrap}"
 
 
 def _noise(shape: tuple[int, ...]) -> NDArray[np.float32]:

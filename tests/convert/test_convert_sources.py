@@ -325,3 +325,36 @@ def test_huggingface_folder(tmp_path: Path) -> None:
     (tmp_path / "hf" / "config.json").unlink()
     with pytest.raises(CardError, match=r"has no config\.json"):
         export(tmp_path / "hf", tmp_path / "n.onnx")
+
+
+@pytest.mark.parametrize(
+    ("channels", "words"),
+    [(1, "wants 1: wrap it, network(image.mean(1, keepdim=True))"), (4, "wants 4")],
+)
+def test_networks_for_other_channels(tmp_path: Path, channels: int, words: str) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(
+            torch.nn.Conv2d(channels, 2, 1), tmp_path / "m.onnx",
+            options=ExportOptions(size=Size(32, 32)),
+        )  # fmt: skip
+    assert words in (caught.value.fix or "")
+
+
+def test_networks_that_want_channels_last(tmp_path: Path) -> None:
+    class Last(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 2, 1)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.conv(image.permute(0, 3, 1, 2))
+
+    with pytest.raises(ExportError) as caught:
+        export(Last(), tmp_path / "m.onnx", options=ExportOptions(size=Size(32, 40)))
+    assert "permute(0, 2, 3, 1)" in (caught.value.fix or "")
+
+
+def test_mean_and_std_of_0_to_255_are_told() -> None:
+    with pytest.raises(UsageError) as caught:
+        ExportOptions(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    assert caught.value.fix == "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
