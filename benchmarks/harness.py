@@ -7,44 +7,26 @@ variants take turns, several rounds of them, and medians over the rounds are com
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from segedge.optional import installed_version
+from segedge.bench.environment import Environment
+from segedge.bench.results import write_text
 
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 1
-_LIBRARIES = ("numpy", "numba", "opencv-python", "torch", "onnxruntime", "openvino", "av")
 
 
 def environment() -> dict[str, Any]:
     """Machine and library versions that a figure belongs to."""
-    return {
-        "cpu": _cpu_name(),
-        "threads": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_1_min": round(os.getloadavg()[0], 2),
-        "libraries": {name: installed_version(name) for name in ("segedge", *_LIBRARIES)},
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-    }
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or "unknown"
+    return dataclasses.asdict(Environment.capture())
 
 
 def measure(
@@ -117,5 +99,5 @@ def write_results(name: str, figures: dict[str, Any]) -> Path:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     document = {"schema": SCHEMA, "benchmark": name, "environment": environment(), **figures}
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(document, indent=2) + "\n")
     return path

@@ -19,6 +19,7 @@ VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
     "run": "Segment images, videos, cameras and streams.",
     "build": "An ONNX model to a TensorRT engine.",
+    "bench": "How fast a model is here, backend by backend; or compare two measurements.",
     "cache": "List or delete the engines that were built.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
     "doctor": "What is installed, which backends work, and what mends the rest.",
@@ -30,7 +31,7 @@ def run(arguments: list[str] | None = None) -> None:
     """Entry point of the console script.
 
     Exit codes: 0 done; 1 done, but some inputs failed; 2 the user must mend something;
-    130 interrupted.
+    3 `bench --compare` found a regression; 130 interrupted.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words

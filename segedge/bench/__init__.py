@@ -1,0 +1,1 @@
+"""How fast a model is here: measured, with its spread, its environment and what it includes."""

@@ -1,0 +1,127 @@
+"""`segedge bench` as a user types it; what it measures is not asserted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from bench_parts import made
+
+from segedge.bench.results import read_results, write_results
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+TINY = ("--rounds", 2, "--seconds", 0.01)
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("bench") / "small.onnx", has_card=True)
+
+
+def write_model(path: Path, *, has_card: bool) -> Path:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from segedge.card import ModelCard
+
+    weights = np.array([[-1, -1, -1], [1, 1, 1]], np.float32).reshape(2, 3, 1, 1)
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Conv", ["p", "w"], ["logits"]),
+        ],
+        "g",
+        [info("x", TensorProto.FLOAT, [1, 3, 48, 64])],
+        [info("logits", TensorProto.FLOAT, [1, 2, 6, 8])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8)
+    for key, value in card.to_metadata().items() if has_card else ():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(proto, path)
+    return path
+
+
+def segedge(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "segedge", "bench", *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_run_tells_all_and_keeps_it(model: Path, tmp_path: Path) -> None:
+    files = (tmp_path / "a.json", tmp_path / "a.md")
+    words = ("--backend", "onnxruntime", "--backend", "onnxruntime-cuda", *TINY)
+    done = segedge(model, *words, "--json", files[0], "--md", files[1])
+    assert done.stderr.splitlines()[:2] == ["round 1/2  onnxruntime", "round 2/2  onnxruntime"]
+    assert "skipped     onnxruntime-cuda: " in done.stdout
+    kept = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, (line for line in kept if not line.startswith("skipped")))) <= 100
+    results = read_results(files[0])
+    assert [row.mode for row in results.rows] == ["network", "frame"]
+    assert all(row.times.count >= 20 and len(row.times.rounds_ms) == 2 for row in results.rows)
+    assert set(results.rows[1].stages_ms) == {"preprocess", "network", "tail"}
+    assert results.subject.frame_size == "96x128"
+    assert results.rows[0].peak_memory_mb > 10
+    assert str(tmp_path) not in files[0].read_text() + files[1].read_text()
+    done = segedge("--compare", files[0], files[0], "--tolerance", "99%")
+    assert "1.000" in done.stdout
+
+
+def test_a_regression_ends_with_3(tmp_path: Path) -> None:
+    write_results(made([[10.0] * 9]), tmp_path / "a.json")
+    write_results(made([[12.0] * 9]), tmp_path / "b.json")
+    assert "slower" in segedge("--compare", tmp_path / "a.json", tmp_path / "b.json", code=3).stdout
+    for first, second, tolerance in (("b", "a", "5%"), ("a", "b", "0.25")):
+        files = (tmp_path / f"{first}.json", tmp_path / f"{second}.json")
+        assert "nothing slower" in segedge("--compare", *files, "--tolerance", tolerance).stdout
+
+
+def test_bad_input(model: Path, tmp_path: Path) -> None:
+    bare = write_model(tmp_path / "bare.onnx", has_card=False)
+    cases = [
+        ((model, "--rounds", 0), "--rounds must be positive"),
+        ((model, "--seconds", -1), "--seconds must be positive"),
+        ((model, "--frame-size", "0x8"), "a size must be positive"),
+        ((model, "--frame-size", "big"), "'big' is no size"),
+        ((model, "--backend", "opnvino"), "did you mean 'openvino'"),
+        ((model, "--backend", "onnxruntime-cuda"), "no backend could measure small.onnx"),
+        ((model, model), "one model at a time"),
+        ((model, "--json", tmp_path / "no" / "a.json"), "no folder"),
+        ((bare,), "carries no card"),
+        ((tmp_path / "a.pt2",), "takes an ONNX file"),
+        ((tmp_path / "absent.onnx",), "absent.onnx"),
+        (("--compare", model), "takes two results files"),
+        (("--compare", model, model), "no results file"),
+        (("--compare", model, model, "--tolerance", "x"), "is no share"),
+    ]
+    for words, message in cases:
+        assert message in segedge(*words, code=2).stderr
+
+
+def test_the_card_contradicts_the_network(model: Path, tmp_path: Path) -> None:
+    """Each backend's own reason is told."""
+    import onnx
+
+    proto = onnx.load(model)
+    (entry,) = proto.metadata_props
+    data = json.loads(entry.value)
+    data["classes"].append("third")
+    data["palette_rgb"].append([1, 2, 3])
+    entry.value = json.dumps(data)
+    onnx.save(proto, tmp_path / "other.onnx")
+    words = (tmp_path / "other.onnx", "--backend", "onnxruntime", *TINY)
+    assert "the card does not fit the network's output" in segedge(*words, code=2).stderr
