@@ -178,6 +178,7 @@ class CudaResult(Result):
             UsageError: It is none of them, or was not asked for when the frame was segmented.
         """
         slot, handle = self._slot, int(self._slot.stream.handle)
+        slot.was_lent = True
         if name == "logits":
             return (slot.logits[slot.plan.head].leased(self._lease, handle),)
         if name not in self._computed:

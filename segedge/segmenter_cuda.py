@@ -234,7 +234,13 @@ class CudaSegmenter:
                 self._plans.popitem(last=False)[1].pool.close()
         self._plans.move_to_end(key)
         frames = self._plans[key]
-        return frames.pool.take(), frames
+        lease = frames.pool.take()
+        if lease.slot.was_lent:
+            # A tensor may be dropped while a kernel still reads it. Its stream is not known, but
+            # as a rule it is the legacy default one; others are named with ``stream=``.
+            lease.slot.stream.wait(foreign_stream(LEGACY_DEFAULT, self._device))
+            lease.slot.was_lent = False
+        return lease, frames
 
     def _new_pool(self, plan: FramePlan) -> SlotPool:
         def make(lane: Lane, keep: bool) -> Slot:

@@ -95,6 +95,8 @@ class Slot:
         self._marks: list[tuple[str, Any]] = []
         self._started, self._done = device.event(), device.event()
         self._shared = device.gpu.integrated
+        self.was_lent = False
+        """Whether other libraries have had its arrays, and may have work on them under way."""
         self._staging: tuple[HostArray, ...] = ()
         self._planes = self._frame_planes()
         self._tensor = device.empty(plan.tensor_shape, plan.tensor_dtype)

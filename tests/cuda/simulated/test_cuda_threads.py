@@ -225,3 +225,20 @@ def test_sides_that_no_grid_of_blocks_covers(size: Size) -> None:
     tensor, logits = (Tensor(shape, np.dtype("float32")) for shape in SHAPES)
     with pytest.raises(UsageError, match="this large"):
         FramePlan(CARD, size, tensor=tensor, outputs=(logits,), head=0)
+
+
+def test_a_dropped_array_is_not_written_while_the_default_stream_reads_it(device: Device) -> None:
+    import cuda.core
+
+    reader = cuda.core.LEGACY_DEFAULT_STREAM
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1) as segmenter:
+        segmenter.warm_up(Size(40, 56), outputs=("labels",))
+        expected = segmenter(image_of(40, 56), outputs=("labels",)).labels.copy()
+        host = device.pinned(expected.shape, np.uint8)
+        (labels,) = segmenter(image_of(40, 56), outputs=("labels",)).on_device("labels")
+        reader.wait(cuda.core.Stream.from_handle(labels.stream))
+        device.copy_rows(host.side, labels.side, labels.row_bytes, labels.rows, reader)
+        del labels  # the copy has not run yet
+        segmenter(image_of(40, 56, 7), outputs=("labels",)).wait()
+        reader.sync()
+        np.testing.assert_array_equal(host.array(), expected)
