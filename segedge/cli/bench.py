@@ -11,7 +11,7 @@ from segedge.bench import compare as comparing
 from segedge.bench import report
 from segedge.bench.results import MODES, Results, read_results, write_results, write_text
 from segedge.bench.runner import BenchOptions, bench
-from segedge.cli.console import err, out, print_row
+from segedge.cli.console import err, out, print_prose, print_row
 from segedge.errors import UsageError
 from segedge.geometry import Size
 
@@ -123,11 +123,11 @@ def _print(results: Results) -> None:
             console.print(line, markup=False)
     console.print()
     for name, text in report.included(results):
-        print_row(name, text)
+        print_prose(name, text)
     for text in report.warnings(results):
-        print_row("warning", text)
+        print_prose("warning", text)
     for name, reason in results.skipped.items():
-        print_row("skipped", f"{name}: {reason}")
+        print_prose("skipped", f"{name}: {reason}")
 
 
 def _narrowed(table: report.Table) -> report.Table:
@@ -157,7 +157,7 @@ def _compare(files: list[Path], tolerance: float) -> int:
     for line in report.text_lines(report.ratio_table(ratios)):
         out().print(line, markup=False)
     for text in comparing.notes(before, after):
-        print_row("note", text)
+        print_prose("note", text)
     slower = [ratio for ratio in ratios if ratio.verdict == "slower"]
     unsure = [ratio for ratio in ratios if ratio.verdict == "too noisy to say"]
     if slower:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,14 @@ def print_row(label: str, text: str) -> None:
     """One ``label       text`` row on stdout; the label takes 12 columns."""
     row = Text(f"{label:<11} ", style="bold cyan")
     out().print(row + Text(text, style="default"))
+
+
+def print_prose(label: str, text: str) -> None:
+    """A row whose text may be long: it goes on under its beginning, 100 columns at most."""
+    # A path or a command that is longer than a line stays whole, to be copied.
+    lines = textwrap.wrap(text, _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+    for number, line in enumerate(lines or [""]):
+        print_row(label if number == 0 else "", line)
 
 
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
