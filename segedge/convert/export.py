@@ -25,6 +25,7 @@ from segedge.convert.surgery import HeadFacts, cut_tail
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.geometry import Size
 from segedge.modelfile import ModelFacts
+from segedge.optional import require
 
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
@@ -191,7 +192,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     chosen = model.graph.outputs[index]
     name = str(chosen.name)
     model.graph.outputs[:] = [chosen]
-    runner = OnnxRunner(source.path)
+    runner = OnnxRunner(_whole(source.path))
     notes = [f"open axes closed: {', '.join(given.fixed)} (--dynamic keeps them)"]
     return _Loaded(
         model=model,
@@ -203,6 +204,18 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
         exporter=facts.producer,
         notes=tuple(notes if given.fixed else []) + _opset_note(options, facts),
     )
+
+
+def _whole(path: Path) -> Path | bytes:
+    """A file as ONNX Runtime takes it: with all its weights, where one message can hold them.
+
+    ONNX Runtime infers shapes before it reads weights from another file, and so refuses a file
+    whose Resize scales or Reshape targets lie there.
+    """
+    try:
+        return bytes(require("onnx", purpose="adopt an ONNX file").load(path).SerializeToString())
+    except ValueError:  # 2 GB or more: its constants are inside, or ONNX Runtime says so
+        return path
 
 
 def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:

@@ -242,6 +242,25 @@ def test_external_weights_become_one_file(tmp_path: Path) -> None:
         adopt(tmp_path / "e.onnx", tmp_path / "c.onnx")
 
 
+def test_scales_in_another_file_are_found(tmp_path: Path) -> None:
+    """What shapes depend on may lie outside, too; ONNX Runtime alone refuses such a file."""
+    tail = 'y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (l, , s)'
+    proto = onnx.load(small(tmp_path / "a.onnx", SCALES + tail, "float[1, 3, 32, 64]"))
+    node = next(node for node in proto.graph.node if node.output[0] == "s")
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, 8, 8], np.float32), "s")
+    proto.graph.node.remove(node)
+    proto.graph.initializer.append(scales)
+    onnx.save(
+        proto, tmp_path / "e.onnx", save_as_external_data=True, location="other.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    assert (tmp_path / "other.bin").stat().st_size > 0
+    with pytest.raises(Exception, match="external"):
+        onnxruntime.InferenceSession(tmp_path / "e.onnx", providers=["CPUExecutionProvider"])
+    report = adopt(tmp_path / "e.onnx", tmp_path / "b.onnx")
+    assert report.tail.cut
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.onnx").write_bytes(b"the old one")
 
