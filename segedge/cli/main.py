@@ -20,6 +20,7 @@ VERBS = {
     "run": "Segment images, videos, cameras and streams.",
     "build": "An ONNX model to a TensorRT engine.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",
+    "compare": "Where two models or backends differ, on the same images.",
     "cache": "List or delete the engines that were built.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
     "doctor": "What is installed, which backends work, and what mends the rest.",
