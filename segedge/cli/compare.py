@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segedge.cli.console import frame_progress, print_json, print_prose, print_row
 from segedge.convert.images import image_files, read_images, smooth_noise
-from segedge.errors import SinkError, SourceError, UsageError
+from segedge.errors import SourceError, UsageError
 from segedge.evaluate.agreement import Agreement, check_classes, compare
 from segedge.evaluate.difference import difference_picture
 from segedge.segmenter import load
@@ -103,12 +103,9 @@ def _check_picture(out: Path | None) -> None:
 def _write(out: Path, picture: NDArray[np.uint8]) -> None:
     import cv2
 
-    try:
-        out.write_bytes(bytes(cv2.imencode(".png", picture)[1]))
-    except OSError as error:
-        raise SinkError(
-            f"{out} cannot be written", facts={"found": error.strerror or str(error)}
-        ) from error
+    from segedge.video.output import write_atomically
+
+    write_atomically(out, bytes(cv2.imencode(".png", picture)[1]))
 
 
 def _print(found: Agreement, names: dict[str, str], images: str | None) -> None:
