@@ -44,6 +44,7 @@ ALLOWED_SIBLINGS = {
     ("flavour", "gpu"),
     ("gpu", "errors"),
     ("convert", "reference"),
+    ("evaluate", "bench"),
 }
 """Siblings that build on each other; everything else on one floor stays apart."""
 

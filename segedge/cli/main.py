@@ -18,6 +18,7 @@ from segedge.errors import SegedgeError
 VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
     "run": "Segment images, videos, cameras and streams.",
+    "eval": "How accurate a model is on a labelled data set.",
     "build": "An ONNX model to a TensorRT engine.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",
     "compare": "Where two models or backends differ, on the same images.",

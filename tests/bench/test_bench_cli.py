@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import made
 
 from segedge.bench.results import read_results, write_results
+from tests.small_model import write_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -22,34 +23,6 @@ TINY = ("--rounds", 2, "--seconds", 0.01)
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("bench") / "small.onnx", has_card=True)
-
-
-def write_model(path: Path, *, has_card: bool) -> Path:
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    from segedge.card import ModelCard
-
-    weights = np.array([[-1, -1, -1], [1, 1, 1]], np.float32).reshape(2, 3, 1, 1)
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [
-            helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
-            helper.make_node("Conv", ["p", "w"], ["logits"]),
-        ],
-        "g",
-        [info("x", TensorProto.FLOAT, [1, 3, 48, 64])],
-        [info("logits", TensorProto.FLOAT, [1, 2, 6, 8])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8)
-    for key, value in card.to_metadata().items() if has_card else ():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    onnx.save(proto, path)
-    return path
 
 
 def segedge(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,171 @@
+"""`segedge eval`: how accurate a model is on a labelled data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segedge.cli.console import frame_progress, out, print_json, print_prose, print_row
+from segedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from segedge.evaluate.datasets import Dataset
+    from segedge.evaluate.evaluate import Evaluation
+    from segedge.segmenter import Segmenter
+    from segedge.segmenter_cuda import CudaSegmenter
+
+_INCOMPLETE = 1
+
+
+def eval_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")],
+    data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
+    layout: Annotated[
+        str, typer.Option(help="auto, cityscapes, camvid, voc, ade20k or plain.")
+    ] = "auto",
+    split: Annotated[str, typer.Option(help="Part of the data set: train, val or test.")] = "val",
+    mapping: Annotated[
+        str | None,
+        typer.Option("--map", help="Their classes in ours: THEIRS=OURS,..., or a file of pairs."),
+    ] = None,
+    ignore: Annotated[
+        int | None, typer.Option(help="Label value that does not count (plain layout).")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")] = (
+        "auto"
+    ),
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many images, evenly spread.")
+    ] = None,
+    boundary: Annotated[bool, typer.Option(help="Measure the boundary F-score, too.")] = True,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to name.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON here.")] = None,
+) -> None:
+    """Measure mIoU, accuracy and boundary F-score of a model, as `segedge run` would segment.
+
+    Exit code 0: all images counted; 1: done, but some could not be read or have no labels; 2: an
+    error.
+    """
+    from segedge.evaluate.evaluate import evaluate
+    from segedge.segmenter import load
+
+    _check_output(output)
+    with load(model, backend=backend, threads=threads or None) as segmenter:
+        dataset = _open(data, segmenter, layout, split, mapping, ignore)
+        with frame_progress() as bar:
+            task = bar.add_task(dataset.name, total=len(dataset))
+            found = evaluate(
+                segmenter, dataset, boundary=boundary, limit=limit,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+    facts = {"model": model.name, "sha256": _sha256(model), **found.to_dict(worst=worst)}
+    if output is not None:
+        _write(output, facts)
+    if as_json:
+        print_json(facts)
+    else:
+        _print(found, model, worst)
+        if output is not None:
+            print_row("wrote", str(output))
+        print_row("next", f"segedge bench {model}    says how fast it is")
+    raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
+
+
+def _open(
+    data: Path,
+    segmenter: Segmenter | CudaSegmenter,
+    layout: str,
+    split: str,
+    mapping: str | None,
+    ignore: int | None,
+) -> Dataset:
+    from segedge.evaluate.datasets import open_dataset
+    from segedge.evaluate.mapping import parse_mapping
+
+    card = segmenter.card
+    return open_dataset(
+        data,
+        card_classes=card.classes,
+        palette_rgb=card.palette_rgb,
+        ignore_index=card.ignore_index if ignore is None else ignore,
+        layout=layout,
+        split=split,
+        mapping=None if mapping is None else parse_mapping(mapping),
+    )
+
+
+def _check_output(path: Path | None) -> None:
+    """A wrong output is found before minutes were spent."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written",
+            facts={"found": f"no folder {path.parent}"},
+            fix=f"mkdir -p {path.parent}",
+        )
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    from segedge.video.output import write_atomically
+
+    write_atomically(path, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
+
+
+def _print(found: Evaluation, model: Path, worst: int) -> None:
+    print_row("model", f"{model.name} on {found.description}")
+    rate = found.count / found.seconds if found.seconds > 0 else 0.0
+    print_row("data", f"{found.dataset}: {found.count} images, {rate:.1f} a second")
+    print_row("mIoU", f"{_percent(found.miou)}   of the classes that occur")
+    print_row("pixels", f"{_percent(found.pixel_accuracy)} right")
+    print_row("classes", f"{_percent(found.mean_accuracy)} right, mean over the classes")
+    if found.boundary_f is not None:
+        print_row("boundary", f"{_percent(found.boundary_f)} F-score within 0.75 % of the diagonal")
+    console = out()
+    console.print()
+    for line in _class_lines(found):
+        console.print(line, markup=False)
+    console.print()
+    for image in found.worst(worst):
+        print_row("worst", f"{_percent(image.miou)} mIoU on {image.name}")
+    for note in found.notes:
+        print_prose("note", note)
+    for name, reason in found.failures:
+        print_prose("unreadable", f"{name}: {reason}")
+    if found.missing:
+        named = ", ".join(found.missing[:3])
+        more = f" and {len(found.missing) - 3} more" if len(found.missing) > 3 else ""
+        print_prose("no labels", f"{len(found.missing)} images are not counted: {named}{more}")
+
+
+def _class_lines(found: Evaluation) -> list[str]:
+    """A line a class: IoU, share of the truth, boundary F where it was measured."""
+    width = max(len("class"), *(len(name) for name in found.iou))
+    truth = found.confusion.matrix.sum(axis=1)
+    total = max(int(truth.sum()), 1)
+    head = f"{'class':<{width}}     IoU   of truth"
+    lines = [head + ("   boundary F" if found.boundary_f is not None else "")]
+    for number, (name, iou) in enumerate(found.iou.items()):
+        line = f"{name:<{width}}  {_percent(iou):>6}    {_percent(truth[number] / total):>6}"
+        if found.boundary_f is not None:
+            line += f"       {_percent(found.boundary_f_per_class[name]):>6}"
+        lines.append(line)
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    """Points of 100, two decimals: differences of models are that small."""
+    return "-" if share is None or share != share else f"{100 * share:.2f}"
