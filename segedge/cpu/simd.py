@@ -295,3 +295,23 @@ def _load(builder: Any, address: Any, offset: int, kind: Any, align: int = 1) ->
 def _store(builder: Any, value: Any, address: Any, offset: int) -> None:
     pointer = builder.add(address, ir.Constant(_I64, offset))
     builder.store(value, builder.inttoptr(pointer, value.type.as_pointer()), align=1)
+
+
+@intrinsic
+def load_u64(typing_context: Any, address: Any) -> Any:
+    """The eight bytes at an address, of any alignment."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return _load(builder, args[0], 0, _I64)
+
+    return types.uint64(types.intp), codegen
+
+
+@intrinsic
+def first_one(typing_context: Any, bits: Any) -> Any:
+    """Position of the lowest bit of a number that is not zero."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), codegen
