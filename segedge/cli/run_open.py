@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from segedge.cli.run_options import RunOptions
-    from segedge.video.protocols import Sink, Source
+    from segedge.video.protocols import Analysis, Sink, Source
 
 
 def open_sources(wanted: RunOptions, opened: ExitStack) -> list[Source]:
@@ -49,6 +49,15 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
     return LimitedSource(source, frames=wanted.frames, seconds=wanted.seconds)
 
 
+def make_analyses(wanted: RunOptions) -> list[Analysis]:
+    """What JSON lines say beyond their usual keys: fresh ones for each sink of each source.
+
+    Args:
+        wanted: The options.
+    """
+    return []
+
+
 def open_lane_sinks(
     wanted: RunOptions,
     sources: Sequence[Source],
@@ -76,6 +85,7 @@ def open_lane_sinks(
             preset=wanted.preset,
             fps=wanted.fps,
             segment_seconds=segment_seconds,
+            make_analyses=lambda: make_analyses(wanted),
         )
         own: list[Sink] = []
         for name in names:

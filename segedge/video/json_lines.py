@@ -12,13 +12,24 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from segedge.errors import SinkError
+from segedge.errors import SinkError, UsageError
 from segedge.frame import Frame
 from segedge.video.output import prepare_folder, sink_error
-from segedge.video.protocols import EndOfRun, ResultView
+from segedge.video.protocols import Analysis, EndOfRun, ResultView
 
 STDOUT = "-"
 """The path that stands for standard output."""
+
+_KEYS = (
+    "source",
+    "index",
+    "pts_seconds",
+    "captured",
+    "latency_ms",
+    "stages_ms",
+    "class_pixels",
+)
+"""What every line has."""
 
 
 class JsonLinesSink:
@@ -26,6 +37,7 @@ class JsonLinesSink:
 
     The keys: ``source``, ``index``, ``pts_seconds`` (null for still images), ``captured`` (UTC,
     ISO 8601), ``latency_ms`` (capture to this line), ``stages_ms``, ``class_pixels``.
+    Each analysis adds one under its name, and a stage of that name to the frame's times.
     A file that was there is replaced. On a full disk the last line is whole, too.
     """
 
@@ -33,6 +45,7 @@ class JsonLinesSink:
         self,
         path: str | Path,
         *,
+        analyses: Sequence[Analysis] = (),
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -40,19 +53,23 @@ class JsonLinesSink:
 
         Args:
             path: The file, or ``-`` for standard output.
+            analyses: What else is found out; for this sink alone, as they keep state.
             clock_ns: The clock of `Frame.captured_ns`.
             wall_ns: The time of day, read once: `captured` does not jump with it.
 
         Raises:
+            UsageError: Two analyses of one name, or one with the name of a key above.
             SinkError: It cannot be written.
         """
+        _check_names(analyses)
         self._path = Path(path)
+        self._analyses = tuple(analyses)
         self._clock_ns = clock_ns
         self._offset_ns = wall_ns() - clock_ns()
         self._to_stdout = str(path) == STDOUT
         self._fd: int | None = self._open()
         self._size = 0
-        self.needs = frozenset({"class_pixels"})
+        self.needs = frozenset({"class_pixels"}).union(*(a.needs for a in self._analyses))
         self.paths: Sequence[Path] = () if self._to_stdout else (self._path,)
         self.notes: Sequence[str] = ()
 
@@ -86,6 +103,10 @@ class JsonLinesSink:
             raise sink_error(self._path, error) from error
 
     def _facts(self, frame: Frame, result: ResultView) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for analysis in self._analyses:
+            with frame.times.measure(analysis.name):
+                found[analysis.name] = analysis(frame, result)
         captured = datetime.fromtimestamp(
             (frame.captured_ns + self._offset_ns) / 1e9, tz=timezone.utc
         )
@@ -97,6 +118,7 @@ class JsonLinesSink:
             "latency_ms": _number((self._clock_ns() - frame.captured_ns) / 1e6, 3),
             "stages_ms": _numbers(frame.times.milliseconds),
             "class_pixels": {name: int(count) for name, count in result.class_pixels.items()},
+            **found,
         }
 
     def _put(self, line: bytes) -> None:
@@ -121,10 +143,18 @@ class JsonLinesSink:
         return sink_error(self._path, error, facts={"kept": f"{self._size} bytes of whole lines"})
 
 
+def _check_names(analyses: Sequence[Analysis]) -> None:
+    names = [*_KEYS, *(analysis.name for analysis in analyses)]
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise UsageError(f"two facts of the name {twice!r} in a JSON line")
+
+
 def _number(value: float | None, digits: int) -> float | None:
     """Rounded; what JSON cannot say is null."""
     return None if value is None or not math.isfinite(value) else round(value, digits)
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: _number(value, 3) for name, value in values.items()}
+    # a copy: other sinks add to the stages meanwhile
+    return {name: _number(value, 3) for name, value in dict(values).items()}

@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from segedge.errors import SinkError, UsageError, nearest_name
 from segedge.frame import Frame
-from segedge.video.protocols import Sink, SourceInfo
+from segedge.video.protocols import Analysis, Sink, SourceInfo
 
 if TYPE_CHECKING:
     from segedge.video.encode_options import Codec, EncodeOptions
@@ -56,6 +56,8 @@ class SinkOptions:
     """Length of the files that a recording is cut into; None is one file."""
     key_seconds: float = 2.0
     """Time between key frames."""
+    make_analyses: Callable[[], Sequence[Analysis]] = tuple
+    """Makes what JSON lines say beyond their usual keys: anew for each sink, as they keep state."""
 
     def encoding(self) -> EncodeOptions:
         """The part that is the encoder's.
@@ -111,7 +113,7 @@ def open_sink(
         from segedge.video.json_lines import JsonLinesSink
 
         _check_not_source(path, info)
-        return JsonLinesSink(text)
+        return JsonLinesSink(text, analyses=options.make_analyses())
     return _picture_sink(path, text.endswith("/"), info, masks, options)
 
 

@@ -96,6 +96,26 @@ class ResultView(Protocol):
         """H x W x 3 uint8 BGR: the frame with its classes coloured."""
 
 
+class Analysis(Protocol):
+    """What is found out about every frame beyond what each JSON line says anyway."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the line."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Which outputs of the result it reads; computed before it."""
+
+    def __call__(self, frame: Frame, result: ResultView) -> Any:
+        """The facts of one frame, as `json.dumps` takes them: no NaN, no NumPy values.
+
+        Frames come in order, from one thread at a time, and may be dropped in between. It may
+        keep state over them, so each sink gets analyses of its own; it keeps neither frame nor
+        result.
+        """
+
+
 class EndOfRun(Exception):  # noqa: N818 - a wish, not a failure
     """A sink's `write` raises it: whoever watches has seen enough. Not an error.
 

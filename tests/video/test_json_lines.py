@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from video_clips import FakeResult
 
-from segedge.errors import SinkError
+from segedge.errors import SinkError, UsageError
 from segedge.frame import Frame
 from segedge.timing import StageTimes
 from segedge.video.json_lines import JsonLinesSink
+from segedge.video.output import SinkOptions, open_sink
+from segedge.video.protocols import ResultView, SourceInfo
 
 LABELS = np.array([[0, 0, 1], [2, 2, 2]], np.uint8)
 
@@ -152,3 +154,47 @@ def test_a_closed_pipe_ends_the_run() -> None:
         assert json.loads(process.stdout.readline())["index"] == 0
         process.stdout.close()
         assert process.wait(60) == 7, process.stderr.read().decode()
+
+
+class Counter:
+    """How many frames there were, and the largest label: an analysis that keeps state."""
+
+    name = "seen"
+    needs = frozenset({"labels"})
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, frame: Frame, result: ResultView) -> dict[str, int]:
+        self.count += 1
+        return {"frames": self.count, "largest": int(result.labels.max())}
+
+
+def test_analyses_add_their_keys(tmp_path: Path) -> None:
+    sink = JsonLinesSink(tmp_path / "a.jsonl", analyses=[Counter()])
+    feed(sink, 2)
+    assert [line["seen"] for line in lines(tmp_path / "a.jsonl")] == [
+        {"frames": 1, "largest": 2},
+        {"frames": 2, "largest": 2},
+    ]
+    assert all("seen" in line["stages_ms"] for line in lines(tmp_path / "a.jsonl"))
+    assert sink.needs == {"class_pixels", "labels"}
+
+
+def test_every_sink_has_analyses_of_its_own(tmp_path: Path) -> None:
+    options = SinkOptions(make_analyses=lambda: [Counter()])
+    info = SourceInfo("drive.mp4", "video")
+    for name in ("a.jsonl", "b.jsonl"):
+        sink = open_sink(tmp_path / name, info=info, options=options)
+        assert isinstance(sink, JsonLinesSink)
+        feed(sink, 1)
+        assert lines(tmp_path / name)[0]["seen"]["frames"] == 1
+
+
+@pytest.mark.parametrize("name", ["seen", "index"])
+def test_analyses_of_one_name(tmp_path: Path, name: str) -> None:
+    other = Counter()
+    other.name = name
+    with pytest.raises(UsageError, match=f"two facts of the name '{name}'"):
+        JsonLinesSink(tmp_path / "a.jsonl", analyses=[Counter(), other])
+    assert not (tmp_path / "a.jsonl").exists()
