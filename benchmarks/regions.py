@@ -126,7 +126,9 @@ def main() -> None:
     print(f"{FRAME}, {len(CLASSES)} classes, min_region {MIN_REGION}, {options.threads} threads")
     print(f"\n{'milliseconds':32}{'all':>9}{'join':>9}{'write':>9}")
     for name, row in rows.items():
-        print(f"{name:32}" + "".join(f"{row[k]:9.2f}" for k in ("all", "join", "write") if k in row))
+        print(
+            f"{name:32}" + "".join(f"{row[k]:9.2f}" for k in ("all", "join", "write") if k in row)
+        )
     for case in ("specks", "plain", "specks 8-connected"):
         ours, theirs = (rows.get(f"{way}: {case}") for way in WAYS)
         if ours and theirs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segedge.backends.fake import FakeBackend
     from segedge.card import ModelCard
+    from segedge.cleaning import Cleaning
     from segedge.convert.export import export
     from segedge.convert.options import ExportOptions, ExportReport
     from segedge.errors import SegedgeError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "CallableSink",
+    "Cleaning",
     "ExportOptions",
     "ExportReport",
     "FakeBackend",
@@ -45,6 +47,7 @@ __all__ = [
 
 _HOME = {
     "CallableSink": "segedge.video.callable_sink",
+    "Cleaning": "segedge.cleaning",
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
     "export": "segedge.convert.export",

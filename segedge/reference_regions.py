@@ -65,9 +65,7 @@ def majority(labels_hw: NDArray[Any], size: int) -> NDArray[Any]:
     out = labels_hw.copy()
     for y in range(height):
         for x in range(width):
-            window = labels_hw[
-                max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1
-            ]
+            window = labels_hw[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
             values, counts = np.unique(window, return_counts=True)
             best = values[counts == counts.max()]
             out[y, x] = labels_hw[y, x] if labels_hw[y, x] in best else best[0]

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
+from segedge.cpu.components import Region, find_regions
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
@@ -168,6 +170,29 @@ class Result:
         out = self._empty("overlay")
         self._draw({"overlay": out}, style)
         return out
+
+    def regions(
+        self, *, min_area: int = 1, classes: Iterable[str] | None = None, connectivity: int = 4
+    ) -> tuple[Region, ...]:
+        """Connected regions of `labels`, the largest first.
+
+        Args:
+            min_area: Smaller ones, in pixels, are left out.
+            classes: Names of the classes that are listed; None: all.
+            connectivity: 4: pixels of a region share a side; 8: or a corner.
+
+        Raises:
+            UsageError: A class that the card lacks, a negative area, another connectivity.
+        """
+        Cleaning(min_area, connectivity=connectivity)  # checks both
+        wanted = None
+        if classes is not None:
+            names = tuple(classes)
+            OverlayStyle(classes=names).check(self.card)
+            wanted = frozenset(self.card.classes.index(name) for name in names)
+        return find_regions(
+            self.labels, self.classes, connectivity=connectivity, min_area=min_area, wanted=wanted
+        )
 
     def compute(self, outputs: Iterable[str]) -> None:
         """Compute several outputs in one fused pass.

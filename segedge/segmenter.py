@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from segedge.backends.base import Backend
 from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
@@ -42,6 +43,7 @@ def load(
     threads: int | None = None,
     card: ModelCard | None = None,
     style: OverlayStyle | None = None,
+    cleaning: Cleaning | None = None,
     slots: int = 2,
     graphs: bool = True,
 ) -> Segmenter | CudaSegmenter:
@@ -54,6 +56,7 @@ def load(
         threads: CPU threads; None takes all that this process may use.
         card: Overrides the file's own card.
         style: How overlays look; None is the palette at 50 %.
+        cleaning: What is done with small regions of the labels; None leaves them.
         slots: On a GPU: frames in flight at once.
         graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
 
@@ -75,21 +78,28 @@ def load(
     choice = open_backend(path, backend, threads=threads)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, threads=threads, style=style
+            card, choice.backend, threads=threads, style=style, cleaning=cleaning
         )
     else:
-        segmenter = _on_gpu(card, choice.backend, style, slots, graphs)
+        segmenter = _on_gpu(card, choice.backend, style, cleaning, slots, graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
 
 
 def _on_gpu(
-    card: ModelCard, backend: Backend, style: OverlayStyle | None, slots: int, graphs: bool
+    card: ModelCard,
+    backend: Backend,
+    style: OverlayStyle | None,
+    cleaning: Cleaning | None,
+    slots: int,
+    graphs: bool,
 ) -> CudaSegmenter:
     from segedge.segmenter_cuda import CudaSegmenter
 
     device_backend = cast("DeviceBackend", backend)
-    return CudaSegmenter(card, device_backend, style=style, slots=slots, graphs=graphs)
+    return CudaSegmenter(
+        card, device_backend, style=style, cleaning=cleaning, slots=slots, graphs=graphs
+    )
 
 
 def _own_card(path: Path) -> ModelCard | None:
@@ -122,6 +132,7 @@ class Segmenter:
         *,
         threads: int | None = None,
         style: OverlayStyle | None = None,
+        cleaning: Cleaning | None = None,
     ) -> None:
         """Put a network and its card together.
 
@@ -130,10 +141,12 @@ class Segmenter:
             backend: The opened network.
             threads: CPU threads for preprocessing and tail; None takes all available.
             style: How overlays look.
+            cleaning: What is done with small regions of the labels; None leaves them.
 
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the host's.
+            UsageError: The cleaning names a class that the card lacks.
         """
         if backend.memory != "host":
             raise BackendError(
@@ -142,6 +155,8 @@ class Segmenter:
         self.card = card
         self.backend = backend
         self.style = style or OverlayStyle()
+        self.cleaning = cleaning or Cleaning()
+        self.cleaning.check(card.classes)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
         self._workers = Workers(threads or available_threads())
@@ -237,7 +252,9 @@ class Segmenter:
     def _rendering(self, plan: _Plan, logits: NDArray[Any]) -> Rendering:
         grid = self.card.grid_size(logits.shape)
         if grid not in plan.tails:
-            plan.tails[grid] = Tail(self.card, plan.geometry, grid, workers=self._workers)
+            plan.tails[grid] = Tail(
+                self.card, plan.geometry, grid, workers=self._workers, cleaning=self.cleaning
+            )
         return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import DeviceBackend
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
 from segedge.cuda.array import DeviceArray, contiguous_strides
 from segedge.cuda.device import Device
 from segedge.cuda.foreign import (
@@ -58,6 +59,7 @@ class CudaSegmenter:
         backend: DeviceBackend,
         *,
         style: OverlayStyle | None = None,
+        cleaning: Cleaning | None = None,
         slots: int = 2,
         graphs: bool = True,
         timed: bool = False,
@@ -68,6 +70,7 @@ class CudaSegmenter:
             card: What the network wants and gives.
             backend: The opened network, whose memory is ``cuda``.
             style: How overlays look.
+            cleaning: Of the labels; refused unless it is off: only the CPU cleans.
             slots: Frames in flight on the GPU at once; each needs scratch memory for the network.
             graphs: Replay a captured graph a frame; else launch each kernel by itself.
             timed: Time each stage by events instead; switches graphs off.
@@ -75,12 +78,18 @@ class CudaSegmenter:
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the GPU's.
-            UsageError: No slots.
+            UsageError: No slots, or a cleaning.
         """
         if backend.memory != "cuda":
             raise BackendError("CudaSegmenter takes GPU backends", facts={"found": backend.memory})
         if slots < 1:
             raise UsageError("at least one slot", facts={"found": str(slots)})
+        if cleaning is not None and not cleaning.is_off:
+            raise UsageError(
+                "labels are not cleaned on the GPU",
+                facts={"backend": backend.description},
+                fix="leave the cleaning out, or take a host backend: openvino, onnxruntime",
+            )
         self.card = card
         self.backend = backend
         self.style = style or OverlayStyle()

@@ -14,8 +14,8 @@ PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
     ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour"],
-    ["card", "card_dialects", "modelfile", "legend"],
-    ["reference", "cpu", "cuda", "video", "convert"],
+    ["card", "card_dialects", "modelfile", "legend", "cleaning"],
+    ["reference", "reference_regions", "cpu", "cuda", "video", "convert"],
     ["backends"],
     ["fitting", "result", "result_cuda", "segmenter", "segmenter_cuda"],
     ["pipeline", "evaluate", "bench", "live"],

@@ -34,6 +34,10 @@ def run_command(
     opacity: options.Opacity = 0.5,
     classes: options.Classes = "",
     legend: options.Legend = False,
+    min_region: options.MinRegion = "",
+    connectivity: options.Connectivity = 4,
+    majority: options.Majority = 0,
+    fill_holes: options.FillHoles = 0,
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     card: options.Card = None,
@@ -64,6 +68,7 @@ def run_command(
     2: an error, also a video that ends early; 130: Ctrl-C, 143: SIGTERM (what was written so far
     is finished and playable).
     """
+    from segedge.cleaning import Cleaning, parse_min_region
     from segedge.result import OverlayStyle
 
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or None
@@ -72,6 +77,12 @@ def run_command(
         sources=tuple(sources),
         outputs=tuple(output or ()),
         style=OverlayStyle(opacity=opacity, classes=names, legend=legend),
+        cleaning=Cleaning(
+            parse_min_region(min_region),
+            connectivity=connectivity,
+            majority=majority,
+            fill_holes=fill_holes,
+        ),
         masks=masks,
         backend=backend,
         threads=threads,
@@ -167,6 +178,7 @@ def _load(wanted: options.RunOptions) -> Segmenter | CudaSegmenter:
         threads=wanted.threads or None,
         card=given,
         style=wanted.style,
+        cleaning=wanted.cleaning,
     )
 
 

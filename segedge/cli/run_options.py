@@ -11,6 +11,7 @@ import typer
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
+    from segedge.cleaning import Cleaning
     from segedge.result import OverlayStyle
 
 Masks = Literal["labels", "palette"]
@@ -19,6 +20,7 @@ DecoderName = Literal["auto", "cpu", "nvdec"]
 CodecName = Literal["h264", "h265", "av1"]
 
 _SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
+_CLEANING = "Cleaning"
 
 Model = Annotated[Path, typer.Argument(help="The model: an ONNX file with its card.")]
 Sources = Annotated[
@@ -52,6 +54,34 @@ Classes = Annotated[
 ]
 Legend = Annotated[
     bool, typer.Option("--legend", help="Draw names and shares.", rich_help_panel=_PICTURE)
+]
+MinRegion = Annotated[
+    str,
+    typer.Option(
+        help="Regions of fewer pixels go to the neighbour with the longest border: 200, or"
+        " car=50,road=1000.",
+        rich_help_panel=_CLEANING,
+    ),
+]
+Connectivity = Annotated[
+    int,
+    typer.Option(
+        help="4: pixels of a region share a side; 8: or a corner.", rich_help_panel=_CLEANING
+    ),
+]
+Majority = Annotated[
+    int,
+    typer.Option(
+        help="Side of the window whose most frequent label a pixel takes, odd; 0: off.",
+        rich_help_panel=_CLEANING,
+    ),
+]
+FillHoles = Annotated[
+    int,
+    typer.Option(
+        help="Regions of fewer pixels within one other class take its label.",
+        rich_help_panel=_CLEANING,
+    ),
 ]
 Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
@@ -160,6 +190,7 @@ class RunOptions:
     sources: tuple[str, ...]
     outputs: tuple[str, ...]
     style: OverlayStyle
+    cleaning: Cleaning
     masks: Masks | None = None
     backend: str = "auto"
     threads: int = 0

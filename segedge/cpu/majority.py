@@ -24,9 +24,7 @@ def _mark_columns(labels: Any, y: int, first: int, end: int, is_even: NDArray[np
 
 
 @njit(**INNER)
-def _most_frequent(
-    labels: Any, y0: int, y1: int, x0: int, x1: int, own: int, counts: Ints
-) -> int:
+def _most_frequent(labels: Any, y0: int, y1: int, x0: int, x1: int, own: int, counts: Ints) -> int:
     """The window's most frequent label; ``counts`` is all zero before and after."""
     for y in range(y0, y1):
         for x in range(x0, x1):

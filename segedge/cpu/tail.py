@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
 from segedge.cpu import cells, confidence, plan, render
 from segedge.cpu.arrays import FlatOutput, address_of, check_image, check_plane, readable_image
 from segedge.cpu.overlay import Blend
+from segedge.cpu.regions import Cleaner
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.geometry import Geometry, Size
@@ -31,7 +33,13 @@ class Tail:
     """
 
     def __init__(
-        self, card: ModelCard, geometry: Geometry, grid: Size, *, workers: Workers | None = None
+        self,
+        card: ModelCard,
+        geometry: Geometry,
+        grid: Size,
+        *,
+        workers: Workers | None = None,
+        cleaning: Cleaning | None = None,
     ) -> None:
         """Prepare tables and scratch.
 
@@ -40,6 +48,10 @@ class Tail:
             geometry: How the frame lies in the network's input.
             grid: Height and width of the network's output.
             workers: Threads to share the work; the process-wide pool by default.
+            cleaning: What is done with the labels before they are written, painted and counted.
+
+        Raises:
+            UsageError: The cleaning names a class that the card lacks.
         """
         self._card = card
         self._frame = geometry.frame
@@ -66,6 +78,9 @@ class Tail:
             ]
         )
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
+        self._cleaner: Cleaner | None = None
+        if cleaning is not None and not cleaning.is_off:
+            self._cleaner = Cleaner(cleaning, card.classes, self._frame, workers=self._workers)
         self._targets: tuple[Any, ...] = ()
         self._source = _NO_IMAGE
 
@@ -115,10 +130,8 @@ class Tail:
         self._check_rest(overlay, blend, confidence, confidence_kind, class_pixels)
         self._output.take(logits)
         if wants_labels:
-            self._targets = targets
             self._label_grid()
-            self._pixels[:] = 0
-            self._share(self._lookup if self._is_lookup else self._cells)
+            self._write(targets)
         if class_pixels is not None:
             np.sum(self._pixels[:, :-1], axis=0, out=class_pixels)
         if confidence is not None:
@@ -127,6 +140,20 @@ class Tail:
             )  # fmt: skip
             self._share(self._confidence)
         self._release()
+
+    def _write(self, targets: tuple[Any, ...]) -> None:
+        """Labels, overlay and counts; where they are cleaned, from a map in between."""
+        cleaner = self._cleaner
+        self._targets = targets
+        if cleaner is not None:
+            whole = cleaner.map
+            self._targets = (*self._label_target(whole), 0, 0, 0, 0, *targets[-2:])
+        self._pixels[:] = 0
+        self._share(self._lookup if self._is_lookup else self._cells)
+        if cleaner is not None:
+            cleaner.prepare()
+            self._pixels[:] = 0
+            cleaner.paint(targets, self._pixels)
 
     def _release(self) -> None:
         """Forget the caller's arrays, so that their memory can go back to its pool."""

@@ -1,0 +1,83 @@
+"""What a cleaning may be, and where it is asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segedge.backends.fake import FakeBackend
+from segedge.card import ModelCard
+from segedge.cleaning import Cleaning, parse_min_region
+from segedge.errors import UsageError
+from segedge.segmenter import Segmenter
+
+CARD = ModelCard(("night", "dusk", "day"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), 48, 64, stride=8)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"min_region": -1}, "number of pixels"),
+        ({"min_region": {"car": -5}}, "'car' is a number of pixels"),
+        ({"fill_holes": -1}, "number of pixels"),
+        ({"connectivity": 6}, "no connectivity 6"),
+        ({"majority": 4}, "odd side"),
+        ({"majority": -3}, "odd side"),
+        ({"majority": 33}, "odd side"),
+    ],
+)
+def test_nonsense_is_refused(fields: dict, message: str):
+    with pytest.raises(UsageError, match=message):
+        Cleaning(**fields)
+
+
+def test_an_even_window_is_mended():
+    with pytest.raises(UsageError) as caught:
+        Cleaning(majority=4)
+    assert caught.value.fix == "majority=5"
+
+
+def test_the_command_line_s_sizes():
+    assert parse_min_region("200") == 200
+    assert parse_min_region("") == 0
+    assert parse_min_region("car=50, road=1000") == {"car": 50, "road": 1000}
+    for text in ("many", "car=x", "car=1,7", "=5"):
+        with pytest.raises(UsageError, match="no region size"):
+            parse_min_region(text)
+    with pytest.raises(UsageError, match="number of pixels"):
+        parse_min_region("-4")
+
+
+def test_classes_that_are_not_named_keep_their_regions():
+    assert Cleaning({"b": 7}).areas(("a", "b")) == (0, 7)
+    assert Cleaning({"b": 1}).is_off
+    assert hash(Cleaning({"b": 7})) == hash(Cleaning({"b": 7}))
+
+
+def test_an_unknown_class_is_named_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'night'"):
+        Segmenter(CARD, FakeBackend(CARD), cleaning=Cleaning({"nigth": 9}))
+
+
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+
+
+def test_everything_of_a_result_is_of_the_cleaned_map():
+    with (
+        Segmenter(CARD, FakeBackend(CARD), threads=1) as plain,
+        Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=Cleaning(400)) as cleaning,
+    ):
+        raw, result = plain(image()), cleaning(image(), outputs=("labels", "overlay"))
+        assert not np.array_equal(raw.labels, result.labels)
+        counts = np.bincount(result.labels.ravel(), minlength=3)
+        assert list(result.class_pixels.values()) == counts.tolist()
+        np.testing.assert_array_equal(result.overlay(), cleaning(image()).overlay())
+        assert min(region.area for region in result.regions()) >= 400
+        assert sum(region.area for region in result.regions()) == 96 * 128
+        (first, *_) = raw.regions(classes=("day",), min_area=5)
+        assert first.class_name == "day"
+        with pytest.raises(UsageError, match="did you mean 'day'"):
+            raw.regions(classes=("dya",))
+        with pytest.raises(UsageError, match="no connectivity 5"):
+            raw.regions(connectivity=5)
