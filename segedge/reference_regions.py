@@ -19,8 +19,9 @@ regions stay as they are and take in no others.
    the same label do not become one. It ends when nothing changes; where no region of the image is
    settled at first, none is joined.
 
-So, where at least one region was settled, each region of the result has the pixels that its class
-must have, and cleaning again changes nothing (the majority filter apart).
+So, where every label names a class and at least one region was settled, each region of the result
+has the pixels that its class must have, and joining again changes nothing (filling holes may: what
+encloses a hole can have become one region).
 """
 
 from __future__ import annotations
@@ -51,10 +52,11 @@ def regions(labels_hw: NDArray[Any], *, connectivity: int = 4) -> NDArray[np.int
             y, x = waiting.popleft()
             for down, along in steps:
                 there = y + down, x + along
-                if 0 <= there[0] < height and 0 <= there[1] < width and found[there] < 0:
-                    if labels_hw[there] == labels_hw[start]:
-                        found[there] = first
-                        waiting.append(there)
+                if not (0 <= there[0] < height and 0 <= there[1] < width):
+                    continue
+                if found[there] < 0 and labels_hw[there] == labels_hw[start]:
+                    found[there] = first
+                    waiting.append(there)
     return found
 
 
@@ -62,7 +64,7 @@ def majority(labels_hw: NDArray[Any], size: int) -> NDArray[Any]:
     """The most frequent label of the ``size`` x ``size`` window around each pixel."""
     height, width = labels_hw.shape
     reach = size // 2
-    out = labels_hw.copy()
+    out: NDArray[Any] = labels_hw.copy()
     for y in range(height):
         for x in range(width):
             window = labels_hw[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
@@ -115,8 +117,8 @@ def clean(
         and _is_enclosed({label_of[n] for n in border_of[r] if n not in small}, len(areas))
     }  # fmt: skip
     label_of = _joined(label_of, border_of, small | holes, len(areas))
-    index = {r: label for r, label in label_of.items()}
-    return np.vectorize(index.__getitem__, otypes=[labels_hw.dtype])(region_hw)
+    cleaned = np.vectorize(label_of.__getitem__, otypes=[labels_hw.dtype])(region_hw)
+    return np.asarray(cleaned)
 
 
 def _is_enclosed(labels_around: set[int], classes: int) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -9,7 +13,10 @@ from segedge.backends.fake import FakeBackend
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning, parse_min_region
 from segedge.errors import UsageError
+from segedge.frame import Frame
 from segedge.segmenter import Segmenter
+from segedge.video.json_lines import JsonLinesSink
+from segedge.video.regions_analysis import RegionsAnalysis
 
 CARD = ModelCard(("night", "dusk", "day"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), 48, 64, stride=8)
 
@@ -81,3 +88,26 @@ def test_everything_of_a_result_is_of_the_cleaned_map():
             raw.regions(classes=("dya",))
         with pytest.raises(UsageError, match="no connectivity 5"):
             raw.regions(connectivity=5)
+
+
+def test_regions_go_into_json_lines(tmp_path: Path):
+    frame = Frame(image())
+    with Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=Cleaning(50)) as segmenter:
+        result = segmenter(frame)
+    sink = JsonLinesSink(tmp_path / "x.jsonl", analyses=[RegionsAnalysis(classes=("day",))])
+    assert "labels" in sink.needs
+    sink.write(frame, result)
+    sink.close()
+    found = json.loads((tmp_path / "x.jsonl").read_text())["regions"]["features"]
+    mask = np.zeros(result.labels.shape, np.uint8)
+    for feature in found:
+        assert feature["properties"]["class"] == "day"
+        geometry = feature["geometry"]
+        several = geometry["type"] == "MultiPolygon"
+        for polygon in geometry["coordinates"] if several else [geometry["coordinates"]]:
+            # OpenCV's corners are pixel centres; halves lie between them.
+            rings = [np.array(ring, np.float64) - 0.5 for ring in polygon]
+            fixed = [np.rint(ring * 16).astype(np.int32) for ring in rings]
+            cv2.fillPoly(mask, fixed, 1, shift=4)
+    assert (mask == (result.labels == 2)).mean() > 0.8  # it paints the outlines, too
+    assert mask[result.labels == 2].all()

@@ -55,7 +55,12 @@ def make_analyses(wanted: RunOptions) -> list[Analysis]:
     Args:
         wanted: The options.
     """
-    return []
+    from segedge.video.regions_analysis import RegionsAnalysis
+
+    analyses: list[Analysis] = []
+    if wanted.regions:
+        analyses.append(RegionsAnalysis(classes=wanted.style.classes))
+    return analyses
 
 
 def open_lane_sinks(

@@ -83,6 +83,14 @@ FillHoles = Annotated[
         rich_help_panel=_CLEANING,
     ),
 ]
+Regions = Annotated[
+    bool,
+    typer.Option(
+        "--regions",
+        help="Add outlines, boxes and areas of the regions to -o x.jsonl (of --classes only).",
+        rich_help_panel=_CLEANING,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
 Card = Annotated[
@@ -191,6 +199,7 @@ class RunOptions:
     outputs: tuple[str, ...]
     style: OverlayStyle
     cleaning: Cleaning
+    regions: bool = False
     masks: Masks | None = None
     backend: str = "auto"
     threads: int = 0
@@ -224,6 +233,10 @@ class RunOptions:
             raise UsageError(
                 "--json and -o - both write to standard output", fix="-o frames.jsonl --json"
             )
+
+        lines = [out for out in self.outputs if out == "-" or out.lower().endswith(".jsonl")]
+        if self.regions and not lines:
+            raise UsageError("--regions needs JSON lines to go into", fix="add -o frames.jsonl")
 
     @property
     def is_quiet(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class Region:
             bounds.pop()
         elif flat[-1] and left + box_width < width:
             bounds.insert(-1, (left + box_width) * height)
-        return [end - start for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [end - start for start, end in pairwise(bounds)]
 
     @property
     def rle(self) -> dict[str, Any]:

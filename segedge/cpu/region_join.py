@@ -46,7 +46,8 @@ def join_regions(
     level = np.zeros(regions.size, np.int32)
     if fill > 1:
         _keep_open(regions, starts, neighbours, labels, areas, least, marks, level)
-    return _join(regions, starts, neighbours, lengths, labels, marks, level, tally)
+    joined: int = _join(regions, starts, neighbours, lengths, labels, marks, level, tally)
+    return joined
 
 
 @njit(**INNER)
@@ -140,7 +141,8 @@ def _borders(
                 above += 1
             if ends[run] == stop:
                 run += 1
-    return _sorted_by_owner(owners[:used], others, sides, marks, count)
+    lists: tuple[Ints, Ints, Ints] = _sorted_by_owner(owners[:used], others, sides, marks, count)
+    return lists
 
 
 @njit(**INNER)
@@ -265,7 +267,8 @@ def _longest(
     """The neighbour, settled before this round, with the longest border; of equals the first."""
     for i in range(starts[k], starts[k + 1]):
         tally[neighbours[i]] += lengths[i]
-    best, most = np.int64(-1), np.int64(0)
+    best: int = np.int64(-1)
+    most: int = np.int64(0)
     for i in range(starts[k], starts[k + 1]):
         near = np.int64(neighbours[i])
         length = np.int64(tally[near])

@@ -31,7 +31,8 @@ def _run_end(row: int, x: int, width: int, label_bytes: int, label: int) -> int:
     while at + 8 <= size:
         different = load_u64(row + at) ^ pattern
         if different != np.uint64(0):
-            return (at + (first_one(different) >> 3)) // label_bytes
+            equal: int = first_one(different) >> 3
+            return (at + equal) // label_bytes
         at += 8
     bytes_in = carray(pointer_u8(row), (size,))
     while at < size:

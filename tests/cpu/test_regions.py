@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -122,14 +124,14 @@ def test_polygons_and_run_lengths_give_the_pixels_back(labels: np.ndarray, conne
 
 def _area(ring: list[tuple[int, int]]) -> int:
     """Shoelace formula; positive for clockwise in the picture."""
-    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, ring[1:], strict=False)) // 2
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in pairwise(ring)) // 2
 
 
 def _filled(rings: tuple[list[tuple[int, int]], ...], shape: tuple[int, ...]) -> np.ndarray:
     """Even-odd: every upright side flips what lies right of it."""
     inside = np.zeros(shape, bool)
     for ring in rings:
-        for (x0, y0), (x1, y1) in zip(ring, ring[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(ring):
             if x0 == x1:
                 inside[min(y0, y1) : max(y0, y1), x0:] ^= True
     return inside
