@@ -133,13 +133,11 @@ def find_regions(
     size = Size(*labels.shape)
     finder = RegionFinder(size, connectivity=connectivity)
     finder.find(labels)
-    starts = np.arange(size.height, dtype=np.int64) * size.width
-    numbers = np.concatenate(
-        [np.arange(a, b) for a, b in zip(starts.tolist(), finder.row_ends.tolist(), strict=True)]
-    )
-    rows = numbers // size.width
+    bounds = list(zip(finder.row_starts.tolist(), finder.row_ends.tolist(), strict=True))
+    numbers = np.concatenate([np.arange(start, end) for start, end in bounds])
+    rows = np.repeat(np.arange(size.height), [end - start for start, end in bounds])
     ends = finder.ends[numbers]
-    first = np.where(numbers % size.width == 0, 0, np.roll(ends, 1))
+    first = np.where(np.diff(rows, prepend=-1) > 0, 0, np.roll(ends, 1))
     roots = finder.parents[numbers]
     runs = np.stack([rows, first, ends], 1).astype(np.int32)
     order = np.argsort(roots, kind="stable")

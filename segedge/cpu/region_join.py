@@ -14,7 +14,7 @@ _SETTLED, _UNKNOWN = -1, -2
 
 @njit(**KERNEL)
 def join_regions(
-    width: int,
+    row_starts: Ints,
     row_ends: Ints,
     ends: Ints,
     parents: Ints,
@@ -28,7 +28,7 @@ def join_regions(
     """Write the new labels of joined regions to ``labels`` at their first run; how many.
 
     Args:
-        width: Pixels a row.
+        row_starts: Number of the first run of each row.
         row_ends: Number after the last run of each row.
         ends: End of each run.
         parents: First run of each run's region.
@@ -39,10 +39,10 @@ def join_regions(
         marks: Scratch, like ``ends``.
         tally: Scratch, like ``ends``: all zero, before and after.
     """
-    regions = _mark(width, row_ends, ends, parents, labels, areas, least, fill, marks)
+    regions = _mark(row_starts, row_ends, ends, parents, labels, areas, least, fill, marks)
     if regions.size == 0:
         return 0
-    starts, neighbours, lengths = _borders(width, row_ends, ends, parents, marks, regions.size)
+    starts, neighbours, lengths = _borders(row_starts, row_ends, ends, parents, marks, regions.size)
     level = np.zeros(regions.size, np.int32)
     if fill > 1:
         _keep_open(regions, starts, neighbours, labels, areas, least, marks, level)
@@ -52,7 +52,7 @@ def join_regions(
 
 @njit(**INNER)
 def _mark(
-    width: int,
+    row_starts: Ints,
     row_ends: Ints,
     ends: Ints,
     parents: Ints,
@@ -65,7 +65,7 @@ def _mark(
     """Number the regions that may be given away: the small ones, and those that may be holes."""
     count = 0
     for y in range(row_ends.size):
-        for run in range(y * width, row_ends[y]):
+        for run in range(row_starts[y], row_ends[y]):
             if parents[run] != run:
                 continue
             label = labels[run]
@@ -78,17 +78,17 @@ def _mark(
                 marks[run] = _SETTLED
     regions = np.empty(count, np.int32)
     for y in range(row_ends.size):
-        for run in range(y * width, row_ends[y]):
+        for run in range(row_starts[y], row_ends[y]):
             if parents[run] == run and marks[run] >= 0:
                 regions[marks[run]] = run
     if fill > 1:
-        _settle_at_edge(width, row_ends, ends, parents, labels, areas, least, marks)
+        _settle_at_edge(row_starts, row_ends, ends, parents, labels, areas, least, marks)
     return regions
 
 
 @njit(**INNER)
 def _settle_at_edge(
-    width: int,
+    row_starts: Ints,
     row_ends: Ints,
     ends: Ints,
     parents: Ints,
@@ -101,8 +101,8 @@ def _settle_at_edge(
     last = row_ends.size - 1
     for y in range(row_ends.size):
         end = np.int64(row_ends[y])
-        for run in range(y * width, end):
-            if y == 0 or y == last or run == y * width or run == end - 1:
+        for run in range(row_starts[y], end):
+            if y == 0 or y == last or run == row_starts[y] or run == end - 1:
                 root = parents[run]
                 if marks[root] >= 0 and areas[root] >= least[labels[root]]:
                     marks[root] = _SETTLED
@@ -110,7 +110,7 @@ def _settle_at_edge(
 
 @njit(**INNER)
 def _borders(
-    width: int, row_ends: Ints, ends: Ints, parents: Ints, marks: Ints, count: int
+    row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, marks: Ints, count: int
 ) -> tuple[Ints, Ints, Ints]:
     """Common borders of the numbered regions: where each one's list starts, neighbour, sides.
 
@@ -118,18 +118,18 @@ def _borders(
     """
     runs = np.int64(0)
     for y in range(row_ends.size):
-        runs += row_ends[y] - y * width
+        runs += row_ends[y] - row_starts[y]
     most = 6 * runs  # a run has at most one neighbour before it and as many above as ends there
     owners, others = np.empty(most, np.int32), np.empty(most, np.int32)
     sides = np.empty(most, np.int32)
     used = 0
     for y in range(row_ends.size):
-        first, end = np.int64(y * width), np.int64(row_ends[y])
+        first, end = np.int64(row_starts[y]), np.int64(row_ends[y])
         for run in range(first + 1, end):
             used = _note(parents[run], parents[run - 1], 1, marks, owners, others, sides, used)
         if y == 0:
             continue
-        above, start = first - width, np.int64(0)
+        above, start = np.int64(row_starts[y - 1]), np.int64(0)
         run = first
         while run < end:
             stop = min(ends[run], ends[above])

@@ -1,9 +1,11 @@
 """Kernels that cut a label map into runs and put the runs of one region together.
 
 A *run* is a longest stretch of equal labels within a row. Its number grows along the rows and down
-the map, with gaps: those of row y start at ``y * width``. So bands of rows are cut side by side,
-and the lowest number of a region is the run of its first pixel. Two passes over the map's bytes,
-everything else over its runs (He, Chao & Suzuki, "A run-based two-scan labeling algorithm", 2008).
+the map, with gaps between bands of rows: those of a band start at its first row times the width.
+So bands are cut side by side, and the lowest number of a region is the run of its first pixel.
+(With a gap after each row, rows would lie powers of two apart and push each other out of the
+cache.) Two passes over the map's bytes, everything else over its runs (He, Chao & Suzuki, "A
+run-based two-scan labeling algorithm", 2008).
 """
 
 from __future__ import annotations
@@ -111,6 +113,7 @@ def cut_bands(
     ends: Ints,
     labels: Labels,
     parents: Ints,
+    row_starts: Ints,
     row_ends: Ints,
 ) -> None:
     """Cut bands of rows into runs and unite those of each band, until no band is left.
@@ -126,39 +129,46 @@ def cut_bands(
         ends: Result: end of each run.
         labels: Result: label of each run.
         parents: Result: a lower run of the same region, or the run itself.
+        row_starts: Result: number of the first run of each row.
         row_ends: Result: number after the last run of each row.
     """
     while True:
         band = take_ticket(ticket)
         if band >= bands.shape[0]:
             return
+        first = np.int64(bands[band, 0]) * width
         for y in range(bands[band, 0], bands[band, 1]):
-            first = np.int64(y) * width
+            row_starts[y] = first
             end = _cut_row(source + y * stride, width, label_bytes, first, ends, labels, parents)
             row_ends[y] = end
             if y > bands[band, 0]:
                 unite_rows(
-                    first - width, np.int64(row_ends[y - 1]), first, end, reach, ends, labels,
-                    parents,
-                )  # fmt: skip
+                    np.int64(row_starts[y - 1]), first, first, end, reach, ends, labels, parents
+                )
+            first = end
 
 
 @njit(**KERNEL)
 def unite_bands(
-    bands: Ints, width: int, reach: int, ends: Ints, labels: Labels, parents: Ints, row_ends: Ints
+    bands: Ints,
+    reach: int,
+    ends: Ints,
+    labels: Labels,
+    parents: Ints,
+    row_starts: Ints,
+    row_ends: Ints,
 ) -> None:
     """Unite the runs on both sides of each seam between bands."""
     for band in range(1, bands.shape[0]):
         y = np.int64(bands[band, 0])
-        first = y * width
         unite_rows(
-            first - width, np.int64(row_ends[y - 1]), first, np.int64(row_ends[y]), reach, ends,
-            labels, parents,
+            np.int64(row_starts[y - 1]), np.int64(row_ends[y - 1]), np.int64(row_starts[y]),
+            np.int64(row_ends[y]), reach, ends, labels, parents,
         )  # fmt: skip
 
 
 @njit(**KERNEL)
-def flatten(width: int, row_ends: Ints, ends: Ints, parents: Ints, areas: Ints) -> int:
+def flatten(row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, areas: Ints) -> int:
     """Point every run at its region's first run and count the pixels; the number of regions.
 
     Parents are lower than their runs, so one pass in order does it.
@@ -166,7 +176,7 @@ def flatten(width: int, row_ends: Ints, ends: Ints, parents: Ints, areas: Ints) 
     count = 0
     for y in range(row_ends.size):
         start = 0
-        for run in range(y * width, row_ends[y]):
+        for run in range(row_starts[y], row_ends[y]):
             end = np.int64(ends[run])
             parent = np.int64(parents[run])
             if parent == run:

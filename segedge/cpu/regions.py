@@ -28,6 +28,7 @@ def _paint_bands(
     ticket: Longs,
     bands: Ints,
     width: int,
+    row_starts: Ints,
     row_ends: Ints,
     ends: Ints,
     parents: Ints,
@@ -50,9 +51,7 @@ def _paint_bands(
         if band >= bands.shape[0]:
             return
         for y in range(bands[band, 0], bands[band, 1]):
-            count = row_of_regions(
-                np.int64(y) * width, row_ends[y], ends, parents, region_labels, runs
-            )
+            count = row_of_regions(row_starts[y], row_ends[y], ends, parents, region_labels, runs)
             paint_row(
                 runs, count, width,
                 labels + y * label_stride if labels != 0 else 0, label_bytes,
@@ -81,7 +80,7 @@ class RegionFinder:
         pixels = size.height * size.width
         self.ends, self.parents, self.areas = (np.empty(pixels, np.int32) for _ in range(3))
         self.labels = np.empty(pixels, np.uint16)
-        self.row_ends = np.zeros(size.height, np.int32)
+        self.row_starts, self.row_ends = (np.zeros(size.height, np.int32) for _ in range(2))
         self._ticket = np.zeros(1, np.int64)
 
     def find(self, labels: NDArray[Any]) -> int:
@@ -97,13 +96,22 @@ class RegionFinder:
         self.share(
             lambda participant: region_runs.cut_bands(
                 self._ticket, self.bands, address_of(labels), labels.strides[0], labels.itemsize,
-                width, self._reach, self.ends, self.labels, self.parents, self.row_ends,
+                width, self._reach, self.ends, self.labels, self.parents, self.row_starts,
+                self.row_ends,
             )
         )  # fmt: skip
         region_runs.unite_bands(
-            self.bands, width, self._reach, self.ends, self.labels, self.parents, self.row_ends
+            self.bands,
+            self._reach,
+            self.ends,
+            self.labels,
+            self.parents,
+            self.row_starts,
+            self.row_ends,
         )
-        count: int = region_runs.flatten(width, self.row_ends, self.ends, self.parents, self.areas)
+        count: int = region_runs.flatten(
+            self.row_starts, self.row_ends, self.ends, self.parents, self.areas
+        )
         return count
 
     def share(self, task: Task) -> None:
@@ -170,7 +178,7 @@ class Cleaner:
         if not cleaning.joins:
             return 0
         joined: int = region_join.join_regions(
-            finder.size.width, finder.row_ends, finder.ends, finder.parents, finder.labels,
+            finder.row_starts, finder.row_ends, finder.ends, finder.parents, finder.labels,
             finder.areas, self._least, cleaning.fill_holes, self._marks, self._tally,
         )  # fmt: skip
         return joined
@@ -185,7 +193,8 @@ class Cleaner:
         finder = self._finder
         finder.share(
             lambda participant: _paint_bands(
-                finder.ticket, finder.bands, finder.size.width, finder.row_ends, finder.ends,
+                finder.ticket, finder.bands, finder.size.width, finder.row_starts,
+                finder.row_ends, finder.ends,
                 finder.parents, finder.labels, self._runs[participant], *targets,
                 pixels[participant],
             )
