@@ -9,6 +9,7 @@ Field numbers are those of onnx.proto: https://github.com/onnx/onnx/blob/main/on
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +58,15 @@ class ModelFacts:
         """
         beside = self.path.with_name(self.path.name + ".data")
         return beside if beside.is_file() else None
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, in pieces: models may be larger than memory allows."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -1,8 +1,21 @@
-"""A model of two classes, dark and bright, small enough to load in milliseconds."""
+"""A two-class model, dark and bright, small enough to load in milliseconds, and the command."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+
+def run_verb(verb: str, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`segedge VERB ...` in a process of its own, which must end with this code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "segedge", verb, *map(str, words)],
+        capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def write_model(path: Path, *, has_card: bool) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from segedge.bench.worker import Job, encode_job
 from segedge.card import ModelCard
 from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
 from segedge.geometry import Size
-from segedge.modelfile import read_metadata
+from segedge.modelfile import file_sha256, read_metadata
 
 _GRACE_SECONDS = 600.0
 
@@ -90,7 +89,7 @@ def bench(
         fix = f"segedge inspect {model.name}, and segedge doctor for the libraries"
         raise BackendError(f"no backend could measure {model.name}", facts=skipped, fix=fix)
     subject = Subject(
-        model.name, hashlib.sha256(model.read_bytes()).hexdigest(), json.loads(card.to_json()),
+        model.name, file_sha256(model), json.loads(card.to_json()),
         str(card.input_size), str(frame), options.rounds, options.seconds,
     )  # fmt: skip
     return Results(subject, environment, tuple(rows), skipped)

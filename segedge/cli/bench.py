@@ -11,7 +11,7 @@ from segedge.bench import compare as comparing
 from segedge.bench import report
 from segedge.bench.results import MODES, Results, read_results, write_results, write_text
 from segedge.bench.runner import BenchOptions, bench
-from segedge.cli.console import err, out, print_prose, print_row
+from segedge.cli.console import check_folder, err, out, print_prose, print_row
 from segedge.errors import UsageError
 from segedge.geometry import Size
 
@@ -68,7 +68,7 @@ def bench_command(
         seconds=seconds,
     )
     for path in (json_file, md):
-        _check_folder(path)
+        check_folder(path)
     console = err()
     results = bench(files[0], options, say=lambda text: console.print(text, markup=False))
     _print(results)
@@ -99,16 +99,6 @@ def parse_tolerance(text: str) -> float:
             fix="--tolerance 5%",
         )
     return share
-
-
-def _check_folder(path: Path | None) -> None:
-    """A wrong output is found before minutes were spent."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"{path} cannot be written",
-            facts={"found": f"no folder {path.parent}"},
-            fix=f"mkdir -p {path.parent}",
-        )
 
 
 def _print(results: Results) -> None:

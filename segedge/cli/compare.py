@@ -10,7 +10,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from segedge.cli.console import frame_progress, print_json, print_prose, print_row
+from segedge.cli.console import check_folder, frame_progress, print_json, print_prose, print_row
 from segedge.convert.images import image_files, read_images, smooth_noise
 from segedge.errors import SourceError, UsageError
 from segedge.evaluate.agreement import Agreement, check_classes, compare
@@ -92,12 +92,7 @@ def _check_picture(out: Path | None) -> None:
         return
     if out.suffix.lower() != ".png":
         raise UsageError(f"{out} is no .png file", fix=f"-o {out.with_suffix('.png')}")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(
-            f"{out} cannot be written",
-            facts={"found": f"no folder {out.parent}"},
-            fix=f"mkdir -p {out.parent}",
-        )
+    check_folder(out)
 
 
 def _write(out: Path, picture: NDArray[np.uint8]) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from segedge.errors import SegedgeError
+from segedge.errors import SegedgeError, UsageError
 
 _WIDTH = 100
 
@@ -153,6 +154,20 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
     facts += [f"GPU {gpu['load_percent']:.0f} %"] if "load_percent" in gpu else []
     facts += [f"{gpu['power_w']:.1f} W"] if "power_w" in gpu else []
     return [*lines, f"{'':8}  {', '.join(facts)}"]
+
+
+def check_folder(path: Path | None) -> None:
+    """Find a file that cannot be written before minutes were spent, not after.
+
+    Raises:
+        UsageError: Its folder does not exist.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"{path} cannot be written",
+            facts={"found": f"no folder {path.parent}"},
+            fix=f"mkdir -p {path.parent}",
+        )
 
 
 def megabytes(size_bytes: int) -> str:

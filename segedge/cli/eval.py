@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segedge.cli.console import frame_progress, out, print_json, print_prose, print_row
-from segedge.errors import UsageError
+from segedge.cli.console import (
+    check_folder,
+    frame_progress,
+    out,
+    print_json,
+    print_prose,
+    print_row,
+)
+from segedge.modelfile import file_sha256
 
 if TYPE_CHECKING:
     from segedge.evaluate.datasets import Dataset
@@ -54,7 +61,7 @@ def eval_command(
     from segedge.evaluate.evaluate import evaluate
     from segedge.segmenter import load
 
-    _check_output(output)
+    check_folder(output)
     with load(model, backend=backend, threads=threads or None) as segmenter:
         dataset = _open(data, segmenter, layout, split, mapping, ignore)
         with frame_progress() as bar:
@@ -63,7 +70,7 @@ def eval_command(
                 segmenter, dataset, boundary=boundary, limit=limit,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
-    facts = {"model": model.name, "sha256": _sha256(model), **found.to_dict(worst=worst)}
+    facts = {"model": model.name, "sha256": file_sha256(model), **found.to_dict(worst=worst)}
     if output is not None:
         _write(output, facts)
     if as_json:
@@ -97,26 +104,6 @@ def _open(
         split=split,
         mapping=None if mapping is None else parse_mapping(mapping),
     )
-
-
-def _check_output(path: Path | None) -> None:
-    """A wrong output is found before minutes were spent."""
-    if path is not None and not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"{path} cannot be written",
-            facts={"found": f"no folder {path.parent}"},
-            fix=f"mkdir -p {path.parent}",
-        )
-
-
-def _sha256(path: Path) -> str:
-    import hashlib
-
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from segedge.convert.options import CheckpointReport
 from segedge.errors import CheckpointError
+from segedge.modelfile import file_sha256
 from segedge.optional import require
 
 _KEYS = (
@@ -65,7 +65,7 @@ def load_checkpoint(module: Any, path: Path, *, factory: str) -> CheckpointRepor
     module.load_state_dict(fitting, strict=False)
     return CheckpointReport(
         file=path.name,
-        sha256=sha256(path),
+        sha256=file_sha256(path),
         loaded=len(fitting),
         expected=len(expected),
         key=key,
@@ -73,15 +73,6 @@ def load_checkpoint(module: Any, path: Path, *, factory: str) -> CheckpointRepor
         ignored=unexpected,
         epoch=epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None,
     )
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> Any:

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segedge.card_dialects import HuggingFaceFolder, read_huggingface
-from segedge.convert.checkpoint import load_checkpoint, sha256
+from segedge.convert.checkpoint import load_checkpoint
 from segedge.convert.options import CheckpointReport, ExportOptions
 from segedge.convert.programs import load_program, load_torchscript
 from segedge.convert.torch_export import TorchNetwork
 from segedge.errors import ExportError, UsageError, nearest_name
 from segedge.geometry import Size
+from segedge.modelfile import file_sha256
 from segedge.optional import require
 
 Kind = Literal["factory", "module", "program", "torchscript", "huggingface", "onnx"]
@@ -106,7 +107,7 @@ def _from_path(path: Path) -> Source:
             },
         )
     if path.suffix == ".onnx":
-        return Source("onnx", path.name, sha256(path), path=path)
+        return Source("onnx", path.name, file_sha256(path), path=path)
     if path.suffix == ".py":
         raise UsageError(f"{path.name} is a Python file", fix=f"name its factory: {path}:NAME")
     if path.suffix == ".safetensors":
@@ -132,10 +133,10 @@ def _from_archive(path: Path) -> Source:
     ):
         module, size = load_program(path)
         network = TorchNetwork(module, name=path.name)
-        return Source("program", path.name, sha256(path), network=network, size=size)
+        return Source("program", path.name, file_sha256(path), network=network, size=size)
     if any(name.startswith("code/") for name in names):
         network = TorchNetwork(load_torchscript(path), name=path.name, scripted=True)
-        return Source("torchscript", path.name, sha256(path), network=network)
+        return Source("torchscript", path.name, file_sha256(path), network=network)
     raise _weights_only(path)
 
 
@@ -162,7 +163,7 @@ def _from_huggingface(folder: Path) -> Source:
         (f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".bin")), None
     )
     network = TorchNetwork(module.eval(), name=folder.name)
-    digest = sha256(weights) if weights else ""
+    digest = file_sha256(weights) if weights else ""
     return Source(
         "huggingface", folder.name, digest, network=network, folder=said, size=said.input_size
     )

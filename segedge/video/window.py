@@ -135,6 +135,9 @@ def no_window_because() -> str | None:
     gui = next((line for line in build.splitlines() if line.strip().startswith("GUI:")), "")
     if gui.partition(":")[2].strip().upper() in ("", "NONE"):
         return "this OpenCV has no windows: opencv-python-headless is installed"
+    loaded = list(sys.modules)  # in the order in which imports began
+    if "av" in loaded and loaded.index("av") < loaded.index("cv2"):
+        return "PyAV was imported before OpenCV, whose windows then hang: import cv2 before it"
     if sys.platform == "linux" and not (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     ):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import made
 
 from segedge.bench.results import read_results, write_results
-from tests.small_model import write_model
+from tests.small_model import run_verb, write_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,14 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("bench") / "small.onnx", has_card=True)
 
 
-def segedge(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", "bench", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+segedge = partial(run_verb, "bench")
 
 
 def test_a_run_tells_all_and_keeps_it(model: Path, tmp_path: Path) -> None:

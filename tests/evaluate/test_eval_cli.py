@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,7 +14,7 @@ import segedge
 from segedge.evaluate.datasets import open_dataset
 from segedge.evaluate.evaluate import evaluate
 from segedge.modelfile import read_metadata
-from tests.small_model import write_model
+from tests.small_model import run_verb, write_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -42,14 +41,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", "eval", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+run = partial(run_verb, "eval")
 
 
 def test_scores_of_known_images(model: Path, data: Path, tmp_path: Path) -> None:

@@ -227,7 +227,9 @@ def test_a_server_with_another_token_asks_for_it(make_view: Any, open_page: Any)
     comes_true(page, "document.querySelector('#status').innerText !== 'connecting'")
     first.close()
     make_view(port=first.address.port, token="second")
-    page.get_by_text("That token does not fit").wait_for()
+    asked = page.get_by_text("That token does not fit")
+    asked.wait_for()
+    assert asked.is_visible()
 
 
 @pytest.mark.parametrize("size", [(390, 844), (1600, 900)])

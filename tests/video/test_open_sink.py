@@ -59,7 +59,9 @@ def test_every_spelling_of_the_page_opens(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("segedge.video.window.no_window_because", lambda: None)
-    open_sink(target, info=ONE).close()
+    sink = open_sink(target, info=ONE)
+    assert sink.needs, f"{target} would take nothing of a frame"
+    sink.close()
 
 
 def test_the_encoders_of_the_page() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -99,10 +102,25 @@ def test_headless_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "opencv-python-headless" in str(no_window_because())
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_refused"),
+    [
+        ("import segedge.video.file; import av", False),
+        ("import av; import segedge.video.file", True),
+    ],
+)
+def test_pyav_before_opencv_would_hang(lines: str, is_refused: bool) -> None:
+    """segedge loads OpenCV before PyAV; where its caller did not, it says so instead of hanging."""
+    code = f"{lines}\nfrom segedge.video.window import no_window_because as why; print(why())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("imported before OpenCV" in done.stdout) == is_refused
+
+
 def test_a_real_window() -> None:
     reason = no_window_because()
     if reason is not None:
         pytest.skip(reason)
     sink = WindowSink("segedge test")
     feed(sink, 3)
+    assert cv2.getWindowProperty("segedge test", cv2.WND_PROP_VISIBLE) >= 1
     sink.close()

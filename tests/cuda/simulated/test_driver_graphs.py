@@ -153,7 +153,11 @@ def test_a_relaxed_capture_forbids_less(stream: Stream, job: Job):
         ok(cu.cuMemFree(ok(cu.cuMemAlloc(64))))
         job.enqueue(s)
 
-    Captured(stream, enqueue, RELAXED).close()
+    graph = Captured(stream, enqueue, RELAXED)
+    graph.launch(stream)
+    stream.sync()
+    assert job.is_right()
+    graph.close()
 
 
 @pytest.mark.parametrize(("mode", "is_refused"), [(GLOBAL, True), (LOCAL, False)])
