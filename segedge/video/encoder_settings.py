@@ -1,4 +1,4 @@
-"""What each encoder is told: quality, speed, threads."""
+"""What each encoder is told: quality, speed, threads; and how it is opened."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 from segedge.video.encode_options import EncodeOptions, is_hardware, presets_of
 from segedge.video.picture import BT601_MATRIX, LIMITED_RANGE
+from segedge.video.scheduling import ordinary_threads
 
 
-def configure(
+def open_encoder(
     codec: Any, encoder: str, options: EncodeOptions, rate: Fraction, time_base: Fraction
 ) -> None:
-    """Set up a codec context whose size is set; nothing is open yet.
+    """Set up and open a codec context whose size is set.
 
     Args:
         codec: PyAV's CodecContext.
@@ -22,7 +23,18 @@ def configure(
         options: How to encode; a preset of another encoder is left out.
         rate: Nominal frames a second.
         time_base: Of the frames' times.
+
+    Raises:
+        av.error.FFmpegError: The encoder refuses.
     """
+    _configure(codec, encoder, options, rate, time_base)
+    with ordinary_threads():
+        codec.open()
+
+
+def _configure(
+    codec: Any, encoder: str, options: EncodeOptions, rate: Fraction, time_base: Fraction
+) -> None:
     os.environ.setdefault("SVT_LOG", "1")  # errors only; it would print its settings
     codec.pix_fmt = pixel_format([known.name for known in codec.codec.video_formats or ()])
     codec.framerate, codec.time_base = rate, time_base

@@ -21,7 +21,7 @@ from segedge.video.encode_options import (
     is_hardware,
     software_encoder,
 )
-from segedge.video.encoder_settings import configure
+from segedge.video.encoder_settings import open_encoder
 
 _PROBE_FRAMES = 3
 
@@ -105,7 +105,9 @@ def why_not(name: str, size: tuple[int, int]) -> str | None:
     try:
         codec = av.CodecContext.create(name, "w")
         codec.height, codec.width = size
-        configure(codec, name, EncodeOptions(codec=codec_of(name)), Fraction(25), Fraction(1, 25))
+        open_encoder(
+            codec, name, EncodeOptions(codec=codec_of(name)), Fraction(25), Fraction(1, 25)
+        )
         for number in range(_PROBE_FRAMES):
             picture = av.VideoFrame(size[1], size[0], "yuv420p")
             picture.pts, picture.time_base = number, Fraction(1, 25)

@@ -20,7 +20,7 @@ import av
 from segedge.errors import SegedgeError, SinkError, UsageError, unknown_name_error
 from segedge.video import push_child
 from segedge.video.encode_options import EncodeOptions
-from segedge.video.encoder_settings import configure
+from segedge.video.encoder_settings import open_encoder
 from segedge.video.encoders import Choice
 from segedge.video.picture import Clock
 
@@ -71,7 +71,7 @@ class NetworkStream:
             url = f"{url}?{_QUERY[parts.scheme]}"
         self._codec = av.CodecContext.create(choice.encoder, "w")
         self._codec.height, self._codec.width = size
-        configure(self._codec, choice.encoder, options, clock.rate, clock.time_base)
+        open_encoder(self._codec, choice.encoder, options, clock.rate, clock.time_base)
         self._process = subprocess.Popen(
             [sys.executable, "-m", push_child.__name__],
             stdin=subprocess.PIPE,

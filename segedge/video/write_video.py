@@ -13,7 +13,7 @@ import av.error
 from segedge.errors import UsageError, unknown_name_error
 from segedge.frame import Frame
 from segedge.video.encode_options import EncodeOptions
-from segedge.video.encoder_settings import configure
+from segedge.video.encoder_settings import open_encoder
 from segedge.video.encoders import choose_encoder
 from segedge.video.output import (
     SINK_VIDEO_SUFFIXES,
@@ -152,7 +152,7 @@ class VideoSink:
         codec = stream.codec_context
         if self._options.codec == "h265" and suffix != ".mkv":
             codec.codec_tag = "hvc1"  # Apple's players know no hev1
-        configure(codec, choice.encoder, self._options, self._clock.rate, self._clock.time_base)
+        open_encoder(codec, choice.encoder, self._options, self._clock.rate, self._clock.time_base)
         self._stream = stream
 
     def _abandon(self, error: Any) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -153,3 +154,14 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         EncodeOptions(**options)  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_no_thread_stays_real_time(tmp_path: Path, codec: Codec) -> None:
+    """As root SVT-AV1 would: its threads, and ours that opened it, before all others for good."""
+    sink = VideoSink(tmp_path / "a.mkv", fps=10.0, options=EncodeOptions(codec=codec))
+    for index, image in enumerate(gradient_images(3)):
+        sink.write(Frame(image, index, pts_seconds=index / 10), FakeResult(image=image))
+    threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
+    sink.close()
