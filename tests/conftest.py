@@ -1,3 +1,3 @@
-"""For all tests: OpenCV before PyAV, as segedge loads them; see segedge/video/__init__.py."""
+"""For all tests: OpenCV before PyAV, as segedge loads them; see segedge/video/ffmpeg.py."""
 
 import cv2  # noqa: F401

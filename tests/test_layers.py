@@ -127,6 +127,22 @@ def test_heavy_libraries_have_one_door(path: Path) -> None:
             )
 
 
+def test_pyav_is_loaded_through_its_door() -> None:
+    """Which loads OpenCV before it. The child that only writes packets shows nothing."""
+    direct = {
+        path.name
+        for path in modules()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and "av" in {name.split(".")[0] for name in _modules_of(node)}
+    }
+    assert direct == {"ffmpeg.py", "push_child.py"}
+
+
+def _modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+
+
 def test_no_import_cycles_at_module_level() -> None:
     """Every module imports alone, in a fresh interpreter that has none of the others."""
     names = [

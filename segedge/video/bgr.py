@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
+from segedge.video.ffmpeg import av
 
 _ROTATIONS = {
     90: cv2.ROTATE_90_COUNTERCLOCKWISE,
@@ -19,7 +18,7 @@ _ROTATIONS = {
 }
 """Display-matrix angle (counter-clockwise degrees, modulo 360) to OpenCV's code."""
 
-_TAKES_THREADS = "threads" in (VideoReformatter.reformat.__doc__ or "")
+_TAKES_THREADS = "threads" in (av.video.reformatter.VideoReformatter.reformat.__doc__ or "")
 """Older PyAV cannot set the threads of a conversion."""
 
 LENIENT: dict[str, Any] = (
@@ -38,7 +37,7 @@ class BgrConverter:
     """
 
     def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self._options = {"threads": 1} if _TAKES_THREADS else {}
 
     def __call__(self, picture: Any) -> NDArray[np.uint8]:

@@ -8,13 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
-
 from segedge.errors import SourceError, UsageError
 from segedge.video.bgr import video_stream
 from segedge.video.connection import AvConnection
 from segedge.video.decoder import choose_decoder
+from segedge.video.ffmpeg import av
 from segedge.video.live_source import LiveSource, Wait
 from segedge.video.options import SourceOptions
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
 from segedge.video.bgr import BgrConverter
+from segedge.video.ffmpeg import av
 
 MAX_DAMAGED = 50
 """Damaged pictures in a row that are left out; then they are shown, for want of better ones.

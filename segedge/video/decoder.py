@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import av
-import av.error
-
+from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import av
-import av.codec.codec
-
 from segedge.errors import UsageError, unknown_name_error
+from segedge.video.ffmpeg import av
 
 Codec = Literal["h264", "h265", "av1"]
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
-import av.logging
-
 from segedge.errors import UsageError
 from segedge.video.encode_options import (
     CODECS,
@@ -22,6 +19,7 @@ from segedge.video.encode_options import (
     software_encoder,
 )
 from segedge.video.encoder_settings import open_encoder
+from segedge.video.ffmpeg import av
 
 _PROBE_FRAMES = 3
 

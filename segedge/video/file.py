@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import av
-import av.error
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +17,7 @@ from segedge.frame import Frame
 from segedge.video.bgr import LENIENT, BgrConverter, angle_of, video_stream
 from segedge.video.decoder import choose_decoder
 from segedge.video.diagnose import unreadable_video
+from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
 from segedge.video.protocols import SourceFailure, SourceInfo
 

@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import av
-import av.error
-
 from segedge.errors import SourceError
 from segedge.video.address import host_of, masked, scheme_of
 from segedge.video.bgr import LENIENT, video_stream
 from segedge.video.connection import AvConnection
 from segedge.video.decoder import choose_decoder
+from segedge.video.ffmpeg import av
 from segedge.video.live_source import LiveSource, Wait
 from segedge.video.options import SourceOptions
 

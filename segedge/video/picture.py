@@ -5,10 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from segedge.video.ffmpeg import av
 
 BT601_MATRIX, LIMITED_RANGE = 6, 1
 """What OpenCV's BGR2YUV_I420 makes, in the numbers of ITU-T H.273 and FFmpeg."""

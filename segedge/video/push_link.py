@@ -15,13 +15,12 @@ from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-import av
-
 from segedge.errors import SegedgeError, SinkError, UsageError, unknown_name_error
 from segedge.video import push_child
 from segedge.video.encode_options import EncodeOptions
 from segedge.video.encoder_settings import open_encoder
 from segedge.video.encoders import Choice
+from segedge.video.ffmpeg import av
 from segedge.video.picture import Clock
 
 FORMATS = {"rtsp": "rtsp", "rtmp": "flv", "rtmps": "flv", "udp": "mpegts", "tcp": "mpegts"}

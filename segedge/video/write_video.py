@@ -7,14 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-import av
-import av.error
-
 from segedge.errors import UsageError, unknown_name_error
 from segedge.frame import Frame
 from segedge.video.encode_options import EncodeOptions
 from segedge.video.encoder_settings import open_encoder
 from segedge.video.encoders import choose_encoder
+from segedge.video.ffmpeg import av
 from segedge.video.output import (
     SINK_VIDEO_SUFFIXES,
     megabytes,

@@ -66,6 +66,7 @@ class Watcher:
     def __init__(self, view: Any, **options: Any) -> None:
         from websockets.sync.client import connect
 
+        self._passed_over: bytes | None = None
         query = f"?token={view.token}" if view.token else ""
         self.socket = connect(
             f"ws://{view.address}/ws{query}", max_size=None, close_timeout=1, **options
@@ -80,6 +81,8 @@ class Watcher:
             message = self.socket.recv(timeout=20)
             if isinstance(message, str) and json.loads(message)["kind"] == kind:
                 return json.loads(message)
+            if isinstance(message, bytes):
+                self._passed_over = message
         raise AssertionError(f"100 messages, and none of kind {kind}")
 
     def frame(self) -> tuple[dict[str, Any], bytes, Any]:
@@ -91,6 +94,12 @@ class Watcher:
             if isinstance(message, bytes):
                 return decode(message)
         raise AssertionError("20 messages, and no frame among them")
+
+    def last_frame(self) -> tuple[dict[str, Any], bytes, Any]:
+        """The frame that `next` passed over last, or else the next one: texts may come after it."""
+        from segedge.live.packet import decode
+
+        return self.frame() if self._passed_over is None else decode(self._passed_over)
 
     def close(self) -> None:
         self.socket.close()

@@ -72,7 +72,7 @@ def test_a_viewer_gets_the_frame_and_the_classes(view, watch) -> None:
     assert (told["name"], told["model"], told["backend"]) == ("front", "street.onnx", "fake")
     assert (told["classes"], told["palette"]) == ([*CLASSES], [list(c) for c in PALETTE])
     assert told["state"] == "running"
-    header, _, labels = watcher.frame()
+    header, _, labels = watcher.last_frame()
     assert (header["index"], header["shares"]) == (3, [0.5, 0.5, 0.0])
     np.testing.assert_array_equal(labels, half_and_half().labels)
 

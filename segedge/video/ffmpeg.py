@@ -1,0 +1,16 @@
+"""The door to PyAV: ``from segedge.video.ffmpeg import av``, which loads OpenCV before it.
+
+PyAV's wheels bring a libxcb of their own, and OpenCV's windows hang for good where that one was
+loaded first (https://github.com/PyAV-Org/PyAV/issues/978).
+"""
+
+import cv2  # noqa: F401
+
+# isort: split
+import av
+import av.codec.codec
+import av.error
+import av.logging
+import av.video.reformatter
+
+__all__ = ["av"]
