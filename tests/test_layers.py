@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
-    ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour"],
+    ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour", "report"],
     ["card", "card_dialects", "modelfile", "legend", "cleaning"],
     ["reference", "reference_regions", "cpu", "cuda", "video", "convert"],
     ["backends"],

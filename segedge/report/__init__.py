@@ -1,0 +1,1 @@
+"""Pages of HTML with charts, made of strings alone; what they say is others' business."""
