@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
+import time
 from typing import Any
 
 from segedge.errors import MissingDependencyError
@@ -34,6 +36,10 @@ _EXTRA_OF = {
 """Import name of each optional library, to the extra that installs it."""
 
 
+IMPORT_MS: dict[str, float] = {}
+"""What the first import of each library took here, in milliseconds; `segedge bench` tells it."""
+
+
 def require(module: str, *, purpose: str) -> Any:
     """Import an optional library or say how to install it.
 
@@ -48,8 +54,12 @@ def require(module: str, *, purpose: str) -> Any:
         MissingDependencyError: The library is not installed, or is installed and broken.
     """
     root = module.partition(".")[0]
+    is_first, start_ns = module not in sys.modules, time.perf_counter_ns()
     try:
-        return importlib.import_module(module)
+        imported = importlib.import_module(module)
+        if is_first:
+            IMPORT_MS[module] = (time.perf_counter_ns() - start_ns) / 1e6
+        return imported
     except ImportError as error:
         installed = importlib.util.find_spec(root) is not None
         raise MissingDependencyError(
@@ -82,4 +92,4 @@ def is_importable(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-__all__ = ["install_command", "installed_version", "is_importable", "require"]
+__all__ = ["IMPORT_MS", "install_command", "installed_version", "is_importable", "require"]

@@ -82,6 +82,20 @@ class CudaResult(Result):
         if self._style.legend and "overlay" in self._made:
             self._add_legend(self._made["overlay"], self._style)
 
+    def gpu_spans_ms(self, since: Any) -> list[tuple[str, float, float]]:
+        """When the GPU worked on it: stage, begin and end after an earlier CUDA event.
+
+        Args:
+            since: A ``cuda.core.Event`` that can be timed and has happened.
+        """
+        self.wait()
+        return self._slot.spans_ms(since)
+
+    @property
+    def lane(self) -> int:
+        """A number that no other result has while this one is in flight."""
+        return id(self._slot)
+
     @property
     def times(self) -> StageTimes:
         """What each stage took on the GPU."""

@@ -1,8 +1,9 @@
-"""PyTorch itself, eagerly: the baseline that every other backend is measured against."""
+"""PyTorch itself, eagerly or by torch.compile: what every other backend is measured against."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,12 @@ class EagerBackend:
     memory: Memory = "host"
 
     def __init__(
-        self, module: Any, *, input_shape: tuple[int, ...], threads: int | None = None
+        self,
+        module: Any,
+        *,
+        input_shape: tuple[int, ...],
+        threads: int | None = None,
+        compiled: bool = False,
     ) -> None:
         """Wrap a module.
 
@@ -28,21 +34,32 @@ class EagerBackend:
             module: ``torch.nn.Module`` (or any callable) from one tensor to one tensor.
             input_shape: Shape of its input, float32.
             threads: Intra-op threads of torch (process-wide); None leaves them.
+            compiled: Whether torch.compile turns it into native code first, which takes a minute.
+
+        Raises:
+            BackendError: It returns no tensor, or torch.compile fails: it needs a C++ compiler.
         """
         self._torch = require("torch", purpose="run a network eagerly")
         if threads:
             self._torch.set_num_threads(threads)
         self._module = module
+        if compiled:
+            with translated_compilation():
+                self._module = self._torch.compile(module)
+                self._forward(np.zeros(input_shape, np.float32))
         output = self._forward(np.zeros(input_shape, np.float32))
         self.specs = (
             (TensorSpec("image", "float32", input_shape),),
             (TensorSpec("logits", output.dtype.name, output.shape),),
         )
-        self.description = f"PyTorch {self._torch.__version__} eager (CPU, float32)"
+        way = "torch.compile" if compiled else "eager"
+        self.description = f"PyTorch {self._torch.__version__} {way} (CPU, float32)"
 
     @classmethod
-    def from_program(cls, path: Path, *, threads: int | None = None) -> EagerBackend:
-        """Load a ``torch.export`` program (``.pt2``).
+    def from_program(
+        cls, path: Path, *, threads: int | None = None, compiled: bool = False
+    ) -> EagerBackend:
+        """Load a ``torch.export`` program (``.pt2``); see the class for the arguments.
 
         Raises:
             MissingDependencyError: torch is not installed.
@@ -50,7 +67,7 @@ class EagerBackend:
         """
         torch = require("torch", purpose="run a network eagerly")
         program, shape = load_program(torch, path)
-        return cls(program.module(), input_shape=shape, threads=threads)
+        return cls(program.module(), input_shape=shape, threads=threads, compiled=compiled)
 
     def _forward(self, array: NDArray[Any]) -> NDArray[Any]:
         with self._torch.inference_mode():
@@ -87,6 +104,26 @@ class EagerBackend:
     def close(self) -> None:
         """Drop the module."""
         self._module = None
+
+
+@contextmanager
+def translated_compilation() -> Iterator[None]:
+    """What torch.compile raises, in our words.
+
+    Raises:
+        BackendError: It failed.
+    """
+    try:
+        yield
+    except BackendError:
+        raise
+    except Exception as error:  # a class of its own per part: dynamo, inductor, the C++ compiler
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise BackendError(
+            "torch.compile cannot compile the network",
+            facts={"says": (lines or [type(error).__name__])[0][:200]},
+            fix="it needs a C++ compiler (apt install g++); or --backend eager",
+        ) from error
 
 
 def load_program(torch: Any, path: Path) -> tuple[Any, tuple[int, ...]]:

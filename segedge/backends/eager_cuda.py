@@ -8,7 +8,7 @@ from typing import Any
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.device_arrays import device_pointer
-from segedge.backends.eager import load_program
+from segedge.backends.eager import load_program, translated_compilation
 from segedge.cuda.device import Device
 from segedge.errors import BackendError
 from segedge.optional import require
@@ -23,13 +23,17 @@ class EagerCudaBackend:
 
     memory: Memory = "cuda"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, compiled: bool = False) -> None:
         """Load a ``.pt2`` file onto the first GPU.
+
+        Args:
+            path: The program.
+            compiled: Whether torch.compile makes kernels for it first, which takes a minute.
 
         Raises:
             MissingDependencyError: torch is not installed.
             DeviceError: No GPU, or no driver.
-            BackendError: The file is no program, or this PyTorch has no CUDA.
+            BackendError: The file is no program, this PyTorch has no CUDA, or torch.compile fails.
         """
         self.device = Device.open()
         self._torch = require("torch", purpose="run a network eagerly")
@@ -42,12 +46,18 @@ class EagerCudaBackend:
         program, shape = load_program(self._torch, path)
         passes = require("torch.export.passes", purpose="move a program to the GPU")
         self._module = passes.move_to_device_pass(program, "cuda").module()
-        logits = self._forward(self._torch.zeros(shape, device="cuda"))
+        zeros = self._torch.zeros(shape, device="cuda")
+        if compiled:
+            with translated_compilation():
+                self._module = self._torch.compile(self._module)
+                self._forward(zeros)
+        logits = self._forward(zeros)
         self.specs = (
             (TensorSpec("image", "float32", shape),),
             (TensorSpec("logits", str(logits.dtype).partition(".")[2], tuple(logits.shape)),),
         )
-        self.description = f"PyTorch {self._torch.__version__} eager ({self.device.gpu.name})"
+        way = "torch.compile" if compiled else "eager"
+        self.description = f"PyTorch {self._torch.__version__} {way} ({self.device.gpu.name})"
 
     def _forward(self, tensor: Any) -> Any:
         with self._torch.inference_mode():

@@ -1,10 +1,10 @@
-"""ONNX Runtime on an NVIDIA GPU: its CUDA provider, on our memory and in our order."""
+"""ONNX Runtime on an NVIDIA GPU: its CUDA or TensorRT provider, on our memory, in our order."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,11 +15,15 @@ from segedge.cuda.device import Device
 from segedge.errors import BackendError
 from segedge.optional import require
 
-_PROVIDER = "CUDAExecutionProvider"
+Provider = Literal["cuda", "tensorrt"]
+_PROVIDERS: dict[Provider, str] = {
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
 
 
 class OnnxRuntimeCudaBackend:
-    """A session on ONNX Runtime's CUDA provider, bound to device pointers.
+    """A session on one of ONNX Runtime's NVIDIA providers, bound to device pointers.
 
     The provider takes one stream when the session is made; `run` orders that one after and before
     the caller's. It does not let itself be captured, and there is one session for all slots.
@@ -27,11 +31,13 @@ class OnnxRuntimeCudaBackend:
 
     memory: Memory = "cuda"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, provider: Provider = "cuda") -> None:
         """Open a model on the first GPU.
 
         Args:
             path: The ONNX file.
+            provider: ``tensorrt`` lets TensorRT build what it can, anew each time, and CUDA do the
+                rest.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
@@ -45,7 +51,7 @@ class OnnxRuntimeCudaBackend:
         if hasattr(self._ort, "preload_dlls"):
             self._ort.preload_dlls()  # CUDA and cuDNN of the nvidia-* wheels, where they are
         self._stream = self.device.stream()
-        self._session = self._open(path)
+        self._session = self._open(path, provider)
         self._binding = self._session.io_binding()
         self._options = self._ort.RunOptions()
         # Otherwise every run ends by waiting for the GPU.
@@ -53,24 +59,27 @@ class OnnxRuntimeCudaBackend:
         inputs = tuple(map(tensor_spec, self._session.get_inputs()))
         self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
         version = self._ort.__version__
-        self.description = f"ONNX Runtime {version} (CUDA, {self.device.gpu.name})"
+        name = {"cuda": "CUDA", "tensorrt": "TensorRT provider"}[provider]
+        self.description = f"ONNX Runtime {version} ({name}, {self.device.gpu.name})"
 
-    def _open(self, path: Path) -> Any:
-        if _PROVIDER not in self._ort.get_available_providers():
+    def _open(self, path: Path, provider: Provider) -> Any:
+        wanted = _PROVIDERS[provider]
+        if wanted not in self._ort.get_available_providers():
             raise BackendError(
-                "this ONNX Runtime has no CUDA provider",
+                f"this ONNX Runtime has no {wanted}",
                 facts={"found": ", ".join(self._ort.get_available_providers())},
                 fix="pip uninstall onnxruntime; pip install 'segedge[gpu]'",
             )
         settings = {
             "device_id": str(self.device.index),
             "user_compute_stream": str(int(self._stream.handle)),
-            "cudnn_conv_algo_search": "EXHAUSTIVE",
         }
+        cuda = ("CUDAExecutionProvider", {**settings, "cudnn_conv_algo_search": "EXHAUSTIVE"})
+        first = [(wanted, settings)] if provider == "tensorrt" else []
         options = self._ort.SessionOptions()
         try:
             session = self._ort.InferenceSession(
-                str(path), options, providers=[(_PROVIDER, settings), "CPUExecutionProvider"]
+                str(path), options, providers=[*first, cuda, "CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise BackendError(
@@ -78,9 +87,9 @@ class OnnxRuntimeCudaBackend:
                 facts={"says": first_line(error)},
                 fix=f"segedge inspect {path.name}",
             ) from error
-        if _PROVIDER not in session.get_providers():
+        if wanted not in session.get_providers():
             raise BackendError(
-                "ONNX Runtime fell back to the CPU: its CUDA provider does not load",
+                f"ONNX Runtime fell back: its {wanted} does not load",
                 facts={"found": ", ".join(session.get_providers())},
                 fix="pip install 'onnxruntime-gpu[cuda,cudnn]' brings the libraries that it needs",
             )

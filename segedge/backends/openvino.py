@@ -37,6 +37,7 @@ class OpenVinoBackend:
         self._ov = require("openvino", purpose="run ONNX models with OpenVINO")
         self._compiled = self._compile(path, threads, precision)
         self._request = self._compiled.create_infer_request()
+        self._writes_to_caller = False
         self.specs = (
             tuple(map(_spec, self._compiled.inputs)),
             tuple(map(_spec, self._compiled.outputs)),
@@ -70,6 +71,10 @@ class OpenVinoBackend:
         stream: int = 0,
     ) -> Sequence[NDArray[Any]]:
         """Run once; see `Backend.run`."""
+        if outputs is None and self._writes_to_caller:
+            # The old request would go on writing into the arrays of the call before.
+            self._request = self._compiled.create_infer_request()
+        self._writes_to_caller = outputs is not None
         request, tensor = self._request, self._ov.Tensor
         try:
             for index, array in enumerate(inputs):

@@ -180,8 +180,9 @@ def _open_onnxruntime(path: Path, threads: int, variant: str) -> Backend:
 def _open_onnxruntime_cuda(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 
-    _no_variant("onnxruntime-cuda", variant)
-    return OnnxRuntimeCudaBackend(path)
+    if variant not in ("", "cuda", "tensorrt"):
+        raise unknown_name_error("provider of ONNX Runtime", variant, ["cuda", "tensorrt"])
+    return OnnxRuntimeCudaBackend(path, provider=variant or "cuda")  # type: ignore[arg-type]
 
 
 def _open_eager_cuda(path: Path, threads: int, variant: str) -> Backend:
@@ -200,10 +201,26 @@ def _open_eager(path: Path, threads: int, variant: str) -> Backend:
     return EagerBackend.from_program(path, threads=threads)
 
 
+def _open_compiled(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.eager import EagerBackend
+
+    _no_variant("torch-compile", variant)
+    _check_program(path)
+    return EagerBackend.from_program(path, threads=threads, compiled=True)
+
+
+def _open_compiled_cuda(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.eager_cuda import EagerCudaBackend
+
+    _no_variant("torch-compile-cuda", variant)
+    _check_program(path)
+    return EagerCudaBackend(path, compiled=True)
+
+
 def _check_program(path: Path) -> None:
     if path.suffix != ".pt2":
         raise UsageError(
-            f"the eager backend runs torch.export programs, not {path.name}",
+            f"PyTorch runs torch.export programs here, not {path.name}",
             fix="--backend auto, or give the .pt2 file with --card model.onnx",
         )
 
@@ -233,8 +250,18 @@ BACKENDS: dict[str, BackendEntry] = {
         _open_eager,
         auto=False,
     ),
+    "torch-compile": BackendEntry(
+        lambda: _library_status("torch-compile", "torch", ("torch",), "torch programs, compiled"),
+        _open_compiled,
+        auto=False,
+    ),
     "eager-cuda": BackendEntry(
         lambda: _gpu_status("eager-cuda", "torch", ("torch",)), _open_eager_cuda, auto=False
+    ),
+    "torch-compile-cuda": BackendEntry(
+        lambda: _gpu_status("torch-compile-cuda", "torch", ("torch",)),
+        _open_compiled_cuda,
+        auto=False,
     ),
 }
 """Backends by name, in the order in which `auto` prefers them."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segedge.bench.measure import Statistics
-from segedge.bench.results import Mode, Results
+from segedge.bench.results import Key, Results
 from segedge.errors import UsageError
 
 Verdict = Literal["slower", "faster", "same", "too noisy to say"]
@@ -16,8 +16,7 @@ Verdict = Literal["slower", "faster", "same", "too noisy to say"]
 class Ratio:
     """The time of the second results as a multiple of the first's."""
 
-    backend: str
-    mode: Mode
+    key: Key
     before_ms: float
     after_ms: float
     value: float
@@ -44,7 +43,7 @@ def judge(value: float, low: float, high: float, tolerance: float) -> Verdict:
 
 
 def compare(before: Results, after: Results, *, tolerance: float) -> tuple[Ratio, ...]:
-    """The ratio of each backend and mode that both have.
+    """The ratio of each backend, mode, batch and size that both have.
 
     Args:
         before: The baseline.
@@ -54,14 +53,12 @@ def compare(before: Results, after: Results, *, tolerance: float) -> tuple[Ratio
     Raises:
         UsageError: Other sizes, or nothing in common.
     """
-    _check_sizes(before, after)
-    old = {(row.backend, row.mode): row.times for row in before.rows}
+    old = {row.key: row.times for row in before.rows}
     ratios = tuple(
-        _ratio(row.backend, row.mode, old[row.backend, row.mode], row.times, tolerance)
-        for row in after.rows
-        if (row.backend, row.mode) in old
+        _ratio(row.key, old[row.key], row.times, tolerance) for row in after.rows if row.key in old
     )
     if not ratios:
+        _check_sizes(before, after)
         raise UsageError(
             "the two results have no backend and mode in common",
             facts={"first": _names(before), "second": _names(after)},
@@ -70,24 +67,23 @@ def compare(before: Results, after: Results, *, tolerance: float) -> tuple[Ratio
     return ratios
 
 
-def _ratio(
-    backend: str, mode: Mode, before: Statistics, after: Statistics, tolerance: float
-) -> Ratio:
+def _ratio(key: Key, before: Statistics, after: Statistics, tolerance: float) -> Ratio:
     (old_low, old_high), (new_low, new_high) = before.span_ms, after.span_ms
     value, low, high = after.p50_ms / before.p50_ms, new_low / old_high, new_high / old_low
     verdict = judge(value, low, high, tolerance)
-    return Ratio(backend, mode, before.p50_ms, after.p50_ms, value, low, high, verdict)
+    return Ratio(key, before.p50_ms, after.p50_ms, value, low, high, verdict)
 
 
 def _check_sizes(before: Results, after: Results) -> None:
-    first, second = before.subject, after.subject
-    sizes = [(s.network_size, s.frame_size) for s in (first, second)]
-    if sizes[0] != sizes[1]:
+    both = {"first": before, "second": after}
+    pairs = {(row.backend, row.mode) for row in before.rows}
+    if any((row.backend, row.mode) in pairs for row in after.rows):
         raise UsageError(
             "the two results are of different sizes",
             facts={
-                name: f"{s.model}: network {s.network_size}, frame {s.frame_size}"
-                for name, s in (("first", first), ("second", second))
+                name: f"{results.subject.model}: "
+                + "; ".join(dict.fromkeys(row.key.sizes for row in results.rows))
+                for name, results in both.items()
             },
             fix="measure both with models of one input size and the same --frame-size",
         )
@@ -108,6 +104,6 @@ def notes(before: Results, after: Results) -> list[str]:
     for name, version in second.libraries.items():
         if first.libraries.get(name) != version:
             found.append(f"{name}: {first.libraries.get(name) or '-'} | {version or '-'}")
-    old, new = ({(r.backend, r.mode) for r in results.rows} for results in (before, after))
-    found += [f"only in one of them: {backend} {mode}" for backend, mode in sorted(old ^ new)]
-    return found
+    old, new = ({row.key for row in results.rows} for results in (before, after))
+    names = sorted(f"{key.backend} {key.mode}, {key.sizes}" for key in old ^ new)
+    return found + [f"only in one of them: {name}" for name in names]

@@ -11,7 +11,12 @@ from pathlib import Path
 from segedge.gpu import find_driver
 from segedge.optional import installed_version
 
-LIBRARIES = ("segedge", "numpy", "numba", "opencv-python", "torch", "onnxruntime", "openvino", "av")
+LIBRARIES = (
+    "segedge", "numpy", "numba", "opencv-python", "torch", "onnxruntime", "onnxruntime-gpu",
+    "openvino", "tensorrt", "tensorrt_rtx_cu13_libs", "cuda-core", "av",
+)  # fmt: skip
+_TOLD_FLAGS = ("avx2", "avx512f", "amx_tile", "asimd", "sve")
+"""What of the processor's abilities decides about speed here."""
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPU_FACTS = Path("/proc/cpuinfo")
 _BUSY_SHARE = 0.25
@@ -39,6 +44,8 @@ class Environment:
     libraries: dict[str, str | None]
     """Distribution to version; None where it is not installed."""
     date: str
+    cpu_flags: tuple[str, ...] = ()
+    """Vector units of the processor, as the kernel names them."""
 
     @classmethod
     def capture(cls) -> Environment:
@@ -57,6 +64,7 @@ class Environment:
             load_1_min=round(os.getloadavg()[0], 2),
             libraries={name: installed_version(name) for name in LIBRARIES},
             date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+            cpu_flags=_cpu_flags(),
         )
 
     @property
@@ -76,6 +84,13 @@ def _cpu_name() -> str:
     lines = _CPU_FACTS.read_text(encoding="utf-8").splitlines() if _CPU_FACTS.is_file() else []
     named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return named[0] if named else platform.processor() or "unknown"
+
+
+def _cpu_flags() -> tuple[str, ...]:
+    lines = _CPU_FACTS.read_text(encoding="utf-8").splitlines() if _CPU_FACTS.is_file() else []
+    named = {line.partition(":")[0].strip(): line.partition(":")[2] for line in lines}
+    flags = set(f"{named.get('flags', '')} {named.get('Features', '')}".split())
+    return tuple(flag for flag in _TOLD_FLAGS if flag in flags)
 
 
 def _governor() -> str | None:

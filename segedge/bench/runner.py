@@ -1,4 +1,4 @@
-"""Backends side by side: each in its own process and in turn, so that drift hits all alike."""
+"""Contenders side by side: each in its own process and in turn, so that drift hits all alike."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.backends.registry import BACKENDS, statuses
 from segedge.bench.environment import Environment
 from segedge.bench.measure import Statistics
-from segedge.bench.results import Mode, Results, Row, Subject
+from segedge.bench.names import Contender, choose_backends
+from segedge.bench.results import MODES, Mode, Results, Row, Subject
+from segedge.bench.settings import Setting, settings
+from segedge.bench.watch import Observed
 from segedge.bench.worker import Job, encode_job
 from segedge.card import ModelCard
 from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
 from segedge.geometry import Size
 from segedge.modelfile import file_sha256, read_metadata
 
+__all__ = ["BenchOptions", "bench", "choose_backends", "run_worker", "trace"]
+
 _GRACE_SECONDS = 600.0
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,21 @@ class BenchOptions:
     """What to measure."""
 
     backends: tuple[str, ...] = ()
-    """Empty: all that are ready here."""
-    frame_size: Size | None = None
-    """None: twice the network's input size."""
+    """Names of `segedge.bench.names`; empty: all that are ready here."""
+    frame_sizes: tuple[Size, ...] = ()
+    """Empty: twice the network's input size."""
+    network_sizes: tuple[Size, ...] = ()
+    """Empty: the card's; others where the model's size is dynamic."""
+    batches: tuple[int, ...] = (1,)
+    """Of the mode ``network``; above 1 where the model's batch is dynamic."""
     modes: tuple[Mode, ...] = ("network", "frame")
     rounds: int = 3
     seconds: float = 2.0
     """Target duration of each mode in each round."""
+    program: Path | None = None
+    """A ``torch.export`` program of the same network, for the backends of PyTorch."""
+    video: Path | None = None
+    """What the mode ``video`` and a timeline decode."""
 
     def __post_init__(self) -> None:
         for name, value in (("--rounds", self.rounds), ("--seconds", self.seconds)):
@@ -45,14 +58,24 @@ class BenchOptions:
                     facts={"found": f"{value:g}"},
                     fix=f"{name} {'3' if name == '--rounds' else '2'}",
                 )
+        for batch in self.batches:
+            if batch < 1:
+                raise UsageError(
+                    "--batch must be positive", facts={"found": str(batch)}, fix="--batch 1,2,4,8"
+                )
+        for mode in self.modes:
+            if mode not in MODES:
+                raise unknown_name_error("mode", mode, MODES)
+        if not self.batches or not self.modes:
+            raise UsageError("nothing to measure: no batch or no mode")
+        if "video" in self.modes and self.video is None:
+            raise UsageError("the mode video needs a video", fix="--source VIDEO.mp4")
         for name in self.backends:
-            if name.partition(":")[0] not in BACKENDS:
-                raise unknown_name_error("backend", name.partition(":")[0], list(BACKENDS))
+            if name != "all":
+                Contender.parse(name)
 
 
-def bench(
-    model: Path, options: BenchOptions, *, say: Callable[[str], None] = lambda text: None
-) -> Results:
+def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -> Results:
     """Measure a model on each backend.
 
     Args:
@@ -64,43 +87,82 @@ def bench(
         UsageError, ModelError: The file is no ONNX file with a card.
         BackendError: Not one backend could run it.
     """
-    card = _card(model)
-    frame = options.frame_size or Size(2 * card.input_height, 2 * card.input_width)
+    card = read_card(model)
+    _check_files(options)
+    chosen, skipped = settings(
+        card, options.modes, networks=options.network_sizes, frames=options.frame_sizes,
+        batches=options.batches,
+    )  # fmt: skip
+    if not chosen:
+        raise BackendError(f"nothing of {model.name} can be measured", facts=skipped)
     environment = Environment.capture()
-    ready, skipped = choose_backends(options.backends)
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in ready}
-    for turn in range(options.rounds):
-        for name in [name for name in ready if name not in skipped]:
-            say(f"round {turn + 1}/{options.rounds}  {name}")
-            size = (frame.height, frame.width)
-            answer = run_worker(Job(str(model), name, options.modes, *size, options.seconds))
-            if "error" in answer:
-                skipped[name] = _reason(answer["error"])
-            else:
-                answers[name].append(answer)
-    for name, reason in skipped.items():
-        say(f"skipped     {name}: {reason}")
-    rows = [row for name in ready if name not in skipped for row in _rows(name, answers[name])]
-    for name, answer in ((n, a[0]) for n, a in answers.items() if a and n not in skipped):
-        for mode, figures in answer["modes"].items():
-            if "refused" in figures:
-                skipped[f"{name} {mode}"] = figures["refused"]
+    ready, missing = choose_backends(options.backends, has_program=options.program is not None)
+    run = _Run(model, options, chosen, {**missing, **skipped}, say)
+    run.rounds(ready)
+    rows = [row for setting in chosen for name in ready for row in run.rows(name, setting)]
     if not rows:
         fix = f"segedge inspect {model.name}, and segedge doctor for the libraries"
-        raise BackendError(f"no backend could measure {model.name}", facts=skipped, fix=fix)
+        raise BackendError(f"no backend could measure {model.name}", facts=run.skipped, fix=fix)
+    for name, reason in run.skipped.items():
+        say(f"skipped     {name}: {reason}")
     subject = Subject(
         model.name, file_sha256(model), json.loads(card.to_json()),
-        str(card.input_size), str(frame), options.rounds, options.seconds,
+        str(chosen[0].network), str(chosen[0].frame), options.rounds, options.seconds,
     )  # fmt: skip
-    return Results(subject, environment, tuple(rows), skipped)
+    rows.sort(key=lambda row: MODES.index(row.mode))
+    return Results(subject, environment, tuple(rows), run.skipped)
 
 
-def _card(model: Path) -> ModelCard:
+def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda text: None) -> str:
+    """Write a timeline of a pipelined run in Chrome's trace format.
+
+    Args:
+        model: An ONNX file that carries its card.
+        options: The first of its backends and sizes is traced, with its video where it has one.
+        path: Where to write.
+        say: Told what is run.
+
+    Returns:
+        The backend that was traced.
+
+    Raises:
+        BackendError: None is ready, or it failed.
+    """
+    card = read_card(model)
+    _check_files(options)
+    ready, missing = choose_backends(options.backends, has_program=options.program is not None)
+    if not ready:
+        raise BackendError("no backend is ready for a timeline", facts=missing)
+    chosen, refused = settings(
+        card, ("rate",), networks=options.network_sizes, frames=options.frame_sizes, batches=(1,)
+    )
+    if not chosen:
+        raise BackendError(f"nothing of {model.name} can be traced", facts=refused)
+    say(f"timeline    {ready[0]}")
+    part = path.with_name(path.name + ".part")
+    job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
+    answer = run_worker(job)
+    figures = answer.get("modes", {}).get("trace", {})
+    if "error" in answer or "refused" in figures:
+        part.unlink(missing_ok=True)
+        found = _reason(answer["error"]) if "error" in answer else figures["refused"]
+        raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
+    part.replace(path)
+    return ready[0]
+
+
+def read_card(model: Path) -> ModelCard:
+    """The card of an ONNX file.
+
+    Raises:
+        UsageError: It is no ONNX file.
+        CardError: It carries none.
+    """
     if model.suffix.lower() != ".onnx":
         raise UsageError(
             "segedge bench takes an ONNX file with its card",
             facts={"found": model.name},
-            fix="segedge export makes one: docs/export.md",
+            fix="segedge export makes one: docs/export.md; a torch program goes with --program",
         )
     card = ModelCard.from_metadata(read_metadata(model))
     if card is None:
@@ -111,18 +173,87 @@ def _card(model: Path) -> ModelCard:
     return card
 
 
-def choose_backends(asked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The backends to measure, and why the others are not."""
-    found = {status.name: status for status in statuses()}
-    wanted = list(dict.fromkeys(asked)) or [n for n, entry in BACKENDS.items() if entry.auto]
-    ready, skipped = [], {}
-    for name in wanted:
-        status = found[name.partition(":")[0]]
-        if status.ready:
-            ready.append(name)
+def _check_files(options: BenchOptions) -> None:
+    for option, path in (("--program", options.program), ("--source", options.video)):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{option} {path} does not exist")
+
+
+class _Run:
+    """Answers of the workers as they come in."""
+
+    def __init__(
+        self, model: Path, options: BenchOptions, chosen: Sequence[Setting],
+        skipped: dict[str, str], say: Say,
+    ) -> None:  # fmt: skip
+        self._model, self._options, self._chosen, self._say = model, options, chosen, say
+        self.skipped = skipped
+        self._answers: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
+
+    def rounds(self, names: Sequence[str]) -> None:
+        """Everyone in turn, several times."""
+        for turn in range(self._options.rounds):
+            for setting in self._chosen:
+                for name in names:
+                    if self._wanted(name, setting):
+                        text = f"round {turn + 1}/{self._options.rounds}  {name}"
+                        self._say(text + self._said(setting))
+                        self._one(name, setting)
+
+    def _wanted(self, name: str, setting: Setting) -> bool:
+        if name in self.skipped or self._label(name, setting) in self.skipped:
+            return False
+        is_plain = setting.batch == 1 and setting.network == self._chosen[0].network
+        if Contender.parse(name).needs_program and not is_plain:
+            self.skipped[self._label(name, setting)] = (
+                "a torch program is measured at the size and batch that it was traced with"
+            )
+            return False
+        return True
+
+    def _one(self, name: str, setting: Setting) -> None:
+        answer = run_worker(_job(self._model, self._options, name, setting))
+        if "error" not in answer:
+            self._answers.setdefault((name, setting), []).append(answer)
+            for mode, figures in answer["modes"].items():
+                if "refused" in figures:
+                    self.skipped[f"{self._label(name, setting)} {mode}"] = figures["refused"]
+        elif setting is self._chosen[0]:
+            self.skipped[name] = _reason(answer["error"])
         else:
-            skipped[name] = status.detail + (f" (fix: {status.fix})" if status.fix else "")
-    return ready, skipped
+            self.skipped[self._label(name, setting)] = _reason(answer["error"])
+
+    def _label(self, name: str, setting: Setting) -> str:
+        return name + self._said(setting)
+
+    def _said(self, setting: Setting) -> str:
+        """What distinguishes a setting from the first."""
+        first = self._chosen[0]
+        parts = [f"batch {setting.batch}"] if setting.batch > 1 else []
+        parts += [f"network {setting.network}"] if setting.network != first.network else []
+        parts += [f"frame {setting.frame}"] if setting.frame != first.frame else []
+        return " " + ", ".join(parts) if parts else ""
+
+    def rows(self, name: str, setting: Setting) -> list[Row]:
+        """One row a mode, over all rounds; none where a round failed."""
+        answers = self._answers.get((name, setting), [])
+        if not answers or name in self.skipped or self._label(name, setting) in self.skipped:
+            return []
+        return _rows(name, answers, setting)
+
+
+def _job(
+    model: Path, options: BenchOptions, name: str, setting: Setting, *,
+    modes: tuple[str, ...] | None = None, timeline: Path | None = None,
+) -> Job:  # fmt: skip
+    return Job(
+        str(model), name, modes or setting.modes, setting.frame.height, setting.frame.width,
+        options.seconds, batch=setting.batch, network_height=setting.network.height,
+        network_width=setting.network.width,
+        program=str(options.program) if options.program else None,
+        video=str(options.video) if options.video else None,
+        trace=str(timeline) if timeline else None,
+    )  # fmt: skip
 
 
 def run_worker(job: Job) -> dict[str, Any]:
@@ -148,25 +279,33 @@ def _reason(error: dict[str, Any]) -> str:
     return f"{error['headline']}{facts}"
 
 
-def _rows(name: str, answers: Sequence[dict[str, Any]]) -> list[Row]:
-    """One row a mode, over all rounds."""
+def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> list[Row]:
     rows = []
-    for mode, first in answers[0]["modes"].items():
-        if "refused" in first:
-            continue
+    for mode in answers[0]["modes"]:
         figures = [answer["modes"][mode] for answer in answers]
+        if any("refused" in figure for figure in figures):
+            continue
         frames = [frame for figure in figures for frame in figure["stages"]]
+        builds = [a["build_ms"] for a in answers if a["build_ms"] is not None]
+        memory = [a["device_memory_mb"] for a in answers if a["device_memory_mb"] is not None]
         rows.append(
             Row(
                 backend=name,
                 mode=mode,
                 description=answers[0]["description"],
                 times=Statistics.of([figure["samples_ms"] for figure in figures]),
-                stages_ms=_stages(frames) if mode == "frame" else {},
+                stages_ms=_stages(frames) if frames else {},
                 is_steady=all(figure["is_steady"] for figure in figures),
                 open_ms=statistics.median(answer["open_ms"] for answer in answers),
                 first_frame_ms=statistics.median(answer["first_frame_ms"] for answer in answers),
                 peak_memory_mb=max(answer["peak_memory_mb"] for answer in answers),
+                batch=setting.batch if mode == "network" else 1,
+                network_size=str(setting.network),
+                frame_size="of the video" if mode == "video" else str(setting.frame),
+                import_ms=statistics.median(answer["import_ms"] for answer in answers),
+                build_ms=builds[0] if builds else None,
+                device_memory_mb=max(memory) if memory else None,
+                observed=Observed.join([Observed.from_dict(f["observed"]) for f in figures]),
             )
         )
     return rows

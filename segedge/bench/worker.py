@@ -1,4 +1,4 @@
-"""One backend, once, in a process of its own: ``python -m segedge.bench.worker``.
+"""One contender, once, in a process of its own: ``python -m segedge.bench.worker``.
 
 A job comes as JSON on stdin, its figures go as JSON in the last line of stdout.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -15,13 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from segedge.bench.measure import repeat, warm_up
+from segedge.bench.names import Contender
+from segedge.bench.opening import Wish, open_wish
+from segedge.bench.picture import street_like
 from segedge.errors import BackendError, SegedgeError
+from segedge.geometry import Size
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from segedge.bench.watch import Watch
     from segedge.segmenter import Segmenter
+    from segedge.segmenter_cuda import CudaSegmenter
 
 _AT_LEAST = 10
 
@@ -33,10 +40,32 @@ class Job:
     model: str
     """Path of the model file."""
     backend: str
+    """Name of the contender, see `segedge.bench.names`."""
     modes: tuple[str, ...]
     frame_height: int
     frame_width: int
     seconds: float
+    batch: int = 1
+    """For the mode ``network``."""
+    network_height: int = 0
+    """0: the card's."""
+    network_width: int = 0
+    program: str | None = None
+    """Path of what PyTorch runs."""
+    video: str | None = None
+    """Path for the mode ``video``."""
+    trace: str | None = None
+    """Where to write a timeline of a pipelined run."""
+
+
+@dataclass
+class Bench:
+    """What the modes of one job share."""
+
+    job: Job
+    segmenter: Segmenter | CudaSegmenter
+    image_hwc: NDArray[np.uint8]
+    folder: Path
 
 
 def measure_job(job: Job) -> dict[str, Any]:
@@ -45,77 +74,143 @@ def measure_job(job: Job) -> dict[str, Any]:
     Raises:
         SegedgeError: The backend cannot run the model.
     """
-    from segedge.segmenter import load
+    with tempfile.TemporaryDirectory(prefix="segedge-bench-") as folder:
+        return _measured(job, Path(folder))
 
-    start_ns = time.perf_counter_ns()
-    segmenter = load(job.model, backend=job.backend)
-    open_ms = (time.perf_counter_ns() - start_ns) / 1e6
-    with segmenter:
-        frame = street_like(job.frame_height, job.frame_width)
-        stages: list[dict[str, float]] = []
 
-        def one_frame() -> None:
-            result = segmenter(frame, outputs=("overlay",))
-            result.overlay()
-            stages.append(dict(result.times.milliseconds))
+def _measured(job: Job, folder: Path) -> dict[str, Any]:
+    from segedge.bench.modes import FrameStep
 
+    opened = open_wish(_wish(job), folder)
+    with opened.segmenter as segmenter:
+        image = street_like(job.frame_height, job.frame_width)
         start_ns = time.perf_counter_ns()
-        one_frame()
+        FrameStep(segmenter, image, [])()
         first_ms = (time.perf_counter_ns() - start_ns) / 1e6
-        modes: dict[str, Any] = {}
-        for mode in job.modes:
-            is_host = segmenter.backend.memory == "host"
-            if mode == "network" and not is_host:
-                modes[mode] = {"refused": "the network alone is measured on CPU backends only"}
-                continue
-            step = one_frame if mode == "frame" else network_step(cast("Segmenter", segmenter))
-            warmed = warm_up(step, seconds=job.seconds)
-            stages.clear()
-            samples = repeat(step, seconds=job.seconds, at_least=_AT_LEAST)
-            modes[mode] = {
-                "samples_ms": samples, "is_steady": warmed.is_steady, "stages": list(stages)
-            }  # fmt: skip
+        bench = Bench(job, segmenter, image, folder)
         return {
             "description": segmenter.backend.description,
-            "open_ms": open_ms,
+            "import_ms": opened.import_ms,
+            "open_ms": opened.open_ms,
+            "build_ms": opened.build_ms,
             "first_frame_ms": first_ms,
+            "modes": {mode: _figures(bench, mode) for mode in job.modes},
             "peak_memory_mb": peak_memory_mb(),
-            "modes": modes,
+            "device_memory_mb": _device_memory_mb(segmenter),
         }
 
 
-def network_step(segmenter: Segmenter) -> Callable[[], object]:
-    """Run the network once on random numbers, into memory that is already there."""
-    import numpy as np
+def _wish(job: Job) -> Wish:
+    from segedge.card import ModelCard
+    from segedge.modelfile import read_metadata
 
-    from segedge.fitting import check_network, network_size
+    size = Size(job.network_height, job.network_width) if job.network_height else None
+    if size is None:
+        card = ModelCard.from_metadata(read_metadata(Path(job.model)))
+        if card is None:
+            raise BackendError(f"{Path(job.model).name} carries no card")
+        size = card.input_size
+    return Wish(
+        Path(job.model), Contender.parse(job.backend), size, batch=job.batch,
+        program=Path(job.program) if job.program else None,
+    )  # fmt: skip
 
-    card, backend = segmenter.card, segmenter.backend
-    spec, _ = check_network(card, backend)
-    size = network_size(card, spec)
-    planes = (size.height, size.width)
-    shape = (1, 3, *planes) if card.input_layout == "nchw" else (1, *planes, 3)
-    tensor = np.random.default_rng(0).standard_normal(shape).astype(np.dtype(spec.dtype))
-    # A backend's first answer is its own memory; later ones go into copies that are ours.
-    outputs = [np.array(array) for array in backend.run([tensor])]
-    return lambda: backend.run([tensor], outputs)
+
+def _figures(bench: Bench, mode: str) -> dict[str, Any]:
+    """Samples, stages and what the machine did meanwhile; or why there are none."""
+    from segedge.bench.watch import Watch
+
+    watch = Watch()
+    try:
+        figures = MEASURES[mode](bench, watch)
+    except SegedgeError as error:
+        return {"refused": reason(error)}
+    return {**figures, "observed": asdict(watch.end())}
 
 
-def street_like(height: int, width: int) -> NDArray[np.uint8]:
-    """A drawn picture with areas and edges: noise would be unfair to the tail, grey too kind."""
-    import cv2
-    import numpy as np
+def _network(bench: Bench, watch: Watch) -> dict[str, Any]:
+    from segedge.bench.modes import network_step
 
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    image = np.stack([200 - 120 * y / height, 90 + 80 * x / width, 60 + 90 * y / height], axis=2)
-    picture = np.ascontiguousarray(image.astype(np.uint8))
-    random = np.random.default_rng(0)
-    for _ in range(40):
-        left, top = (int(random.integers(0, limit)) for limit in (width, height))
-        size = int(random.integers(1, 1 + max(1, height // 4)))
-        color = [int(value) for value in random.integers(0, 256, 3)]
-        cv2.rectangle(picture, (left, top), (left + size, top + 2 * size), color, -1)
-    return picture
+    step = network_step(bench.segmenter, bench.job.batch)
+    return {**_repeated(bench.job, step, watch, lambda: None), "stages": []}
+
+
+def _frame(bench: Bench, watch: Watch) -> dict[str, Any]:
+    from segedge.bench.modes import FrameStep, device_stages
+
+    step = FrameStep(bench.segmenter, bench.image_hwc, [])
+    figures = _repeated(bench.job, step, watch, step.stages.clear)
+    if bench.segmenter.backend.memory == "cuda":
+        stages = device_stages(cast("CudaSegmenter", bench.segmenter), bench.image_hwc)
+        return {**figures, "stages": stages}
+    return {**figures, "stages": step.stages}
+
+
+def _repeated(
+    job: Job, step: Callable[[], object], watch: Watch, reset: Callable[[], None]
+) -> dict[str, Any]:
+    warmed = warm_up(step, seconds=job.seconds)
+    reset()
+    samples = repeat(step, seconds=job.seconds, at_least=_AT_LEAST, between=watch.tick)
+    return {"samples_ms": samples, "is_steady": warmed.is_steady}
+
+
+def _flow(bench: Bench, watch: Watch) -> dict[str, Any]:
+    return _through_pipeline(bench, watch, None)
+
+
+def _video(bench: Bench, watch: Watch) -> dict[str, Any]:
+    return _through_pipeline(bench, watch, Path(bench.job.video or ""))
+
+
+def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[str, Any]:
+    from segedge.bench.flow import FlowOptions, flow
+
+    options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video)
+    found = flow(
+        bench.segmenter, bench.image_hwc, options, folder=bench.folder, on_frame=watch.tick
+    )
+    stages = {stage: summary.p50_ms for stage, summary in found.report.stages.items()}
+    return {
+        "samples_ms": found.intervals_ms, "is_steady": found.is_steady, "stages": [stages]
+    }  # fmt: skip
+
+
+def _trace(bench: Bench, watch: Watch) -> dict[str, Any]:
+    """A timeline of a pipelined run, written to the job's file."""
+    from segedge.bench.flow import FlowOptions, flow
+    from segedge.bench.trace import Recorder
+
+    recorder, video = Recorder(), Path(bench.job.video) if bench.job.video else None
+    options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video, recorder=recorder)
+    segmenter: Any = bench.segmenter
+    if segmenter.backend.memory == "cuda":
+        from segedge.segmenter_cuda import CudaSegmenter
+
+        segmenter = CudaSegmenter(segmenter.card, segmenter.backend, timed=True)
+    flow(segmenter, bench.image_hwc, options, folder=bench.folder)
+    Path(bench.job.trace or "").write_text(json.dumps(recorder.document()), encoding="utf-8")
+    return {"samples_ms": [], "is_steady": True, "stages": []}
+
+
+MEASURES: dict[str, Callable[[Bench, Watch], dict[str, Any]]] = {
+    "network": _network, "frame": _frame, "rate": _flow, "video": _video, "trace": _trace,
+}  # fmt: skip
+"""Mode to what measures it."""
+
+
+def _device_memory_mb(segmenter: Segmenter | CudaSegmenter) -> float | None:
+    """Memory in use on the GPU now, in 10^6 bytes: the worker's and everybody's."""
+    if segmenter.backend.memory != "cuda":
+        return None
+    free, total = cast("CudaSegmenter", segmenter).backend.device.memory_bytes()
+    used_mb: float = (total - free) / 1e6
+    return round(used_mb, 1)
+
+
+def reason(error: SegedgeError) -> str:
+    """What went wrong, with its numbers, in one line."""
+    return error.headline + "".join(f"; {label} {text}" for label, text in error.facts.items())
 
 
 def peak_memory_mb() -> float:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from segedge.bench import compare as comparing
 from segedge.bench import report
-from segedge.bench.results import MODES, Results, read_results, write_results, write_text
-from segedge.bench.runner import BenchOptions, bench
+from segedge.bench.accuracy import read_accuracy
+from segedge.bench.html import html
+from segedge.bench.results import Results, read_results, write_results, write_text
+from segedge.bench.runner import BenchOptions, bench, trace
+from segedge.cli.bench_options import (
+    parse_batches,
+    parse_modes,
+    parse_sizes,
+    parse_tolerance,
+    parse_words,
+)
 from segedge.cli.console import check_folder, err, out, print_prose, print_row
 from segedge.errors import UsageError
-from segedge.geometry import Size
 
 _REGRESSION = 3
-_SPEED_COLUMNS_MIN = ("min", "mean", "max")
+_WIDTH = 100
 
 
 def bench_command(
@@ -29,15 +37,37 @@ def bench_command(
     ] = False,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="A name that `segedge doctor` lists; repeatable. None: all ready here."),
-    ] = None,
-    frame_size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH; default: twice the network's input.")
+        typer.Option(
+            help="A name that `segedge doctor` lists, with +tail to put upsampling and argmax into "
+            "its graph, or all; repeatable. None: all ready here."
+        ),
     ] = None,
     mode: Annotated[
-        Literal["network", "frame", "both"],
-        typer.Option(help="network: as papers and trtexec; frame: image in, overlay out."),
-    ] = "both",
+        list[str] | None,
+        typer.Option(
+            help="network: as papers and trtexec; frame: image in, overlay out; rate: the pipeline "
+            "at its peak; video: with decoding and encoding; both: network and frame; all."
+        ),
+    ] = None,
+    frame_size: Annotated[
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH, repeatable; default: twice the network's input."),
+    ] = None,
+    network_size: Annotated[
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH of a model with dynamic size, repeatable."),
+    ] = None,
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(help="1,2,4,8: for the network alone, of a model with dynamic batch."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A video: decoding and encoding are measured, too.")
+    ] = None,
+    program: Annotated[
+        Path | None,
+        typer.Option(help="The same network as a torch program (.pt2): PyTorch beside the others."),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each backend.")] = 3,
     seconds: Annotated[float, typer.Option(help="Duration of each mode in each round.")] = 2.0,
     tolerance: Annotated[
@@ -47,6 +77,17 @@ def bench_command(
         Path | None, typer.Option("--json", help="Write the results here.")
     ] = None,
     md: Annotated[Path | None, typer.Option(help="Write a Markdown report here.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a report with charts here, one file.")
+    ] = None,
+    accuracy: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `segedge eval --json` wrote: speed against accuracy in --html."),
+    ] = None,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option("--trace", help="Write a timeline of a pipelined run (Chrome trace format)."),
+    ] = None,
 ) -> None:
     """Measure a model on every backend here, or compare two measurements.
 
@@ -60,15 +101,21 @@ def bench_command(
             facts={"found": ", ".join(map(str, files))},
             fix="segedge bench MODEL.onnx, or --compare BEFORE.json AFTER.json",
         )
+    default = ["both"] if source is None else ["both", "video"]
     options = BenchOptions(
-        backends=tuple(backend or ()),
-        frame_size=Size.parse(frame_size) if frame_size else None,
-        modes=MODES if mode == "both" else (mode,),
+        backends=tuple(parse_words(backend or [])),
+        frame_sizes=parse_sizes(frame_size or []),
+        network_sizes=parse_sizes(network_size or []),
+        batches=parse_batches(batch or []),
+        modes=parse_modes(mode or default),
         rounds=rounds,
         seconds=seconds,
+        program=program,
+        video=source,
     )
-    for path in (json_file, md):
+    for path in (json_file, md, html_file, trace_file):
         check_folder(path)
+    accuracies = [found for path in accuracy or [] for found in read_accuracy(path)]
     console = err()
     results = bench(files[0], options, say=lambda text: console.print(text, markup=False))
     _print(results)
@@ -78,27 +125,15 @@ def bench_command(
     if md:
         write_text(md, report.markdown(results))
         print_row("wrote", str(md))
-    _print_next(files[0], json_file)
-
-
-def parse_tolerance(text: str) -> float:
-    """``5%`` or ``0.05``, as a share.
-
-    Raises:
-        UsageError: It is neither, or not between 0 and 100 %.
-    """
-    number = text.strip().removesuffix("%")
-    try:
-        share = float(number) / (100.0 if text.strip().endswith("%") else 1.0)
-    except ValueError:
-        share = -1.0
-    if not 0.0 <= share < 1.0:
-        raise UsageError(
-            f"--tolerance {text} is no share",
-            facts={"expected": "0 % to below 100 %, e.g. 5% or 0.05"},
-            fix="--tolerance 5%",
+    if html_file:
+        write_text(html_file, html(results, accuracies))
+        print_row("wrote", str(html_file))
+    if trace_file:
+        traced = trace(
+            files[0], options, trace_file, say=lambda text: console.print(text, markup=False)
         )
-    return share
+        print_row("wrote", f"{trace_file}  {traced}; open it in ui.perfetto.dev")
+    _print_next(files[0], json_file)
 
 
 def _print(results: Results) -> None:
@@ -106,26 +141,25 @@ def _print(results: Results) -> None:
     sizes = f"network {subject.network_size}, frame {subject.frame_size}"
     print_row("model", f"{subject.model}  {sizes}, SHA-256 {subject.sha256[:12]}")
     print_row("machine", results.environment.line)
+    print_prose("answer", report.answer(results))
     console = out()
-    for table in (report.speed_table(results), report.stage_table(results)):
+    tables = [report.speed_table(results), report.stage_table(results)]
+    tables += [report.start_table(results)]
+    if any(row.observed is not None and row.observed.gpu for row in results.rows):
+        tables.append(report.machine_table(results))
+    for table in filter(None, tables):
         console.print()
-        for line in report.text_lines(_narrowed(table)):
+        for line in report.text_lines(report.narrowed(table, _WIDTH)):
             console.print(line, markup=False)
     console.print()
     for name, text in report.included(results):
         print_prose(name, text)
+    for text in report.cut_gains(results):
+        print_prose("the cut", text)
     for text in report.warnings(results):
         print_prose("warning", text)
     for name, reason in results.skipped.items():
         print_prose("skipped", f"{name}: {reason}")
-
-
-def _narrowed(table: report.Table) -> report.Table:
-    """At most 100 columns: the file has what is left out here."""
-    if max(map(len, report.text_lines(table))) <= 100:
-        return table
-    kept = [i for i, name in enumerate(table[0]) if name not in _SPEED_COLUMNS_MIN]
-    return [[row[i] for i in kept] for row in table]
 
 
 def _print_next(model: Path, json_file: Path | None) -> None:

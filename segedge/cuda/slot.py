@@ -302,6 +302,18 @@ class Slot:
             found[stage], before = float(event - before), event
         return found
 
+    def spans_ms(self, since: Any) -> list[tuple[str, float, float]]:
+        """GPU work by stage: begin and end in milliseconds after an earlier event; after `wait`."""
+        begin = float(self._started - since)
+        if not self._marks:
+            return [("gpu", begin, float(self._done - since))]
+        spans = []
+        for stage, event in self._marks:
+            end = float(event - since)
+            spans.append((stage, begin, end))
+            begin = end
+        return spans
+
     def join(self, stream: Any) -> None:
         """Make another stream wait for this frame."""
         stream.wait(self._done)

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 Reading = dict[str, float]
-"""``load_percent``, ``memory_mb``, ``power_w``, ``temperature_c``: those that answer."""
+"""``load_percent``, ``memory_mb``, ``power_w``, ``temperature_c``, ``clock_mhz``: those that
+answer."""
 
 _LOADS = ("sys/devices/gpu.0/load", "sys/devices/platform/gpu.0/load")
 _LOAD_PATTERNS = ("sys/devices/platform/*/*.gpu/load", "sys/devices/platform/*.gpu/load")
 _POWER_PATTERN = "sys/bus/i2c/drivers/ina3221/*/hwmon/hwmon*/in*_label"
+_CLOCKS = ("*gpu*", "*ga10b*", "*gv11b*", "*gp10b*", "*gb10b*")
+"""Names of a Jetson's GPU among the devices whose frequency Linux steers."""
+_SM_CLOCK = 1
+"""``NVML_CLOCK_SM``."""
 _TOTAL_POWER = ("VDD_IN", "POM_5V_IN", "SYS_VIN_TOTAL")
 """Names of the rail that feeds everything: Orin, Nano and older boards, AGX."""
 
@@ -52,13 +57,18 @@ def jetson_reader(root: Path) -> Callable[[], Reading] | None:
     loads += [path for pattern in _LOAD_PATTERNS for path in sorted(root.glob(pattern))]
     rails = {path.read_text(encoding="ascii").strip(): path for path in root.glob(_POWER_PATTERN)}
     rail = next((rails[name] for name in _TOTAL_POWER if name in rails), None)
-    if not loads and rail is None:
+    clocks = [
+        path for n in _CLOCKS for path in sorted(root.glob(f"sys/class/devfreq/{n}/cur_freq"))
+    ]
+    if not loads and rail is None and not clocks:
         return None
 
     def read() -> Reading:
         reading: Reading = {}
         if loads:
             reading["load_percent"] = _number(loads[0]) / 10.0
+        if clocks:
+            reading["clock_mhz"] = _number(clocks[0]) / 1e6
         if rail is not None:
             number = rail.name.removeprefix("in").removesuffix("_label")
             volts = _number(rail.with_name(f"in{number}_input")) / 1e3
@@ -95,9 +105,11 @@ def nvml_reader(library: Any = None) -> Callable[[], Reading] | None:
     except (OSError, AttributeError):
         return None
 
+    clock = getattr(nvml, "nvmlDeviceGetClockInfo", None)
+
     def read() -> Reading:
         load, memory = _Utilization(), _Memory()
-        milliwatts, celsius = ctypes.c_uint(), ctypes.c_uint()
+        milliwatts, celsius, megahertz = ctypes.c_uint(), ctypes.c_uint(), ctypes.c_uint()
         reading: Reading = {}
         # Each call returns 0 for success; a board may lack some of the figures.
         if not nvml.nvmlDeviceGetUtilizationRates(device, ctypes.byref(load)):
@@ -108,6 +120,8 @@ def nvml_reader(library: Any = None) -> Callable[[], Reading] | None:
             reading["power_w"] = milliwatts.value / 1e3
         if not nvml.nvmlDeviceGetTemperature(device, 0, ctypes.byref(celsius)):
             reading["temperature_c"] = float(celsius.value)
+        if clock and not clock(device, _SM_CLOCK, ctypes.byref(megahertz)):
+            reading["clock_mhz"] = float(megahertz.value)
         return reading
 
     return read

@@ -76,11 +76,13 @@ def table(rows: Table, *, caption: str = "", marked: int | None = None) -> str:
         _row(row, right, "td", ' class="marked"' if n == marked else "")
         for n, row in enumerate(body)
     ]
-    told = f"<caption>{escape(caption)}</caption>" if caption else ""
+    # Not a caption element, which would be as wide as a table that is wider than the screen.
+    told = paragraph(caption, kind="note") if caption else ""
+    name = f' aria-label="{escape(caption)}"' if caption else ""
     # A region that scrolls must be reachable by the keyboard.
     return (
-        f'<div class="scroll" tabindex="0" role="group"><table>{told}<thead>{lines[0]}</thead>'
-        f"<tbody>{''.join(lines[1:])}</tbody></table></div>"
+        f'{told}<div class="scroll" tabindex="0" role="group"{name}><table>'
+        f"<thead>{lines[0]}</thead><tbody>{''.join(lines[1:])}</tbody></table></div>"
     )
 
 

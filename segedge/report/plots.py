@@ -68,7 +68,8 @@ def _plot(
     across = Axis.around([point.x for point in points], log=log, margin=0.06)
     heights = [v for p in points for v in (p.y, p.low, p.high) if v is not None]
     upwards = Axis.around(heights, log=log, margin=0.08)
-    parts = _grid(upwards, y_unit) + ruled(across, _TOP, _HEIGHT, x_unit, at)
+    parts = _grid(upwards, y_unit) + ruled(across, _TOP, _HEIGHT, "", at)
+    parts.append(text(x_unit, 1.0, _HEIGHT + 33, "end", "q"))
     for n, one in enumerate(series):
         parts.append(f'<g class="c{color(n)}">')
         parts += _series(one, across, upwards, joined)
@@ -77,7 +78,7 @@ def _plot(
         f"{one.name}: " + ", ".join(_said(point, x_unit, y_unit) for point in one.points)
         for one in series
     )
-    return chart(parts, _HEIGHT + 24, title=title, spoken=spoken, sides="left right")
+    return chart(parts, _HEIGHT + 40, title=title, spoken=spoken, sides="left right")
 
 
 def _said(point: Point, x_unit: str, y_unit: str) -> str:

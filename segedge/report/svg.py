@@ -55,7 +55,7 @@ def stacked_bars(bars: Sequence[Bar], *, title: str, unit: str = "ms") -> str:
     for n, bar in enumerate(bars):
         top = n * height
         parts += [text(bar.label, 0.0, top + 14)]
-        parts += [text(bar.note or f"{number(bar.total)} {unit}", 1.0, top + 14, anchor="end")]
+        parts += [text(bar.note or f"{number(bar.total)} {unit}", 1.0, top + 14, "end", "over")]
         parts += _bar_parts(bar, axis, names, top + 20, unit)
     bottom = len(bars) * height
     grid = ruled(axis, 20, bottom, unit)
@@ -134,7 +134,7 @@ def distributions(rows: Sequence[Distribution], *, title: str, unit: str = "ms")
     for n, row in enumerate(rows):
         top = n * height
         note = row.note or f"p50 {number(row.at(50))}, p95 {number(row.at(95))} {unit}"
-        parts += [text(row.label, 0.0, top + 14), text(note, 1.0, top + 14, "end", "q")]
+        parts += [text(row.label, 0.0, top + 14), text(note, 1.0, top + 14, "end", "q over")]
         parts += _density(row, axis, top + 52)
     bottom = len(rows) * height
     spoken = "; ".join(
@@ -187,7 +187,9 @@ def ruled(
         at, is_last = axis.share(value), n == len(at_values) - 1
         parts.append(line(at, top, at, bottom, "grid"))
         anchor = "start" if at < 0.03 else "end" if at > 0.94 else "middle"
-        parts.append(text(f"{said} {unit}" if is_last else said, at, bottom + 16, anchor, "q"))
+        parts.append(
+            text(f"{said} {unit}".strip() if is_last else said, at, bottom + 16, anchor, "q")
+        )
     return parts
 
 

@@ -71,6 +71,19 @@ def test_outputs_are_written_in_place(conv_model: tuple[Path, np.ndarray], name:
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_new_outputs_leave_those_of_the_call_before_alone(
+    conv_model: tuple[Path, np.ndarray], name: str
+) -> None:
+    backend = opened(conv_model[0], name)
+    mine = np.empty((1, 4, 6, 8), np.float32)
+    backend.run([np.ones((1, 3, 6, 8), np.float32)], [mine])
+    kept = mine.copy()
+    (fresh,) = backend.run([np.full((1, 3, 6, 8), 2, np.float32)])
+    np.testing.assert_array_equal(mine, kept)
+    np.testing.assert_allclose(fresh, 2 * kept, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_a_new_result_is_not_overwritten(conv_model: tuple[Path, np.ndarray], name: str) -> None:
     backend = opened(conv_model[0], name)
     (first,) = backend.run([np.ones((1, 3, 6, 8), np.float32)])

@@ -1,12 +1,14 @@
-"""Results made by hand."""
+"""Results and models made by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from segedge.bench.environment import Environment
 from segedge.bench.measure import Statistics
-from segedge.bench.results import Results, Row, Subject
+from segedge.bench.results import Mode, Results, Row, Subject
+from segedge.bench.watch import Observed, Spread
 
 
 def made(
@@ -14,13 +16,79 @@ def made(
     sha256: str = "0" * 64, load: float = 0.0, is_steady: bool = True,
 ) -> Results:  # fmt: skip
     """Results of one backend in the mode frame."""
-    row = Row(
-        backend, "frame", "ONNX Runtime", Statistics.of(rounds), {"network": 1.0, "tail": 0.5},
-        is_steady, 50.0, 20.0, 100.0,
-    )  # fmt: skip
+    rows = (row(rounds, backend=backend, network_size=size, is_steady=is_steady),)
+    return results(rows, sha256=sha256, load=load)
+
+
+def results(rows: Sequence[Row], *, sha256: str = "0" * 64, load: float = 0.0) -> Results:
+    """Results of these rows."""
     environment = Environment(
         "CPU", 2, 2, None, None, "no driver", "x86_64", "Linux", "3.11.7", load,
-        {"onnxruntime": "1.0"}, "2026-01-01",
+        {"onnxruntime": "1.0"}, "2026-01-01", ("avx2",),
     )  # fmt: skip
-    subject = Subject("m.onnx", sha256, {}, size, "96x128", len(rounds), 1.0)
-    return Results(subject, environment, (row,), {"tensorrt": "not installed"})
+    subject = Subject(
+        "m.onnx", sha256, {}, rows[0].network_size, "96x128", len(rows[0].times.rounds_ms), 1.0
+    )
+    return Results(subject, environment, tuple(rows), {"tensorrt": "not installed"})
+
+
+def row(
+    rounds: Sequence[Sequence[float]], *, backend: str = "onnxruntime", mode: Mode = "frame",
+    network_size: str = "48x64", frame_size: str = "96x128", batch: int = 1,
+    is_steady: bool = True, observed: Observed | None = None, description: str = "ONNX Runtime",
+) -> Row:  # fmt: skip
+    """One row."""
+    stages = {} if mode == "network" else {"preprocess": 0.5, "network": 1.0, "tail": 0.5}
+    return Row(
+        backend, mode, description, Statistics.of(rounds), stages, is_steady, 50.0, 20.0, 100.0,
+        batch=batch, network_size=network_size, frame_size=frame_size, import_ms=300.0,
+        observed=observed,
+    )  # fmt: skip
+
+
+def seen(
+    *, others: float | None = 0.0, stolen: float | None = 0.0,
+    mhz: tuple[float, float] | None = None, gpu_mhz: tuple[float, float] | None = None,
+) -> Observed:  # fmt: skip
+    """What a machine of two processors did during a second."""
+
+    def spread(ends: tuple[float, float]) -> Spread:
+        return Spread(ends[0], sum(ends) / 2, ends[1])
+
+    gpu = {"clock_mhz": spread(gpu_mhz)} if gpu_mhz else {}
+    return Observed(1.0, 150.0, others, stolen, 2, spread(mhz) if mhz else None, gpu)
+
+
+def write_model(
+    path: Path, *, has_card: bool = True, dynamic: bool = False, opset: int = 17
+) -> Path:
+    """A network that pools and tells dark from bright: 1x3x48x64 to 1x2x6x8, or open axes."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    from segedge.card import ModelCard
+
+    weights = np.array([[-1, -1, -1], [1, 1, 1]], np.float32).reshape(2, 3, 1, 1)
+    info = helper.make_tensor_value_info
+    shapes = (["n", 3, "h", "w"], ["n", 2, "a", "b"]) if dynamic else ([1, 3, 48, 64], [1, 2, 6, 8])
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("Conv", ["p", "w"], ["logits"]),
+        ],
+        "g",
+        [info("x", TensorProto.FLOAT, shapes[0])],
+        [info("logits", TensorProto.FLOAT, shapes[1])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    card = ModelCard(
+        ("dark", "bright"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8,
+        dynamic=("batch", "size") if dynamic else (),
+    )  # fmt: skip
+    for key, value in card.to_metadata().items() if has_card else ():
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(proto, path)
+    return path

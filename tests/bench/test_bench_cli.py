@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_parts import made
+from bench_parts import made, write_model
 
 from segedge.bench.results import read_results, write_results
 from tests.small_model import run_verb, write_model
@@ -29,9 +29,15 @@ segedge = partial(run_verb, "bench")
 
 
 def test_a_run_tells_all_and_keeps_it(model: Path, tmp_path: Path) -> None:
-    files = (tmp_path / "a.json", tmp_path / "a.md")
-    words = ("--backend", "onnxruntime", "--backend", "onnxruntime-cuda", *TINY)
-    done = segedge(model, *words, "--json", files[0], "--md", files[1])
+    files = [tmp_path / f"a.{ending}" for ending in ("json", "md", "html")]
+    words = ("--backend", "onnxruntime", "--backend", "onnxruntime-cuda", *TINY, "--batch", "1,2")
+    outputs = ("--json", files[0], "--md", files[1], "--html", files[2])
+    done = segedge(model, *words, *outputs, "--trace", tmp_path / "t.json")
+    assert "skipped     batch 2: the batch of the network's input is fixed at 1" in done.stdout
+    assert "perfetto" in done.stdout
+    assert json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    assert not list(tmp_path.glob("*.part"))
+    assert files[2].read_text().startswith("<!doctype html>")
     assert done.stderr.splitlines()[:2] == ["round 1/2  onnxruntime", "round 2/2  onnxruntime"]
     assert "skipped     onnxruntime-cuda: " in done.stdout
     kept = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
@@ -42,7 +48,7 @@ def test_a_run_tells_all_and_keeps_it(model: Path, tmp_path: Path) -> None:
     assert set(results.rows[1].stages_ms) == {"preprocess", "network", "tail"}
     assert results.subject.frame_size == "96x128"
     assert results.rows[0].peak_memory_mb > 10
-    assert str(tmp_path) not in files[0].read_text() + files[1].read_text()
+    assert not any(str(tmp_path) in file.read_text() for file in files)
     done = segedge("--compare", files[0], files[0], "--tolerance", "99%")
     assert "1.000" in done.stdout
 
@@ -62,7 +68,8 @@ def test_bad_input(model: Path, tmp_path: Path) -> None:
         ((model, "--rounds", 0), "--rounds must be positive"),
         ((model, "--seconds", -1), "--seconds must be positive"),
         ((model, "--frame-size", "0x8"), "a size must be positive"),
-        ((model, "--frame-size", "big"), "'big' is no size"),
+        ((model, "--batch", "0"), "whole numbers above 0"),
+        ((model, "--source", "no.mp4"), "--source no.mp4 does not exist"),
         ((model, "--backend", "opnvino"), "did you mean 'openvino'"),
         ((model, "--backend", "onnxruntime-cuda"), "no backend could measure small.onnx"),
         ((model, model), "one model at a time"),

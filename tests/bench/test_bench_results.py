@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_parts import made
+from bench_parts import made, results, row
 
 from segedge.bench import report, runner
 from segedge.bench.compare import compare, judge, notes
 from segedge.bench.environment import Environment
+from segedge.bench.html import html
 from segedge.bench.results import read_results, write_results
 from segedge.bench.runner import BenchOptions
 from segedge.errors import UsageError
@@ -21,9 +22,9 @@ from segedge.errors import UsageError
 
 def test_the_file_holds_everything(tmp_path: Path) -> None:
     for rounds in ([[1.0, 2.0]], [[1.0] * 9, [2.0] * 9]):
-        results = made(rounds)
-        write_results(results, tmp_path / "r.json")
-        assert read_results(tmp_path / "r.json") == results
+        written = made(rounds)
+        write_results(written, tmp_path / "r.json")
+        assert read_results(tmp_path / "r.json") == written
 
 
 @pytest.mark.parametrize(
@@ -33,8 +34,9 @@ def test_the_file_holds_everything(tmp_path: Path) -> None:
         ("[]", "no results file", "without a schema"),
         ('{"schema": 1}', "another schema", "schema 1: medians without their spread"),
         ('{"schema": 9}', "another schema", "schema 9: of a newer segedge"),
-        ('{"schema": 2}', "damaged", "rows"),
-        ('{"schema": 2, "rows": [{"times": 3}]}', "damaged", "TypeError"),
+        ('{"schema": 2}', "damaged", "subject"),
+        ('{"schema": 3}', "damaged", "rows"),
+        ('{"schema": 3, "rows": [{"times": 3}]}', "damaged", "TypeError"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, text: str, message: str, fact: str) -> None:
@@ -44,6 +46,51 @@ def test_files_that_cannot_be_used(tmp_path: Path, text: str, message: str, fact
         read_results(path)
     assert fact in caught.value.facts["found"]
     assert caught.value.fix
+
+
+def test_results_of_schema_2_are_migrated(tmp_path: Path) -> None:
+    """As the release before wrote them: one size for all, nothing seen of the machine."""
+    new = made([[10.0] * 9])
+    data = json.loads(new.to_json())
+    data["schema"] = 2
+    del data["environment"]["cpu_flags"]
+    for found in data["rows"]:
+        del found["times"]["quantiles_ms"]
+        for name in ("batch", "network_size", "frame_size", "import_ms", "build_ms", "observed",
+                     "device_memory_mb"):  # fmt: skip
+            del found[name]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(data))
+    old = read_results(path)
+    assert old.rows[0].key == new.rows[0].key
+    assert (old.rows[0].import_ms, old.rows[0].observed) == (None, None)
+    assert old.rows[0].times.quantiles_ms == ()
+    (ratio,) = compare(old, new, tolerance=0.05)
+    assert ratio.verdict == "same"
+    assert "import" not in dict(report.included(old))
+    assert html(old)
+
+
+def test_lists_of_numbers_lie_in_one_line(tmp_path: Path) -> None:
+    text = made([[10.0, 1e-7] * 9]).to_json()
+    assert json.loads(text)["schema"] == 3
+    assert len(text.splitlines()) < 150
+
+
+def test_sizes_and_batches_are_compared_with_their_own(tmp_path: Path) -> None:
+    rows = [row([[1.0] * 9], mode="network", batch=b) for b in (1, 4)]
+    rows += [row([[5.0] * 9], frame_size=size) for size in ("96x128", "9x9")]
+    slower = [row([[2.0] * 9], mode="network", batch=4), row([[5.0] * 9], frame_size="9x9")]
+    found = compare(results(rows), results(slower), tolerance=0.05)
+    assert [(r.key.mode, r.key.batch, r.value) for r in found] == [
+        ("network", 4, 2.0), ("frame", 1, 1.0),
+    ]  # fmt: skip
+    assert report.ratio_table(found)[1][2] == "network 48x64, batch 4"
+    only = [text for text in notes(results(rows), results(slower)) if "only in one" in text]
+    assert only == [
+        "only in one of them: onnxruntime frame, network 48x64, frame 96x128",
+        "only in one of them: onnxruntime network, network 48x64",
+    ]
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -96,13 +143,20 @@ def test_warnings() -> None:
     assert "load 1.5 on 2 processors" in found[0]
     assert "too noisy to say" in found[1]
     assert "did not become steady" in found[2]
+    rows = [
+        row([[10.0] * 9, [b] * 9], mode="network", batch=int(b)) for b in (13.0, 14.0, 15.0, 16.0)
+    ]
+    (many,) = report.warnings(results(rows))
+    assert many.startswith("4 of 4 figures (onnxruntime network, batch 16; ")
+    assert "uncertain by 26 to 46 %" in many
     assert "differ by 14 %" in report.warnings(made([[10.0] * 9, [11.5] * 9]))[0]
 
 
 def test_markdown_holds_the_tables_and_what_they_include() -> None:
     page = report.markdown(made([[10.0] * 9]))
     assert "| frame | onnxruntime | 10.00 | 10.00 .. 10.00 |" in page
-    assert "| onnxruntime | 1.00 | 0.50 | 50 | 20 | 100 |" in page
+    assert "| frame | onnxruntime | 0.50 | 1.00 | 0.50 |" in page
+    assert "| onnxruntime | 300 | 50 | 20 | 100 |" in page
     assert "**frame**: uint8 BGR image" in page
     assert "**skipped** tensorrt: not installed" in page
 

@@ -44,12 +44,18 @@ class Nvml:
         out._obj.value = 51
         return 0
 
+    def nvmlDeviceGetClockInfo(self, device: Any, kind: int, out: Any) -> int:  # noqa: N802
+        assert kind == 1, "the clock of the SMs"
+        out._obj.value = 1410
+        return 0
+
 
 def test_nvml() -> None:
     read = nvml_reader(Nvml())
     assert read is not None
     assert read() == {
         "load_percent": 61.0, "memory_mb": 812.3, "power_w": 38.5, "temperature_c": 51.0,
+        "clock_mhz": 1410.0,
     }  # fmt: skip
 
 
