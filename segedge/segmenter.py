@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend
-from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
+from segedge.backends.registry import (
+    ENGINE_SUFFIXES,
+    available_threads,
+    may_run_on_host,
+    open_backend,
+)
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.ready import make_ready
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError, CardError
@@ -75,7 +81,12 @@ def load(
             if is_engine
             else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
-    choice = open_backend(path, backend, threads=threads)
+    ready = make_ready() if may_run_on_host(backend) else None
+    try:
+        choice = open_backend(path, backend, threads=threads)
+    finally:
+        if ready is not None:
+            ready.join()
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
             card, choice.backend, threads=threads, style=style, cleaning=cleaning

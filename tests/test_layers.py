@@ -45,6 +45,7 @@ ALLOWED_SIBLINGS = {
     ("gpu", "errors"),
     ("convert", "reference"),
     ("evaluate", "bench"),
+    ("bench", "pipeline"),
 }
 """Siblings that build on each other; everything else on one floor stays apart."""
 

@@ -75,6 +75,15 @@ def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) 
     return _open_fastest(path, threads)
 
 
+def may_run_on_host(name: str) -> bool:
+    """Whether a name may mean a backend whose arrays are NumPy's, without opening anything."""
+    base = name.partition(":")[0]
+    return find_driver().gpu is None if base == "auto" else base not in _ON_GPU
+
+
+_ON_GPU = ("tensorrt", "onnxruntime-cuda", "eager-cuda", "torch-compile-cuda")
+
+
 def _open_fastest(path: Path, threads: int) -> Choice:
     ready = [status.name for status in statuses() if status.ready and BACKENDS[status.name].auto]
     if not ready:

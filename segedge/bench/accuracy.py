@@ -61,7 +61,7 @@ def read_accuracy(path: Path) -> list[Accuracy]:
     Raises:
         UsageError: The file cannot be read, or holds no ``miou``.
     """
-    fix = "segedge eval MODEL DATA --json FILE"
+    fix = "segedge eval MODEL DATA -o FILE.json"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -90,12 +90,15 @@ def _scores(data: Any, inherited: dict[str, str]) -> Iterator[tuple[dict[str, st
     own = {key: data[key] for key in _INHERITED if isinstance(data.get(key), str)}
     # Another backend has a precision of its own.
     inherited = own if "backend" in own else {**inherited, **own}
-    for key, value in data.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if key.lower() in _SCORES and is_number:
-            yield inherited, float(value)
-        elif isinstance(value, dict | list):
-            yield from _scores(value, inherited)
+    scores = [
+        float(value)
+        for key, value in data.items()
+        if key.lower() in _SCORES and isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    yield from ((inherited, score) for score in scores[:1])
+    # What lies below a score, as those of single images, is a part of it.
+    for value in () if scores else data.values():
+        yield from _scores(value, inherited)
 
 
 def matched(rows: Sequence[Row], accuracies: Sequence[Accuracy]) -> list[tuple[Row, Accuracy]]:

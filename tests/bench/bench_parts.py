@@ -1,9 +1,8 @@
-"""Results and models made by hand."""
+"""Results made by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from segedge.bench.environment import Environment
 from segedge.bench.measure import Statistics
@@ -57,38 +56,3 @@ def seen(
 
     gpu = {"clock_mhz": spread(gpu_mhz)} if gpu_mhz else {}
     return Observed(1.0, 150.0, others, stolen, 2, spread(mhz) if mhz else None, gpu)
-
-
-def write_model(
-    path: Path, *, has_card: bool = True, dynamic: bool = False, opset: int = 17
-) -> Path:
-    """A network that pools and tells dark from bright: 1x3x48x64 to 1x2x6x8, or open axes."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    from segedge.card import ModelCard
-
-    weights = np.array([[-1, -1, -1], [1, 1, 1]], np.float32).reshape(2, 3, 1, 1)
-    info = helper.make_tensor_value_info
-    shapes = (["n", 3, "h", "w"], ["n", 2, "a", "b"]) if dynamic else ([1, 3, 48, 64], [1, 2, 6, 8])
-    graph = helper.make_graph(
-        [
-            helper.make_node("AveragePool", ["x"], ["p"], kernel_shape=[8, 8], strides=[8, 8]),
-            helper.make_node("Conv", ["p", "w"], ["logits"]),
-        ],
-        "g",
-        [info("x", TensorProto.FLOAT, shapes[0])],
-        [info("logits", TensorProto.FLOAT, shapes[1])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    card = ModelCard(
-        ("dark", "bright"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8,
-        dynamic=("batch", "size") if dynamic else (),
-    )  # fmt: skip
-    for key, value in card.to_metadata().items() if has_card else ():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
-    onnx.save(proto, path)
-    return path

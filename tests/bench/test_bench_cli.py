@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_parts import made, write_model
+from bench_parts import made
 
 from segedge.bench.results import read_results, write_results
 from tests.small_model import run_verb, write_model

@@ -121,6 +121,7 @@ def test_stages_and_start_are_tables_of_their_own() -> None:
          [("openvino", "fp16", 61.5), ("openvino", "", 60.0)]),
         ({"results": {"x": {"backend": "a", "mean_iou": 0.5}}}, [("a", "", 50.0)]),
         ([{"backend": "a", "miou": 1.0}], [("a", "", 100.0)]),
+        ({"backend": "a", "miou": 0.6, "worst": [{"miou": 0.1}]}, [("a", "", 60.0)]),
         ({"backend": "a", "precision": "fp16", "more": [{"backend": "b", "miou": 50}]},
          [("b", "", 50.0)]),
     ],

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from bench_parts import write_model
 
 from segedge.backends.eager import translated_compilation as failing
 from segedge.backends.fake import FakeBackend
@@ -23,6 +19,7 @@ from segedge.errors import BackendError
 from segedge.frame import Frame
 from segedge.segmenter import Segmenter
 from segedge.video.memory import MemorySource
+from tests.small_model import write_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
