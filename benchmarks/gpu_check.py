@@ -26,15 +26,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import harness
+from document import Document, Figure
 from gpu.facts import gpu_facts, slug
 from gpu.report import BAD, Options, Report, read_rows
-from harness import write_results
 
 from segedge.backends.registry import statuses
 from segedge.convert.engine_options import PRECISIONS
 from segedge.flavour import flavour_statuses
 from segedge.gpu import find_driver
 
+INCLUDES = {
+    "graphs": "frame on the GPU, call, graph replay, wait; outputs stay on the GPU",
+    "plain": "the same with plain launches",
+    "1 slot": "page-locked frame in, labels and overlay out, one frame in flight",
+    "2 slots": "two in flight",
+    "3 slots": "three in flight",
+    "4 slots": "four in flight",
+    "preprocess": "image on the GPU to the network's input, plain launches, gaps between them too",
+    "network": "input to logits, as above",
+    "tail": "logits to labels and overlay, as above",
+    "engine": "tensor from the CPU, engine, logits to the CPU",
+}
+"""What a row's measured values hold."""
 STEP_SECONDS = 3600
 """A step that takes longer hangs."""
 
@@ -103,10 +117,24 @@ def main() -> int:
     print(f"{driver.gpu}, driver for {driver.cuda_text}\n")
     for step in arguments.only or STEPS:
         rows += _run(step, sys.argv[1:])
-    figures = {"quick": arguments.quick, **gpu_facts(driver), "rows": rows}
-    name = f"gpu-{slug(driver)}{'-quick' * arguments.quick}"
-    print(f"\nwrote {write_results(name, figures)}")
+    print()
+    harness.save(_document(rows), quick=arguments.quick)
     return _verdict(rows)
+
+
+def _document(rows: list[dict[str, Any]]) -> Document:
+    """Measured values as figures; the rows, with their verdicts, as details."""
+    driver = find_driver()
+    figures = [
+        Figure.of(row["name"], quantity, [values["rounds"]], unit=values["unit"])
+        for row in rows
+        for quantity, values in row.get("measured", {}).items()
+    ]
+    details = {
+        **gpu_facts(driver),
+        "rows": [{k: v for k, v in row.items() if k != "measured"} for row in rows],
+    }
+    return Document(f"gpu-{slug(driver)}", INCLUDES, tuple(figures), {}, details)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,48 +1,35 @@
-"""What every benchmark here shares: workers in processes of their own, in turn, and one schema.
+"""What every benchmark here shares: workers in processes of their own, in turn, and one document.
 
 In one process the spinning thread pools of PyTorch, ONNX Runtime and OpenVINO slow each other
 several-fold, so each variant runs in a process of its own; and since shared machines drift, the
-variants take turns, several rounds of them, and medians over the rounds are compared.
+variants take turns, several rounds of them. Warm-up, repeats and intervals are those of
+`segedge bench`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import json
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from document import Document, Figure, write_document
+
 from segedge.bench.environment import Environment
-from segedge.bench.results import write_text
+from segedge.bench.measure import repeat, warm_up
 
-RESULTS = Path(__file__).parent / "results"
-SCHEMA = 1
-
-
-def environment() -> dict[str, Any]:
-    """Machine and library versions that a figure belongs to."""
-    return dataclasses.asdict(Environment.capture())
-
-
-def measure(
-    step: Callable[[], dict[str, float]], *, warm_up: int, repeats: int
-) -> dict[str, float]:
-    """Median of each stage over the repeats, after a warm-up that does not count.
-
-    Args:
-        step: Does one frame and returns stage name to milliseconds.
-        warm_up: Frames before the first counted one.
-        repeats: Counted frames.
-    """
-    for _ in range(warm_up):
-        step()
-    rows = [step() for _ in range(repeats)]
-    return {stage: statistics.median(row[stage] for row in rows) for stage in rows[0]}
+Samples = dict[str, list[float]]
+"""Quantity to the values of one round."""
+WORKER_SECONDS = 1800
+"""A worker that takes longer hangs."""
+AT_LEAST = 5
+QUICK = {"rounds": 1, "seconds": 0.05}
+"""What ``--quick`` makes of the options: enough to see that everything runs."""
 
 
 class Stopwatch:
@@ -60,44 +47,151 @@ class Stopwatch:
         return elapsed
 
 
+def measure(step: Callable[[], Mapping[str, float]], *, seconds: float) -> Samples:
+    """The stages of each repeat, after a warm-up that does not count.
+
+    Args:
+        step: Does the work once and returns stage to milliseconds.
+        seconds: Length of the repeats; the warm-up may take as long before it must be steady.
+    """
+    rows: list[Mapping[str, float]] = []
+    warm_up(step, seconds=seconds)
+    repeat(lambda: rows.append(step()), seconds=seconds, at_least=AT_LEAST)
+    stages = [stage for stage in rows[0] if all(stage in row for row in rows)]
+    return {stage: [row[stage] for row in rows] for stage in stages}
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What the variants gave, round after round."""
+
+    samples: dict[str, list[Samples]] = field(default_factory=dict)
+    """Variant to its rounds."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Variant to the reason why it has no figures."""
+
+    def figures(self, units: Mapping[str, str], **parameters: Any) -> list[Figure]:
+        """A figure for each variant and quantity.
+
+        Args:
+            units: Quantity to unit; what is not named is in milliseconds.
+            parameters: What all of them were measured with.
+        """
+        return [
+            Figure.of(
+                variant,
+                quantity,
+                [samples[quantity] for samples in rounds],
+                unit=units.get(quantity, "ms"),
+                parameters=parameters,
+            )
+            for variant, rounds in self.samples.items()
+            for quantity in rounds[0]
+            if all(quantity in samples for samples in rounds)
+        ]
+
+    def median(self, variant: str, quantity: str) -> float | None:
+        """The median over all rounds; None where there is none."""
+        rounds = self.samples.get(variant)
+        if not rounds or any(quantity not in samples for samples in rounds):
+            return None
+        return Figure.of(variant, quantity, [samples[quantity] for samples in rounds]).median
+
+
 def run_in_turn(
     script: Path, variants: Sequence[str], *, rounds: int, arguments: Sequence[str] = ()
-) -> dict[str, dict[str, float]]:
+) -> Turns:
     """Run ``script --variant V`` for each variant in turn, ``rounds`` times.
 
-    Returns:
-        Variant to stage to the median over the rounds; a variant whose worker fails is reported on
-        stderr with its last line and left out.
+    A variant whose worker fails is skipped with its last line, loudly, and does not run again.
     """
-    collected: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+    turns = Turns()
     for turn in range(rounds):
-        for variant in variants:
+        for variant in [name for name in variants if name not in turns.skipped]:
             print(f"round {turn + 1}/{rounds}  {variant}", file=sys.stderr, flush=True)
-            row = _run_worker(script, variant, arguments)
-            if row is not None:
-                collected[variant].append(row)
-    return {
-        variant: {stage: statistics.median(r[stage] for r in rows) for stage in rows[0]}
-        for variant, rows in collected.items()
-        if rows
-    }
+            answer = _answer(run_worker(script, variant, arguments), variant, turns)
+            if answer is not None:
+                turns.samples.setdefault(variant, []).append(answer)
+    for variant in turns.skipped:
+        turns.samples.pop(variant, None)
+    return turns
 
 
-def _run_worker(script: Path, variant: str, arguments: Sequence[str]) -> dict[str, float] | None:
+def run_worker(script: Path, variant: str, arguments: Sequence[str]) -> dict[str, Any] | str:
+    """The last line of a worker's stdout as JSON, or why there is none."""
     command = [sys.executable, str(script), "--variant", variant, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=WORKER_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {WORKER_SECONDS} s"
     if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        print(f"  {variant} skipped: {reason[0]}", file=sys.stderr)
+        last = done.stderr.strip().splitlines()[-1:] or [f"it ended with code {done.returncode}"]
+        return last[0][:300]
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def _answer(answer: dict[str, Any] | str, variant: str, turns: Turns) -> Samples | None:
+    if isinstance(answer, str):
+        print(f"  {variant} skipped: {answer}", file=sys.stderr, flush=True)
+        turns.skipped[variant] = answer
         return None
-    row: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return row
+    return {quantity: _listed(values) for quantity, values in answer.items()}
 
 
-def write_results(name: str, figures: dict[str, Any]) -> Path:
-    """Write ``results/NAME.json`` with the environment beside the figures."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    document = {"schema": SCHEMA, "benchmark": name, "environment": environment(), **figures}
-    write_text(path, json.dumps(document, indent=2) + "\n")
+def _listed(values: Any) -> list[float]:
+    return list(values) if isinstance(values, list) else [float(values)]
+
+
+def parser_of(document: str | None, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """A parser with the options that the benchmarks share."""
+    parser = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--variant", help=argparse.SUPPRESS)  # the worker's side of run_in_turn
+    parser.add_argument("--rounds", type=positive(int), default=rounds, help="turns of each")
+    parser.add_argument(
+        "--seconds", type=positive(float), default=seconds, help="length of each in each round"
+    )
+    parser.add_argument("--quick", action="store_true", help="tiny and short: does it run?")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
+    return parser
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str] | None = None) -> Any:
+    """The options; ``--quick`` overrides rounds and seconds."""
+    options = parser.parse_args(words)
+    if options.quick:
+        vars(options).update(QUICK)
+    return options
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """A number above zero, for argparse."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < 1e6:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return number
+
+
+def say_machine(environment: Environment) -> None:
+    """The machine, and that it is busy where it is: figures of a busy machine mean little."""
+    print(f"{environment.line}, {environment.date}")
+    if environment.was_busy:
+        print(
+            f"warning: the machine is busy: load {environment.load_1_min:g} on "
+            f"{environment.processors} processors"
+        )
+
+
+def save(document: Document, *, quick: bool = False) -> Path:
+    """Write ``results/NAME.json``, or ``NAME-quick.json``, and say so."""
+    path = write_document(document, suffix="-quick" * quick)
+    print(f"wrote {path}")
     return path

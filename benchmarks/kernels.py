@@ -14,24 +14,33 @@ from __future__ import annotations
 
 import argparse
 import gc
+import statistics
 import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import harness
 import numpy as np
+from document import Document, Figure
 from gpu.cases import LOGITS, PREPROCESS, SIZES, TAILS, Case, preprocess_case, tail_case
 from gpu.clock import Clock, cache_bytes, copy_bandwidth
 from gpu.facts import gpu_facts, slug
-from gpu.torch_way import agreement, open_torch, torch_microseconds, torch_step
-from harness import write_results
+from gpu.torch_way import agreement, open_torch, torch_round_microseconds, torch_step
 
 from segedge.cuda.device import Device
 from segedge.geometry import Size
 from segedge.gpu import find_driver
 
 HEAD = "| kernel | frame | classes | type | us | hot | floor | of copy | PyTorch | ratio | same |"
+INCLUDES = {
+    "from memory": "one call, replayed in a graph that goes round more buffers than caches hold",
+    "from caches": "the same on one set of buffers",
+    "PyTorch": "the same task eagerly, one set of buffers, kernel launches included",
+}
+ROUNDS = tuple(INCLUDES)
+"""Keys of a row that hold the values of all rounds."""
 MOST_SETS = 64
 WORST_AGREEMENT = 0.99
 """Share of pixels that must equal PyTorch's: ties and rounding make up the rest."""
@@ -77,15 +86,33 @@ def main() -> int:
     print(HEAD + "\n" + "|---" * (HEAD.count("|") - 1) + "|")
     rows = [measured(bench, case) for case in cases(bench, sizes, options.logits)]
     targets = judged(rows)
-    figures = {
-        "quick": options.quick, "logits": options.logits, **gpu_facts(driver),
-        "copy_bytes_per_second": bench.bandwidth, "targets": targets, "rows": rows,
-        "notes": sorted(set(bench.clock.notes)),
-    }  # fmt: skip
-    name = f"kernels-{slug(driver)}{'-quick' * options.quick}"
-    print(f"\nwrote {write_results(name, figures)}")
+    print()
+    harness.save(document_of(bench, rows, targets, options.logits), quick=options.quick)
     bad = [row for row in rows if "problem" in row or row.get("same", 1.0) < WORST_AGREEMENT]
     return 1 if bad else 0
+
+
+def document_of(
+    bench: Bench, rows: list[dict[str, Any]], targets: list[dict[str, Any]], logits: str
+) -> Document:
+    """Times and their spread as figures, everything that is told beside them as details."""
+    driver = find_driver()
+    details = {
+        **gpu_facts(driver), "copy_bytes_per_second": bench.bandwidth, "targets": targets,
+        "rows": [{k: v for k, v in row.items() if k not in ROUNDS} for row in rows],
+        "notes": sorted(set(bench.clock.notes)),
+    }  # fmt: skip
+    figures = [
+        Figure.of(
+            row["kernel"], quantity, [row[quantity]], unit="us",
+            parameters={key: row[key] for key in ("frame", "classes", "dtype")},
+        )
+        for row in rows
+        for quantity in ROUNDS
+        if quantity in row
+    ]  # fmt: skip
+    settings = {"logits": logits, "quick": bench.quick}
+    return Document(f"kernels-{slug(driver)}", INCLUDES, tuple(figures), settings, details)
 
 
 def open_bench(*, quick: bool) -> Bench:
@@ -128,9 +155,12 @@ def measured(bench: Bench, case: Case) -> dict[str, Any]:
 
 def _ours(bench: Bench, case: Case) -> dict[str, Any]:
     works = [case.new_work() for _ in range(bench.sets(case))]
-    cold, hot = bench.clock.microseconds(works), bench.clock.microseconds(works[:1])
-    floor_us = case.floor_bytes / bench.bandwidth * 1e6
-    return {"us": cold, "hot_us": hot, "share": floor_us / cold, "sets": len(works)}
+    rounds = bench.clock.round_microseconds(works)
+    hot_rounds = bench.clock.round_microseconds(works[:1])
+    cold, hot = statistics.median(rounds), statistics.median(hot_rounds)
+    share = case.floor_bytes / bench.bandwidth * 1e6 / cold
+    found = {"us": cold, "hot_us": hot, "share": share, "sets": len(works)}
+    return {**found, "from memory": rounds, "from caches": hot_rounds}
 
 
 def _theirs(bench: Bench, case: Case) -> dict[str, Any]:
@@ -141,12 +171,13 @@ def _theirs(bench: Bench, case: Case) -> dict[str, Any]:
         return {}
     try:
         theirs = step().cpu().numpy()
-        us = torch_microseconds(torch, step, rounds=2 if bench.quick else 7)
+        rounds = torch_round_microseconds(torch, step, rounds=2 if bench.quick else 7)
     except torch.cuda.OutOfMemoryError:
         return {"torch": "out of memory"}
     finally:
         torch.cuda.empty_cache()
-    return {"torch_us": us, "same": agreement(case.result(), np.asarray(theirs))}
+    same = agreement(case.result(), np.asarray(theirs))
+    return {"torch_us": statistics.median(rounds), "same": same, "PyTorch": rounds}
 
 
 def table_line(row: dict[str, Any]) -> str:

@@ -1,24 +1,22 @@
-"""The pipeline under load: fixed rates, peak, overhead, `latest` with slow models, memory, start.
+"""The pipeline under load: fixed rates, peak, overhead, `latest` with slow models, memory.
 
 In the manner of Isaac ROS: the source runs at a fixed 10, 15 and 30 frames a second, then as fast
 as it can; reported are rate, latency percentiles, jitter, missed frames and processor use. Each
-measurement runs in a process of its own. The network is a wait of fixed length (as on a GPU: it
-takes time, and no processor) unless --model names a real one.
+measurement runs in a process of its own, in turn, several rounds. The network is a wait of fixed
+length (as on a GPU: it takes time, and no processor) unless --model names a real one.
 
-    python benchmarks/pipeline.py                       # all, 4 minutes; results/pipeline.json
-    python benchmarks/pipeline.py --model m.onnx --name pipeline-m
-    python benchmarks/pipeline.py --variant latest-400  # one, as JSON
+    python benchmarks/pipeline.py --save                       # 6 minutes
+    python benchmarks/pipeline.py --model m.onnx --name pipeline-model --save
+    python benchmarks/pipeline.py --variant latest-400         # one, as JSON
 
 Jitter is the difference between one interval of shown frames and the one before it.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,18 +24,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import harness
+import numpy as np
+from document import Document
 
-import numpy as np  # noqa: E402
-
-from benchmarks.harness import write_results  # noqa: E402
-from segedge.card import ModelCard  # noqa: E402
-from segedge.frame import Frame  # noqa: E402
-from segedge.pipeline.machine import memory_mb  # noqa: E402
-from segedge.pipeline.runner import Pipeline  # noqa: E402
-from segedge.pipeline.stats import RunReport  # noqa: E402
-from segedge.video.protocols import ResultView, Source  # noqa: E402
+from segedge.bench.environment import Environment
+from segedge.card import ModelCard
+from segedge.frame import Frame
+from segedge.pipeline.machine import memory_mb
+from segedge.pipeline.runner import Pipeline
+from segedge.pipeline.stats import RunReport
+from segedge.video.protocols import ResultView, Source
 
 SIZE = (720, 1280)
 NETWORK_MS = 20.0
@@ -46,6 +43,37 @@ FIXED = (10, 15, 30)
 SLOW_MS = (100, 400)
 MEMORY_FRAMES = 50_000
 _ROUNDS = 5
+INCLUDES = {
+    "fps": "frames shown a second",
+    "latency_p50_ms": "capture of a frame to the end of its sink, within a run",
+    "latency_p95_ms": "as above",
+    "latency_p99_ms": "as above",
+    "latency_max_ms": "as above",
+    "jitter_p50_ms": "difference between an interval of shown frames and the one before",
+    "jitter_p99_ms": "as above",
+    "shown": "frames that reached the sink",
+    "missed": "frames that the source gave and nobody saw",
+    "cpu_percent": "of one core, the whole process",
+    "peak_memory_mb": "highest resident memory of the process",
+    "encode_ms": "mean time of the encoder for a frame, its own account",
+    "segmenter_alone_ms": "mean time of a frame through the segmenter, called one after the other",
+    "per_frame_ms": "mean interval of frames through the whole pipeline",
+    "overhead_percent": "per_frame_ms over the slower of segmenter and encoder",
+    "frame_ms": "median time of a frame in the segmenter",
+    "p99_in_frame_times": "latency_p99_ms over frame_ms: what stays bounded",
+    "frames": "frames of the run",
+    "memory_mb_after_a_tenth": "resident memory after a tenth of the frames",
+    "memory_mb_at_the_end": "resident memory at the end",
+    "growth_mb": "the difference",
+    "pipeline_us_per_frame": "whole run over its frames, network and sink next to nothing",
+    "load_before": "load average of the machine when the run began",
+}
+UNITS = {
+    "fps": "frames/s", "shown": "frames", "missed": "frames", "frames": "frames",
+    "cpu_percent": "%", "overhead_percent": "%", "p99_in_frame_times": "frame times",
+    "load_before": "processes", "pipeline_us_per_frame": "us",
+    **{name: "MB" for name in INCLUDES if name.endswith("_mb") or name.startswith("memory_mb")},
+}  # fmt: skip
 
 
 def card(size: tuple[int, int] = (512, 1024)) -> ModelCard:
@@ -248,29 +276,9 @@ def memory(count: int) -> dict[str, float]:
     }
 
 
-def startup(model: Path | None) -> dict[str, float]:
-    """Wall time of whole commands, median of five: the help, and one frame of a file to a file."""
-
-    def wall(*words: object) -> float:
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            command = [sys.executable, "-m", "segedge", *map(str, words)]
-            subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
-
-    row = {"help_seconds": wall("--help")}
-    clip = ROOT.parent / "shared/data/video/car-detection.mp4"
-    if model is not None and clip.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "out.mp4"
-            wall("run", model, clip, "--frames", 1, "-o", out)  # fills the caches
-            row["one_frame_seconds"] = wall("run", model, clip, "--frames", 1, "-o", out)
-    return row
-
-
-def variants(seconds: float, model: Path | None) -> dict[str, Callable[[], dict[str, float]]]:
+def variants(
+    seconds: float, model: Path | None, memory_frames: int
+) -> dict[str, Callable[[], dict[str, float]]]:
     """Name to measurement."""
     table: dict[str, Callable[[], dict[str, float]]] = {
         f"fixed-{rate}": lambda rate=rate: fixed(rate, seconds, model)  # type: ignore[misc]
@@ -280,38 +288,43 @@ def variants(seconds: float, model: Path | None) -> dict[str, Callable[[], dict[
     if model is None:
         for slow in SLOW_MS:
             table[f"latest-{slow}"] = lambda slow=slow: latest(slow, 2 * seconds)  # type: ignore[misc]
-        table["memory"] = lambda: memory(MEMORY_FRAMES)
-    table["startup"] = lambda: startup(model)
+        table["memory"] = lambda: memory(memory_frames)
     return table
 
 
-def main() -> None:
+def main() -> int:
     """Measure what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variant", help="this one alone, printed as JSON")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each run")
+    parser = harness.parser_of(__doc__, rounds=3, seconds=10.0)
     parser.add_argument("--model", type=Path, help="a real model instead of a wait")
     parser.add_argument("--name", default="pipeline", help="of the results file")
-    wanted = parser.parse_args()
-    table = variants(wanted.seconds, wanted.model)
+    wanted = harness.parsed(parser)
+    frames = MEMORY_FRAMES // (100 if wanted.quick else 1)
+    table = variants(max(wanted.seconds, 0.5), wanted.model, frames)
     if wanted.variant:
-        print(json.dumps(table[wanted.variant]()))
-        return
-    rows: dict[str, dict[str, float]] = {}
-    for name in table:
         load = os.getloadavg()[0]
-        command = [sys.executable, __file__, "--variant", name, "--seconds", str(wanted.seconds)]
-        command += ["--model", str(wanted.model)] if wanted.model else []
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            print(f"{name} failed: {done.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
-            continue
-        figures = json.loads(done.stdout.strip().splitlines()[-1])
-        rows[name] = {"load_before": load, **{k: round(v, 3) for k, v in figures.items()}}
-        print(name, "  ".join(f"{k} {v:g}" for k, v in rows[name].items()), flush=True)
+        print(json.dumps({"load_before": load, **table[wanted.variant]()}))
+        return 0
+    environment = Environment.capture()
+    harness.say_machine(environment)
+    arguments = ["--seconds", str(wanted.seconds), *["--quick"] * wanted.quick]
+    arguments += ["--model", str(wanted.model)] if wanted.model else []
+    turns = harness.run_in_turn(
+        Path(__file__), list(table), rounds=wanted.rounds, arguments=arguments
+    )
+    figures = turns.figures(UNITS)
+    for figure in figures:
+        row = f"{figure.variant:12} {figure.quantity:26} {figure.median:10.3f} {figure.unit:12}"
+        print(f"{row} {figure.span}")
     network = str(wanted.model.name) if wanted.model else f"waits {NETWORK_MS:g} ms"
-    print(write_results(wanted.name, {"network": network, "frame": "1280x720", "runs": rows}))
+    settings = {"network": network, "frame": "1280x720", "seconds": wanted.seconds}
+    document = Document(
+        wanted.name, INCLUDES, tuple(figures), settings,
+        skipped=turns.skipped, environment=environment,
+    )  # fmt: skip
+    if wanted.save:
+        harness.save(document, quick=wanted.quick)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

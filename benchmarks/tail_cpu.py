@@ -5,21 +5,23 @@ those of a trained Fast-SCNN on a CamVid image where `../shared` has them, else 
 field. Everything runs in this one process, one variant after the other in each turn, so that a
 busy machine disturbs all of them alike; figures are milliseconds without the network.
 
-    python benchmarks/tail_cpu.py [--threads 2] [--turns 60] [--json results.json]
+    python benchmarks/tail_cpu.py [--threads 2] [--turns 60] [--quick] [--save]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import harness
 import numpy as np
+from document import Document, Figure
+from frames.scripts import overlay_usual, preprocess_usual
 
+from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
@@ -32,25 +34,17 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
 IMAGES = SHARED / "data" / "camvid" / "val" / "images"
 FRAME, NETWORK, GRID = Size(1024, 2048), Size(512, 1024), Size(64, 128)
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-
-
-def opencv_preprocess(frame: np.ndarray) -> np.ndarray:
-    """The usual resize, scale, normalise, transpose."""
-    small = cv2.resize(frame, (NETWORK.width, NETWORK.height))
-    rgb = cv2.cvtColor(small, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(255)
-    return np.ascontiguousarray(((rgb - MEAN) / STD).transpose(2, 0, 1)[None])
+INCLUDES = {
+    "call": "one call on arrays that are there already, without the network",
+}
+SLOW_MS, SLOW_TURNS = 30.0, 5
+"""What takes longer would let caches and clock drift: a few turns do for it."""
 
 
 def opencv_labels(logits: np.ndarray) -> np.ndarray:
     """The usual resize of every class, then argmax."""
     planes = [cv2.resize(plane, (FRAME.width, FRAME.height)) for plane in logits[0]]
     return np.argmax(np.stack(planes), axis=0).astype(np.uint8)
-
-
-def opencv_overlay(labels: np.ndarray, frame: np.ndarray, palette_bgr: np.ndarray) -> np.ndarray:
-    """The usual palette lookup and weighted sum."""
-    return cv2.addWeighted(frame, 0.5, palette_bgr[labels], 0.5, 0)
 
 
 def torch_labels(logits: np.ndarray) -> np.ndarray:
@@ -94,7 +88,7 @@ def network_logits(frame: np.ndarray) -> np.ndarray:
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     name = session.get_inputs()[0].name
-    return session.run(None, {name: opencv_preprocess(frame)})[0]
+    return session.run(None, {name: preprocess_usual(frame, NETWORK)})[0]
 
 
 def measure(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, list[float]]:
@@ -102,8 +96,7 @@ def measure(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, 
     times: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(turns + 2):
         for name, variant in variants.items():
-            # The slow ones would let the caches and the clock drift: five turns do for them.
-            if turn > 7 and len(times[name]) >= 5 and np.median(times[name]) > 30:
+            if len(times[name]) >= SLOW_TURNS and np.median(times[name]) > SLOW_MS:
                 continue
             variant()  # once more, so that each finds its own data in the caches
             start = time.perf_counter_ns()
@@ -141,35 +134,56 @@ def variants_of(frame: np.ndarray, logits: np.ndarray, threads: int) -> dict[str
         "segedge preprocess + overlay": whole,
         "segedge probability": lambda: tail.run(logits, confidence=confidence),
         "segedge margin": lambda: tail.run(logits, confidence=confidence, confidence_kind="margin"),
-        "opencv preprocess": lambda: opencv_preprocess(frame),
+        "opencv preprocess": lambda: preprocess_usual(frame, NETWORK),
         "opencv labels": lambda: opencv_labels(logits),
-        "opencv overlay": lambda: opencv_overlay(opencv_labels(logits), frame, palette_bgr),
+        "opencv overlay": lambda: overlay_usual(frame, opencv_labels(logits), palette_bgr),
         "torch labels": lambda: torch_labels(logits),
     }
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=min(4, usable_cores()))
-    parser.add_argument("--turns", type=int, default=60)
-    parser.add_argument("--json", type=Path)
+    """Measure, print, save."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=harness.positive(int), default=min(4, usable_cores()))
+    parser.add_argument("--turns", type=harness.positive(int), default=60)
+    parser.add_argument("--quick", action="store_true", help="two turns: does it run?")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
+    environment = Environment.capture()
+    harness.say_machine(environment)
     cv2.setNumThreads(options.threads)
     import torch
 
     torch.set_num_threads(options.threads)
     frame, logits, source = scene()
-    grid = logits[0].argmax(0)
-    corners = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]]
-    uniform = float(np.mean(np.all([corner == corners[0] for corner in corners], axis=0)))
+    uniform = uniform_share(logits)
     print(f"{FRAME} frame, {NETWORK} network, logits {logits.shape}, {options.threads} threads")
     print(f"{source}; {uniform:.0%} of the cells uniform")
-    times = measure(variants_of(frame, logits, options.threads), options.turns)
-    print(f"\n{'':30}{'median':>9}{'min':>9}  ms")
-    for name, values in times.items():
-        print(f"{name:30}{np.median(values):9.2f}{min(values):9.2f}")
-    medians = {name: float(np.median(values)) for name, values in times.items()}
+    turns = 2 if options.quick else options.turns
+    times = measure(variants_of(frame, logits, options.threads), turns)
+    figures = [Figure.of(name, "call", [values]) for name, values in times.items()]
+    settings = {"threads": options.threads, "source": source, "uniform_cells": uniform}
+    print_table(figures)
+    document = Document("tail_cpu", INCLUDES, tuple(figures), settings, environment=environment)
+    if options.save:
+        harness.save(document, quick=options.quick)
+
+
+def uniform_share(logits: np.ndarray) -> float:
+    """Share of the cells of the logit grid whose four corners have one argmax."""
+    grid = logits[0].argmax(0)
+    corners = [grid[:-1, :-1], grid[:-1, 1:], grid[1:, :-1], grid[1:, 1:]]
+    return float(np.mean(np.all([corner == corners[0] for corner in corners], axis=0)))
+
+
+def print_table(figures: list[Figure]) -> None:
+    """Medians with their spans, and how many times as fast."""
+    print(f"\n{'':30}{'median':>9}{'min':>9}  within, ms")
+    for figure in figures:
+        print(f"{figure.variant:30}{figure.median:9.2f}{figure.minimum:9.2f}  {figure.span}")
+    medians = {figure.variant: figure.median for figure in figures}
     print("\ntimes as fast, by medians")
     for ours, theirs in (
         ("segedge preprocess", "opencv preprocess"),
@@ -178,10 +192,6 @@ def main() -> None:
         ("segedge tail: labels", "torch labels"),
     ):
         print(f"{ours:30}{medians[theirs] / medians[ours]:9.1f}  than {theirs}")
-    if options.json:
-        record = {"machine": platform.processor(), "threads": options.threads, "source": source}
-        record |= {"uniform": uniform, "milliseconds": times}
-        options.json.write_text(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

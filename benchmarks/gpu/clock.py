@@ -38,7 +38,14 @@ class Clock:
         self.notes: list[str] = []
 
     def microseconds(self, works: Sequence[Work]) -> float:
-        """Time of one of the works, which are done in turn; the first run of each is left out."""
+        """Median of `round_microseconds`."""
+        return statistics.median(self.round_microseconds(works))
+
+    def round_microseconds(self, works: Sequence[Work]) -> list[float]:
+        """Time of one of the works, round by round.
+
+        They are done in turn; the first run of each is left out.
+        """
         for work in works:
             work(self.launcher)
         self.stream.sync()
@@ -51,7 +58,7 @@ class Clock:
             found = [self._timed(play, count) for _ in range(self._rounds)]
         finally:
             close()
-        return statistics.median(found) / len(turns)
+        return [value / len(turns) for value in found]
 
     def _player(self, turns: Sequence[Work]) -> tuple[Callable[[], None], Callable[[], None]]:
         """What enqueues all turns, as one graph where possible, and what frees it."""

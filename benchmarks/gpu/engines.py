@@ -64,6 +64,7 @@ def measured(model: Path, precision: str, flavour: str, runs: int) -> dict[str, 
         "p95_ms": float(np.percentile(times, 95)),
         "p99_ms": float(np.percentile(times, 99)),
         "runs": runs,
+        "measured": {"engine": {"unit": "ms", "rounds": times}},
     }
 
 

@@ -124,7 +124,7 @@ def graphs(report: Report, name: str, case: Case, scale: Scale) -> None:
     verdict = "right" if same >= 0.999 else "wrong"
     report.add(
         name, verdict, text, p50_ms=p50, ratio=ratio, notes=notes, same=same,
-        includes="frame on the GPU, call, GPU work, wait; outputs stay on the GPU",
+        measured={kind: {"unit": "ms", "rounds": values} for kind, values in times.items()},
     )  # fmt: skip
 
 
@@ -167,7 +167,11 @@ def slots(report: Report, name: str, case: Case, scale: Scale) -> None:
         frames.clear()
     fps = {count: statistics.median(values) for count, values in rates.items()}
     text = ", ".join(f"{count}: {rate:.0f}/s" for count, rate in fps.items())
-    report.add(name, "fact", text, fps=fps, includes="H2D, frame, D2H of labels and overlay")
+    measured = {
+        f"{count} slot{'s' * (count > 1)}": {"unit": "frames/s", "rounds": values}
+        for count, values in rates.items()
+    }
+    report.add(name, "fact", text, fps=fps, measured=measured)
 
 
 def _pinned_frames(segmenter: CudaSegmenter, size: Size) -> list[Any]:
@@ -196,7 +200,5 @@ def stages(report: Report, name: str, case: Case, scale: Scale) -> None:
     added = (p50["preprocess"] + p50["tail"]) / max(p50["network"], 1e-6)
     text = ", ".join(f"{stage} {value * 1e3:.0f} us" for stage, value in p50.items())
     text += f"; preprocess and tail are {added:.0%} of the network"
-    report.add(
-        name, "fact", text, p50_ms=p50, over_network=added,
-        includes="frame and outputs on the GPU; plain launches, gaps between them too",
-    )  # fmt: skip
+    measured = {stage: {"unit": "ms", "rounds": [row[stage] for row in rows[5:]]} for stage in p50}
+    report.add(name, "fact", text, p50_ms=p50, over_network=added, measured=measured)

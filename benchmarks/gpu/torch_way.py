@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -116,8 +115,8 @@ _TAILS: dict[str, Callable[[Any, _Given], Step]] = {
 }
 
 
-def torch_microseconds(torch: Any, step: Step, *, rounds: int = 7) -> float:
-    """Median over rounds of several calls between two events; the first calls do not count."""
+def torch_round_microseconds(torch: Any, step: Step, *, rounds: int = 7) -> list[float]:
+    """Of each round of several calls between two events; the first calls do not count."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
 
     def timed(count: int) -> float:
@@ -131,7 +130,7 @@ def torch_microseconds(torch: Any, step: Step, *, rounds: int = 7) -> float:
     with torch.inference_mode():
         timed(3)
         count = max(3, min(100, int(20_000 / max(timed(3), 1.0))))
-        return statistics.median(timed(count) for _ in range(rounds))
+        return [timed(count) for _ in range(rounds)]
 
 
 def agreement(ours: NDArray[Any], theirs: NDArray[Any]) -> float:

@@ -5,6 +5,7 @@ The times that come out there mean nothing; that every call is right is what cou
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -39,11 +40,11 @@ def test_without_a_gpu_they_say_so(script: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def without_writing(script: str, *arguments: str) -> list[str]:
-    """A script as the main module, its results going nowhere."""
+def writing_to(folder: Path, script: str, *arguments: str) -> list[str]:
+    """A script as the main module, its results going to a folder."""
     code = (
-        "import harness, runpy, sys; from pathlib import Path\n"
-        "harness.write_results = lambda name, figures: Path(name)\n"
+        "import document, runpy, sys; from pathlib import Path\n"
+        f"document.RESULTS = Path({str(folder)!r})\n"
         f"sys.argv = {[script, *arguments]!r}\n"
         f"runpy.run_path({str(BENCHMARKS / script)!r}, run_name='__main__')\n"
     )
@@ -51,13 +52,19 @@ def without_writing(script: str, *arguments: str) -> list[str]:
 
 
 @simulated
-def test_gpu_check_runs() -> None:
+def test_gpu_check_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = ["--only", "speed", "--only", "leaks", "--only", "sanitizer"]
-    done = run(*without_writing("gpu_check.py", "--quick", *steps))
+    done = run(*writing_to(tmp_path, "gpu_check.py", "--quick", *steps))
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     for part in ("speed: graphs", "speed: slots", "speed: stages", "leaks: 60 frames, graphs on"):
         assert part in done.stdout
     assert "nothing is wrong" in done.stdout
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    (results,) = tmp_path.glob("gpu-*-quick.json")
+    document = importlib.import_module("document").read_document(results)
+    measured = {figure.quantity for figure in document.figures}
+    assert {"graphs", "plain", "1 slot", "4 slots", "preprocess", "tail"} <= measured
+    assert document.details["rows"]
 
 
 @simulated
@@ -83,14 +90,19 @@ def test_kernels_runs_and_pytorch_gives_the_same() -> None:
         "from gpu.torch_way import torch_step, agreement\n"
         "from segedge.geometry import Size\n"
         "kernels.SIZES['tiny'] = Size(64, 128)\n"
-        "bench = kernels.open_bench(quick=True)\n"
+        "bench, rows = kernels.open_bench(quick=True), []\n"
         "for case in kernels.cases(bench, ['tiny'], 'street'):\n"
         "    row = kernels._ours(bench, case)\n"
         "    assert row['us'] > 0 and row['sets'] == 2 and not bench.clock.notes, row\n"
+        "    rows.append({'kernel': case.name, 'frame': 'tiny', 'classes': case.classes,\n"
+        "                 'dtype': case.dtype, **row})\n"
         "    step = torch_step(torch, case, device='cpu')\n"
         "    same = agreement(case.result(), step().numpy()) if step else None\n"
         "    print(case.name, case.dtype, case.floor_bytes, same)\n"
         "    assert same is None or same > 0.99, case\n"
+        "document = kernels.document_of(bench, rows, [], 'street')\n"
+        "assert len(document.figures) == 2 * len(rows), document\n"
+        "document.to_json()\n"
     )
     done = run("-c", code)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

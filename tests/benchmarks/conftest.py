@@ -1,0 +1,54 @@
+"""The benchmarks' modules, imported as their scripts import them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def benchmarks_path() -> Iterator[None]:
+    """Scripts find their neighbours beside themselves."""
+    sys.path.insert(0, str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def load() -> Load:
+    """Import by name."""
+    return importlib.import_module
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -> Path:
+    """The bundled network at a tiny size, in all forms, with frames."""
+    for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(module)
+    from segedge.geometry import Size
+
+    folder = tmp_path_factory.mktemp("street")
+    scenes = importlib.import_module("frames.scenes")
+    scenes.make_street(folder, network=Size(128, 256), frame=Size(256, 512))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def segformer(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -> Path:
+    """A tiny SegFormer of 150 classes, with frames."""
+    for module in ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "PIL"):
+        pytest.importorskip(module)
+    from segedge.geometry import Size
+
+    folder = tmp_path_factory.mktemp("segformer")
+    scenes = importlib.import_module("frames.scenes")
+    scenes.make_segformer(folder, network=64, frame=Size(96, 160), tiny=True)
+    return folder
