@@ -119,8 +119,11 @@ class Document:
 
     def to_json(self) -> str:
         """The text that `read_document` reads."""
+        data = _shortened(dataclasses.asdict(self))
         head = {"schema": SCHEMA, "kind": KIND, "within": WITHIN}
-        return json.dumps(_shortened({**head, **dataclasses.asdict(self)}), indent=1) + "\n"
+        figures = ",\n  ".join(json.dumps(figure) for figure in data.pop("figures"))
+        rest = json.dumps({**head, **data}, indent=1)
+        return f'{rest.removesuffix("}").rstrip()},\n "figures": [\n  {figures}\n ]\n}}\n'
 
 
 def write_document(document: Document, *, suffix: str = "") -> Path:
@@ -156,7 +159,9 @@ def _from_dict(data: dict[str, Any]) -> Document:
         Figure(**{**figure, "rounds": tuple(figure["rounds"])}) for figure in data["figures"]
     )
     known = {entry.name for entry in dataclasses.fields(Environment)}
-    environment = Environment(**{k: v for k, v in data["environment"].items() if k in known})
+    told = {key: value for key, value in data["environment"].items() if key in known}
+    tuples = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
+    environment = Environment(**{**told, **tuples})
     names = ("benchmark", "includes", "settings", "details", "skipped")
     return Document(
         **{name: data[name] for name in names}, figures=figures, environment=environment
