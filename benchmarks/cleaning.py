@@ -9,12 +9,16 @@ through segedge and the scores of `segedge eval`: the network runs once an image
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import Any
 
+import harness
 import numpy as np
-from harness import write_results
+from document import Document, Figure
 
 import segedge
+from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.regions import clean
@@ -27,6 +31,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid.onnx"
 VAL = SHARED / "data" / "camvid" / "val"
 CLASSES = label_set("camvid")
+INCLUDES = {
+    "miou": "mean IoU over classes; all images in one confusion matrix",
+    "boundary_f": "mean F score of boundary pixels over images and classes",
+    "changed": "pixels whose label cleaning changed",
+}
 CASES = {
     "off": Cleaning(),
     **{f"min_region {n}": Cleaning(n) for n in (10, 25, 50, 100, 200, 500)},
@@ -58,7 +67,7 @@ def carried_card() -> ModelCard:
     )  # fmt: skip
 
 
-def score(images: list[tuple[np.ndarray, np.ndarray]], cleaning: Cleaning) -> dict[str, object]:
+def score(images: list[tuple[np.ndarray, np.ndarray]], cleaning: Cleaning) -> dict[str, Any]:
     """mIoU, boundary F and changed pixels, in percent, and IoU by class."""
     confusion = Confusion(CLASSES.names)
     edges, changed = [], []
@@ -78,10 +87,15 @@ def score(images: list[tuple[np.ndarray, np.ndarray]], cleaning: Cleaning) -> di
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=101)
-    parser.add_argument("--save", action="store_true")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=harness.positive(int), default=101)
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
+    if not MODEL.is_file() or not VAL.is_dir():
+        sys.exit("cleaning.py: nothing to measure here: ../shared has the network and CamVid")
+    environment = Environment.capture()
     images = pairs(options.images)
     print(f"{len(images)} images\n{'cleaning':32}{'mIoU':>8}{'bound. F':>10}{'changed':>10}   IoU")
     rows = {}
@@ -92,8 +106,18 @@ def main() -> None:
             f"{name:32}{row['miou']:8.2f}{row['boundary_f']:10.2f}{row['changed']:9.2f}%"
             f"   {' '.join(f'{k} {v}' for k, v in few.items())}"
         )
+    figures = [
+        Figure.of(name, quantity, [[row[quantity]]], unit="%")
+        for name, row in rows.items()
+        for quantity in INCLUDES
+    ]
+    details = {"iou": {name: row["iou"] for name, row in rows.items()}}
+    settings = {"images": len(images), "tolerance_pixels": TOLERANCE}
+    document = Document(
+        "cleaning", INCLUDES, tuple(figures), settings, details, environment=environment
+    )
     if options.save:
-        print(f"\nwrote {write_results('cleaning', {'images': len(images), 'cases': rows})}")
+        harness.save(document)
 
 
 if __name__ == "__main__":

@@ -5,21 +5,23 @@ A map of 1024x2048 with 19 classes: the labels of a trained Fast-SCNN on an enla
 loop: `connectedComponentsWithStats` of every class's mask. It only *finds* the small regions;
 segedge has also joined them to their neighbours and written the new map.
 
-    python benchmarks/regions.py [--rounds 3] [--repeats 40] [--threads 2] [--save]
+    python benchmarks/regions.py [--rounds 3] [--seconds 1] [--threads 2] [--save]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import harness
 import numpy as np
-from harness import Stopwatch, measure, run_in_turn, write_results
+from document import Document
+from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
+from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.arrays import address_of
@@ -41,6 +43,13 @@ CASES = {
     "specks majority 7": Cleaning(MIN_REGION, majority=7),
 }
 WAYS = ("segedge", "opencv")
+COMPARED = ("specks", "plain", "specks 8-connected")
+"""Cases that both ways do."""
+INCLUDES = {
+    "all": "a label map to the cleaned one; OpenCV's way: to the mask of small regions alone",
+    "join": "finding regions and joining them to their neighbours",
+    "write": "writing the new map",
+}
 
 
 def label_map(*, specks: bool) -> np.ndarray:
@@ -91,12 +100,12 @@ def cleaner_step(
     return step
 
 
-def worker(variant: str, threads: int, repeats: int) -> dict[str, float]:
-    """Medians of one case done one way."""
+def worker(variant: str, threads: int, seconds: float) -> Samples:
+    """One case done one way."""
     way, _, case = variant.partition(": ")
     labels = label_map(specks=case != "plain")
     if way == "segedge":
-        return measure(cleaner_step(labels, CASES[case], threads), warm_up=5, repeats=repeats)
+        return harness.measure(cleaner_step(labels, CASES[case], threads), seconds=seconds)
     cv2.setNumThreads(threads)
 
     def step() -> dict[str, float]:
@@ -104,38 +113,44 @@ def worker(variant: str, threads: int, repeats: int) -> dict[str, float]:
         opencv_small(labels, CASES[case].connectivity)
         return {"all": watch.lap()}
 
-    return measure(step, warm_up=2, repeats=max(5, repeats // 4))
+    return harness.measure(step, seconds=seconds)
 
 
 def main() -> None:
     """Measure in turn, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=min(2, usable_cores()))
-    parser.add_argument("--save", action="store_true")
-    parser.add_argument("--variant")
-    options = parser.parse_args()
+    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
+    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
+    options = harness.parsed(parser)
     if options.variant:
-        print(json.dumps(worker(options.variant, options.threads, options.repeats)))
+        print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return
+    environment = Environment.capture()
+    harness.say_machine(environment)
     variants = [f"segedge: {case}" for case in CASES]
-    variants += [f"opencv: {case}" for case in ("specks", "plain", "specks 8-connected")]
-    extra = ["--threads", str(options.threads), "--repeats", str(options.repeats)]
-    rows = run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
+    variants += [f"opencv: {case}" for case in COMPARED]
+    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
+    turns = harness.run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
     print(f"{FRAME}, {len(CLASSES)} classes, min_region {MIN_REGION}, {options.threads} threads")
-    print(f"\n{'milliseconds':32}{'all':>9}{'join':>9}{'write':>9}")
-    for name, row in rows.items():
-        print(
-            f"{name:32}" + "".join(f"{row[k]:9.2f}" for k in ("all", "join", "write") if k in row)
-        )
-    for case in ("specks", "plain", "specks 8-connected"):
-        ours, theirs = (rows.get(f"{way}: {case}") for way in WAYS)
-        if ours and theirs:
-            print(f"\n{case}: {theirs['all'] / ours['all']:.1f} times as fast as OpenCV's way")
+    print_table(turns)
+    settings = {"threads": options.threads, "min_region": MIN_REGION}
+    figures = tuple(turns.figures({}))
+    document = Document(
+        "regions", INCLUDES, figures, settings, skipped=turns.skipped, environment=environment
+    )
     if options.save:
-        figures = {"threads": options.threads, "min_region": MIN_REGION, "milliseconds": rows}
-        print(f"\nwrote {write_results('regions', figures)}")
+        harness.save(document, quick=options.quick)
+
+
+def print_table(turns: harness.Turns) -> None:
+    """Medians, and how many times as fast."""
+    print(f"\n{'medians, ms':32}{'all':>9}{'join':>9}{'write':>9}")
+    for name in turns.samples:
+        cells = [turns.median(name, quantity) for quantity in INCLUDES]
+        print(f"{name:32}" + "".join(f"{cell:9.2f}" for cell in cells if cell is not None))
+    for case in COMPARED:
+        ours, theirs = (turns.median(f"{way}: {case}", "all") for way in WAYS)
+        if ours and theirs:
+            print(f"\n{case}: {theirs / ours:.1f} times as fast as OpenCV's way")
 
 
 if __name__ == "__main__":
