@@ -13,6 +13,7 @@ pip evaluates the markers of *indirect* dependencies for the Python that runs it
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -105,4 +106,7 @@ def resolve(wanted: list[str], python: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     sys.exit(main())
