@@ -22,7 +22,7 @@ from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.regions import clean
-from segedge.evaluate.boundary import boundary_scores
+from segedge.evaluate.boundary import TOLERANCE, boundary_scores
 from segedge.evaluate.confusion import Confusion
 from segedge.evaluate.datasets import open_dataset
 from segedge.labels import label_set
@@ -112,7 +112,7 @@ def main() -> None:
         for quantity in INCLUDES
     ]
     details = {"iou": {name: row["iou"] for name, row in rows.items()}}
-    settings = {"images": len(images), "tolerance_pixels": TOLERANCE}
+    settings = {"images": len(images), "tolerance_share": TOLERANCE}
     document = Document(
         "cleaning", INCLUDES, tuple(figures), settings, details, environment=environment
     )
