@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from segedge.cleaning import Cleaning
     from segedge.convert.export import export
     from segedge.convert.options import ExportOptions, ExportReport
+    from segedge.effect import Effect
     from segedge.errors import SegedgeError
     from segedge.frame import Frame
+    from segedge.pictures import contact_sheet
     from segedge.pipeline.runner import Pipeline
     from segedge.pipeline.stream import stream
     from segedge.result import OverlayStyle, Result
@@ -25,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CallableSink",
     "Cleaning",
+    "Effect",
     "ExportOptions",
     "ExportReport",
     "FakeBackend",
@@ -38,6 +41,7 @@ __all__ = [
     "SegedgeError",
     "Segmenter",
     "__version__",
+    "contact_sheet",
     "export",
     "load",
     "open_sink",
@@ -48,6 +52,8 @@ __all__ = [
 _HOME = {
     "CallableSink": "segedge.video.callable_sink",
     "Cleaning": "segedge.cleaning",
+    "Effect": "segedge.effect",
+    "contact_sheet": "segedge.pictures",
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
     "export": "segedge.convert.export",

@@ -23,6 +23,8 @@ HeatOf = Literal["confidence", "entropy"]
 
 EFFECTS: tuple[EffectName, ...] = get_args(EffectName)
 HEATS: tuple[HeatOf, ...] = get_args(HeatOf)
+PAINTED = ("overlay", "mask", "side-by-side")
+"""Effects that the tail paints in its one pass: a colour a class."""
 MATTED = ("cutout", "blur", "replace")
 """Effects that part a foreground from its background."""
 WITH_LEGEND = ("overlay", "mask", "outline", "side-by-side", "heat")
@@ -42,7 +44,7 @@ class Effect:
     """One of `EFFECTS`."""
     background: str = ""
     """For ``replace``: a picture file, or a colour such as ``#00ff00``."""
-    edge_logits: float = 4.0
+    edge_logits: float = 1.0
     """Softness of the edge in ``cutout``, ``blur`` and ``replace``: opacity rises from 0 to 1 while
     the best foreground logit goes from this much below the best background logit to this much
     above. Half opacity is where the label changes."""
@@ -65,9 +67,7 @@ class Effect:
                 "replace needs a background", fix="--background beach.jpg, or '#00ff00'"
             )
         if self.background and self.name != "replace":
-            raise UsageError(
-                f"the effect {self.name} takes no background", fix="--effect replace"
-            )
+            raise UsageError(f"the effect {self.name} takes no background", fix="--effect replace")
 
     @property
     def channels(self) -> int:
@@ -123,6 +123,24 @@ def foreground(
             fix=f"--classes {card.classes[-1]}",
         )
     return tuple(k for k in range(len(card.classes)) if k not in behind)
+
+
+def chosen_classes(
+    card: ModelCard, effect: Effect, classes: tuple[str, ...] | None
+) -> NDArray[np.bool_]:
+    """Which classes an effect is about; one entry more, false, serves labels that are none.
+
+    Raises:
+        UsageError: The model cannot have this effect.
+    """
+    effect.check(card, classes)
+    chosen = np.zeros(len(card.classes) + 1, np.bool_)
+    if effect.name in MATTED:
+        chosen[list(foreground(card, classes, effect=effect.name))] = True
+    else:
+        names = card.classes if classes is None else classes
+        chosen[[card.classes.index(name) for name in names]] = True
+    return chosen
 
 
 def background_of(text: str) -> Rgb | NDArray[np.uint8]:

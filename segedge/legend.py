@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.effect import heat_table_rgb
 from segedge.labels import Rgb
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -57,6 +58,32 @@ def draw_legend(
         share_left = unit + unit // 2 + share_width - _text_width(text, scale)
         _put(panel, text, share_left, top + unit - unit // 3, scale)
         _put(panel, name, name_left, top + unit - unit // 3, scale)
+
+
+def draw_heat_scale(image_hwc: NDArray[np.uint8], heat: str) -> None:
+    """Draw the colours of a heat with what their ends mean into the lower left corner, in place.
+
+    Args:
+        image_hwc: H x W x 3 uint8 BGR, changed.
+        heat: ``confidence`` or ``entropy``.
+    """
+    height, width = image_hwc.shape[:2]
+    unit = max(12, min(height // 30, width // 28))
+    ends = ("sure", "unsure") if heat == "confidence" else ("one class", "any class")
+    scale = unit / 32.0
+    widths = [_text_width(text, scale) for text in ends]
+    bar = 6 * unit
+    panel_width = widths[0] + bar + widths[1] + 2 * unit
+    if panel_width > width or 2 * unit > height:
+        return
+    panel = image_hwc[height - unit - unit // 2 :, :panel_width]
+    np.floor_divide(panel, 3, out=panel)
+    colors = heat_table_rgb()[np.arange(bar) * 255 // (bar - 1), ::-1]
+    left = unit + widths[0]
+    panel[unit // 4 : unit + unit // 4, left : left + bar] = colors
+    baseline = unit // 4 + unit - unit // 3
+    _put(panel, ends[0], unit // 2, baseline, scale)
+    _put(panel, ends[1], left + bar + unit // 2, baseline, scale)
 
 
 def _text_width(text: str, scale: float) -> int:

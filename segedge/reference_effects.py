@@ -131,7 +131,7 @@ def mask(
     colors = np.zeros((count + 1, 3), np.uint8)
     for label in range(count) if classes is None else classes:
         colors[label] = palette_bgr[label]
-    return colors[np.minimum(labels_hw.astype(np.int64), count)]
+    return np.asarray(colors[np.minimum(labels_hw.astype(np.int64), count)], np.uint8)
 
 
 def outline(
@@ -167,9 +167,7 @@ def entropy(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArra
     return np.asarray((np.log(total) - mean) / np.log(count), np.float32)
 
 
-def heat(
-    image_hwc: NDArray[np.uint8], doubt: NDArray[Any], alpha: float
-) -> NDArray[np.uint8]:
+def heat(image_hwc: NDArray[np.uint8], doubt: NDArray[Any], alpha: float) -> NDArray[np.uint8]:
     """The image with the colour of each pixel's doubt (0..1) at opacity ``alpha``."""
     index = np.floor(255.0 * np.clip(doubt, 0.0, 1.0) + 0.5).astype(int)
     colors = heat_table_rgb()[index][..., ::-1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.components import Region, find_regions
+from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
+from segedge.effect import PAINTED, WITH_LEGEND, Effect, EffectName
 from segedge.errors import UsageError, unknown_name_error
 from segedge.frame import Frame
+from segedge.geometry import Size
 from segedge.labels import Rgb
-from segedge.legend import draw_legend
+from segedge.legend import draw_heat_scale, draw_legend
 from segedge.timing import StageTimes
 
 OUTPUTS = ("labels", "overlay", "confidence", "class_pixels")
@@ -35,19 +39,28 @@ class OverlayStyle:
     opacity: float = 0.5
     """Share of the class colour, 0..1."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes that are coloured; None: all."""
+    """Names of the classes that are coloured, or kept as foreground; None: all, and of a
+    foreground all but the class called background."""
     legend: bool = False
     """Whether names and shares are drawn into the lower left corner."""
+    effect: Effect = field(default_factory=Effect)
+    """What the picture shows; the plain overlay by default."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.opacity <= 1.0:
             raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
+        if self.legend and self.effect.name not in WITH_LEGEND:
+            raise UsageError(
+                f"no legend on {self.effect.name}: it shows no class colours",
+                fix="leave the legend out",
+            )
 
     def check(self, card: ModelCard) -> None:
         """Raise UsageError on a class that the card does not have, with the nearest one."""
         for name in self.classes or ():
             if name not in card.classes:
                 raise unknown_name_error("class", name, card.classes)
+        self.effect.check(card, self.classes)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,10 @@ class Rendering:
     pool: ArrayPool
     blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
     """Blend tables by style, made once."""
+    effects: Callable[[], Effects] | None = None
+    """Makes what draws effects, or gives the one made before; None: there are none."""
+    looks: dict[OverlayStyle, Look] = field(default_factory=dict)
+    """Prepared effects by style, made once."""
 
     def blend(self, card: ModelCard, style: OverlayStyle) -> Blend:
         """The blend tables of a style.
@@ -72,8 +89,25 @@ class Rendering:
             classes = None
             if style.classes is not None:
                 classes = tuple(card.classes.index(name) for name in style.classes)
-            self.blends[style] = Blend.of(card.palette_rgb, style.opacity, classes=classes)
+            if style.effect.name == "mask":
+                self.blends[style] = Blend.mask(card.palette_rgb, classes=classes)
+            else:
+                self.blends[style] = Blend.of(card.palette_rgb, style.opacity, classes=classes)
         return self.blends[style]
+
+    def look(self, card: ModelCard, style: OverlayStyle, size: Size) -> Look:
+        """The prepared effect of a style.
+
+        Raises:
+            UsageError: The style names a class that the card lacks, or an effect it cannot have.
+            SourceError: The background cannot be read.
+        """
+        if style not in self.looks:
+            style.check(card)
+            self.looks[style] = Look.of(
+                card, style.effect, size, classes=style.classes, opacity=style.opacity
+            )
+        return self.looks[style]
 
 
 class Result:
@@ -154,20 +188,22 @@ class Result:
         return self.frame.times
 
     def overlay(self, style: OverlayStyle | None = None) -> NDArray[np.uint8]:
-        """The frame with its classes coloured.
+        """The frame with its classes coloured, or what else the style's effect makes of it.
 
         Args:
             style: Another look than the segmenter's; such an overlay is not kept.
 
         Returns:
-            H x W x 3 uint8 BGR.
+            H x W x 3 uint8 BGR; for the effect ``cutout`` H x W x 4 with the opacity, for
+            ``side-by-side`` H x 2W x 3.
 
         Raises:
             UsageError: The style names a class that the card lacks.
+            SourceError: The effect's background cannot be read.
         """
         if style is None or style == self._style:
             return self._get("overlay")
-        out = self._empty("overlay")
+        out = self._empty("overlay", style)
         self._draw({"overlay": out}, style)
         return out
 
@@ -194,6 +230,29 @@ class Result:
             self.labels, self.classes, connectivity=connectivity, min_area=min_area, wanted=wanted
         )
 
+    def picture(
+        self, effect: Effect | EffectName, *, classes: tuple[str, ...] | None = None
+    ) -> NDArray[np.uint8]:
+        """Another effect than the segmenter's, once; the rest of the style is kept.
+
+        Args:
+            effect: One of `segedge.effect.EFFECTS`, or an `Effect`.
+            classes: Names of the classes it is about; None: those of the style.
+
+        Returns:
+            As `overlay`.
+
+        Raises:
+            UsageError: No such effect or class, or one that the model cannot have.
+            SourceError: The effect's background cannot be read.
+        """
+        wanted = effect if isinstance(effect, Effect) else Effect(effect)
+        legend = self._style.legend and wanted.name in WITH_LEGEND
+        style = replace(
+            self._style, effect=wanted, classes=classes or self._style.classes, legend=legend
+        )
+        return self.overlay(style)
+
     def compute(self, outputs: Iterable[str]) -> None:
         """Compute several outputs in one fused pass.
 
@@ -206,7 +265,7 @@ class Result:
                 raise unknown_name_error("output", name, OUTPUTS)
         if not wanted:
             return
-        if "overlay" in wanted and self._style.legend and "class_pixels" not in self._made:
+        if "overlay" in wanted and self._counts_for_legend and "class_pixels" not in self._made:
             wanted.append("class_pixels")
         arrays = {name: self._empty(name) for name in dict.fromkeys(wanted)}
         self._draw(arrays, self._style)
@@ -217,34 +276,63 @@ class Result:
             self.compute((name,))
         return self._made[name]
 
-    def _empty(self, name: str) -> NDArray[Any]:
+    @property
+    def _counts_for_legend(self) -> bool:
+        return self._style.legend and self._style.effect.name != "heat"
+
+    def _empty(self, name: str, style: OverlayStyle | None = None) -> NDArray[Any]:
         height, width = self.frame.size
         classes = len(self.card.classes)
         shape, dtype = {
             "labels": ((height, width), np.uint8 if classes <= 256 else np.uint16),
-            "overlay": ((height, width, 3), np.uint8),
+            "overlay": ((style or self._style).effect.shape(height, width), np.uint8),
             "confidence": ((height, width), np.float32),
             "class_pixels": ((classes,), np.int64),
         }[name]
         return self._rendering.pool.take(shape, np.dtype(dtype))
 
     def _draw(self, arrays: dict[str, NDArray[Any]], style: OverlayStyle) -> None:
-        """One pass over the logits into the given arrays, then the legend."""
+        """One pass over the logits into the given arrays, then effect and legend."""
+        painted = dict(arrays)
         extra: dict[str, Any] = {}
-        if "overlay" in arrays:
+        if "overlay" in arrays and style.effect.name in PAINTED:
             image = self.frame.image_hwc
             blend = self._rendering.blend(self.card, style)
             extra = {"frame": image, "blend": blend}
-        with self.times.measure("tail"):
-            self._render(arrays, **extra)
+            if style.effect.name == "side-by-side":
+                painted["overlay"] = arrays["overlay"][:, self.frame.size[1] :]
+                np.copyto(arrays["overlay"][:, : self.frame.size[1]], image)
+        elif "overlay" in arrays:
+            del painted["overlay"]
+        if painted:
+            with self.times.measure("tail"):
+                self._render(painted, **extra)
+        if "overlay" in arrays and not extra:
+            with self.times.measure("effect"):
+                self._draw_effect(arrays, style)
         if "overlay" in arrays and style.legend:
             with self.times.measure("legend"):
                 self._draw_legend(arrays, style)
+
+    def _draw_effect(self, arrays: dict[str, NDArray[Any]], style: OverlayStyle) -> None:
+        """What is more than a colour a class; labels and confidence that are there are used."""
+        known = {**self._made, **arrays}
+        with self._rendering.lock:
+            look = self._rendering.look(self.card, style, Size(*self.frame.size))
+            assert self._rendering.effects is not None
+            self._rendering.effects().run(
+                self._logits, self.frame.image_hwc, arrays["overlay"], look,
+                labels=known.get("labels"), confidence=known.get("confidence"),
+            )  # fmt: skip
 
     def _draw_legend(
         self, arrays: dict[str, NDArray[Any]], style: OverlayStyle | None = None
     ) -> None:
         """Names and shares of the classes that the style colours, into the overlay."""
+        effect = (style or self._style).effect
+        if effect.name == "heat":
+            draw_heat_scale(arrays["overlay"], effect.heat)
+            return
         counts = arrays.get("class_pixels")
         if counts is None:
             counts = self._get("class_pixels")
@@ -253,12 +341,45 @@ class Result:
         coloured = (style or self._style).classes
         if coloured is not None:
             shares = {name: share for name, share in shares.items() if name in coloured}
-        draw_legend(arrays["overlay"], self.classes, self.palette_rgb, shares)
+        picture = arrays["overlay"]
+        if effect.name == "side-by-side":  # into the coloured half
+            picture = picture[:, self.frame.size[1] :]
+        draw_legend(picture, self.classes, self.palette_rgb, shares)
 
     def _render(self, arrays: dict[str, Any], **extra: Any) -> None:
         arguments: dict[str, Any] = {**arrays, **extra}
         with self._rendering.lock:
             self._rendering.tail.run(self._logits, **arguments)
+
+    def save(self, path: str | Path, *, content: str = "picture") -> Path:
+        """Write the picture or the labels as a file.
+
+        Args:
+            path: Its ending is the format: ``.png``, ``.jpg``, ``.webp`` ... for a picture,
+                ``.npy`` for the labels as NumPy writes them.
+            content: For PNG also ``labels`` (raw indices), ``palette`` (indices with the class
+                colours) or ``panoptic`` (COCO's, with a ``.json`` of its segments beside it).
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: An unknown content, or one that the ending cannot hold.
+            SinkError: It cannot be written.
+        """
+        from segedge.pictures import save_result
+
+        return save_result(self, Path(path), content)
+
+    def show(self) -> str:
+        """Show the picture: in a notebook, else in a window, else as a temporary file.
+
+        Returns:
+            Where: ``notebook``, ``window``, or the file's path, which is printed too.
+        """
+        from segedge.pictures import show_picture
+
+        return show_picture(self.overlay(), self._repr_png_)
 
     def _repr_png_(self) -> bytes:
         """The overlay as PNG, which notebooks show."""

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +23,7 @@ from segedge.backends.registry import (
 )
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
+from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
@@ -266,7 +268,8 @@ class Segmenter:
             plan.tails[grid] = Tail(
                 self.card, plan.geometry, grid, workers=self._workers, cleaning=self.cleaning
             )
-        return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends)
+        effects = partial(plan.effects_of, self.card, grid, self._workers, self._pool)
+        return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends, effects, plan.looks)
 
 
 @dataclass
@@ -279,3 +282,13 @@ class _Plan:
     tails: dict[Size, Tail] = field(default_factory=dict)
     blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    effects: dict[Size, Effects] = field(default_factory=dict)
+    looks: dict[OverlayStyle, Look] = field(default_factory=dict)
+
+    def effects_of(self, card: ModelCard, grid: Size, workers: Workers, pool: ArrayPool) -> Effects:
+        """What draws effects on this grid: tables and scratch, made when first asked for."""
+        if grid not in self.effects:
+            self.effects[grid] = Effects(
+                card, self.geometry, grid, self.tails[grid], workers=workers, pool=pool
+            )
+        return self.effects[grid]

@@ -14,10 +14,10 @@ PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
     ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour", "report"],
-    ["card", "card_dialects", "modelfile", "legend", "cleaning"],
-    ["reference", "reference_regions", "cpu", "cuda", "video", "convert"],
+    ["card", "card_dialects", "modelfile", "effect", "legend", "cleaning"],
+    ["reference", "reference_effects", "reference_regions", "cpu", "cuda", "video", "convert"],
     ["backends"],
-    ["fitting", "result", "result_cuda", "segmenter", "segmenter_cuda"],
+    ["fitting", "pictures", "result", "result_cuda", "segmenter", "segmenter_cuda"],
     ["pipeline", "evaluate", "bench", "live"],
     ["cli"],
 ]
@@ -28,6 +28,10 @@ FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 ALLOWED_SIBLINGS = {
     ("card", "labels"),
     ("card_dialects", "card"),
+    ("effect", "card"),
+    ("legend", "effect"),
+    ("reference_effects", "reference"),
+    ("result", "pictures"),
     ("segmenter", "result"),
     ("segmenter", "fitting"),
     ("segmenter", "segmenter_cuda"),

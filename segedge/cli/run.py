@@ -10,7 +10,7 @@ import typer
 
 from segedge.cli import run_options as options
 from segedge.cli.console import StatusLine, err, frame_progress, print_error
-from segedge.cli.run_outputs import check_outputs, outputs_by_source, source_labels
+from segedge.cli.run_outputs import check_effect, check_outputs, outputs_by_source, source_labels
 from segedge.cli.run_report import print_failures, print_head, print_reports, short_name
 from segedge.errors import SegedgeError, UsageError
 
@@ -39,6 +39,11 @@ def run_command(
     majority: options.Majority = 0,
     fill_holes: options.FillHoles = 0,
     regions: options.Regions = False,
+    effect: options.EffectOption = "overlay",
+    background: options.Background = "",
+    edge: options.Edge = 1.0,
+    blur: options.BlurOption = 0.02,
+    heat: options.Heat = "confidence",
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     card: options.Card = None,
@@ -70,14 +75,16 @@ def run_command(
     is finished and playable).
     """
     from segedge.cleaning import Cleaning, parse_min_region
+    from segedge.effect import Effect
     from segedge.result import OverlayStyle
 
+    shown = Effect(effect, background, edge, blur, heat)  # type: ignore[arg-type]
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or None
     wanted = options.RunOptions(
         model=model,
         sources=tuple(sources),
         outputs=tuple(output or ()),
-        style=OverlayStyle(opacity=opacity, classes=names, legend=legend),
+        style=OverlayStyle(opacity=opacity, classes=names, legend=legend, effect=shown),
         cleaning=Cleaning(
             parse_min_region(min_region),
             connectivity=connectivity,
@@ -123,6 +130,7 @@ def run(wanted: options.RunOptions) -> int:
         check_outputs(
             outputs_by_source(wanted.outputs, wanted.sources, are_images=kinds), wanted.masks
         )
+        check_effect(wanted.outputs, wanted.style.effect, masks=wanted.masks)
         sources = open_sources(wanted, opened)
         images = [source.info.kind == "images" for source in sources]
         places = outputs_by_source(wanted.outputs, wanted.sources, are_images=images)

@@ -91,6 +91,7 @@ def open_lane_sinks(
             fps=wanted.fps,
             segment_seconds=segment_seconds,
             make_analyses=lambda: make_analyses(wanted),
+            alpha=wanted.style.effect.channels == 4,
         )
         own: list[Sink] = []
         for name in names:

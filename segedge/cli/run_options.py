@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from segedge.cleaning import Cleaning
     from segedge.result import OverlayStyle
 
-Masks = Literal["labels", "palette"]
+Masks = Literal["labels", "palette", "panoptic"]
 PolicyName = Literal["latest", "lossless"]
 DecoderName = Literal["auto", "cpu", "nvdec"]
-CodecName = Literal["h264", "h265", "av1"]
+CodecName = Literal["h264", "h265", "av1", "vp9"]
 
 _SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
 _CLEANING = "Cleaning"
@@ -34,14 +34,15 @@ Output = Annotated[
     list[str] | None,
     typer.Option(
         "-o", "--out",
-        help="x.mp4, x.png, folder/, x.jsonl, window or an address; any number of times."
+        help="x.mp4, x.png, folder/, contact:x.jpg, x.jsonl, window or an address; any number of"
+        " times."
         " With several sources a folder/, or {name} or {index} in it. None: times only.",
     ),
 ]  # fmt: skip
 MasksOption = Annotated[
     Masks | None,
     typer.Option(
-        help="Folders and images hold class indices, raw or with the palette.",
+        help="Folders and images hold class indices: raw, with the palette, or as COCO's panoptic.",
         rich_help_panel=_PICTURE,
     ),
 ]
@@ -50,7 +51,47 @@ Opacity = Annotated[
 ]
 Classes = Annotated[
     str,
-    typer.Option(help="Colour these classes only, by name: road,car.", rich_help_panel=_PICTURE),
+    typer.Option(
+        help="Colour these classes only, or keep them as foreground: person,car.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+EffectOption = Annotated[
+    str,
+    typer.Option(
+        "--effect",
+        metavar="NAME",
+        help="overlay, mask, cutout, blur or replace (of the background), outline, side-by-side,"
+        " heat.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+Background = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|#RRGGBB",
+        help="What --effect replace puts behind the foreground.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+Edge = Annotated[
+    float,
+    typer.Option(
+        help="Softness of a foreground's edge, in logits; small is hard.",
+        rich_help_panel=_PICTURE,
+    ),
+]
+BlurOption = Annotated[
+    float,
+    typer.Option(help="Of --effect blur, as a share of the height.", rich_help_panel=_PICTURE),
+]
+Heat = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What --effect heat shows: confidence or entropy.",
+        rich_help_panel=_PICTURE,
+    ),
 ]
 Legend = Annotated[
     bool, typer.Option("--legend", help="Draw names and shares.", rich_help_panel=_PICTURE)

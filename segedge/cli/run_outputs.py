@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from segedge.effect import Effect
 
 _PLACES = ("{name}", "{index}")
 
@@ -113,10 +117,36 @@ def check_outputs(by_source: Sequence[Sequence[str]], masks: str | None) -> None
         )
 
 
+def check_effect(outputs: Sequence[str], effect: Effect, *, masks: str | None) -> None:
+    """Outputs that cannot hold what an effect makes, and a background that cannot be read.
+
+    Raises:
+        UsageError: A cutout for something without opacity.
+        SourceError: The background is missing or no picture.
+    """
+    from segedge.video.output import ALPHA_SUFFIXES, CONTACT, OVERLAY_SUFFIXES, SINK_VIDEO_SUFFIXES
+
+    effect.check_files()
+    if effect.channels == 3:
+        return
+    for name in outputs:
+        suffix = Path(name).suffix.lower()
+        is_video = suffix in SINK_VIDEO_SUFFIXES and suffix not in (".webm", ".mkv")
+        is_image = suffix in OVERLAY_SUFFIXES and suffix not in ALPHA_SUFFIXES and not masks
+        if "://" in name or (not name.startswith(CONTACT) and (is_video or is_image)):
+            raise UsageError(
+                f"{name} holds no opacity, which {effect.name} makes",
+                facts={"known": f".webm .mkv {' '.join(ALPHA_SUFFIXES)}, or a folder of PNG files"},
+                fix="-o out.webm for video, -o out.png or -o out/ for images,"
+                " or --effect replace --background '#00ff00'",
+            )
+
+
 def _holds_masks(name: str, video_suffixes: Sequence[str]) -> bool:
-    from segedge.video.output import JSON_SUFFIXES
+    from segedge.video.output import CONTACT, JSON_SUFFIXES
 
     path = Path(name)
     others = (*video_suffixes, *JSON_SUFFIXES)
     is_picture = path.is_dir() or path.suffix.lower() not in others
-    return name != "-" and "://" not in name and is_picture
+    is_special = name == "-" or "://" in name or name.startswith(CONTACT)
+    return is_picture and not is_special

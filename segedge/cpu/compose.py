@@ -35,7 +35,7 @@ def _run_end(alpha: Bytes, start: int) -> int:
 
 
 @njit(**INNER)
-def _mix(front: int, behind: int, alpha: int) -> int:
+def _mix(front: int, behind: int, alpha: int) -> Any:
     total = np.uint32(front) * np.uint32(alpha) + np.uint32(behind) * np.uint32(255 - alpha)
     return (total + np.uint32(127)) // np.uint32(255)
 

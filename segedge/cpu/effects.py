@@ -20,7 +20,7 @@ from segedge.effect import (
     Effect,
     background_rows,
     blur_steps,
-    foreground,
+    chosen_classes,
     heat_table_rgb,
     outline_radius,
 )
@@ -72,14 +72,7 @@ class Look:
             UsageError: The model cannot have this effect.
             SourceError: The background cannot be read.
         """
-        effect.check(card, classes)
-        count = len(card.classes)
-        chosen = np.zeros(count + 1, np.bool_)
-        if effect.name in MATTED:
-            chosen[list(foreground(card, classes))] = True
-        else:
-            names = card.classes if classes is None else classes
-            chosen[[card.classes.index(name) for name in names]] = True
+        chosen, count = chosen_classes(card, effect, classes), len(card.classes)
         colors = np.zeros((count + 1, 3), np.uint8)
         colors[:count] = np.asarray(card.palette_rgb, np.uint8).reshape(count, 3)[:, ::-1]
         behind = np.zeros((0, 0, 3), np.uint8)
@@ -249,9 +242,7 @@ class Effects:
         blurred = self._pool.take((rows, columns, 4), np.float32)
         small = self._pool.take((rows, columns, 3), np.uint8)
         source = (*_rows(alpha), *_rows(frame))
-        self._share(
-            lambda _: compose.sum_blocks(self._ticket, height, width, step, *source, sums)
-        )
+        self._share(lambda _: compose.sum_blocks(self._ticket, height, width, step, *source, sums))
         side = 2 * int(np.ceil(3.0 * sigma / step)) + 1
         edge = cv2.BORDER_REPLICATE
         cv2.GaussianBlur(sums, (side, side), sigma / step, dst=blurred, borderType=edge)

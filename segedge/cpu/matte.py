@@ -256,9 +256,7 @@ def render_matte(
             middle, count = 0, 0
             if known == _MIXED:
                 classes = read_corners(logits, strides, channels, sigmoid, rows, columns, corners)
-                known, middle, count = _keep_sets(
-                    corners, classes, is_foreground, edge, contender
-                )
+                known, middle, count = _keep_sets(corners, classes, is_foreground, edge, contender)
             if known != pending:
                 if pending >= 0:
                     _fill(out, stride, top, bottom, begin, start, pending)
@@ -269,9 +267,7 @@ def render_matte(
                     if known == _LINEAR:
                         _linear_run(margins, row_weights[y], t, lines[0])
                     else:
-                        _mixed_run(
-                            corners, contender, middle, count, row_weights[y], t, lines
-                        )
+                        _mixed_run(corners, contender, middle, count, row_weights[y], t, lines)
                     row = carray(pointer_u8(out + y * stride), (end,))
                     opacity_run(lines[0], scale, row[start:end])
             start = end

@@ -53,3 +53,19 @@ class Blend:
         bgr[:count] = np.asarray(palette_rgb, np.uint16).reshape(count, 3)[:, ::-1]
         colors = np.tile(quantised[:, None] * bgr + np.uint16(128), BLOCK)
         return cls(np.ascontiguousarray(colors), 256 - quantised)
+
+    @classmethod
+    def mask(cls, palette_rgb: Sequence[Rgb], *, classes: Collection[int] | None = None) -> Blend:
+        """Prepare a picture of the palette alone; what is not asked for is black.
+
+        Args:
+            palette_rgb: One RGB colour a class, 0..255.
+            classes: Labels in their colour; None: all.
+
+        Raises:
+            UsageError: An unknown label.
+        """
+        shown = class_opacities(len(palette_rgb), 1.0, classes) > 0.0
+        palette = [c if s else (0, 0, 0) for c, s in zip(palette_rgb, shown, strict=True)]
+        solid = cls.of([*palette, (0, 0, 0)], 1.0)
+        return cls(solid.colors[:-1], solid.weights[:-1])

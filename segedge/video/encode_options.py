@@ -8,7 +8,7 @@ from typing import Literal
 from segedge.errors import UsageError, unknown_name_error
 from segedge.video.ffmpeg import av
 
-Codec = Literal["h264", "h265", "av1"]
+Codec = Literal["h264", "h265", "av1", "vp9"]
 
 ENCODERS: dict[Codec, tuple[str, ...]] = {
     "h264": (
@@ -20,10 +20,11 @@ ENCODERS: dict[Codec, tuple[str, ...]] = {
         "libx265",
     ),
     "av1": ("av1_nvenc", "av1_qsv", "av1_amf", "libsvtav1", "libaom-av1"),
+    "vp9": ("libvpx-vp9",),
 }  # fmt: skip
 """FFmpeg's encoders of each codec, in the order in which ``auto`` tries them."""
 
-CODECS: tuple[Codec, ...] = ("h264", "h265", "av1")
+CODECS: tuple[Codec, ...] = ("h264", "h265", "av1", "vp9")
 
 _X_PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
@@ -31,8 +32,8 @@ _X_PRESETS = (
 _NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
 _SVT_PRESETS = tuple(str(number) for number in range(14))
 
-_CRF: dict[Codec, int] = {"h264": 23, "h265": 26, "av1": 32}
-_CRF_MAX: dict[Codec, int] = {"h264": 51, "h265": 51, "av1": 63}
+_CRF: dict[Codec, int] = {"h264": 23, "h265": 26, "av1": 32, "vp9": 32}
+_CRF_MAX: dict[Codec, int] = {"h264": 51, "h265": 51, "av1": 63, "vp9": 63}
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class EncodeOptions:
     encoder: str = "auto"
     """FFmpeg's name of the encoder; ``auto`` takes the first that works here."""
     crf: int | None = None
-    """Constant quality, 0 (best) to 51 (AV1: 63); 6 more halve the size. None is the codec's
-    usual one: 23 for H.264, 26 for H.265, 32 for AV1."""
+    """Constant quality, 0 (best) to 51 (AV1, VP9: 63); 6 more halve the size. None is the codec's
+    usual one: 23 for H.264, 26 for H.265, 32 for AV1 and VP9."""
     preset: str | None = None
     """The encoder's trade of time for size; None is one for real time. For libx264 that is
     ultrafast: the encoder runs beside a network that wants every core. For overlays of real street
@@ -55,6 +56,8 @@ class EncodeOptions:
     """Time between key frames: how finely players seek, and at most what a full disk costs."""
     low_latency: bool = False
     """For pushing: the encoder gives every frame back at once."""
+    alpha: bool = False
+    """Whether pictures have an opacity, which only VP9 keeps."""
 
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
@@ -65,6 +68,8 @@ class EncodeOptions:
         if not self.key_seconds > 0:
             raise UsageError(f"key frames need a positive distance, found {self.key_seconds} s")
         self._check_encoder()
+        if self.alpha and self.codec != "vp9":
+            raise UsageError(f"{self.codec} keeps no opacity", fix="--codec vp9 -o out.webm")
         presets = presets_of(self._named_encoder)
         if self.preset is not None and presets and self.preset not in presets:
             kind = {"libx264": "x264", "libx265": "x265"}.get(

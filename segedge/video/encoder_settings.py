@@ -36,7 +36,8 @@ def _configure(
     codec: Any, encoder: str, options: EncodeOptions, rate: Fraction, time_base: Fraction
 ) -> None:
     os.environ.setdefault("SVT_LOG", "1")  # errors only; it would print its settings
-    codec.pix_fmt = pixel_format([known.name for known in codec.codec.video_formats or ()])
+    known = [] if options.alpha else [known.name for known in codec.codec.video_formats or ()]
+    codec.pix_fmt = "yuva420p" if options.alpha else pixel_format(known)
     codec.framerate, codec.time_base = rate, time_base
     codec.gop_size = max(1, round(options.key_seconds * float(rate)))
     codec.colorspace, codec.color_range = BT601_MATRIX, LIMITED_RANGE
@@ -114,11 +115,25 @@ def _aom(options: EncodeOptions, preset: str | None) -> dict[str, str]:
     return {"crf": str(options.quality), "cpu-used": "8", "usage": "realtime"}
 
 
+def _vpx_vp9(options: EncodeOptions, preset: str | None) -> dict[str, str]:
+    # A constant quality needs a bit rate of 0, and an opacity allows no frames that are not shown.
+    return {
+        "crf": str(options.quality),
+        "b": "0",
+        "deadline": "realtime",
+        "cpu-used": "8",
+        "row-mt": "1",
+        "auto-alt-ref": "0",
+        "lag-in-frames": "0",
+    }
+
+
 _SETTINGS: dict[str, Callable[[EncodeOptions, str | None], dict[str, str]]] = {
     "libx264": _x264,
     "libx265": _x265,
     "libsvtav1": _svt_av1,
     "libaom-av1": _aom,
+    "libvpx-vp9": _vpx_vp9,
     "nvenc": _nvenc,
     "qsv": _qsv,
     "amf": _amf,

@@ -9,7 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,12 +19,16 @@ from segedge.video.protocols import Analysis, Sink, SourceInfo
 
 if TYPE_CHECKING:
     from segedge.video.encode_options import Codec, EncodeOptions
+    from segedge.video.write_images import Picture
 
-SINK_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
+SINK_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings that can be written as video."""
 
 OVERLAY_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 """Endings that can be written as overlay images."""
+
+ALPHA_SUFFIXES = (".png", ".webp", ".tif", ".tiff")
+"""Those of them that hold opacity."""
 
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 """Endings that are written as JSON lines."""
@@ -32,10 +36,13 @@ JSON_SUFFIXES = (".jsonl", ".ndjson")
 WINDOW = "window"
 """The target that is a window; ``window:TITLE`` names it, ``window/`` is a folder."""
 
+CONTACT = "contact:"
+"""The prefix of a target that is one picture of many small ones."""
+
 DEFAULT_FPS = 10.0
 """Rate of a video made from still images."""
 
-Masks = Literal["labels", "palette"]
+Masks = Literal["labels", "palette", "panoptic"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class SinkOptions:
     """How sinks write; each takes what concerns it."""
 
     codec: Codec = "h264"
-    """``h264``, ``h265`` or ``av1``: what videos and pushes hold."""
+    """``h264``, ``h265``, ``av1`` or ``vp9``: what videos and pushes hold. In a ``.webm`` the
+    default stands for ``vp9``."""
     encoder: str = "auto"
     """FFmpeg's name of an encoder, or ``auto``: the first that works here."""
     crf: int | None = None
@@ -58,6 +66,8 @@ class SinkOptions:
     """Time between key frames."""
     make_analyses: Callable[[], Sequence[Analysis]] = tuple
     """Makes what JSON lines say beyond their usual keys: anew for each sink, as they keep state."""
+    alpha: bool = False
+    """Whether pictures have an opacity (the effect ``cutout``), which few formats keep."""
 
     def encoding(self) -> EncodeOptions:
         """The part that is the encoder's.
@@ -73,6 +83,7 @@ class SinkOptions:
             crf=self.crf,
             preset=self.preset,
             key_seconds=self.key_seconds,
+            alpha=self.alpha,
         )
 
 
@@ -86,11 +97,12 @@ def open_sink(
     """The sink that an output names; docs/sinks.md lists the spellings.
 
     Args:
-        target: A video, an image, a folder, ``x.jsonl``, ``-`` (JSON lines to standard output),
-            ``window``, or an address to push to.
+        target: A video, an image, a folder, ``contact:x.jpg``, ``x.jsonl``, ``-`` (JSON lines to
+            standard output), ``window``, or an address to push to.
         info: The source, for rate, length and names.
         masks: Images and folders hold the labels instead of the overlay: ``labels`` as raw
-            indices, ``palette`` as indices with the class colours. Videos are overlays anyway.
+            indices, ``palette`` as indices with the class colours, ``panoptic`` as COCO has
+            them. Videos are overlays anyway.
         options: How to write.
 
     Raises:
@@ -103,12 +115,21 @@ def open_sink(
     if "://" in text:
         from segedge.video.push import PushSink
 
+        if options.alpha:
+            raise UsageError(
+                "cutouts cannot be pushed: streams hold no opacity",
+                fix="-o out.webm, or --effect replace --background '#00ff00'",
+            )
         rate = _rate(info, options)
         return PushSink(text, fps=rate, options=options.encoding(), live=info.live)
     if text == WINDOW or text.startswith(f"{WINDOW}:"):
         from segedge.video.window import WindowSink
 
         return WindowSink(text.partition(":")[2] or f"segedge: {Path(info.name).name}")
+    if text.startswith(CONTACT):
+        from segedge.video.contact import ContactSheetSink
+
+        return ContactSheetSink(text.removeprefix(CONTACT))
     if text == "-" or path.suffix.lower() in JSON_SUFFIXES:
         from segedge.video.json_lines import JsonLinesSink
 
@@ -126,11 +147,11 @@ def _picture_sink(
     if is_folder or path.is_dir() or not suffix:
         from segedge.video.write_images import FolderSink
 
-        return FolderSink(path, picture=masks or "overlay")
+        return FolderSink(path, picture=masks or ("cutout" if options.alpha else "overlay"))
     if suffix in SINK_VIDEO_SUFFIXES:
         return _video_sink(path, info, options)
     if suffix in OVERLAY_SUFFIXES:
-        return _image_sink(path, info, masks)
+        return _image_sink(path, info, masks or ("cutout" if options.alpha else "overlay"))
     raise _unknown_ending(path)
 
 
@@ -138,17 +159,32 @@ def _video_sink(path: Path, info: SourceInfo, options: SinkOptions) -> Sink:
     from segedge.video.segments import SegmentedSink
     from segedge.video.write_video import VideoSink
 
+    if path.suffix.lower() == ".webm" and options.codec == "h264":
+        options = replace(options, codec="vp9")
+    if options.alpha:
+        _check_video_alpha(path)
+        options = replace(options, codec="vp9")
     rate, encoding = _rate(info, options), options.encoding()
     if options.segment_seconds is not None:
         return SegmentedSink(path, rate, options.segment_seconds, encoding)
     return VideoSink(path, fps=rate, options=encoding, frame_count=info.frame_count)
 
 
+def _check_video_alpha(path: Path) -> None:
+    if path.suffix.lower() in (".webm", ".mkv"):
+        return
+    raise UsageError(
+        f"{path} holds no opacity: a cutout is a WebM or a folder of PNG files",
+        fix=f"-o {path.with_suffix('.webm')}, -o {path.with_suffix('')}/, "
+        "or --effect replace --background '#00ff00'",
+    )
+
+
 def _rate(info: SourceInfo, options: SinkOptions) -> float:
     return (info.fps or DEFAULT_FPS) if options.fps is None else options.fps
 
 
-def _image_sink(path: Path, info: SourceInfo, masks: Masks | None) -> Sink:
+def _image_sink(path: Path, info: SourceInfo, picture: Picture) -> Sink:
     if (info.frame_count or 1) > 1:
         raise UsageError(
             f"{path} is one image, and {info.name} has {info.frame_count} frames",
@@ -157,7 +193,7 @@ def _image_sink(path: Path, info: SourceInfo, masks: Masks | None) -> Sink:
         )
     from segedge.video.write_images import ImageSink
 
-    return ImageSink(path, picture=masks or "overlay")
+    return ImageSink(path, picture=picture)
 
 
 def _check_not_source(path: Path, info: SourceInfo) -> None:

@@ -82,15 +82,19 @@ class Fitter:
 
 
 def to_yuv(image: NDArray[np.uint8]) -> Any:
-    """A picture in 4:2:0 from even-sized BGR.
+    """A picture in 4:2:0 from even-sized BGR, or with opacity from BGR and opacity.
 
     By OpenCV: 1.7 ms at 1080p and without bias, where FFmpeg's scaler takes 3.3 ms and darkens
     red and blue by 1.5 levels. Planes are copied here because `VideoFrame.from_numpy_buffer` of
     PyAV 18 loses rows where the height is no multiple of 4, and `from_ndarray` is slower.
     """
     height, width = image.shape[:2]
-    samples = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).reshape(-1)
-    picture = av.VideoFrame(width, height, "yuv420p")
+    has_alpha = image.shape[2] == 4
+    convert = cv2.COLOR_BGRA2YUV_I420 if has_alpha else cv2.COLOR_BGR2YUV_I420
+    samples = cv2.cvtColor(image, convert).reshape(-1)
+    if has_alpha:
+        samples = np.concatenate([samples, image[..., 3].reshape(-1)])
+    picture = av.VideoFrame(width, height, "yuva420p" if has_alpha else "yuv420p")
     start = 0
     for plane in picture.planes:
         end = start + plane.height * plane.width
@@ -102,6 +106,18 @@ def to_yuv(image: NDArray[np.uint8]) -> Any:
     return picture
 
 
+def over_checkerboard(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture with opacity as screens show it: over grey squares. BGR comes back as it is."""
+    if image.shape[2] == 3:
+        return image
+    height, width = image.shape[:2]
+    rows, columns = np.arange(height) // 16 % 2, np.arange(width) // 16 % 2
+    squares = np.where(rows[:, None] ^ columns, 153, 102).astype(np.float32)
+    share = image[..., 3:].astype(np.float32) / np.float32(255)
+    mixed = image[..., :3] * share + squares[..., None] * (1 - share)
+    return np.asarray(mixed + np.float32(0.5), np.uint8)
+
+
 def letterboxed(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """The whole image, as large as fits, centred on black."""
     scale = min(height / image.shape[0], width / image.shape[1])
@@ -110,7 +126,7 @@ def letterboxed(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np
     resized = cv2.resize(
         image, inner[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas = np.zeros((height, width, image.shape[2]), np.uint8)
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     canvas[top : top + inner[0], left : left + inner[1]] = resized
     return canvas

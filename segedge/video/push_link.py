@@ -220,6 +220,8 @@ def check_address(url: str, codec: str) -> None:
         raise UsageError(f"{redacted(url)}: {error}", fix="ports are 1 to 65535") from error
     if port is None and parts.scheme in ("udp", "tcp"):
         raise UsageError(f"{url} names no port", fix=f"-o {parts.scheme}://{parts.hostname}:5000")
+    if codec == "vp9":
+        raise UsageError("VP9 is not pushed", fix="--codec h264, or -o out.webm")
     if codec == "av1" and FORMATS[parts.scheme] == "mpegts":
         raise UsageError("MPEG-TS holds no AV1", fix="--codec h264, or --codec h265")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from segedge.errors import SinkError
 from segedge.frame import Frame
+from segedge.video.picture import over_checkerboard
 from segedge.video.protocols import EndOfRun, ResultView
 
 _QUIT_KEYS = frozenset({ord("q"), ord("Q"), 27})
@@ -107,7 +108,7 @@ class WindowSink:
         if self._ended:
             return
         try:
-            self._screen.show(self._title, result.overlay())
+            self._screen.show(self._title, over_checkerboard(result.overlay()))
             pressed = self._screen.key()
             self._ended = pressed & 0xFF in _QUIT_KEYS or not self._screen.is_open(self._title)
         except cv2.error as error:

@@ -26,7 +26,11 @@ from segedge.video.protocols import ResultView
 _CONTAINER_OPTIONS = {"flush_packets": "1"}
 """To the disk with every packet: FFmpeg would hold back 256 kB."""
 
-_LACKS = {".mov": ("av1",), ".m4v": ("h265", "av1")}
+_LACKS = {
+    ".mov": ("av1", "vp9"),
+    ".m4v": ("h265", "av1", "vp9"),
+    ".webm": ("h264", "h265"),
+}
 """Codecs that FFmpeg does not write into a container."""
 
 _MP4_OPTIONS = {"movflags": "+hybrid_fragmented"}
@@ -78,6 +82,7 @@ class VideoSink:
             raise UsageError(f"a video needs a positive rate, found {fps} frames a second")
         self._options = options or VideoOptions()
         _check_holds(self._path, self._options.codec)
+        _check_alpha(self._path, self._options.alpha)
         prepare_folder(self._path.parent, purpose=self._path)
         self._part = part_path(self._path)
         self._clock = Clock(fps)
@@ -141,7 +146,7 @@ class VideoSink:
         if choice.note and choice.note not in self._fitter.notes:
             self._fitter.notes.append(choice.note)
         suffix = self._path.suffix.lower()
-        fragments = {} if suffix == ".mkv" else _MP4_OPTIONS
+        fragments = {} if suffix in (".mkv", ".webm") else _MP4_OPTIONS
         self._container = av.open(
             str(self._part), "w", container_options={**_CONTAINER_OPTIONS, **fragments}
         )
@@ -181,8 +186,19 @@ def _check_holds(path: Path, codec: str) -> None:
         return
     raise UsageError(
         f"{path.name}: {path.suffix} holds no {codec}",
-        fix=f"-o {path.with_suffix('.mp4')}, or --codec h264",
+        fix="--codec vp9"
+        if path.suffix.lower() == ".webm"
+        else f"-o {path.with_suffix('.mp4')}, or --codec h264",
     )
+
+
+def _check_alpha(path: Path, has_alpha: bool) -> None:
+    """Containers with opacity: WebM, and Matroska, which it is made of."""
+    if has_alpha and path.suffix.lower() not in (".webm", ".mkv"):
+        raise UsageError(
+            f"{path.name}: {path.suffix} holds no opacity",
+            fix=f"-o {path.with_suffix('.webm')}, or -o {path.with_suffix('')}/ for PNG files",
+        )
 
 
 def _plays(path: Path) -> bool:

@@ -22,7 +22,7 @@ from segedge.video.file import VideoFile
 from segedge.video.write_video import VideoSink
 
 Images = list[NDArray[np.uint8]]
-FFMPEG_NAME = {"h264": "h264", "h265": "hevc", "av1": {"av1", "libdav1d"}}
+FFMPEG_NAME = {"h264": "h264", "h265": "hevc", "av1": {"av1", "libdav1d"}, "vp9": "vp9"}
 
 
 def record(path: Path, options: EncodeOptions, images: Images | None = None) -> VideoSink:
@@ -126,7 +126,7 @@ def test_a_codec_that_the_wheel_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no encoder for av1 works here") as caught:
         choose_encoder(EncodeOptions(codec="av1"), (720, 1280), probe=no_av1)
     assert "libsvtav1: not in this build of FFmpeg" in caught.value.facts["found"]
-    assert caught.value.fix == "--codec h264 or --codec h265"
+    assert caught.value.fix == "--codec h264 or --codec h265 or --codec vp9"
 
 
 def test_a_probe_is_made_once() -> None:

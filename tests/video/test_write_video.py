@@ -256,4 +256,4 @@ def test_arguments() -> None:
     with pytest.raises(UsageError, match="positive rate, found 0"):
         VideoSink("a.mp4", fps=0)
     with pytest.raises(UsageError, match="no video ending"):
-        VideoSink("a.webm", fps=25)
+        VideoSink("a.avi", fps=25)
