@@ -17,7 +17,11 @@ from segedge.cuda.program import Argument, Kernel
 
 HEADER = Path(__file__).parent / "shim.hpp"
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared", "-fPIC"]
-WITHOUT_BARRIERS = ("preprocess", "preprocess_halve", "tail_points", "tail_zero")
+WITHOUT_BARRIERS = (
+    "preprocess", "preprocess_halve", "tail_points", "tail_zero", "matte_points", "matte_pixels",
+    "matte_labels", "entropy_pixels", "sum_blocks", "blur_blocks", "compose_blurred",
+    "draw_outline", "paint_heat", "copy_rows",
+)  # fmt: skip
 ASAN = os.environ.get("SEGEDGE_SHIM_ASAN") == "1"
 
 _ENTRY = """
