@@ -143,7 +143,7 @@ def outline(
 ) -> NDArray[np.uint8]:
     """The image; pixels with another label within ``radius`` rows and columns in their colour."""
     height, width = labels_hw.shape
-    out = image_hwc.copy()
+    out: NDArray[np.uint8] = image_hwc.copy()
     chosen = set(range(len(palette_bgr)) if classes is None else classes)
     for y in range(height):
         for x in range(width):

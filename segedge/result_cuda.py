@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class CudaResult(Result):
         *,
         computed: Iterable[str],
         to_host: bool,
-        tints: Any,
+        render: Callable[[tuple[str, ...], OverlayStyle], Render],
     ) -> None:
         """Made by a segmenter; see `segedge.segmenter_cuda.CudaSegmenter.__call__`."""
         self.frame = frame
@@ -47,8 +47,8 @@ class CudaResult(Result):
         self._style = style
         self._computed = tuple(computed)
         self._to_host = to_host
-        self._tints = tints
-        """From a style to the device address of its blend table."""
+        self._render_of = render
+        """From outputs and a style to what the GPU is told."""
         self._made: dict[str, NDArray[Any]] = {}
         self._lock = threading.RLock()
         self._is_done = False
@@ -122,23 +122,25 @@ class CudaResult(Result):
             return self._made["margin"]
 
     def overlay(self, style: OverlayStyle | None = None) -> NDArray[np.uint8]:
-        """The frame with its classes coloured.
+        """The frame with its classes coloured, or what else the style's effect makes of it.
 
         Args:
             style: Another look than the segmenter's; such an overlay is not kept.
 
         Returns:
-            H x W x 3 uint8, in the frame's channel order; for NV12 frames H * 3/2 x W.
+            H x W x 3 uint8, in the frame's channel order; for NV12 frames H * 3/2 x W. For the
+            effect ``cutout`` H x W x 4, for ``side-by-side`` H x 2W x 3.
 
         Raises:
             UsageError: The style names a class that the card lacks, or the frames have a format
-                that is not painted on.
+                that cannot have its effect.
+            SourceError: The effect's background cannot be read.
         """
         if style is None or style == self._style:
             return self._get("overlay")
         self.wait()
         with self._lock:
-            render = Render(("overlay",), self._tints(style))
+            render = self._render_of(("overlay",), style)
             return self._styled(_joined(self._slot.extra(render)["overlay"]), style)
 
     def compute(self, outputs: Iterable[str]) -> None:
@@ -154,8 +156,8 @@ class CudaResult(Result):
             wanted = tuple(name for name in names if name not in self._made)
             if not wanted:
                 return
-            tints = self._tints(self._style) if "overlay" in wanted else 0
-            for name, planes in self._slot.extra(Render(wanted, tints)).items():
+            render = self._render_of(wanted, self._style)
+            for name, planes in self._slot.extra(render).items():
                 self._made[name] = _joined(planes)
             if "overlay" in wanted:
                 self._styled(self._made["overlay"], self._style)
@@ -169,8 +171,9 @@ class CudaResult(Result):
         if self._slot.plan.pixel_format == "nv12":
             raise UsageError("no legend on NV12 frames", fix="leave --legend out")
         with self.frame.times.measure("legend"):
-            counts = self._get("class_pixels")
-            self._draw_legend({"overlay": overlay, "class_pixels": counts}, style)
+            counts = self._get("class_pixels") if style.effect.name != "heat" else None
+            known = {} if counts is None else {"class_pixels": counts}
+            self._draw_legend({"overlay": overlay, **known}, style)
 
     def _get(self, name: str) -> NDArray[Any]:
         self.wait()

@@ -17,6 +17,7 @@ from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cuda.array import DeviceArray, contiguous_strides
 from segedge.cuda.device import Device
+from segedge.cuda.effects import Look, Tables
 from segedge.cuda.foreign import (
     DeviceFrame,
     Nv12Frame,
@@ -27,6 +28,7 @@ from segedge.cuda.foreign import (
 from segedge.cuda.plan import FramePlan, Render, Tensor
 from segedge.cuda.pool import Lane, Lease, SlotPool
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat
+from segedge.cuda.program import Plane
 from segedge.cuda.slot import Request, Slot
 from segedge.errors import BackendError, UsageError, unknown_name_error
 from segedge.fitting import check_network, checked_image, network_size
@@ -172,15 +174,15 @@ class CudaSegmenter:
             lease.kept = frame.image_hwc, frames  # whose tints are read, too
             with frame.times.measure("staging"):
                 source = self._stage(lease.slot, planes, stream)
-        tints = frames.tints(self, self.style) if "overlay" in names else 0
-        lease.slot.enqueue(Request(Render(names, tints), source, to_host))  # type: ignore[arg-type]
+        render = frames.render(self, names, self.style)
+        lease.slot.enqueue(Request(render, source, to_host))  # type: ignore[arg-type]
         self._heed(lease.slot)
         self._in_flight.append(lease.slot)
         if stream is not None:
             lease.slot.join(foreign_stream(stream, self._device))
         return CudaResult(
             frame, self.card, lease, self.style, computed=names, to_host=to_host,
-            tints=lambda style: frames.tints(self, style),
+            render=lambda outputs, style: frames.render(self, outputs, style),
         )  # fmt: skip
 
     def _heed(self, slot: Slot) -> None:
@@ -196,7 +198,7 @@ class CudaSegmenter:
         for name in names:
             if name not in OUTPUTS:
                 raise unknown_name_error("output", name, OUTPUTS)
-        if "overlay" in names and self.style.legend:
+        if "overlay" in names and self.style.legend and self.style.effect.name != "heat":
             names.add("class_pixels")
         return tuple(sorted(names))
 
@@ -236,7 +238,7 @@ class CudaSegmenter:
         if key not in self._plans:
             plan = FramePlan(
                 self.card, size, tensor=self._tensor, outputs=self._outputs, head=self._head,
-                pixel_format=pixel_format, color=color,
+                pixel_format=pixel_format, color=color, effect=self.style.effect,
             )  # fmt: skip
             self._plans[key] = _Frames(plan, self._new_pool(plan))
             if len(self._plans) > _PLANS_KEPT:
@@ -318,6 +320,34 @@ class _Frames:
     plan: FramePlan
     pool: SlotPool
     blends: dict[OverlayStyle, DeviceArray] = field(default_factory=dict)
+    looks: dict[OverlayStyle, tuple[Look | None, Any]] = field(default_factory=dict)
+    """Prepared effects by style, with the memory that they lie in."""
+
+    def render(
+        self, segmenter: CudaSegmenter, outputs: tuple[str, ...], style: OverlayStyle
+    ) -> Render:
+        """What the tail and the effects are told for outputs in a style.
+
+        Raises:
+            UsageError: The style names a class that the card lacks, or an effect that the model
+                or frames of this format cannot have.
+            SourceError: The effect's background cannot be read.
+        """
+        if "overlay" not in outputs:
+            return Render(outputs)
+        look = self.look(segmenter, style)
+        tints = self.tints(segmenter, style) if look is None else 0
+        return Render(outputs, tints, look=look, effect=style.effect)
+
+    def look(self, segmenter: CudaSegmenter, style: OverlayStyle) -> Look | None:
+        """A style's effect on the device; None for what the tail paints."""
+        if style not in self.looks:
+            style.check(segmenter.card)
+            tables = self.plan.tables(style.effect, style.opacity, style.classes)
+            made = (None, None) if tables is None else _uploaded_look(segmenter._device, tables)
+            # Results ask in other threads, too: the first stays, its addresses are in use.
+            self.looks.setdefault(style, made)
+        return self.looks[style][0]
 
     def tints(self, segmenter: CudaSegmenter, style: OverlayStyle) -> int:
         """Device address of a style's blend table.
@@ -330,7 +360,8 @@ class _Frames:
             style.check(card)
             named = style.classes
             chosen = None if named is None else tuple(card.classes.index(name) for name in named)
-            table = self.plan.blend(style.opacity, chosen).table
+            is_mask = style.effect.name == "mask"
+            table = self.plan.blend(style.opacity, chosen, is_mask=is_mask).table
             # Results ask in other threads, too: the first table stays, its address is in use.
             self.blends.setdefault(style, _uploaded(segmenter._device, table))
         return self.blends[style].pointer
@@ -344,6 +375,18 @@ def _uploaded(device: Device, table: NDArray[Any]) -> DeviceArray:
     device.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
     stream.sync()
     return array
+
+
+def _uploaded_look(device: Device, tables: Tables) -> tuple[Look, Any]:
+    parts = (tables.flags, tables.colors, tables.tints, tables.behind)
+    kept = tuple(_uploaded(device, part) for part in parts)
+    flags, colors, tints, behind = kept
+    pitch = 0 if behind.rows == 1 else behind.row_bytes
+    look = Look(
+        tables.effect, tables.is_about_some, tables.weight, flags.pointer, colors.pointer,
+        tints.pointer, Plane(behind.pointer, pitch),
+    )  # fmt: skip
+    return look, kept
 
 
 def _host_planes(

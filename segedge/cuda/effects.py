@@ -283,10 +283,10 @@ class Effects:
         target = out
         if look.effect.name == "blur":
             target = Plane(parts["alpha"], _pitch(self._frame.width))
-        pictures = [*self._size, *_plane(frame), *_plane(look.behind), *_plane(target)]
+        pictures: list[Argument] = [*self._size, *_plane(frame), *_plane(look.behind), *_plane(target)]
         kind = _TARGETS[look.effect.name]
         if self._gives_labels:
-            start = [*_plane(labels), look.flags, self._class_count]
+            start: list[Argument] = [*_plane(labels), look.flags, self._class_count]
             self._matte(launcher, "matte_labels", kind, [*start, *pictures])
         else:
             sets = (parts["best"], parts["winner"])
@@ -317,7 +317,7 @@ class Effects:
         rows, columns = np.int32(blocks.height), np.int32(blocks.width)
         radius = np.int32(math.ceil(3.0 * sigma / step))
         fall = np.float32(math.log2(math.e) / (2.0 * (sigma / step) ** 2))
-        source = [*_plane(frame), *_plane(alpha), *self._size]
+        source: list[Argument] = [*_plane(frame), *_plane(alpha), *self._size]
         self._paint(
             launcher, "sum_blocks", blocks,
             [*source, np.int32(step), rows, columns, parts["sums"]],
@@ -341,7 +341,7 @@ class Effects:
         self._paint(launcher, "copy_rows", size, [*_plane(frame), *rows, *_plane(out)])
 
     @property
-    def _class_count(self) -> np.int32:
+    def _class_count(self) -> Any:
         return np.int32(len(self._card.classes))
 
     @property
@@ -362,8 +362,8 @@ class Effects:
         launcher(kernel, _blocks_of(size), _BLOCK, arguments)
 
 
-def _plane(plane: Plane | None) -> tuple[int, np.int64]:
-    return (plane.pointer, np.int64(plane.pitch)) if plane else (0, np.int64(0))
+def _plane(plane: Plane | None) -> list[Argument]:
+    return [plane.pointer, np.int64(plane.pitch)] if plane else [0, np.int64(0)]
 
 
 def _pitch(row_bytes: int) -> int:

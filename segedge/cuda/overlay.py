@@ -53,21 +53,6 @@ class Blend:
         return cls(_table(bgr, class_opacities(len(palette_rgb), opacity, classes)))
 
     @classmethod
-    def mask(cls, palette_rgb: Sequence[Rgb], *, classes: Collection[int] | None = None) -> Blend:
-        """Prepare a picture of the palette alone; what is not asked for is black.
-
-        Args:
-            palette_rgb: One RGB colour a class, 0..255.
-            classes: Labels in their colour; None: all.
-
-        Raises:
-            UsageError: An unknown label.
-        """
-        shown = class_opacities(len(palette_rgb), 1.0, classes) > 0.0
-        palette = [c if s else (0, 0, 0) for c, s in zip(palette_rgb, shown, strict=True)]
-        return cls(np.ascontiguousarray(cls.of([*palette, (0, 0, 0)], 1.0).table[:-1]))
-
-    @classmethod
     def nv12(
         cls,
         palette_rgb: Sequence[Rgb],

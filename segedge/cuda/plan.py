@@ -10,12 +10,15 @@ import numpy as np
 
 from segedge.card import ModelCard
 from segedge.cuda.array import DeviceArray
+from segedge.cuda.effects import Effects, Look, Tables
 from segedge.cuda.overlay import Blend
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
 from segedge.cuda.program import Launcher, Plane
 from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
+from segedge.effect import PAINTED, Effect
 from segedge.errors import UsageError
 from segedge.geometry import Geometry, Size
+from segedge.labels import Rgb
 
 OutputName = Literal["labels", "overlay", "confidence", "class_pixels"]
 _PAINTED: tuple[PixelFormat, ...] = ("bgr", "rgb", "nv12")
@@ -38,6 +41,10 @@ class Render:
     tints: int = 0
     """Device address of the blend table, for an overlay."""
     confidence_kind: ConfidenceKind = "probability"
+    look: Look | None = None
+    """What is drawn instead of a plain overlay."""
+    effect: Effect | None = None
+    """What the overlay shows; None: what the plan says."""
 
 
 class FramePlan:
@@ -53,6 +60,7 @@ class FramePlan:
         head: int,
         pixel_format: PixelFormat = "bgr",
         color: Color | None = None,
+        effect: Effect | None = None,
     ) -> None:
         """Work out index maps.
 
@@ -64,6 +72,7 @@ class FramePlan:
             head: Index of the output that holds the logits.
             pixel_format: Layout of the frames.
             color: How NV12 stands for colours.
+            effect: What the segmenter's own pictures show; the plain overlay by default.
 
         Raises:
             UsageError: Sizes or types that the kernels do not take.
@@ -73,6 +82,7 @@ class FramePlan:
         self.frame = frame
         self.pixel_format: PixelFormat = pixel_format
         self.color = color or Color()
+        self.effect = effect or Effect()
         self.outputs = tuple(outputs)
         self.head = head
         self.tensor_shape, self.tensor_dtype = tensor
@@ -83,7 +93,11 @@ class FramePlan:
             card, self.geometry, pixel_format=pixel_format, dtype=tensor.dtype, color=self.color
         )
         logits = self.outputs[head]
-        self.tail = Tail(card, self.geometry, card.grid_size(logits.shape), dtype=logits.dtype)
+        grid = card.grid_size(logits.shape)
+        self.tail = Tail(card, self.geometry, grid, dtype=logits.dtype)
+        self.effects = Effects(
+            card, self.geometry, grid, dtype=logits.dtype, label_dtype=self.tail.label_dtype
+        )
 
     @property
     def frame_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -94,7 +108,9 @@ class FramePlan:
         channels = CHANNELS_OF[self.pixel_format][0]
         return ((height, width) if channels == 1 else (height, width, channels),)
 
-    def shapes_of(self, name: str, size: Size | None = None) -> tuple[Tensor, ...]:
+    def shapes_of(
+        self, name: str, size: Size | None = None, effect: Effect | None = None
+    ) -> tuple[Tensor, ...]:
         """Shapes and types of an output's planes, for the whole frame or a part of it."""
         height, width = (size or self.frame).height, (size or self.frame).width
         if name == "labels":
@@ -106,28 +122,67 @@ class FramePlan:
         kind = np.dtype(np.uint8)
         if self.pixel_format == "nv12":
             return Tensor((height, width), kind), Tensor((height // 2, width), kind)
-        return (Tensor((height, width, 3), kind),)
+        return (Tensor((effect or self.effect).shape(height, width), kind),)
 
-    def blend(self, opacity: float, classes: Sequence[int] | None) -> Blend:
-        """The blend table for overlays on frames of this format.
+    def tables(
+        self, effect: Effect, opacity: float, classes: tuple[str, ...] | None
+    ) -> Tables | None:
+        """An effect prepared for frames of this format; None for what the tail paints.
 
         Raises:
-            UsageError: Frames of this format are not painted on.
+            UsageError: Frames of this format cannot have it, or the model cannot.
+            SourceError: The background cannot be read.
         """
-        palette = self.card.palette_rgb
+        is_wide = effect.name == "side-by-side"
+        if self.pixel_format == "nv12" and (is_wide or effect.name not in PAINTED):
+            raise UsageError(
+                f"no {effect.name} on NV12 frames",
+                facts={"known": "overlay, mask"},
+                fix="hand in BGR or RGB frames",
+            )
+        if effect.name in PAINTED:
+            return None
+        self._check_painted()
+        return Tables.of(
+            self.card, effect, self.frame, classes=classes, opacity=opacity,
+            is_rgb=self.pixel_format == "rgb",
+        )  # fmt: skip
+
+    def _check_painted(self) -> None:
         if self.pixel_format not in _PAINTED:
             raise UsageError(
                 f"no overlay on {self.pixel_format} frames",
                 facts={"known": ", ".join(_PAINTED)},
                 fix="ask for labels, or convert the frames",
             )
+
+    def blend(
+        self, opacity: float, classes: Sequence[int] | None, *, is_mask: bool = False
+    ) -> Blend:
+        """The blend table for overlays (or masks) on frames of this format.
+
+        Raises:
+            UsageError: Frames of this format are not painted on.
+        """
+        palette = self.card.palette_rgb
+        self._check_painted()
+        if self.pixel_format == "rgb":
+            palette = tuple((blue, green, red) for red, green, blue in palette)
+        if is_mask:
+            shown = range(len(palette)) if classes is None else classes
+            black = (0, 0, 0)
+            palette = (*(c if k in shown else black for k, c in enumerate(palette)), black)
+            return Blend(self._blend(palette, 1.0, None).table[:-1].copy())
+        return self._blend(palette, opacity, classes)
+
+    def _blend(
+        self, palette: tuple[Rgb, ...], opacity: float, classes: Sequence[int] | None
+    ) -> Blend:
         if self.pixel_format == "nv12":
             return Blend.nv12(
                 palette, opacity, classes=classes,
                 matrix=self.color.matrix, full_range=self.color.full_range,
             )  # fmt: skip
-        if self.pixel_format == "rgb":
-            palette = tuple((blue, green, red) for red, green, blue in palette)
         return Blend.of(palette, opacity, classes=classes)
 
     def launch_tail(
@@ -140,8 +195,9 @@ class FramePlan:
         frame: Picture,
         targets: Mapping[str, Sequence[DeviceArray]],
         region: Region | None = None,
+        spare: int = 0,
     ) -> None:
-        """Launch the tail for what is to be rendered.
+        """Launch the tail, and what draws an effect, for what is to be rendered.
 
         Args:
             launcher: Where to run.
@@ -151,25 +207,44 @@ class FramePlan:
             frame: The frame on the device.
             targets: Where each output goes.
             region: The part of the frame that the outputs cover.
+            spare: Device address of `spare_bytes`, for an effect.
         """
         labels, confidence = _plane(targets, "labels"), _plane(targets, "confidence")
         painted = targets.get("overlay")
+        look = render.look if painted else None
+        if look is not None:
+            between = self.effects.spare(look, spare)
+            labels = labels or between.get("labels")
+            confidence = confidence or between.get("confidence")
         overlay = None
-        if painted:
+        if painted and (render.effect or self.effect).name == "side-by-side":
+            self.effects.copy_frame(launcher, frame.plane, painted[0].plane)
+            overlay = Picture(painted[0].plane.at(0, 3 * self.frame.width))
+        elif painted and look is None:
             chroma = painted[1].plane if len(painted) > 1 else None
             overlay = Picture(painted[0].plane, chroma)
         counts = targets.get("class_pixels")
-        self.tail.launch(
-            launcher, logits, scratch,
-            labels=labels,
-            overlay=overlay,
-            frame=frame if overlay else None,
-            blend=render.tints if overlay else None,
-            confidence=confidence,
-            confidence_kind=render.confidence_kind,
-            class_pixels=counts[0].pointer if counts else None,
-            region=region,
-        )  # fmt: skip
+        if labels or confidence or overlay or counts:
+            self.tail.launch(
+                launcher, logits, scratch,
+                labels=labels,
+                overlay=overlay,
+                frame=frame if overlay else None,
+                blend=render.tints if overlay else None,
+                confidence=confidence,
+                confidence_kind=render.confidence_kind,
+                class_pixels=counts[0].pointer if counts else None,
+                region=region,
+            )  # fmt: skip
+        if look is not None and painted:
+            self.effects.launch(
+                launcher, look, logits=logits, scratch=spare, frame=frame.plane,
+                out=painted[0].plane, labels=labels, confidence=confidence,
+            )  # fmt: skip
+
+    def spare_bytes(self, render: Render) -> int:
+        """Device memory beside the tail's that `launch_tail` needs."""
+        return self.effects.scratch_bytes(render.look) if render.look else 0
 
 
 def _plane(targets: Mapping[str, Sequence[DeviceArray]], name: str) -> Plane | None:

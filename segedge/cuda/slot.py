@@ -104,6 +104,8 @@ class Slot:
         self._scratch = device.empty((plan.tail.scratch_bytes,), np.uint8)
         self._written: dict[str, tuple[DeviceArray, ...]] = {}
         self._hosted: dict[str, tuple[HostArray, ...]] = {}
+        self._spare: dict[Any, DeviceArray] = {}
+        """Memory between the steps of an effect, by look: graphs know its address."""
 
     def _frame_planes(self) -> tuple[DeviceArray, ...]:
         if not self._shared:
@@ -248,7 +250,17 @@ class Slot:
         self.plan.launch_tail(
             launcher, render, logits=self.logits[self.plan.head].pointer,
             scratch=self._scratch.pointer, frame=self.picture, targets=targets,
+            spare=self._spare_of(render),
         )  # fmt: skip
+
+    def _spare_of(self, render: Render) -> int:
+        """Address of the memory that an effect needs; allocated the first time, not in a graph."""
+        size = self.plan.spare_bytes(render)
+        if size == 0:
+            return 0
+        if render.look not in self._spare:
+            self._spare[render.look] = self.device.empty((size,), np.uint8)
+        return self._spare[render.look].pointer
 
     def _download_outputs(self, render: Render, stream: Any) -> None:
         for name in render.outputs:
@@ -338,14 +350,19 @@ class Slot:
         self.device.make_current()
         size = region.size if region else None
         with translated("the tail failed on the GPU", gpu=self.device.gpu):
+            effect = render.effect
             targets = {
-                name: tuple(self.device.pitched(s, d) for s, d in self.plan.shapes_of(name, size))
+                name: tuple(
+                    self.device.pitched(s, d) for s, d in self.plan.shapes_of(name, size, effect)
+                )
                 for name in render.outputs
             }
+            needed = self.plan.spare_bytes(render)
+            spare = self.device.empty((needed,), np.uint8) if needed else None
             self.plan.launch_tail(
                 self.launcher, render, logits=self.logits[self.plan.head].pointer,
                 scratch=self._scratch.pointer, frame=self.picture, targets=targets,
-                region=region,
+                region=region, spare=spare.pointer if spare else 0,
             )  # fmt: skip
             return {name: tuple(map(self.download, arrays)) for name, arrays in targets.items()}
 
@@ -355,6 +372,7 @@ class Slot:
             graph.close()
         self._graphs.clear()
         self._written.clear()
+        self._spare.clear()
         self._hosted.clear()
         self._planes = self._staging = ()
 

@@ -17,9 +17,11 @@ import pytest
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
 from segedge.cuda import program
+from segedge.cuda.effects import Effects, Look
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.program import Argument, Kernel, Plane, Resources
 from segedge.cuda.tail import Picture, Tail
+from segedge.effect import Effect
 from segedge.errors import DeviceError
 from segedge.geometry import Geometry, Size
 from segedge.labels import distinct_palette
@@ -70,6 +72,7 @@ def kernels() -> tuple[Kernel, ...]:
     recorder = Recorder()
     _record_preprocess(recorder)
     _record_tail(recorder)
+    _record_effects(recorder)
     fakes = (FakeCudaBackend(a_card(), None, dtype=d).kernel for d in ("float32", "float16"))
     return (*recorder.kernels, *fakes)
 
@@ -113,6 +116,28 @@ def _record_tail(recorder: Recorder) -> None:
     Tail(a_card(), same, Size(512, 1024)).launch(recorder, 0, 0, **labels)
     given = Tail(a_card(head="labels"), geometry, grid, dtype="int64")
     given.launch(recorder, 0, 0, **labels, class_pixels=1)
+
+
+def _record_effects(recorder: Recorder) -> None:
+    geometry, grid = Geometry.fit(Size(1024, 2048), Size(512, 1024), "stretch"), Size(64, 128)
+    plane = Plane(0, 8192)
+    names = ("cutout", "blur", "outline", "heat")
+    effects = [Effect(name) for name in names]
+    effects += [Effect("replace", "#000000"), Effect("heat", heat="entropy")]
+    for card, dtype in ((a_card(), "float32"), (a_card(150, logits_layout="nhwc"), "float16")):
+        drawing = Effects(card, geometry, grid, dtype=dtype)
+        for effect in effects:
+            look = Look(effect, True, 128, 0, 0, 0, plane)
+            drawing.launch(
+                recorder, look, logits=0, scratch=0, frame=plane, out=plane, labels=plane,
+                confidence=plane,
+            )  # fmt: skip
+        drawing.copy_frame(recorder, plane, plane)
+    given = Effects(a_card(head="labels"), geometry, grid, dtype="int64", label_dtype="uint16")
+    given.launch(
+        recorder, Look(Effect("cutout"), True, 0, 0, 0, 0, plane), logits=0, scratch=0,
+        frame=plane, out=plane, labels=plane,
+    )  # fmt: skip
 
 
 def measured(arch: str) -> Iterator[tuple[Kernel, Resources]]:

@@ -36,10 +36,15 @@ extern "C" __global__ void __launch_bounds__(256)
                  float* best, u16* winner) {
   const int point = blockIdx.x * 256 + threadIdx.x;
   if (point >= points) return;
-  float value[2] = {-HUGE_LOGIT, -HUGE_LOGIT};
-  u16 label[2] = {0xffffu, 0xffffu};
+  // Not arrays: an index that is known at run time only would put them into local memory.
+  float behind = -HUGE_LOGIT, front = -HUGE_LOGIT;
+  u16 behind_label = 0xffffu, front_label = 0xffffu;
 #if SIGMOID
-  value[flags[0]] = 0.0f, label[flags[0]] = 0;
+  if (flags[0]) {
+    front = 0.0f, front_label = 0;
+  } else {
+    behind = 0.0f, behind_label = 0;
+  }
 #endif
   for (int c = 0; c < CHANNELS; c++) {
 #if NHWC
@@ -48,14 +53,15 @@ extern "C" __global__ void __launch_bounds__(256)
     const float raw = raw_logit(logits + (i64)c * points + point);
 #endif
     const float v = finite_logit(raw);
-    const int own = SIGMOID ? c + 1 : c, side = flags[own];
-    if (v > value[side]) value[side] = v, label[side] = (u16)own;
+    const int own = SIGMOID ? c + 1 : c;
+    if (flags[own]) {
+      if (v > front) front = v, front_label = (u16)own;
+    } else {
+      if (v > behind) behind = v, behind_label = (u16)own;
+    }
   }
-#pragma unroll
-  for (int side = 0; side < 2; side++) {
-    best[side * points + point] = value[side];
-    winner[side * points + point] = label[side];
-  }
+  best[point] = behind, best[points + point] = front;
+  winner[point] = behind_label, winner[points + point] = front_label;
 }
 
 DEVICE float margin_of(const logit_t* logits, const u8* flags, const float* best,
@@ -74,13 +80,16 @@ DEVICE float margin_of(const logit_t* logits, const u8* flags, const float* best
   }
   if (uniform) return at_place(margin, p);
   const Cell cell = cell_at(p.row, p.column, grid_height, grid_width);
-  float value[2] = {-HUGE_LOGIT, -HUGE_LOGIT};
+  float behind = -HUGE_LOGIT, front = -HUGE_LOGIT;
   for (int c = 0; c < CLASSES; c++) {
     const float v = at_place(corners_of(logits, cell, c, points), p);
-    const int side = flags[c];
-    value[side] = fmaxf(value[side], v);
+    if (flags[c]) {
+      front = fmaxf(front, v);
+    } else {
+      behind = fmaxf(behind, v);
+    }
   }
-  return value[1] - value[0];
+  return front - behind;
 }
 
 // Entropy of the softmax over that of equal classes, 0..1; one pass, as the best grows.
