@@ -11,10 +11,12 @@ import numpy as np
 from numba import carray, njit
 from numpy.typing import NDArray
 
-from segedge.cpu.cells import INNER, KERNEL, Floats, Longs
+from segedge.cpu.cells import INNER, KERNEL, Floats, Ints, Longs
+from segedge.cpu.render import TINT_BYTES, blend_run
 from segedge.cpu.simd import BLOCK, pointer_f32, pointer_u8, take_ticket
 
 Bytes = NDArray[np.uint8]
+_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 _ROWS = 16
 
 
@@ -214,18 +216,29 @@ def draw_outline(
                 x = end
 
 
+@njit(**_FAST)
+def _color_indices(value: Floats, is_confidence: bool, index: Ints) -> None:
+    """Number of each value's colour, 0..255: doubt, or the opposite of confidence."""
+    scale = np.float32(-255.0) if is_confidence else np.float32(255.0)
+    start = np.float32(255.5) if is_confidence else np.float32(0.5)
+    for i in range(value.size):
+        at = min(max(value[i] * scale + start, np.float32(0.0)), np.float32(255.0))
+        index[i] = np.int32(at)
+
+
 @njit(**KERNEL)
 def paint_heat(
     ticket: Longs,
     height: int,
     width: int,
+    index: Ints,
     values: int,
     values_stride: int,
     is_confidence: bool,
     labels: Any,
     is_drawn: NDArray[np.bool_],
-    tints: NDArray[np.uint16],
-    weight: int,
+    tints: int,
+    weights: NDArray[np.uint16],
     frame: int,
     frame_stride: int,
     out: int,
@@ -233,8 +246,9 @@ def paint_heat(
 ) -> None:
     """The frame tinted by a float32 map of 0..1: doubt, or confidence, its opposite.
 
-    ``tints`` holds 256 premultiplied colours as in `overlay.Blend`. ``labels`` may be empty: then
-    every pixel is tinted.
+    ``index`` is this thread's scratch, a row long. ``tints`` and ``weights`` are those of an
+    `overlay.Blend` of 256 colours, whose last row leaves the frame as it is. ``labels`` may be
+    empty: then every pixel is tinted.
     """
     last = is_drawn.size - 1
     some = labels.size > 0
@@ -244,17 +258,18 @@ def paint_heat(
             return
         for y in range(first, min(first + _ROWS, height)):
             value = carray(pointer_f32(values + y * values_stride), (width,))
-            front = carray(pointer_u8(frame + y * frame_stride), (3 * width,))
-            row = carray(pointer_u8(out + y * out_stride), (3 * width,))
-            for x in range(width):
-                if some and not is_drawn[min(np.int64(labels[y, x]), last)]:
-                    row[3 * x : 3 * x + 3] = front[3 * x : 3 * x + 3]
-                    continue
-                doubt = np.float32(1.0) - value[x] if is_confidence else value[x]
-                doubt = min(max(doubt, np.float32(0.0)), np.float32(1.0))
-                index = np.int64(np.float32(255.0) * doubt + np.float32(0.5))
-                for k in range(3):
-                    total = np.uint32(front[3 * x + k]) * np.uint32(weight) + np.uint32(
-                        tints[index, k]
-                    )
-                    row[3 * x + k] = np.uint8(total >> np.uint32(8))
+            _color_indices(value, is_confidence, index)
+            if some:
+                for x in range(width):
+                    if not is_drawn[min(np.int64(labels[y, x]), last)]:
+                        index[x] = 256
+            x = 0
+            while x < width:
+                color, end = np.int64(index[x]), x + 1
+                while end < width and index[end] == color:
+                    end += 1
+                blend_run(
+                    out + y * out_stride, frame + y * frame_stride, width, x, end,
+                    tints + color * TINT_BYTES, np.int64(weights[color]),
+                )  # fmt: skip
+                x = end

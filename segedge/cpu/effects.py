@@ -13,6 +13,7 @@ from segedge.card import ModelCard
 from segedge.cpu import compose, entropy, matte, plan
 from segedge.cpu.arrays import FlatOutput, address_of, readable_image
 from segedge.cpu.memory import ArrayPool
+from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.effect import (
@@ -43,10 +44,8 @@ class Look:
     """(classes + 1) x 3 BGR."""
     behind: NDArray[np.uint8]
     """H x W x 3 BGR background, or one row of it; empty without one."""
-    tints: NDArray[np.uint16]
-    """256 x 3 premultiplied colours of the heat."""
-    weight: int
-    """Share of the frame in a heat, 0..256."""
+    heat: Blend
+    """The 256 colours of the heat."""
 
     @classmethod
     def of(
@@ -78,12 +77,8 @@ class Look:
         behind = np.zeros((0, 0, 3), np.uint8)
         if effect.background:
             behind = background_rows(effect.background, size)
-        share = round(256 * opacity)
-        tints = share * heat_table_rgb()[:, ::-1].astype(np.uint16) + np.uint16(128)
-        return cls(
-            effect, chosen, classes is not None, colors, behind,
-            np.ascontiguousarray(tints, np.uint16), 256 - share,
-        )  # fmt: skip
+        heat = Blend.of([tuple(color) for color in heat_table_rgb().tolist()], opacity)
+        return cls(effect, chosen, classes is not None, colors, behind, heat)
 
 
 class Effects:
@@ -290,10 +285,16 @@ class Effects:
             else:
                 self.entropy(logits, values)
         chosen = self._labels(logits, labels) if look.is_about_some else _NO_LABELS
-        self._share_rows(
-            compose.paint_heat, *_rows(values), is_confidence, chosen, look.is_chosen,
-            look.tints, look.weight, *_rows(frame), *_rows(out),
-        )  # fmt: skip
+        size, planes = (self._frame.height, self._frame.width), (*_rows(frame), *_rows(out))
+        source, colors = _rows(values), address_of(look.heat.colors)
+
+        def paint(participant: int) -> None:
+            compose.paint_heat(
+                self._ticket, *size, self._scratch[participant].index, *source, is_confidence,
+                chosen, look.is_chosen, colors, look.heat.weights, *planes,
+            )  # fmt: skip
+
+        self._share(paint)
 
     def entropy(self, logits: NDArray[Any], out: NDArray[np.float32]) -> None:
         """Entropy of all classes over that of equal ones, 0..1, H x W."""
@@ -341,3 +342,4 @@ class _Scratch:
         self.corners = np.zeros((classes, 4))
         self.margins = np.zeros(4)
         self.lines = np.zeros((3, width), np.float32)
+        self.index = np.zeros(width, np.int32)

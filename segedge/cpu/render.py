@@ -12,7 +12,7 @@ from segedge.cpu.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, class
 from segedge.cpu.runs import append_run, row_runs
 from segedge.cpu.simd import BLOCK, blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
 
-_TINT_BYTES = 6 * BLOCK
+TINT_BYTES = 6 * BLOCK
 """Bytes of one class in `overlay.Blend.colors`."""
 
 
@@ -37,7 +37,7 @@ def _fill_labels(row: int, width: int, bytes_each: int, start: int, end: int, la
 
 
 @njit(**INNER)
-def _blend_run(
+def blend_run(
     out: int, frame: int, width: int, start: int, end: int, tint: int, weight: int
 ) -> None:
     """Overlay of one run; whole blocks may run over its end, as in `_fill_labels`."""
@@ -52,9 +52,9 @@ def _blend_run(
         return
     bytes_out = carray(pointer_u8(out), (3 * width,))
     bytes_in = carray(pointer_u8(frame), (3 * width,))
-    tints = carray(pointer_u8(tint), (_TINT_BYTES,))
+    tints = carray(pointer_u8(tint), (TINT_BYTES,))
     for i in range(3 * x, 3 * end):
-        channel = 2 * (i - 3 * x) % _TINT_BYTES
+        channel = 2 * (i - 3 * x) % TINT_BYTES
         color = np.uint32(tints[channel]) + (np.uint32(tints[channel + 1]) << np.uint32(8))
         total = np.uint32(bytes_in[i]) * np.uint32(weight) + color
         bytes_out[i] = np.uint8(total >> np.uint32(8))
@@ -94,8 +94,8 @@ def paint_row(
             _fill_labels(labels, width, label_bytes, start, end, label)
         if overlay != 0:
             known = min(label, weights.size - 1)
-            tint = tints + known * _TINT_BYTES
-            _blend_run(overlay, frame, width, start, end, tint, np.int64(weights[known]))
+            tint = tints + known * TINT_BYTES
+            blend_run(overlay, frame, width, start, end, tint, np.int64(weights[known]))
         pixels[min(label, pixels.size - 1)] += end - start
         start = end
 

@@ -283,7 +283,12 @@ class Effects:
         target = out
         if look.effect.name == "blur":
             target = Plane(parts["alpha"], _pitch(self._frame.width))
-        pictures: list[Argument] = [*self._size, *_plane(frame), *_plane(look.behind), *_plane(target)]
+        pictures: list[Argument] = [
+            *self._size,
+            *_plane(frame),
+            *_plane(look.behind),
+            *_plane(target),
+        ]
         kind = _TARGETS[look.effect.name]
         if self._gives_labels:
             start: list[Argument] = [*_plane(labels), look.flags, self._class_count]

@@ -101,13 +101,16 @@ def test_styles_of_two_threads_share_a_table(
         monkeypatch.setattr(segmenter_cuda, "_uploaded", upload)
         found: list[int] = []
         threads = [
-            threading.Thread(target=lambda: found.append(result._tints(style))) for _ in range(2)
+            threading.Thread(
+                target=lambda: found.append(result._render_of(("overlay",), style).tints)
+            )
+            for _ in range(2)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert found[0] == found[1] == result._tints(style)
+        assert found[0] == found[1] == result._render_of(("overlay",), style).tints
 
 
 def test_a_kernel_that_two_threads_load_at_once(
