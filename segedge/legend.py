@@ -72,9 +72,9 @@ def draw_heat_scale(image_hwc: NDArray[np.uint8], heat: str) -> None:
     ends = ("sure", "unsure") if heat == "confidence" else ("one class", "any class")
     scale = unit / 32.0
     widths = [_text_width(text, scale) for text in ends]
-    bar = 6 * unit
+    bar = min(6 * unit, width - sum(widths) - 2 * unit)
     panel_width = widths[0] + bar + widths[1] + 2 * unit
-    if panel_width > width or 2 * unit > height:
+    if bar < unit or 2 * unit > height:
         return
     panel = image_hwc[height - unit - unit // 2 :, :panel_width]
     np.floor_divide(panel, 3, out=panel)
