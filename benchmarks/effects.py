@@ -6,34 +6,32 @@ the picture from that. Its pixels are compared with ours before any time is prin
 differs by more than 8 levels (12 % or so of a blur: it smears the foreground into its surroundings,
 ours does not). Every variant runs in a process of its own, in turn.
 
-    python benchmarks/effects.py [--threads 2] [--rounds 3] [--save]
+    python benchmarks/effects.py [--threads 2] [--rounds 3] [--seconds 1] [--save]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import cv2
+import harness
+import numpy as np
+from document import Document, Figure
+from harness import Samples, Stopwatch
+from tail_cpu import FRAME, GRID, NETWORK, scene
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-
-from benchmarks.harness import Stopwatch, measure, run_in_turn, write_results  # noqa: E402
-from benchmarks.tail_cpu import FRAME, GRID, NETWORK, scene  # noqa: E402
-from segedge.card import ModelCard  # noqa: E402
-from segedge.cpu.effects import Effects, Look  # noqa: E402
-from segedge.cpu.memory import ArrayPool  # noqa: E402
-from segedge.cpu.overlay import Blend  # noqa: E402
-from segedge.cpu.tail import Tail  # noqa: E402
-from segedge.cpu.workers import Workers, usable_cores  # noqa: E402
-from segedge.effect import Effect, heat_table_rgb, outline_radius  # noqa: E402
-from segedge.geometry import Geometry  # noqa: E402
-from segedge.labels import label_set  # noqa: E402
+from segedge.bench.environment import Environment
+from segedge.card import ModelCard
+from segedge.cpu.effects import Effects, Look
+from segedge.cpu.memory import ArrayPool
+from segedge.cpu.overlay import Blend
+from segedge.cpu.tail import Tail
+from segedge.cpu.workers import Workers, usable_cores
+from segedge.effect import Effect, heat_table_rgb, outline_radius
+from segedge.geometry import Geometry
+from segedge.labels import label_set
 
 CAMVID = label_set("camvid")
 CARD = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
@@ -48,6 +46,10 @@ EFFECTS = {
     "outline": Effect("outline"),
     "heat": Effect("heat"),
     "heat-entropy": Effect("heat", heat="entropy"),
+}
+INCLUDES = {
+    "picture": "logits and frame in memory to the picture in memory; without the network",
+    "apart": "pixels whose pictures differ by more than 8 of 255 levels between the two ways",
 }
 PALETTE_BGR = np.uint8(CARD.palette_rgb)[:, ::-1].copy()
 Frame = np.ndarray
@@ -178,8 +180,8 @@ def different(threads: int) -> dict[str, float]:
     return found
 
 
-def worker(variant: str, threads: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of one effect, one way."""
+def worker(variant: str, threads: int, seconds: float) -> Samples:
+    """Milliseconds of one effect, one way."""
     cv2.setNumThreads(threads)
     way, _, name = variant.partition(": ")
     frame, logits, _ = scene()
@@ -188,39 +190,47 @@ def worker(variant: str, threads: int, repeats: int) -> dict[str, float]:
     def step() -> dict[str, float]:
         watch = Stopwatch()
         draw()
-        return {"ms": watch.lap()}
+        return {"picture": watch.lap()}
 
-    few = 5 if way == "usual" else repeats
-    return measure(step, warm_up=2, repeats=few)
+    return harness.measure(step, seconds=seconds)
 
 
 def main() -> None:
     """Compare, measure in turn, print, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=min(2, usable_cores()))
-    parser.add_argument("--save", action="store_true")
-    parser.add_argument("--variant")
-    options = parser.parse_args()
+    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
+    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
+    options = harness.parsed(parser)
     if options.variant:
-        print(json.dumps(worker(options.variant, options.threads, options.repeats)))
+        print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return
+    environment = Environment.capture()
+    harness.say_machine(environment)
     apart = different(options.threads)
     variants = [f"{way}: {name}" for name in EFFECTS for way in ("segedge", "usual")]
-    extra = ["--threads", str(options.threads), "--repeats", str(options.repeats)]
-    rows = run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
+    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
+    turns = harness.run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
     print(f"{FRAME}, logits {CARD.channels} x {GRID}, {options.threads} threads; {scene()[2]}")
+    print_table(turns, apart)
+    differences = [
+        Figure.of(name, "apart", [[100 * share]], unit="%") for name, share in apart.items()
+    ]
+    document = Document(
+        "effects", INCLUDES, (*turns.figures({}), *differences), {"threads": options.threads},
+        skipped=turns.skipped, environment=environment,
+    )  # fmt: skip
+    if options.save:
+        harness.save(document, quick=options.quick)
+
+
+def print_table(turns: harness.Turns, apart: dict[str, float]) -> None:
+    """Medians, how many times as fast, and the pixels that differ."""
     print(f"\n{'':14}{'segedge':>10}{'usual':>10}{'faster':>9}{'pixels apart':>15}")
     for name in EFFECTS:
-        pair = [rows.get(f"{way}: {name}", {}).get("ms") for way in ("segedge", "usual")]
-        if None in pair:
-            continue
-        mine, theirs = pair
-        print(f"{name:14}{mine:7.2f} ms{theirs:7.1f} ms{theirs / mine:8.1f}x{apart[name]:14.2%}")
-    if options.save:
-        figures = {"threads": options.threads, "milliseconds": rows, "pixels_apart": apart}
-        print(f"\nwrote {write_results('effects', figures)}")
+        mine, theirs = (turns.median(f"{way}: {name}", "picture") for way in ("segedge", "usual"))
+        if mine and theirs:
+            print(
+                f"{name:14}{mine:7.2f} ms{theirs:7.1f} ms{theirs / mine:8.1f}x{apart[name]:14.2%}"
+            )
 
 
 if __name__ == "__main__":
