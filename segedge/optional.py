@@ -22,6 +22,8 @@ _EXTRA_OF = {
     "starlette": "live",
     "uvicorn": "live",
     "websockets": "live",
+    "tritonclient": "triton",
+    "google": "triton",
     "openvino": "openvino",
     "torch": "export",
     "onnx": "export",

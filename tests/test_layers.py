@@ -18,7 +18,7 @@ FLOORS: list[list[str]] = [
     ["reference", "reference_effects", "reference_regions", "cpu", "cuda", "video", "convert"],
     ["backends"],
     ["fitting", "pictures", "result", "result_cuda", "segmenter", "segmenter_cuda"],
-    ["pipeline", "evaluate", "bench", "live"],
+    ["pipeline", "evaluate", "bench", "live", "serve"],
     ["cli"],
 ]
 """From the ground up. A folder is one room: its files may import each other."""
@@ -68,6 +68,8 @@ HEAVY = {
     "av": {"video"},
     "numba": {"cpu"},
     "cuda": {"cuda", "backends"},
+    "tritonclient": {"serve/config.py", "backends/remote"},
+    "google": {"serve/config.py"},
     "starlette": {"live"},
     "uvicorn": {"live"},
     "websockets": {"live"},

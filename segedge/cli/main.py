@@ -20,6 +20,7 @@ VERBS = {
     "run": "Segment images, videos, cameras and streams.",
     "eval": "How accurate a model is on a labelled data set.",
     "build": "An ONNX model to a TensorRT engine.",
+    "triton": "A model to a repository of the Triton Inference Server.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",
     "compare": "Where two models or backends differ, on the same images.",
     "cache": "List or delete the engines that were built.",

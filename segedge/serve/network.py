@@ -1,0 +1,150 @@
+"""ServedNetwork: what a model file is to a Triton server, and whether it can be served at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from segedge.backends.base import TensorSpec
+from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
+from segedge.card import ModelCard
+from segedge.convert.engine_facts import EngineFacts, EngineTensor
+from segedge.convert.engine_file import read_engine
+from segedge.errors import BackendError, CardError, UsageError
+from segedge.fitting import check_network
+from segedge.modelfile import ModelFacts, read_facts
+from segedge.optional import is_importable
+
+_READERS = ("onnxruntime", "openvino")
+"""Backends that tell inputs and outputs of an ONNX file, the server's own first."""
+
+TritonBackend = str
+"""``onnxruntime`` or ``tensorrt``."""
+
+
+@dataclass(frozen=True)
+class ServedNetwork:
+    """A model file with all that a server's configuration says of it."""
+
+    path: Path
+    card: ModelCard
+    backend: TritonBackend
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    largest_batch: int | None = None
+    """Largest batch that an engine was built for; None: no limit of its own."""
+    needs: str = ""
+    """What the server must have, in words."""
+    extra_files: tuple[Path, ...] = ()
+    """Files that belong beside the model file under their own names: external weights."""
+
+    @property
+    def filename(self) -> str:
+        """Name that Triton expects the file to have."""
+        return "model.plan" if self.backend == "tensorrt" else "model.onnx"
+
+    @property
+    def has_batch_axis(self) -> bool:
+        """Whether the first axis of every input and output may vary."""
+        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs, *self.outputs))
+
+
+def read_network(path: str | Path) -> ServedNetwork:
+    """Read a model file as a server would see it.
+
+    Args:
+        path: An ONNX file with its card, or a TensorRT engine with its JSON file beside it.
+
+    Raises:
+        ModelError: The file is missing, damaged, or of a kind that Triton does not serve.
+        CardError: It carries no card.
+        UsageError: A TensorRT-RTX engine or a torch program: no backend of Triton's loads it.
+    """
+    file = Path(path)
+    if file.suffix.lower() in ENGINE_SUFFIXES:
+        return _read_engine(file)
+    if file.suffix == ".pt2":
+        raise UsageError(
+            f"{file.name} cannot be served: Triton has no backend for torch.export programs",
+            fix=f"segedge export {file} -o {file.stem}.onnx, then serve that",
+        )
+    return _read_onnx(file)
+
+
+def _read_onnx(file: Path) -> ServedNetwork:
+    facts = read_facts(file)
+    card = ModelCard.from_metadata(facts.metadata)
+    if card is None:
+        raise CardError(
+            f"{file.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"segedge export {file} --classes cityscapes -o {file.stem}-card.onnx",
+        )
+    inputs, outputs = _checked_specs(file, card)
+    return ServedNetwork(
+        file,
+        card,
+        "onnxruntime",
+        inputs,
+        outputs,
+        needs=f"Triton with its onnxruntime backend (opset {facts.opset})",
+        extra_files=_external_data(facts),
+    )
+
+
+def _checked_specs(
+    file: Path, card: ModelCard
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    reader = next((name for name in _READERS if is_importable(name)), None)
+    if reader is None:
+        raise BackendError(
+            f"no library here can read the inputs and outputs of {file.name}",
+            facts={"looked for": ", ".join(_READERS)},
+            fix="pip install 'segedge[cpu]'",
+        )
+    backend = open_backend(file, reader, threads=available_threads()).backend
+    try:
+        check_network(card, backend)
+        return backend.specs
+    finally:
+        backend.close()
+
+
+def _external_data(facts: ModelFacts) -> tuple[Path, ...]:
+    return () if facts.external_data is None else (facts.external_data,)
+
+
+def _read_engine(file: Path) -> ServedNetwork:
+    engine = read_engine(file)
+    if engine.facts is None or engine.card is None:
+        raise CardError(
+            f"{file.name} lies without the file that says what is in it",
+            facts={"expected": f"{file.name}.json, which segedge build wrote beside it"},
+            fix="segedge build MODEL.onnx -o model.engine writes both",
+        )
+    facts = engine.facts
+    if facts.flavour == "tensorrt_rtx":
+        raise UsageError(
+            f"{file.name} cannot be served: Triton loads plans of TensorRT, not of TensorRT-RTX",
+            facts={"found": f"built by {facts.library}"},
+            fix="segedge build MODEL.onnx --flavour tensorrt on the server's GPU, or serve the"
+            " ONNX file",
+        )
+    return ServedNetwork(
+        file,
+        engine.card,
+        "tensorrt",
+        tuple(map(_spec, facts.inputs)),
+        tuple(map(_spec, facts.outputs)),
+        largest_batch=_largest_batch(facts),
+        needs=f"Triton with {facts.library}, on {facts.device}: engines are not portable",
+    )
+
+
+def _spec(tensor: EngineTensor) -> TensorSpec:
+    return TensorSpec(tensor.name, tensor.dtype, tensor.shape)
+
+
+def _largest_batch(facts: EngineFacts) -> int | None:
+    """The first axis of the profiles' largest shapes."""
+    batches = [tensor.profile[-1][0] for tensor in facts.inputs if tensor.profile]
+    return min(batches) if batches else None
