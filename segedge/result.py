@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.analyse.road import Road, RoadOptions, find_road
+from segedge.analyse.zones import Zone, zone_pixels
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.components import Region, find_regions
@@ -132,6 +134,7 @@ class Result:
         self._rendering = rendering
         self._style = style
         self._made: dict[str, NDArray[Any]] = {}
+        self._found: dict[Any, Any] = {}
 
     def wait(self) -> None:
         """Block until what was asked for is computed; here it is."""
@@ -171,6 +174,56 @@ class Result:
         """Share of the frame per class name, 0..1."""
         pixels = self.frame.size[0] * self.frame.size[1]
         return {name: count / pixels for name, count in self.class_pixels.items()}
+
+    @property
+    def road(self) -> Road:
+        """The drivable area and the obstacles; see `find_road` for other classes.
+
+        Raises:
+            UsageError: No class of the model is known to be drivable.
+        """
+        return self.find_road()
+
+    def find_road(self, options: RoadOptions | None = None) -> Road:
+        """The drivable area and the obstacles, kept by options.
+
+        Args:
+            options: What counts as what; None: by the names of the classes.
+
+        Raises:
+            UsageError: The model lacks such classes.
+        """
+        options = options or RoadOptions()
+        if options not in self._found:
+            self._found[options] = find_road(self.labels, self.classes, options)
+        road: Road = self._found[options]
+        return road
+
+    def zone_pixels(self, zone: Zone) -> dict[str, int]:
+        """Pixels of each class in a zone, kept by zone; classes without one are left out.
+
+        Raises:
+            UsageError: The zone has no pixel in the frame.
+        """
+        if zone not in self._found:
+            self._found[zone] = zone_pixels(self.labels, zone, self.classes)
+        return dict(self._found[zone])
+
+    def zones(self, *zones: Zone) -> dict[str, dict[str, float]]:
+        """Share of each class in zones, 0..1, by zone; classes without a pixel are left out.
+
+        Args:
+            zones: The zones; `segedge.analyse.zones.parse_zone` reads them as they are typed.
+
+        Raises:
+            UsageError: A zone has no pixel in the frame.
+        """
+        shares = {}
+        for zone in zones:
+            pixels = self.zone_pixels(zone)
+            total = sum(pixels.values())
+            shares[zone.name] = {name: count / total for name, count in pixels.items()}
+        return shares
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class CudaResult(Result):
         self._render_of = render
         """From outputs and a style to what the GPU is told."""
         self._made: dict[str, NDArray[Any]] = {}
+        self._found: dict[Any, Any] = {}
         self._lock = threading.RLock()
         self._is_done = False
 

@@ -16,6 +16,7 @@ FLOORS: list[list[str]] = [
     ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour", "report"],
     ["card", "card_dialects", "modelfile", "effect", "legend", "cleaning"],
     ["reference", "reference_effects", "reference_regions", "cpu", "cuda", "video", "convert"],
+    ["analyse"],
     ["backends"],
     ["fitting", "pictures", "result", "result_cuda", "segmenter", "segmenter_cuda"],
     ["pipeline", "evaluate", "bench", "live", "serve"],

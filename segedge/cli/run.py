@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from segedge.cli import run_analyse as analyse
 from segedge.cli import run_options as options
 from segedge.cli.console import StatusLine, err, frame_progress, print_error
 from segedge.cli.run_outputs import check_effect, check_outputs, outputs_by_source, source_labels
@@ -66,6 +67,19 @@ def run_command(
     duration: options.Duration = None,
     frames: options.Frames = None,
     fail_fast: options.FailFast = False,
+    road: analyse.RoadFlag = False,
+    drivable: analyse.Drivable = "",
+    obstacles: analyse.Obstacles = "",
+    bonnet: analyse.Bonnet = 0.0,
+    least_obstacle: analyse.LeastObstacle = 1,
+    road_step: analyse.RoadStep = 16,
+    ground: analyse.GroundFile = None,
+    zone: analyse.Zones = None,
+    zone_classes: analyse.ZoneClasses = "",
+    zone_enter: analyse.ZoneEnter = 0.05,
+    zone_leave: analyse.ZoneLeave = None,
+    zone_hold: analyse.ZoneHold = 0.0,
+    draw: analyse.Draw = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Segment images, videos, cameras and streams.
@@ -116,6 +130,21 @@ def run_command(
         frames=frames,
         fail_fast=fail_fast,
         as_json=as_json,
+        analyse=analyse.read_analyse_options(
+            road=road,
+            drivable=drivable,
+            obstacles=obstacles,
+            bonnet=bonnet,
+            least_obstacle=least_obstacle,
+            road_step=road_step,
+            ground=ground,
+            zones=zone or (),
+            zone_classes=zone_classes,
+            zone_enter=zone_enter,
+            zone_leave=zone_leave,
+            zone_hold=zone_hold,
+            draw=draw,
+        ),
     )
     raise typer.Exit(run(wanted))
 
@@ -137,6 +166,9 @@ def run(wanted: options.RunOptions) -> int:
         segmenter = _load(wanted)
         opened.callback(segmenter.close)
         wanted.style.check(segmenter.card)
+        wanted.analyse.check(
+            segmenter.card.classes, [source.info for source in sources], wanted.outputs
+        )
         view = _open_view(wanted, opened)
         sinks = open_lane_sinks(wanted, sources, places, opened)
         if not wanted.is_quiet:

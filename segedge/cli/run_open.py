@@ -60,7 +60,7 @@ def make_analyses(wanted: RunOptions) -> list[Analysis]:
     analyses: list[Analysis] = []
     if wanted.regions:
         analyses.append(RegionsAnalysis(classes=wanted.style.classes))
-    return analyses
+    return [*analyses, *wanted.analyse.analyses()]
 
 
 def open_lane_sinks(
@@ -97,6 +97,6 @@ def open_lane_sinks(
         for name in names:
             sink = open_sink(name, info=source.info, masks=wanted.masks, options=options)
             opened.callback(sink.close, error=True)  # does nothing after the run has closed it
-            own.append(sink)
+            own.append(wanted.analyse.drawn(sink))
         sinks.append(own)
     return sinks

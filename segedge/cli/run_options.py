@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from segedge.cli.run_analyse import AnalyseOptions
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ class RunOptions:
     frames: int | None = None
     fail_fast: bool = False
     as_json: bool = False
+    analyse: AnalyseOptions = field(default_factory=AnalyseOptions)
+    """Road, zones and ground."""
 
     def __post_init__(self) -> None:
         if self.token is not None and self.live is None:

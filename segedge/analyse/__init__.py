@@ -1,0 +1,1 @@
+"""What a label map says about the road: drivable area, obstacles, zones, metres on the ground."""
