@@ -20,7 +20,7 @@ from segedge.video.protocols import ResultView, Sink
 Painter = Callable[[NDArray[np.uint8], Frame, ResultView], None]
 """Draws into an H x W x 3 uint8 BGR picture, in place."""
 
-_GREEN, _RED, _WHITE, _BLACK = (80, 220, 80), (60, 60, 255), (255, 255, 255), (0, 0, 0)
+_GREEN, _RED, _WHITE, _BLACK = (80, 220, 80), (80, 80, 255), (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -78,7 +78,7 @@ class DrawnResult:
             raise UsageError(
                 "road and zones are drawn into BGR pictures only", fix="leave --draw out"
             )
-        self._overlay = picture.copy()  # other sinks have the same array
+        self._overlay: NDArray[np.uint8] = picture.copy()  # other sinks have the same array
         with frame.times.measure("draw"):
             for paint in painters:
                 paint(self._overlay, frame, result)
@@ -173,11 +173,12 @@ def _outline(
 def _write(
     picture: NDArray[np.uint8], text: str, at: tuple[int, int], color: tuple[int, int, int]
 ) -> None:
-    """Text whose lower left corner is at a point, moved into the picture where it is not."""
+    """Text on a dark ground, lower left corner at a point, moved into the picture if it is not."""
     height, width = picture.shape[:2]
-    scale = max(0.35, height / 1000)
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    x = int(np.clip(at[0], 2, max(2, width - text_width - 2)))
-    y = int(np.clip(at[1], text_height + 2, max(text_height + 2, height - 3)))
-    cv2.putText(picture, text, (x, y), _FONT, scale, _BLACK, 4, cv2.LINE_AA)
+    scale = max(0.4, height / 1000)
+    (text_width, text_height), below = cv2.getTextSize(text, _FONT, scale, 1)
+    x = int(np.clip(at[0], 3, max(3, width - text_width - 3)))
+    y = int(np.clip(at[1], text_height + 3, max(text_height + 3, height - below - 3)))
+    ground = picture[max(0, y - text_height - 3) : y + below + 1, x - 3 : x + text_width + 3]
+    np.floor_divide(ground, 4, out=ground)
     cv2.putText(picture, text, (x, y), _FONT, scale, color, 1, cv2.LINE_AA)

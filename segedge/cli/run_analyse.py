@@ -122,6 +122,7 @@ class AnalyseOptions:
         if not self.is_on:
             return
         from segedge.analyse.roles import moving_names
+        from segedge.analyse.warm import compile_kernels
         from segedge.video.output import JSON_SUFFIXES
 
         lines = any(name == "-" or Path(name).suffix.lower() in JSON_SUFFIXES for name in outputs)
@@ -137,6 +138,7 @@ class AnalyseOptions:
             for info in infos:
                 if info.size is not None:
                     zone.spans(*info.size)
+        compile_kernels(len(classes))
 
     def analyses(self) -> list[Analysis]:
         """Fresh ones, for one sink."""
