@@ -19,7 +19,7 @@ FLOORS: list[list[str]] = [
     ["analyse"],
     ["backends"],
     ["fitting", "pictures", "result", "result_cuda", "segmenter", "segmenter_cuda"],
-    ["pipeline", "evaluate", "bench", "live", "serve"],
+    ["pipeline", "evaluate", "bench", "live", "serve", "harvest"],
     ["cli"],
 ]
 """From the ground up. A folder is one room: its files may import each other."""

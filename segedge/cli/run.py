@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from segedge.cli import run_analyse as analyse
+from segedge.cli import run_harvest as harvesting
 from segedge.cli import run_options as options
 from segedge.cli.console import StatusLine, err, frame_progress, print_error
 from segedge.cli.run_outputs import check_effect, check_outputs, outputs_by_source, source_labels
@@ -80,6 +81,11 @@ def run_command(
     zone_leave: analyse.ZoneLeave = None,
     zone_hold: analyse.ZoneHold = 0.0,
     draw: analyse.Draw = False,
+    harvest: harvesting.HarvestFolder = None,
+    harvest_budget: harvesting.Budget = None,
+    harvest_top: harvesting.Top = None,
+    harvest_distance: harvesting.Distance = None,
+    harvest_baseline: harvesting.BaselineFile = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Segment images, videos, cameras and streams.
@@ -145,13 +151,20 @@ def run_command(
             zone_hold=zone_hold,
             draw=draw,
         ),
+        harvest=harvesting.read_harvest_options(
+            harvest,
+            budget=harvest_budget,
+            top=harvest_top,
+            distance=harvest_distance,
+            baseline=harvest_baseline,
+        ),
     )
     raise typer.Exit(run(wanted))
 
 
 def run(wanted: options.RunOptions) -> int:
     """Do what was asked for; the exit code."""
-    from segedge.cli.run_open import open_lane_sinks, open_sources
+    from segedge.cli.run_open import add_harvest, open_lane_sinks, open_sources
 
     with ExitStack() as opened:
         # The cheap refusals first: a wrong output is not found after an engine was built.
@@ -171,6 +184,8 @@ def run(wanted: options.RunOptions) -> int:
         )
         view = _open_view(wanted, opened)
         sinks = open_lane_sinks(wanted, sources, places, opened)
+        if wanted.harvest is not None:
+            add_harvest(wanted.harvest, wanted, segmenter.card, sinks, places, opened)
         if not wanted.is_quiet:
             print_head(segmenter, [source.info for source in sources])
         if view is not None:

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from segedge.card import ModelCard
     from segedge.cli.run_options import RunOptions
+    from segedge.harvest.options import HarvestOptions
     from segedge.video.protocols import Analysis, Sink, Source
 
 
@@ -100,3 +102,31 @@ def open_lane_sinks(
             own.append(wanted.analyse.drawn(sink))
         sinks.append(own)
     return sinks
+
+
+def add_harvest(
+    options: HarvestOptions,
+    wanted: RunOptions,
+    card: ModelCard,
+    sinks: Sequence[list[Sink]],
+    places: Sequence[list[str]],
+    opened: ExitStack,
+) -> None:
+    """One harvest for all sources: a sink more for each of them.
+
+    Args:
+        options: Where it goes, and what is kept.
+        wanted: The options of the run.
+        card: The model's.
+        sinks: The sinks of each source, added to.
+        places: What they are called, added to.
+        opened: Closes it.
+    """
+    from segedge.cli.run_outputs import source_labels
+    from segedge.harvest.harvest import Harvest
+
+    harvest = Harvest(options, card, model=wanted.model.name)
+    opened.callback(harvest.close)  # does nothing after the run has closed its sinks
+    for label, own, names in zip(source_labels(wanted.sources), sinks, places, strict=True):
+        own.append(harvest.sink(label))
+        names.append("harvest")

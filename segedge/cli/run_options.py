@@ -13,6 +13,7 @@ from segedge.errors import UsageError
 
 if TYPE_CHECKING:
     from segedge.cleaning import Cleaning
+    from segedge.harvest.options import HarvestOptions
     from segedge.result import OverlayStyle
 
 Masks = Literal["labels", "palette", "panoptic"]
@@ -269,6 +270,8 @@ class RunOptions:
     as_json: bool = False
     analyse: AnalyseOptions = field(default_factory=AnalyseOptions)
     """Road, zones and ground."""
+    harvest: HarvestOptions | None = None
+    """What to keep for labelling; None: nothing."""
 
     def __post_init__(self) -> None:
         if self.token is not None and self.live is None:

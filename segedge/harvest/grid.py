@@ -1,0 +1,103 @@
+"""What the low-resolution logits of a frame say: labels, margins and class shares of a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card import ModelCard
+from segedge.frame import Frame
+from segedge.geometry import Geometry, Size
+from segedge.video.protocols import ResultView
+
+_MOST_ROWS, _MOST_COLUMNS = 64, 128
+"""Larger grids are thinned out to this: the scores are means over the frame."""
+
+
+class LogitsView(ResultView, Protocol):
+    """A result with the network's output, as `segedge.result.Result` is."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What the network wants and gives."""
+
+    @property
+    def logits(self) -> NDArray[Any]:
+        """The network's raw output."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A frame at the size of the logits, or less."""
+
+    labels: NDArray[np.intp]
+    """h x w: the winning class."""
+    doubt: NDArray[np.float32] | None
+    """h x w: 1 less the margin between the two best probabilities, 0 (sure) to 1 (a tie); None
+    where the network gives labels only."""
+    luma: NDArray[np.uint8]
+    """h x w: the frame's brightness there."""
+    shares: NDArray[np.float64]
+    """Share of the grid a class."""
+
+
+def grid_of(frame: Frame, result: LogitsView) -> Grid:
+    """Reduce a frame and its logits to a small grid; borders of a letterbox are left out."""
+    card, output = result.card, result.logits
+    size = card.grid_size(output.shape)
+    rows, columns = _content(frame, card, size)
+    if card.head == "labels":
+        labels = np.asarray(output).reshape(output.shape[-2:])[rows, columns].astype(np.intp)
+        doubt = None
+    else:
+        scores = np.asarray(output)[0]
+        if card.logits_layout == "nhwc":
+            scores = np.moveaxis(scores, -1, 0)
+        labels, doubt = _best_two(scores[:, rows, columns].astype(np.float32), card)
+    counts = np.bincount(labels.reshape(-1), minlength=len(card.classes))[: len(card.classes)]
+    return Grid(labels, doubt, luma_of(frame, labels.shape), counts / labels.size)
+
+
+def luma_of(frame: Frame, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The frame's brightness, reduced by area to (rows, columns)."""
+    small = cv2.resize(frame.image_hwc, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    luma: NDArray[np.uint8] = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+    return luma
+
+
+def _content(frame: Frame, card: ModelCard, grid: Size) -> tuple[slice, slice]:
+    """Rows and columns of the grid that show the frame, thinned out."""
+    network = card.input_size
+    if "size" in card.dynamic:
+        network = Size(grid.height * card.stride, grid.width * card.stride)
+    top, left, bottom, right = Geometry.fit(Size(*frame.size), network, card.fit).content()
+    rows = _span(top, bottom, network.height, grid.height, _MOST_ROWS)
+    return rows, _span(left, right, network.width, grid.width, _MOST_COLUMNS)
+
+
+def _span(first: int, last: int, network: int, grid: int, most: int) -> slice:
+    begin = min(grid - 1, round(first * grid / network))
+    end = max(begin + 1, round(last * grid / network))
+    step = -(-(end - begin) // most)
+    return slice(begin + (step - 1) // 2, end, step)
+
+
+def _best_two(
+    scores: NDArray[np.float32], card: ModelCard
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """The winner and 1 less its lead in probability, of C x h x w logits."""
+    scores = np.nan_to_num(scores, nan=-1e30, posinf=1e30, neginf=-1e30)
+    if card.activation == "sigmoid":  # the background is a class of logit 0
+        scores = np.concatenate([np.zeros_like(scores), scores])
+    labels = scores.argmax(axis=0)
+    if scores.shape[0] == 1:
+        return labels, np.zeros(labels.shape, np.float32)
+    weights = np.exp(scores - scores.max(axis=0))
+    total = weights.sum(axis=0)
+    np.put_along_axis(weights, labels[None], 0.0, axis=0)
+    doubt: NDArray[np.float32] = 1.0 - (1.0 - weights.max(axis=0)) / total
+    return labels, doubt
