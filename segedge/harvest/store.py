@@ -166,6 +166,10 @@ class Store:
         self.state = self._read_state(state_path)
         self._read_manifest()
         self._sweep()
+        try:
+            self._trim()
+        except OSError as error:
+            raise sink_error(self.folder, error) from error
 
     def _check_empty(self) -> None:
         found = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
@@ -232,6 +236,20 @@ class Store:
                 if path.name not in known and _OURS.fullmatch(path.name):
                     with suppress(OSError):
                         path.unlink()
+
+    def _trim(self) -> None:
+        """Drop the least worth where the budget is smaller than it was."""
+        count = len(self.entries)
+        for entry in sorted(self.entries, key=lambda e: e.score):
+            if self.bytes_used <= self.budget_bytes:
+                break
+            if not entry.edited:
+                self.entries.remove(entry)
+                self._unlink(entry)
+        if len(self.entries) < count:
+            (self.folder / ARCHIVE).unlink(missing_ok=True)
+            self._write_manifest()
+            self.notes.append(f"{count - len(self.entries)} frames dropped: the budget is smaller")
 
     def _like(self, dhash: int) -> list[Entry]:
         """The entries of the same picture."""
