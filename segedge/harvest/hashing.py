@@ -15,7 +15,7 @@ def difference_hash(frame: Frame) -> int:
 
     N. Krawetz, "Kind of like that", 2013, on brightness reduced by area to 9 x 8.
     """
-    luma = luma_of(frame, (64, 72))
+    luma = luma_of(frame, (16, 64))
     small = cv2.resize(luma, (9, 8), interpolation=cv2.INTER_AREA)
     bits = small[:, 1:] > small[:, :-1]
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -1,0 +1,147 @@
+"""Road, obstacles and zones of a 1024x2048 label map, beside the usual way in OpenCV.
+
+The map is that of a trained Fast-SCNN on an enlarged CamVid frame. The OpenCV way finds the same
+drivable area by `connectedComponentsWithStats` of the mask and its limits and obstacles by
+`argmax` along the axes; both are checked to agree before they are timed.
+
+    python benchmarks/road.py [--rounds 3] [--repeats 40] [--save]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from harness import Stopwatch, measure, run_in_turn, write_results
+from tail_cpu import FRAME, GRID, NETWORK, scene
+
+from segedge.analyse.facts import RoadAnalysis, ZoneAnalysis
+from segedge.analyse.road import RoadOptions, find_road
+from segedge.analyse.roles import drivable_names, obstacle_names
+from segedge.analyse.zones import parse_zone, zone_pixels
+from segedge.card import ModelCard
+from segedge.cpu.tail import Tail
+from segedge.frame import Frame
+from segedge.geometry import Geometry
+from segedge.labels import label_set
+
+CAMVID = label_set("camvid")
+WAYS = ("segedge", "opencv")
+ZONE = parse_zone("ahead=0.35,0.55 0.65,0.55 0.8,0.95 0.2,0.95")
+
+
+def label_map() -> np.ndarray:
+    """Labels of a real frame at 1024x2048."""
+    _, logits, _ = scene()
+    card = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
+    labels = np.empty((FRAME.height, FRAME.width), np.uint8)
+    Tail(card, Geometry.fit(FRAME, NETWORK, "stretch"), GRID).run(logits, labels=labels)
+    return labels
+
+
+def opencv_road(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mask, left, right and obstacle rows by whole-image operations."""
+    names = drivable_names(CAMVID.names)
+    table = np.zeros(256, np.uint8)
+    table[[CAMVID.names.index(name) for name in names]] = 1
+    _, component, stats, _ = cv2.connectedComponentsWithStats(
+        cv2.LUT(labels, table), connectivity=4
+    )
+    candidates = np.unique(component[-1])
+    candidates = candidates[candidates > 0]
+    best = candidates[np.argmax(stats[candidates, cv2.CC_STAT_AREA])]
+    mask = component == best
+    some = mask.any(axis=1)
+    left = np.where(some, mask.argmax(axis=1), -1)
+    right = np.where(some, mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1), -1)
+    table[:] = 0
+    table[[CAMVID.names.index(n) for n in obstacle_names(CAMVID.names, drivable=names)]] = 1
+    obstacle = cv2.LUT(labels, table)[::-1]
+    rows = np.where(obstacle.any(axis=0), labels.shape[0] - 1 - obstacle.argmax(axis=0), -1)
+    return mask, left, right, rows
+
+
+class View:
+    """The least of a result that the analyses read."""
+
+    classes = CAMVID.names
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+
+
+def segedge_step(labels: np.ndarray) -> Callable[[], dict[str, float]]:
+    """One frame: the road; its outline; a zone; and what JSON lines cost, all included."""
+    lines, zones = RoadAnalysis(), ZoneAnalysis([ZONE])
+    image = np.zeros((*labels.shape, 3), np.uint8)
+
+    def step() -> dict[str, float]:
+        watch = Stopwatch()
+        road = find_road(labels, CAMVID.names)
+        found = watch.lap()
+        assert len(road.polygon)
+        outline = watch.lap()
+        zone_pixels(labels, ZONE, CAMVID.names)
+        zone = watch.lap()
+        frame = Frame(image)
+        json.dumps(lines(frame, View(labels)))  # type: ignore[arg-type]
+        json.dumps(zones(frame, View(labels)))  # type: ignore[arg-type]
+        written = watch.lap()
+        return {"road": found, "outline": outline, "zone": zone, "lines": written}
+
+    return step
+
+
+def opencv_step(labels: np.ndarray) -> Callable[[], dict[str, float]]:
+    """One frame: the road."""
+
+    def step() -> dict[str, float]:
+        watch = Stopwatch()
+        opencv_road(labels)
+        return {"road": watch.lap()}
+
+    return step
+
+
+def check(labels: np.ndarray) -> None:
+    """Both ways agree."""
+    road = find_road(labels, CAMVID.names, RoadOptions())
+    ours = (road.mask, road.left_x, road.right_x, road.obstacle_y)
+    for name, a, b in zip(("mask", "left", "right", "row"), ours, opencv_road(labels), strict=True):
+        assert np.array_equal(a, b), name
+
+
+def main() -> None:
+    """Measure both ways, print a table, write the file if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--save", action="store_true", help="write results/road.json")
+    parser.add_argument("--variant", choices=WAYS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.variant:
+        labels = label_map()
+        check(labels)
+        step = {"segedge": segedge_step, "opencv": opencv_step}[options.variant](labels)
+        print(json.dumps(measure(step, warm_up=5, repeats=options.repeats)))
+        return
+    arguments = ["--repeats", str(options.repeats)]
+    rows = run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=arguments)
+    print(f"{'':10}{'road':>10}{'outline':>10}{'zone':>10}{'lines':>10}")
+    for way, row in rows.items():
+        cells = (row.get(stage) for stage in ("road", "outline", "zone", "lines"))
+        print(f"{way:10}" + "".join(f"{'' if c is None else f'{c:7.2f} ms':>10}" for c in cells))
+    if options.save and rows:
+        path = write_results("road", {"size": str(FRAME), "milliseconds": rows})
+        print(f"wrote {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
