@@ -74,21 +74,23 @@ class DrawnResult:
         """Draw at once: painters that keep state must see every frame once."""
         self._result = result
         picture = result.overlay()
-        if picture.ndim != 3:
+        if picture.ndim != 3 or picture.shape[2] != 3:
             raise UsageError(
                 "road and zones are drawn into BGR pictures only", fix="leave --draw out"
             )
         self._overlay: NDArray[np.uint8] = picture.copy()  # other sinks have the same array
+        # Of two pictures side by side the right one shows the classes.
+        canvas = self._overlay[:, -frame.size[1] :]
         with frame.times.measure("draw"):
             for paint in painters:
-                paint(self._overlay, frame, result)
+                paint(canvas, frame, result)
 
     def __getattr__(self, name: str) -> Any:
         """What the result has."""
         return getattr(self._result, name)
 
     def overlay(self) -> NDArray[np.uint8]:
-        """H x W x 3 uint8 BGR: the result's overlay, drawn upon."""
+        """H x W x 3 uint8 BGR: the result's overlay, drawn upon; of two, the right one."""
         return self._overlay
 
 

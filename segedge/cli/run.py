@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from segedge.pipeline.stats import Progress, RunReport
     from segedge.segmenter import Segmenter
     from segedge.segmenter_cuda import CudaSegmenter
-    from segedge.video.protocols import Sink, Source, SourceInfo
+    from segedge.video.protocols import Analysis, Sink, Source, SourceInfo
 
 _TERMINATED = 128 + 15
 """Exit code that shells give to a program that SIGTERM ended."""
@@ -164,7 +164,7 @@ def run_command(
 
 def run(wanted: options.RunOptions) -> int:
     """Do what was asked for; the exit code."""
-    from segedge.cli.run_open import add_harvest, open_lane_sinks, open_sources
+    from segedge.cli.run_open import add_harvest, make_analyses, open_lane_sinks, open_sources
 
     with ExitStack() as opened:
         # The cheap refusals first: a wrong output is not found after an engine was built.
@@ -179,19 +179,18 @@ def run(wanted: options.RunOptions) -> int:
         segmenter = _load(wanted)
         opened.callback(segmenter.close)
         wanted.style.check(segmenter.card)
-        wanted.analyse.check(
-            segmenter.card.classes, [source.info for source in sources], wanted.outputs
-        )
+        infos = [source.info for source in sources]
+        wanted.analyse.check(segmenter.card.classes, infos, wanted.outputs, wanted.style.effect)
         view = _open_view(wanted, opened)
         sinks = open_lane_sinks(wanted, sources, places, opened)
         if wanted.harvest is not None:
             add_harvest(wanted.harvest, wanted, segmenter.card, sinks, places, opened)
         if not wanted.is_quiet:
-            print_head(segmenter, [source.info for source in sources])
+            print_head(segmenter, infos)
         if view is not None:
             err().print(f"live        {view.url}", markup=False)
         needs = [frozenset[str]().union(*(sink.needs for sink in lane)) for lane in sinks]
-        _warm_up(segmenter, [source.info for source in sources], needs)
+        _warm_up(segmenter, infos, needs, make_analyses(wanted))
         reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
     notes = [getattr(source, "notes", ()) for source in sources]
     for error in errors:
@@ -256,8 +255,12 @@ def _warm_up(
     segmenter: Segmenter | CudaSegmenter,
     sources: Sequence[SourceInfo],
     needs: Sequence[frozenset[str]],
+    analyses: Sequence[Analysis],
 ) -> None:
     """Compile the kernels before the clock runs: seconds on the first use of an installation."""
+    import numpy as np
+
+    from segedge.frame import Frame
     from segedge.geometry import Size
 
     console = err()
@@ -267,6 +270,12 @@ def _warm_up(
             shown.enter_context(console.status("preparing (the first time takes some seconds)"))
         for size, outputs in dict.fromkeys(zip(sizes, needs, strict=True)):
             segmenter.warm_up(size, outputs=outputs)
+        if analyses:
+            blank = Frame(np.zeros((sizes[0].height, sizes[0].width, 3), np.uint8))
+            result = segmenter(blank)
+            for analysis in analyses:
+                with suppress(UsageError):  # a zone in pixels of frames whose size is not known yet
+                    analysis(blank, result)
 
 
 def _run(

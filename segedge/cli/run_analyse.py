@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segedge.analyse.ground import Ground
     from segedge.analyse.road import RoadOptions
     from segedge.analyse.zones import Zone, ZoneRule
+    from segedge.effect import Effect
     from segedge.video.protocols import Analysis, Sink, SourceInfo
 
 _PANEL = "Road and zones"
@@ -111,18 +112,26 @@ class AnalyseOptions:
         return self.road is not None or bool(self.zones)
 
     def check(
-        self, classes: Sequence[str], infos: Sequence[SourceInfo], outputs: Sequence[str]
+        self,
+        classes: Sequence[str],
+        infos: Sequence[SourceInfo],
+        outputs: Sequence[str],
+        effect: Effect,
     ) -> None:
         """Refuse what cannot be, before the run.
 
         Raises:
-            UsageError: The model lacks a class, a zone is outside a source's images, or no output
-                would show anything.
+            UsageError: The model lacks a class, a zone is outside a source's images, no output
+                would show anything, or the pictures are none to draw upon.
         """
         if not self.is_on:
             return
+        if self.draw and effect.channels != 3:
+            raise UsageError(
+                f"--draw needs pictures without opacity, {effect.name} has some",
+                fix="leave --draw out, or --effect replace --background '#00ff00'",
+            )
         from segedge.analyse.roles import moving_names
-        from segedge.analyse.warm import compile_kernels
         from segedge.video.output import JSON_SUFFIXES
 
         lines = any(name == "-" or Path(name).suffix.lower() in JSON_SUFFIXES for name in outputs)
@@ -138,7 +147,6 @@ class AnalyseOptions:
             for info in infos:
                 if info.size is not None:
                     zone.spans(*info.size)
-        compile_kernels(len(classes))
 
     def analyses(self) -> list[Analysis]:
         """Fresh ones, for one sink."""

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segedge.cpu.cells import INNER, KERNEL
+from segedge.cpu.region_runs import root_of
 
 _TILE = 64
 """Columns that are searched together: a cache line of a row, and few rows beyond the obstacles."""
@@ -20,17 +21,8 @@ Longs64 = NDArray[np.int64]
 
 
 @njit(**INNER)
-def _root(parent: Ints32, run: int) -> int:
-    """The oldest run of the same region; the path to it is halved."""
-    while parent[run] != run:
-        parent[run] = parent[parent[run]]
-        run = parent[run]
-    return run
-
-
-@njit(**INNER)
 def _unite(parent: Ints32, area: Longs64, a: int, b: int) -> None:
-    a, b = _root(parent, a), _root(parent, b)
+    a, b = root_of(parent, a), root_of(parent, b)
     if a == b:
         return
     if a > b:
@@ -122,14 +114,14 @@ def region_at_bottom(
     right[:] = -1
     best, best_area = -1, 0
     for run in range(first, count):
-        root = _root(parent, run)
+        root = root_of(parent, run)
         if area[root] > best_area:
             best, best_area = root, area[root]
     if best < 0:
         return 0
     for y in range(bottom + 1):
         for run in range(row_first[y], row_first[y + 1]):
-            if _root(parent, run) != best:
+            if root_of(parent, run) != best:
                 continue
             mask[y, start[run] : end[run]] = 1
             if left[y] < 0:

@@ -17,7 +17,7 @@ from segedge.harvest.cvat import ARCHIVE, ENTRY_BYTES, label_map, unique_palette
 from segedge.harvest.entry import Entry
 from segedge.harvest.hashing import distances
 from segedge.labels import Rgb
-from segedge.video.output import megabytes, part_path, prepare_folder, sink_error
+from segedge.video.output import megabytes, prepare_folder, replace_file, sink_error
 
 MANIFEST, STATE = "manifest.jsonl", "harvest.json"
 SCHEMA = 1
@@ -118,8 +118,8 @@ class Store:
             for old in going:
                 self._unlink(old)
         # The manifest comes last: a frame without its line is swept up by the next run.
-        _write(self._label(entry), labels)
-        _write(self._image(entry), image)
+        replace_file(self._label(entry), labels)
+        replace_file(self._image(entry), image)
         self._append(entry)
         self.entries.append(entry)
         return True
@@ -131,7 +131,7 @@ class Store:
             OSError: The disk refuses it.
         """
         head = {"schema": SCHEMA, "classes": list(self.classes)}
-        _write(self.folder / STATE, (json.dumps({**head, **state}) + "\n").encode())
+        replace_file(self.folder / STATE, (json.dumps({**head, **state}) + "\n").encode())
 
     def finish(self, state: dict[str, Any]) -> None:
         """Save, and write the archive; the folder is free for another run.
@@ -300,7 +300,7 @@ class Store:
 
     def _write_manifest(self) -> None:
         lines = "".join(entry.line() for entry in self.entries)
-        _write(self.folder / MANIFEST, lines.encode())
+        replace_file(self.folder / MANIFEST, lines.encode())
 
     def _unlock(self) -> None:
         self._lock.close()
@@ -310,18 +310,6 @@ def _cost(entry: Entry) -> int:
     """What an entry takes on the disk: its files, its line, and its labels in the archive."""
     line = len(entry.line().encode())
     return entry.image_bytes + 2 * entry.label_bytes + ENTRY_BYTES + line
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that its name never stands for half of it."""
-    part = part_path(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
 
 
 def _locked(folder: Path) -> IO[bytes]:

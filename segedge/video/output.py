@@ -9,6 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -230,13 +231,26 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         SinkError: It cannot be written; what was there before is untouched.
     """
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise sink_error(path, error, facts={"needed": megabytes(len(data))}) from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """`write_atomically` for those who tell of a refusal themselves.
+
+    Raises:
+        OSError: The disk refuses it; what was there before is untouched.
+    """
     part = part_path(path)
     try:
         part.write_bytes(data)
         part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise sink_error(path, error, facts={"needed": megabytes(len(data))}) from error
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
 
 
 def prepare_folder(folder: Path, *, purpose: Path) -> None:

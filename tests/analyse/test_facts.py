@@ -129,6 +129,17 @@ def test_the_outline_is_where_the_road_is() -> None:
     assert not green[170:].any()
 
 
+def test_of_two_pictures_the_right_one_is_drawn_upon() -> None:
+    result = FakeResult(street().repeat(20, axis=0).repeat(20, axis=1))
+    alone = DrawnResult(result, frame_of(result.labels), [RoadPainter()]).overlay()
+    pair = np.concatenate([result.overlay(), result.overlay()], axis=1)
+    result.overlay = lambda: pair  # type: ignore[method-assign]
+    drawn = DrawnResult(result, frame_of(result.labels), [RoadPainter()]).overlay()
+    width = result.labels.shape[1]
+    assert np.array_equal(drawn[:, :width], pair[:, :width])
+    assert np.array_equal(drawn[:, width:], alone)
+
+
 def test_pictures_of_no_colour_are_refused() -> None:
     result = FakeResult()
     result.overlay = lambda: np.zeros((9, 4), np.uint8)  # type: ignore[method-assign]

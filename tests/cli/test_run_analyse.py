@@ -86,6 +86,10 @@ def test_road_zones_ground_and_harvest(tmp_path: Path, model: Path, images: Path
         ((*ROAD, "-o", "a.jsonl", "--road-step", "-4"), "at least 1 pixel, found -4"),
         ((*ROAD, "-o", "a.jsonl", "--ground", "none.json"), "cannot read a homography"),
         (("--draw",), "--draw has nothing to draw"),
+        (
+            (*ROAD, "--draw", "-o", "a/", "--effect", "cutout", "--classes", "bright"),
+            "--draw needs pictures without opacity",
+        ),
         (("--drivable", "dark"), "add --road"),
         (("--zone", "a=0,0 1,1", "-o", "a.jsonl"), "has 2 points"),
         (("--zone", "a=500,0 600,0 600,9", "-o", "a.jsonl"), "covers no pixel of the image"),
