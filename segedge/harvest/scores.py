@@ -104,7 +104,7 @@ class Usual:
     def bits(self, value: float) -> float:
         """How unusual a value is: n bits where one frame in 2^n has as much or more."""
         at_least = int(self.counts[_bin(value) :].sum())
-        return -math.log2((at_least + 1) / (int(self.counts.sum()) + 1))
+        return math.log2((int(self.counts.sum()) + 1) / (at_least + 1))
 
     def add(self, value: float) -> None:
         """Count one frame more."""
@@ -126,7 +126,7 @@ class Presence:
 
     def bits(self, label: int) -> float:
         """How rare a class is: n bits where one frame in 2^n has it."""
-        return -math.log2((int(self.counts[label]) + 1) / (self.frames + 1))
+        return math.log2((self.frames + 1) / (int(self.counts[label]) + 1))
 
     def share(self, label: int) -> float:
         """Share of the frames that have a class, 0..1."""
