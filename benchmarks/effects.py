@@ -4,9 +4,9 @@ Logits of one 1024x2048 frame to the finished picture, without the network. The 
 the logits of every class by `cv2.resize`, takes argmax or the margin of the foreground, and makes
 the picture from that. Its pixels are compared with ours before any time is printed: the share that
 differs by more than 8 levels (12 % or so of a blur: it smears the foreground into its surroundings,
-ours does not). Every variant runs in a process of its own, in turn.
+ours does not).
 
-    python benchmarks/effects.py [--threads 2] [--rounds 3] [--seconds 1] [--save]
+    python benchmarks/effects.py [--rounds 3] [--seconds 1] [--threads 2] [--save]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import harness
 import numpy as np
-from document import Document, Figure
+from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
@@ -47,9 +47,9 @@ EFFECTS = {
     "heat": Effect("heat"),
     "heat-entropy": Effect("heat", heat="entropy"),
 }
+WAYS = ("segedge", "usual")
 INCLUDES = {
-    "picture": "logits and frame in memory to the picture in memory; without the network",
-    "apart": "pixels whose pictures differ by more than 8 of 255 levels between the two ways",
+    "effect": "logits and frame to the picture, in memory; without network, files and encoding",
 }
 PALETTE_BGR = np.uint8(CARD.palette_rgb)[:, ::-1].copy()
 Frame = np.ndarray
@@ -181,7 +181,7 @@ def different(threads: int) -> dict[str, float]:
 
 
 def worker(variant: str, threads: int, seconds: float) -> Samples:
-    """Milliseconds of one effect, one way."""
+    """One effect, one way."""
     cv2.setNumThreads(threads)
     way, _, name = variant.partition(": ")
     frame, logits, _ = scene()
@@ -190,7 +190,7 @@ def worker(variant: str, threads: int, seconds: float) -> Samples:
     def step() -> dict[str, float]:
         watch = Stopwatch()
         draw()
-        return {"picture": watch.lap()}
+        return {"effect": watch.lap()}
 
     return harness.measure(step, seconds=seconds)
 
@@ -206,27 +206,29 @@ def main() -> None:
     environment = Environment.capture()
     harness.say_machine(environment)
     apart = different(options.threads)
-    variants = [f"{way}: {name}" for name in EFFECTS for way in ("segedge", "usual")]
+    variants = [f"{way}: {name}" for name in EFFECTS for way in WAYS]
     extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
     turns = harness.run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
     print(f"{FRAME}, logits {CARD.channels} x {GRID}, {options.threads} threads; {scene()[2]}")
     print_table(turns, apart)
-    differences = [
-        Figure.of(name, "apart", [[100 * share]], unit="%") for name, share in apart.items()
-    ]
     document = Document(
-        "effects", INCLUDES, (*turns.figures({}), *differences), {"threads": options.threads},
-        skipped=turns.skipped, environment=environment,
-    )  # fmt: skip
+        "effects",
+        INCLUDES,
+        tuple(turns.figures({})),
+        {"threads": options.threads, "scene": scene()[2]},
+        {"pixels_apart": apart},
+        skipped=turns.skipped,
+        environment=environment,
+    )
     if options.save:
         harness.save(document, quick=options.quick)
 
 
 def print_table(turns: harness.Turns, apart: dict[str, float]) -> None:
-    """Medians, how many times as fast, and the pixels that differ."""
+    """Medians, and how many times as fast."""
     print(f"\n{'':14}{'segedge':>10}{'usual':>10}{'faster':>9}{'pixels apart':>15}")
     for name in EFFECTS:
-        mine, theirs = (turns.median(f"{way}: {name}", "picture") for way in ("segedge", "usual"))
+        mine, theirs = (turns.median(f"{way}: {name}", "effect") for way in WAYS)
         if mine and theirs:
             print(
                 f"{name:14}{mine:7.2f} ms{theirs:7.1f} ms{theirs / mine:8.1f}x{apart[name]:14.2%}"

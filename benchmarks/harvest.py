@@ -2,26 +2,26 @@
 
 Frames are CamVid images enlarged to 1024x2048, each a little different, with logits 19 x 64 x 128
 of noise around the same scene: a harvest cannot tell them from real ones, and no network blurs
-the figures. `score` is what every frame costs, `keep` what a kept one does on top; `run` is the
-time a frame of a whole run with everything, at the share of frames that was kept.
+the figures. `score` is what every frame costs, `keep` what one that is kept takes as a whole;
+`write` is every frame, kept or not.
 
     python benchmarks/harvest.py [--rounds 3] [--frames 300] [--save]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import statistics
-import sys
 import tempfile
 from pathlib import Path
 
+import harness
 import numpy as np
-from harness import Stopwatch, run_in_turn, write_results
+from document import Document
+from harness import Samples, Stopwatch
 from tail_cpu import FRAME, scene
 
 from segedge.backends.fake import FakeBackend
+from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.frame import Frame
 from segedge.harvest.grid import grid_of
@@ -35,10 +35,18 @@ from segedge.segmenter import Segmenter
 CITY = label_set("cityscapes")
 CARD = ModelCard(CITY.names, CITY.palette_rgb, 512, 1024, stride=8)
 SHAPE = (1, 19, 64, 128)
+INCLUDES = {
+    "score": "the four reasons and the hash of one frame, from its logits",
+    "keep": "a frame that is kept: its score, its labels, and both files",
+    "write": "any frame given to the sink, kept or not",
+    "close": "the end of the run: the archive of all labels",
+    "kept_share": "frames that were kept, for a while at least",
+}
+UNITS = {"kept_share": "1"}
 
 
-def worker(count: int) -> dict[str, float]:
-    """Medians of one process."""
+def worker(count: int) -> Samples:
+    """One run."""
     image = scene()[0]
     rng = np.random.default_rng(0)
     base = np.repeat(rng.normal(0, 4, (1, 19, 8, 16)), 8, axis=2).repeat(8, axis=3)
@@ -53,7 +61,7 @@ def worker(count: int) -> dict[str, float]:
     ):
         harvest = Harvest(HarvestOptions(Path(folder) / "h"), CARD)
         sink, scorer, baseline = harvest.sink("bench"), Scorer(), Baseline.unknown(19)
-        scores, runs, keeps = [], [], []
+        scores, writes, keeps = [], [], []
         for index in range(count):
             frame = Frame(np.roll(image, 16 * index, axis=1), index, "bench.mp4", index / 25)
             result = segmenter(frame)
@@ -64,44 +72,48 @@ def worker(count: int) -> dict[str, float]:
             before = len(list((Path(folder) / "h/images").iterdir()))
             watch.lap()
             sink.write(frame, result)
-            runs.append(watch.lap())
+            writes.append(watch.lap())
             if len(list((Path(folder) / "h/images").iterdir())) > before:
-                keeps.append(runs[-1])
+                keeps.append(writes[-1])
         watch.lap()
         sink.close()
         closed = watch.lap()
+    shares = [len(keeps) / count]
     return {
-        "score": statistics.median(scores),
-        "keep": statistics.median(keeps) if keeps else 0.0,
-        "run": statistics.fmean(runs),
-        "kept_share": len(keeps) / count,
-        "close": closed,
-    }
+        "score": scores, "keep": keeps, "write": writes, "close": [closed], "kept_share": shares
+    }  # fmt: skip
 
 
 def main() -> None:
     """Measure, print, write the file if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--save", action="store_true", help="write results/harvest.json")
-    parser.add_argument("--variant", choices=("harvest",), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
+    parser.add_argument("--frames", type=harness.positive(int), default=300)
+    options = harness.parsed(parser)
+    count = 30 if options.quick else options.frames
     if options.variant:
-        print(json.dumps(worker(options.frames)))
+        print(json.dumps(worker(count)))
         return
-    arguments = ["--frames", str(options.frames)]
-    rows = run_in_turn(Path(__file__), ("harvest",), rounds=options.rounds, arguments=arguments)
-    for row in rows.values():
-        print(f"score    {row['score']:7.2f} ms of every frame")
-        print(f"keep     {row['keep']:7.2f} ms of a frame that is kept, its score included")
-        print(f"run      {row['run']:7.2f} ms a frame, {100 * row['kept_share']:.1f} % kept")
-        print(f"close    {row['close']:7.2f} ms once")
-    if options.save and rows:
-        path = write_results("harvest", {"size": str(FRAME), "figures": rows})
-        print(f"wrote {path}", file=sys.stderr)
+    environment = Environment.capture()
+    harness.say_machine(environment)
+    extra = ["--frames", str(count)]
+    turns = harness.run_in_turn(
+        Path(__file__), ("harvest",), rounds=options.rounds, arguments=extra
+    )
+    print(f"{FRAME}, {count} frames\n")
+    for quantity, told in INCLUDES.items():
+        found = turns.median("harvest", quantity)
+        text = "-" if found is None else f"{found:8.2f} {UNITS.get(quantity, 'ms'):3}"
+        print(f"{quantity:11}{text}  {told}")
+    document = Document(
+        "harvest",
+        INCLUDES,
+        tuple(turns.figures(UNITS)),
+        {"size": str(FRAME), "frames": count},
+        skipped=turns.skipped,
+        environment=environment,
+    )
+    if options.save:
+        harness.save(document, quick=options.quick)
 
 
 if __name__ == "__main__":

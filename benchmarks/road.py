@@ -4,26 +4,27 @@ The map is that of a trained Fast-SCNN on an enlarged CamVid frame. The OpenCV w
 drivable area by `connectedComponentsWithStats` of the mask and its limits and obstacles by
 `argmax` along the axes; both are checked to agree before they are timed.
 
-    python benchmarks/road.py [--rounds 3] [--repeats 40] [--save]
+    python benchmarks/road.py [--rounds 3] [--seconds 1] [--save]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import harness
 import numpy as np
-from harness import Stopwatch, measure, run_in_turn, write_results
+from document import Document
+from harness import Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
 from segedge.analyse.facts import RoadAnalysis, ZoneAnalysis
 from segedge.analyse.road import RoadOptions, find_road
 from segedge.analyse.roles import drivable_names, obstacle_names
 from segedge.analyse.zones import parse_zone, zone_pixels
+from segedge.bench.environment import Environment
 from segedge.card import ModelCard
 from segedge.cpu.tail import Tail
 from segedge.frame import Frame
@@ -32,6 +33,12 @@ from segedge.labels import label_set
 
 CAMVID = label_set("camvid")
 WAYS = ("segedge", "opencv")
+INCLUDES = {
+    "road": "a label map to the drivable area, its limits and the obstacle of each column",
+    "outline": "the area to its polygon and those of its holes",
+    "zone": "a label map to the pixels of each class in one zone",
+    "lines": "a label map to the text of a JSON line's road and zones, all of the above included",
+}
 ZONE = parse_zone("ahead=0.35,0.55 0.65,0.55 0.8,0.95 0.2,0.95")
 
 
@@ -118,29 +125,31 @@ def check(labels: np.ndarray) -> None:
 
 def main() -> None:
     """Measure both ways, print a table, write the file if asked."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--save", action="store_true", help="write results/road.json")
-    parser.add_argument("--variant", choices=WAYS, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0))
     if options.variant:
         labels = label_map()
         check(labels)
         step = {"segedge": segedge_step, "opencv": opencv_step}[options.variant](labels)
-        print(json.dumps(measure(step, warm_up=5, repeats=options.repeats)))
+        print(json.dumps(harness.measure(step, seconds=options.seconds)))
         return
-    arguments = ["--repeats", str(options.repeats)]
-    rows = run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=arguments)
-    print(f"{'':10}{'road':>10}{'outline':>10}{'zone':>10}{'lines':>10}")
-    for way, row in rows.items():
-        cells = (row.get(stage) for stage in ("road", "outline", "zone", "lines"))
-        print(f"{way:10}" + "".join(f"{'' if c is None else f'{c:7.2f} ms':>10}" for c in cells))
-    if options.save and rows:
-        path = write_results("road", {"size": str(FRAME), "milliseconds": rows})
-        print(f"wrote {path}", file=sys.stderr)
+    environment = Environment.capture()
+    harness.say_machine(environment)
+    extra = ["--seconds", str(options.seconds)]
+    turns = harness.run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=extra)
+    print(f"{FRAME}\n\n{'medians, ms':14}" + "".join(f"{name:>10}" for name in INCLUDES))
+    for way in turns.samples:
+        cells = (turns.median(way, stage) for stage in INCLUDES)
+        print(f"{way:14}" + "".join(f"{'' if c is None else f'{c:.2f}':>10}" for c in cells))
+    document = Document(
+        "road",
+        INCLUDES,
+        tuple(turns.figures({})),
+        {"size": str(FRAME)},
+        skipped=turns.skipped,
+        environment=environment,
+    )
+    if options.save:
+        harness.save(document, quick=options.quick)
 
 
 if __name__ == "__main__":
