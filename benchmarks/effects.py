@@ -3,8 +3,8 @@
 Logits of one 1024x2048 frame to the finished picture, without the network. The usual way enlarges
 the logits of every class by `cv2.resize`, takes argmax or the margin of the foreground, and makes
 the picture from that. Its pixels are compared with ours before any time is printed: the share that
-differs by more than 8 levels (12 % or so of a blur: it smears the foreground into its surroundings,
-ours does not).
+differs by more than 8 levels (some of a blur: it smears the foreground into its surroundings, ours
+does not).
 
     python benchmarks/effects.py [--rounds 3] [--seconds 1] [--threads 2] [--save]
 """
