@@ -108,8 +108,8 @@ def open_dataset(
     names = tuple(card_classes)
     source = listing.labels or LabelSet("model", names, _padded(palette_rgb, names), ignore_index)
     table, notes = class_table(source.names, names, mapping or {})
-    ignored = {source.ignore_index, 255 if listing.labels is None else None} - {None}
-    decoder = Decoder(source, table, frozenset(i for i in ignored if i is not None), listing)
+    ignored = _ignored_values(source, has_own_labels=listing.labels is not None)
+    decoder = Decoder(source, table, ignored, listing)
     samples = tuple(
         Sample(image.relative_to(listing.root).as_posix(), image, label, decoder)
         for image, label in listing.pairs
@@ -141,9 +141,7 @@ class Decoder:
         self._ids = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain[: len(table)] = table
-        for value in ignored:
-            if value >= len(table):
-                self._plain[value] = IGNORED
+        self._plain[list(ignored)] = IGNORED
         if listing.layout == "cityscapes":
             self._ids[255] = IGNORED  # the licence plate's id is -1
         for raw, label in source.label_of_id.items():
@@ -196,6 +194,18 @@ class Decoder:
 
 
 _UNKNOWN = -2
+
+
+def _ignored_values(source: LabelSet, *, has_own_labels: bool) -> frozenset[int]:
+    """Values of label files that do not count: what was said, and 255 where no class has it.
+
+    A value outside 0..65535 (PyTorch's -100) is in no file. 255 is what cards say where nobody
+    said anything: with more classes it is one of them.
+    """
+    values = {source.ignore_index} if has_own_labels else {source.ignore_index, 255}
+    if len(source) > 255:
+        values.discard(255)
+    return frozenset(value for value in values if value is not None and 0 <= value < 1 << 16)
 
 
 def _padded(palette_rgb: Sequence[Rgb], names: tuple[str, ...]) -> tuple[Rgb, ...]:

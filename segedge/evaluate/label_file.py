@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
+from segedge.video.images import quiet_opencv
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3
@@ -32,14 +33,11 @@ def read_label_file(path: str | Path) -> NDArray[Any]:
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from error
     indices, bits = _as_grey(data)
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        values: Any = cv2.imdecode(np.frombuffer(indices, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # an empty file, or a size beyond OpenCV's limits
-        values = None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    with quiet_opencv():
+        try:
+            values: Any = cv2.imdecode(np.frombuffer(indices, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # an empty file, or a size beyond OpenCV's limits
+            values = None
     if values is None:
         raise _unreadable(path, f"{len(data)} bytes that are no readable image")
     if values.ndim == 3:

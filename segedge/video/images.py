@@ -6,6 +6,7 @@ import glob
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +144,42 @@ def natural_key(path: str | Path) -> list[tuple[int, int | str]]:
 
 def _decode_quietly(data: NDArray[np.uint8]) -> Any:
     """OpenCV's decoder without its lines on stderr: the failure is reported by us."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    with quiet_opencv():
+        try:
+            return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        except cv2.error:  # a size beyond OpenCV's limits
+            return None
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV's log silent in a ``with`` statement, in any number of threads at once.
+
+    The level is the process's: the first that comes keeps it and the last that goes restores it.
+    """
+    with _quiet.lock:
+        if _quiet.inside == 0:
+            _quiet.level = cv2.utils.logging.getLogLevel()
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _quiet.inside += 1
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:  # a size beyond OpenCV's limits
-        return None
+        yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        with _quiet.lock:
+            _quiet.inside -= 1
+            if _quiet.inside == 0:
+                cv2.utils.logging.setLogLevel(_quiet.level)
+
+
+class _Quiet:
+    """Who wants silence now, and the level before."""
+
+    lock = threading.Lock()
+    inside = 0
+    level = 0
+
+
+_quiet = _Quiet()
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

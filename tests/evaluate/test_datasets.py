@@ -169,3 +169,19 @@ def test_unreadable_labels(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot read label file"):
         next(iter(opened(tmp_path))).labels()
     assert cv2.imread(str(tmp_path / "images/a.jpg")) is not None
+
+
+def test_an_ignored_value_may_be_that_of_a_class(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg")
+    picture(tmp_path / "labels/a.png", [[0, 1, 255], [1, 1, 0]])
+    sample = next(iter(opened(tmp_path, ignore_index=0)))
+    assert sample.labels().tolist() == [[IGNORED, 1, IGNORED], [1, 1, IGNORED]]
+    sample = next(iter(opened(tmp_path, ignore_index=-100)))
+    assert sample.labels().tolist() == [[0, 1, IGNORED], [1, 1, 0]]
+
+
+def test_255_is_a_class_where_there_are_so_many(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.jpg", (1, 2))
+    picture(tmp_path / "labels/a.png", [[0, 255]])
+    names = [f"class {number}" for number in range(256)]
+    assert next(iter(opened(tmp_path, *names))).labels().tolist() == [[0, 255]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,13 @@ import pytest
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError, UsageError
-from segedge.video.images import ImageFiles, images_in_folder, images_matching, read_image
+from segedge.video.images import (
+    ImageFiles,
+    images_in_folder,
+    images_matching,
+    quiet_opencv,
+    read_image,
+)
 
 
 @pytest.fixture
@@ -152,3 +159,13 @@ def test_closing_ends_an_iteration(tmp_path: Path, image: NDArray[np.uint8]) -> 
 def test_empty_list() -> None:
     with pytest.raises(UsageError, match="no image was given"):
         ImageFiles([])
+
+
+def test_decoding_in_threads_leaves_opencv_its_log_level() -> None:
+    """The level is the process's: whoever leaves first must not take another's silence for it."""
+    before = cv2.utils.logging.getLogLevel()
+    with ExitStack() as second:
+        with quiet_opencv():
+            second.enter_context(quiet_opencv())
+        assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    assert cv2.utils.logging.getLogLevel() == before
