@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segedge.pipeline.stream import stream
     from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
+    from segedge.sliding import Slide
     from segedge.video.callable_sink import CallableSink
     from segedge.video.memory import MemorySink, MemorySource
     from segedge.video.open import open_source
@@ -40,6 +41,7 @@ __all__ = [
     "Result",
     "SegedgeError",
     "Segmenter",
+    "Slide",
     "__version__",
     "contact_sheet",
     "export",
@@ -70,6 +72,7 @@ _HOME = {
     "Result": "segedge.result",
     "SegedgeError": "segedge.errors",
     "Segmenter": "segedge.segmenter",
+    "Slide": "segedge.sliding",
     "load": "segedge.segmenter",
 }
 

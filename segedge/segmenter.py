@@ -30,11 +30,13 @@ from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.ready import make_ready
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.errors import BackendError, CardError
+from segedge.errors import BackendError, CardError, UsageError
 from segedge.fitting import check_network, checked_image, network_size
 from segedge.frame import Frame
 from segedge.geometry import Geometry, Size
 from segedge.result import WARMED, OverlayStyle, Rendering, Result
+from segedge.segmenter_slide import Infer, SlidePlan, window_size
+from segedge.sliding import Slide
 
 if TYPE_CHECKING:
     from segedge.backends.base import DeviceBackend
@@ -52,6 +54,7 @@ def load(
     card: ModelCard | None = None,
     style: OverlayStyle | None = None,
     cleaning: Cleaning | None = None,
+    slide: Slide | None = None,
     slots: int = 2,
     graphs: bool = True,
 ) -> Segmenter | CudaSegmenter:
@@ -65,6 +68,8 @@ def load(
         card: Overrides the file's own card.
         style: How overlays look; None is the palette at 50 %.
         cleaning: What is done with small regions of the labels; None leaves them.
+        slide: Windows over the frame at full resolution, their logits averaged; None brings the
+            whole frame to the network's size.
         slots: On a GPU: frames in flight at once.
         graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
 
@@ -91,9 +96,10 @@ def load(
             ready.join()
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, threads=threads, style=style, cleaning=cleaning
+            card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide
         )
     else:
+        _refuse_slide(slide, choice.backend)
         segmenter = _on_gpu(card, choice.backend, style, cleaning, slots, graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
@@ -113,6 +119,16 @@ def _on_gpu(
     return CudaSegmenter(
         card, device_backend, style=style, cleaning=cleaning, slots=slots, graphs=graphs
     )
+
+
+def _refuse_slide(slide: Slide | None, backend: Backend) -> None:
+    """On a GPU the frame's own launch holds one window, from upload to labels."""
+    if slide is not None:
+        raise UsageError(
+            "windows do not slide on the GPU: there a frame is one captured launch of the network",
+            facts={"backend": backend.description},
+            fix="leave --slide out, or take a host backend: openvino, onnxruntime",
+        )
 
 
 def _own_card(path: Path) -> ModelCard | None:
@@ -146,6 +162,7 @@ class Segmenter:
         threads: int | None = None,
         style: OverlayStyle | None = None,
         cleaning: Cleaning | None = None,
+        slide: Slide | None = None,
     ) -> None:
         """Put a network and its card together.
 
@@ -155,11 +172,13 @@ class Segmenter:
             threads: CPU threads for preprocessing and tail; None takes all available.
             style: How overlays look.
             cleaning: What is done with small regions of the labels; None leaves them.
+            slide: Windows over the frame; None brings the whole frame to the network's size.
 
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the host's.
-            UsageError: The cleaning names a class that the card lacks.
+            UsageError: The cleaning names a class that the card lacks; the network takes no such
+                windows.
         """
         if backend.memory != "host":
             raise BackendError(
@@ -172,10 +191,13 @@ class Segmenter:
         self.cleaning.check(card.classes)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
+        self.slide = slide
+        if slide is not None:
+            window_size(card, self._input, slide)
         self._workers = Workers(threads or available_threads())
         self._pool = ArrayPool()
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()
-        self._output_shapes: tuple[tuple[int, ...], ...] | None = None
+        self._output_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
 
     def __call__(self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()) -> Result:
         """Segment one image.
@@ -194,10 +216,7 @@ class Segmenter:
         """
         frame = image if isinstance(image, Frame) else Frame(checked_image(image))
         plan = self._plan(frame)
-        with frame.times.measure("preprocess"):
-            plan.preprocessor.run(frame.image_hwc, plan.tensor)
-        with frame.times.measure("network"):
-            logits = self._infer(plan.tensor)
+        logits = plan.way.run(frame, self._infer, self._pool)
         result = Result(frame, self.card, logits, self._rendering(plan, logits), self.style)
         result.compute(outputs)
         return result
@@ -245,19 +264,24 @@ class Segmenter:
         return plan
 
     def _new_plan(self, size: Size) -> _Plan:
+        if self.slide is not None:
+            slide, spec = self.slide, self._input
+            return _Plan(size, SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
         dtype = np.dtype(self._input.dtype)
         preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
-        return _Plan(preprocessor, geometry, np.zeros(preprocessor.shape, dtype))
+        whole = _Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype))
+        return _Plan(size, whole)
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """Run the network into pooled arrays; the first time the backend tells their shapes."""
-        if self._output_shapes is None:
+        if tensor.shape not in self._output_shapes:
             arrays = self.backend.run([tensor])
-            self._output_shapes = tuple(array.shape for array in arrays)
+            self._output_shapes[tensor.shape] = tuple(array.shape for array in arrays)
+        shapes = self._output_shapes[tensor.shape]
         outputs = [
             self._pool.take(shape, np.dtype(spec.dtype))
-            for shape, spec in zip(self._output_shapes, self.backend.specs[1], strict=True)
+            for shape, spec in zip(shapes, self.backend.specs[1], strict=True)
         ]
         self.backend.run([tensor], outputs)
         return outputs[self.backend.specs[1].index(self._output)]
@@ -265,20 +289,44 @@ class Segmenter:
     def _rendering(self, plan: _Plan, logits: NDArray[Any]) -> Rendering:
         grid = self.card.grid_size(logits.shape)
         if grid not in plan.tails:
-            plan.tails[grid] = Tail(
-                self.card, plan.geometry, grid, workers=self._workers, cleaning=self.cleaning
-            )
+            plan.tails[grid] = self._tail(plan, grid)
         effects = partial(plan.effects_of, self.card, grid, self._workers, self._pool)
         return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends, effects, plan.looks)
+
+    def _tail(self, plan: _Plan, grid: Size) -> Tail:
+        way, size = plan.way, plan.size
+        if isinstance(way, SlidePlan):
+            geometry, axes = Geometry(size, size, 0, 0, size), way.grid.axes
+        else:
+            geometry, axes = way.geometry, None
+        return Tail(
+            self.card, geometry, grid, workers=self._workers, cleaning=self.cleaning, axes=axes
+        )
+
+
+@dataclass
+class _Whole:
+    """The whole frame, brought to the network's size."""
+
+    preprocessor: Preprocessor
+    geometry: Geometry
+    tensor: NDArray[Any]
+
+    def run(self, frame: Frame, infer: Infer, pool: ArrayPool) -> NDArray[Any]:
+        """The frame's logits; the twin of `SlidePlan.run`."""
+        with frame.times.measure("preprocess"):
+            self.preprocessor.run(frame.image_hwc, self.tensor)
+        with frame.times.measure("network"):
+            return infer(self.tensor)
 
 
 @dataclass
 class _Plan:
     """Tables and buffers for one frame size."""
 
-    preprocessor: Preprocessor
-    geometry: Geometry
-    tensor: NDArray[Any]
+    size: Size
+    way: _Whole | SlidePlan
+    """How the frame comes to the network."""
     tails: dict[Size, Tail] = field(default_factory=dict)
     blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -288,7 +336,5 @@ class _Plan:
     def effects_of(self, card: ModelCard, grid: Size, workers: Workers, pool: ArrayPool) -> Effects:
         """What draws effects on this grid: tables and scratch, made when first asked for."""
         if grid not in self.effects:
-            self.effects[grid] = Effects(
-                card, self.geometry, grid, self.tails[grid], workers=workers, pool=pool
-            )
+            self.effects[grid] = Effects(card, grid, self.tails[grid], workers=workers, pool=pool)
         return self.effects[grid]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segedge.cli import run_options as options
 from segedge.cli.console import (
     check_folder,
     frame_progress,
@@ -41,16 +42,20 @@ def eval_command(
     ignore: Annotated[
         int | None, typer.Option(help="Label value that does not count (plain layout).")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")] = (
-        "auto"
-    ),
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")] = 0,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 0,
+    min_region: options.MinRegion = "",
+    connectivity: options.Connectivity = 4,
+    majority: options.Majority = 0,
+    fill_holes: options.FillHoles = 0,
+    slide: options.SlideOption = None,
+    overlap: options.Overlap = None,
     limit: Annotated[
         int | None, typer.Option(help="At most so many images, evenly spread.")
     ] = None,
     boundary: Annotated[bool, typer.Option(help="Measure the boundary F-score, too.")] = True,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to name.")] = 3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: options.AsJson = False,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON here.")] = None,
 ) -> None:
     """Measure mIoU, accuracy and boundary F-score of a model, as `segedge run` would segment.
@@ -60,9 +65,14 @@ def eval_command(
     """
     from segedge.evaluate.evaluate import evaluate
     from segedge.segmenter import load
+    from segedge.sliding import parse_slide
 
     check_folder(output)
-    with load(model, backend=backend, threads=threads or None) as segmenter:
+    windows = parse_slide(slide, overlap)
+    cleaning = options.parse_cleaning(min_region, connectivity, majority, fill_holes)
+    with load(
+        model, backend=backend, threads=threads or None, cleaning=cleaning, slide=windows
+    ) as segmenter:
         dataset = _open(data, segmenter, layout, split, mapping, ignore)
         with frame_progress() as bar:
             task = bar.add_task(dataset.name, total=len(dataset))

@@ -46,6 +46,8 @@ def run_command(
     edge: options.Edge = 1.0,
     blur: options.BlurOption = 0.02,
     heat: options.Heat = "confidence",
+    slide: options.SlideOption = None,
+    overlap: options.Overlap = None,
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     card: options.Card = None,
@@ -94,9 +96,9 @@ def run_command(
     2: an error, also a video that ends early; 130: Ctrl-C, 143: SIGTERM (what was written so far
     is finished and playable).
     """
-    from segedge.cleaning import Cleaning, parse_min_region
     from segedge.effect import Effect
     from segedge.result import OverlayStyle
+    from segedge.sliding import parse_slide
 
     shown = Effect(effect, background, edge, blur, heat)  # type: ignore[arg-type]
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or None
@@ -105,12 +107,8 @@ def run_command(
         sources=tuple(sources),
         outputs=tuple(output or ()),
         style=OverlayStyle(opacity=opacity, classes=names, legend=legend, effect=shown),
-        cleaning=Cleaning(
-            parse_min_region(min_region),
-            connectivity=connectivity,
-            majority=majority,
-            fill_holes=fill_holes,
-        ),
+        cleaning=options.parse_cleaning(min_region, connectivity, majority, fill_holes),
+        slide=parse_slide(slide, overlap),
         regions=regions,
         masks=masks,
         backend=backend,
@@ -235,6 +233,7 @@ def _load(wanted: options.RunOptions) -> Segmenter | CudaSegmenter:
         card=given,
         style=wanted.style,
         cleaning=wanted.cleaning,
+        slide=wanted.slide,
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segedge.cleaning import Cleaning
     from segedge.harvest.options import HarvestOptions
     from segedge.result import OverlayStyle
+    from segedge.sliding import Slide
 
 Masks = Literal["labels", "palette", "panoptic"]
 PolicyName = Literal["latest", "lossless"]
@@ -22,7 +23,7 @@ DecoderName = Literal["auto", "cpu", "nvdec"]
 CodecName = Literal["h264", "h265", "av1", "vp9"]
 
 _SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
-_CLEANING = "Cleaning"
+_CLEANING, _WINDOWS = "Cleaning", "Sliding window"
 
 Model = Annotated[Path, typer.Argument(help="The model: an ONNX file with its card.")]
 Sources = Annotated[
@@ -134,6 +135,24 @@ Regions = Annotated[
         rich_help_panel=_CLEANING,
     ),
 ]
+SlideOption = Annotated[
+    str | None,
+    typer.Option(
+        "--slide",
+        metavar="HxW|auto",
+        help="Windows of this size (auto: the network's) over the frame at full resolution, their"
+        " logits averaged.",
+        rich_help_panel=_WINDOWS,
+    ),
+]
+Overlap = Annotated[
+    str | None,
+    typer.Option(
+        help="What neighbouring windows share: 0.5 or 1/3 of a window (default 1/3), 171 pixels,"
+        " or HxW pixels.",
+        rich_help_panel=_WINDOWS,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
 Card = Annotated[
@@ -242,6 +261,7 @@ class RunOptions:
     outputs: tuple[str, ...]
     style: OverlayStyle
     cleaning: Cleaning
+    slide: Slide | None = None
     regions: bool = False
     masks: Masks | None = None
     backend: str = "auto"
@@ -289,6 +309,22 @@ class RunOptions:
     def is_quiet(self) -> bool:
         """Whether standard output belongs to something else than tables."""
         return self.as_json or "-" in self.outputs
+
+
+def parse_cleaning(min_region: str, connectivity: int, majority: int, fill_holes: int) -> Cleaning:
+    """What the options of the cleaning amount to together.
+
+    Raises:
+        UsageError: One of them says nothing sensible.
+    """
+    from segedge.cleaning import Cleaning, parse_min_region
+
+    return Cleaning(
+        parse_min_region(min_region),
+        connectivity=connectivity,
+        majority=majority,
+        fill_holes=fill_holes,
+    )
 
 
 def parse_seconds(text: str | None, *, option: str) -> float | None:

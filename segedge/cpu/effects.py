@@ -26,7 +26,7 @@ from segedge.effect import (
     outline_radius,
 )
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
+from segedge.geometry import Size
 
 _NO_LABELS = np.zeros((0, 0), np.uint8)
 
@@ -90,7 +90,6 @@ class Effects:
     def __init__(
         self,
         card: ModelCard,
-        geometry: Geometry,
         grid: Size,
         tail: Tail,
         *,
@@ -101,23 +100,19 @@ class Effects:
 
         Args:
             card: What the network's output means.
-            geometry: How the frame lies in the network's input.
             grid: Height and width of the network's output.
             tail: Makes labels and confidence where an effect needs them.
             workers: Threads to share the work; the process-wide pool by default.
             pool: Memory of what lies between the steps.
         """
         self._card = card
-        self._frame = geometry.frame
+        self._frame = tail.frame
         self._tail = tail
         self._workers = workers or shared_workers()
         self._pool = pool or ArrayPool()
         self._output = FlatOutput(card, grid, self._workers)
         self._ticket = np.zeros(1, np.int64)
-        maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
-        axis = plan.nearest_axis if card.head == "labels" else plan.bilinear_axis
-        self._rows = axis(self._frame.height, grid.height, maps.y)
-        self._columns = axis(self._frame.width, grid.width, maps.x)
+        self._rows, self._columns = tail.axes
         self._is_lookup = plan.is_lookup(self._rows, self._columns)
         self._units = plan.row_units(self._rows)
         columns = self._columns

@@ -31,7 +31,7 @@ class Axis:
     weights: NDArray[np.float64]
     """Share of ``high`` for each pixel, 0..1."""
     map: AxisMap
-    """Grid index from pixel index, before clamping."""
+    """Grid index from pixel index, before clamping; from it a bend inside a span is estimated."""
 
     @property
     def starts(self) -> NDArray[np.int32]:
@@ -56,6 +56,23 @@ def nearest_axis(pixels: int, grid: int, axis: AxisMap) -> Axis:
     position = np.clip(axis.scale * np.arange(pixels) + axis.offset, 0.0, grid - 1.0)
     index = np.floor(position + 0.5).astype(np.int32)
     return _axis(index, index, np.zeros(pixels), axis)
+
+
+def knot_axis(pixels: int, knots: NDArray[np.float64]) -> Axis:
+    """Spans for linear interpolation between points at any distance.
+
+    Args:
+        pixels: Output pixels.
+        knots: Pixel positions of the grid points, ascending; the first is 0 and the last
+            ``pixels - 1``.
+    """
+    position = np.arange(pixels, dtype=np.float64)
+    low = np.searchsorted(knots, position, side="right") - 1
+    high = np.minimum(low + 1, knots.size - 1)
+    gap = np.where(high > low, knots[high] - knots[low], 1.0)
+    # No line fits all spans: the search for a bend starts at a span's first pixel.
+    search = AxisMap(1.0, 0.0)
+    return _axis(low.astype(np.int32), high.astype(np.int32), (position - knots[low]) / gap, search)
 
 
 def is_lookup(*axes: Axis) -> bool:

@@ -40,6 +40,7 @@ class Tail:
         *,
         workers: Workers | None = None,
         cleaning: Cleaning | None = None,
+        axes: tuple[plan.Axis, plan.Axis] | None = None,
     ) -> None:
         """Prepare tables and scratch.
 
@@ -49,18 +50,17 @@ class Tail:
             grid: Height and width of the network's output.
             workers: Threads to share the work; the process-wide pool by default.
             cleaning: What is done with the labels before they are written, painted and counted.
+            axes: Tables of rows and columns for a grid that the geometry does not describe.
 
         Raises:
             UsageError: The cleaning names a class that the card lacks.
         """
         self._card = card
-        self._frame = geometry.frame
+        self.frame = geometry.frame
         self._workers = workers or shared_workers()
         self._classes = len(card.classes)
-        plane = geometry.grid_from_frame(grid, align_corners=card.align_corners)
-        axis = plan.nearest_axis if card.head == "labels" else plan.bilinear_axis
-        self._rows = axis(self._frame.height, grid.height, plane.y)
-        self._columns = axis(self._frame.width, grid.width, plane.x)
+        self._rows, self._columns = axes or _axes(card, geometry, grid)
+        self.axes = (self._rows, self._columns)
         self._is_lookup = plan.is_lookup(self._rows, self._columns)
         self._units = plan.row_units(self._rows)
         self._output = FlatOutput(card, grid, self._workers)
@@ -80,7 +80,7 @@ class Tail:
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._cleaner: Cleaner | None = None
         if cleaning is not None and not cleaning.is_off:
-            self._cleaner = Cleaner(cleaning, card.classes, self._frame, workers=self._workers)
+            self._cleaner = Cleaner(cleaning, card.classes, self.frame, workers=self._workers)
         self._targets: tuple[Any, ...] = ()
         self._source = _NO_IMAGE
 
@@ -165,7 +165,7 @@ class Tail:
         """Address, bytes a row and bytes a label."""
         if labels is None:
             return 0, 0, 1
-        check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
+        check_plane("labels", labels, self.frame, self.label_dtype, np.uint16)
         return address_of(labels), labels.strides[0], labels.itemsize
 
     def _overlay_target(
@@ -177,8 +177,8 @@ class Tail:
             return 0, 0, 0, 0, *tables
         if frame is None:
             raise UsageError("an overlay needs the frame that it is painted on")
-        check_image("overlay", overlay, self._frame)
-        source = readable_image("frame", frame, self._frame)
+        check_image("overlay", overlay, self.frame)
+        source = readable_image("frame", frame, self.frame)
         if np.may_share_memory(overlay, source):
             raise UsageError(
                 "overlay and frame share memory", fix="hand in another array for the overlay"
@@ -199,7 +199,7 @@ class Tail:
         if overlay is not None and blend is None:
             raise UsageError("an overlay needs a blend", fix="blend=Blend.of(card.palette_rgb)")
         if confidence is not None:
-            check_plane("confidence", confidence, self._frame, np.float32)
+            check_plane("confidence", confidence, self.frame, np.float32)
             if self._card.head == "labels":
                 raise UsageError("a network that gives labels has no confidence")
             if kind not in ("probability", "margin"):
@@ -259,6 +259,14 @@ class Tail:
             output.flat, output.strides, output.channels, output.sigmoid,
             scratch.contender, scratch.corners, scratch.float_lines, scratch.best, *self._targets,
         )  # fmt: skip
+
+
+def _axes(card: ModelCard, geometry: Geometry, grid: Size) -> tuple[plan.Axis, plan.Axis]:
+    """Tables of rows and columns of a regular grid."""
+    plane = geometry.grid_from_frame(grid, align_corners=card.align_corners)
+    axis = plan.nearest_axis if card.head == "labels" else plan.bilinear_axis
+    rows = axis(geometry.frame.height, grid.height, plane.y)
+    return rows, axis(geometry.frame.width, grid.width, plane.x)
 
 
 class _Scratch:
