@@ -192,8 +192,10 @@ class Segmenter:
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
         self.slide = slide
+        self.window: Size | None = None
+        """Size of the windows where they slide."""
         if slide is not None:
-            window_size(card, self._input, slide)
+            self.window = window_size(card, self._input, slide)
         self._workers = Workers(threads or available_threads())
         self._pool = ArrayPool()
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()

@@ -54,6 +54,8 @@ class CudaSegmenter:
 
     backend_name = "given"
     backend_reason = "given"
+    slide: None = None
+    window: None = None
 
     def __init__(
         self,

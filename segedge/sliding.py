@@ -69,6 +69,10 @@ class Slide:
             )
         return Size(window.height - lost.height, window.width - lost.width)
 
+    def describe(self, window: Size) -> str:
+        """What is done, for people: ``windows of 512x512, 341x341 apart, logits averaged``."""
+        return f"windows of {window}, {self.steps(window)} apart, logits averaged"
+
     def check_window(self, fixed: Size | None) -> None:
         """Refuse a window that the network cannot take.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInfo]) -> None:
     """The backend and the sources, before the run."""
     print_row("backend", f"{segmenter.backend.description}: {segmenter.backend_reason}")
+    if segmenter.slide is not None and segmenter.window is not None:
+        print_row("slide", segmenter.slide.describe(segmenter.window))
     for info in sources:
         facts = []
         if info.size:
