@@ -209,24 +209,19 @@ def _network_share(row: Row) -> str:
 
 def cut_gains(results: Results) -> list[str]:
     """What it brings that upsampling and argmax are not in the graph, where both were measured."""
-    found = []
     rows = {row.key: row for row in results.rows}
-    for key, row in rows.items():
-        other = next(
-            (
-                r
-                for k, r in rows.items()
-                if k.backend == key.backend + TAIL and (k.mode, k.sizes) == (key.mode, key.sizes)
-            ),
-            None,
-        )
-        if other is not None:
-            before, after = other.times.p50_ms, row.times.p50_ms
-            found.append(
-                f"{key.backend} {key.mode}: {ms(after)} ms, with the tail inside the graph "
-                f"{ms(before)} ms ({before / after:.2f} times as long)"
-            )
-    return found
+    pairs = [
+        (row, other)
+        for key, row in rows.items()
+        for k, other in rows.items()
+        if k.backend == key.backend + TAIL and (k.mode, k.sizes) == (key.mode, key.sizes)
+    ]
+    cut = [row for row, _ in pairs]
+    return [
+        f"{row_name(row, cut)}: {ms(row.times.p50_ms)} ms, with the tail inside the graph "
+        f"{ms(whole.times.p50_ms)} ms ({whole.times.p50_ms / row.times.p50_ms:.2f} times as long)"
+        for row, whole in pairs
+    ]
 
 
 def warnings(results: Results) -> list[str]:

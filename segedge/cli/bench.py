@@ -101,13 +101,12 @@ def bench_command(
             facts={"found": ", ".join(map(str, files))},
             fix="segedge bench MODEL.onnx, or --compare BEFORE.json AFTER.json",
         )
-    default = ["both"] if source is None else ["both", "video"]
     options = BenchOptions(
         backends=tuple(parse_words(backend or [])),
         frame_sizes=parse_sizes(frame_size or []),
         network_sizes=parse_sizes(network_size or []),
         batches=parse_batches(batch or []),
-        modes=parse_modes(mode or default),
+        modes=parse_modes(mode or ["both"], has_video=source is not None),
         rounds=rounds,
         seconds=seconds,
         program=program,

@@ -10,13 +10,15 @@ from segedge.errors import UsageError, unknown_name_error
 from segedge.geometry import Size
 
 
-def parse_modes(words: Sequence[str]) -> tuple[Mode, ...]:
+def parse_modes(words: Sequence[str], *, has_video: bool = False) -> tuple[Mode, ...]:
     """``network``, ``frame``, ``rate``, ``video``, ``both`` (the first two), ``all``; commas too.
+
+    A video is given to be measured: with one, its mode is always among them.
 
     Raises:
         UsageError: Another word, with the nearest one.
     """
-    modes: list[str] = []
+    modes: list[str] = ["video"] if has_video else []
     for word in parse_words(words):
         if word not in (*MODES, "both", "all"):
             raise unknown_name_error("mode", word, [*MODES, "both", "all"])

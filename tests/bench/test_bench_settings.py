@@ -103,6 +103,7 @@ def test_nobody_is_left_out_silently(monkeypatch: pytest.MonkeyPatch) -> None:
 )  # fmt: skip
 def test_modes(words: list[str], modes: tuple[str, ...]) -> None:
     assert parse_modes(words) == modes
+    assert parse_modes(words, has_video=True) == tuple(dict.fromkeys((*modes, "video")))
 
 
 def test_words_that_mean_nothing() -> None:
