@@ -22,7 +22,7 @@ _EXTRA_OF = {
     "starlette": "live",
     "uvicorn": "live",
     "websockets": "live",
-    "tritonclient": "triton",
+    "tritonclient": "remote",
     "google": "triton",
     "openvino": "openvino",
     "torch": "export",

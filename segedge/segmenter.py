@@ -21,6 +21,7 @@ from segedge.backends.registry import (
     may_run_on_host,
     open_backend,
 )
+from segedge.backends.remote_address import is_address
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.effects import Effects, Look
@@ -62,7 +63,7 @@ def load(
 
     Args:
         model: A ``.onnx`` file that carries its card, a ``.engine`` with its JSON file beside it,
-            or a ``.pt2`` program with ``card``.
+            a ``.pt2`` program with ``card``, or a model on a server: ``grpc://host:8001/model``.
         backend: ``auto`` or a name that `segedge doctor` lists.
         threads: CPU threads; None takes all that this process may use.
         card: Overrides the file's own card.
@@ -78,9 +79,9 @@ def load(
         BackendError: No backend can run it.
     """
     path = Path(model)
-    if card is None:
+    if card is None and not is_address(path):
         card = _own_card(path)
-    if card is None:
+    if card is None and not is_address(path):
         is_engine = path.suffix.lower() in ENGINE_SUFFIXES
         raise CardError(
             f"{path.name} carries no card: its classes and preprocessing are unknown",
@@ -94,6 +95,7 @@ def load(
     finally:
         if ready is not None:
             ready.join()
+    card = card or _served_card(path, choice.backend)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
             card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide
@@ -140,6 +142,18 @@ def _own_card(path: Path) -> ModelCard | None:
     from segedge.modelfile import read_metadata
 
     return ModelCard.from_metadata(read_metadata(path))
+
+
+def _served_card(address: Path, backend: Backend) -> ModelCard:
+    """The card that a server tells."""
+    card: ModelCard | None = getattr(backend, "card", None)
+    if card is None:
+        backend.close()
+        raise CardError(
+            f"the server tells no card of {address.name}: its classes are unknown",
+            fix="serve it with segedge triton, which puts its card there, or --card MODEL.onnx",
+        )
+    return card
 
 
 class Segmenter:

@@ -29,6 +29,7 @@ FLOORS: list[list[str]] = [
     ["backends"],
     [
         "fitting",
+        "remote",
         "pictures",
         "result",
         "result_cuda",
@@ -89,7 +90,11 @@ HEAVY = {
     "av": {"video"},
     "numba": {"cpu"},
     "cuda": {"cuda", "backends"},
-    "tritonclient": {"serve/config.py", "backends/remote"},
+    "tritonclient": {
+        "serve/config.py",
+        "backends/remote_link.py",
+        "backends/remote_memory.py",
+    },
     "google": {"serve/config.py"},
     "starlette": {"live"},
     "uvicorn": {"live"},

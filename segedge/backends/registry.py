@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segedge.backends.remote_address import is_address, memory_use, parse_address
 from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
 from segedge.flavour import flavour_statuses
 from segedge.gpu import find_driver
@@ -53,7 +54,7 @@ def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) 
     """Open a model on a backend.
 
     Args:
-        path: The model file.
+        path: The model file, or a server's address.
         name: ``auto``, or a name of `BACKENDS`, optionally with a variant: ``openvino:f32``.
         threads: CPU threads; None takes all that this process may use.
 
@@ -63,6 +64,8 @@ def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) 
         BackendError: It refuses the model, or no backend is installed at all.
     """
     threads = threads or available_threads()
+    if is_address(path):
+        return _open_remote_choice(path, threads, name)
     if name != "auto":
         base, _, variant = name.partition(":")
         if base not in BACKENDS:
@@ -82,6 +85,18 @@ def may_run_on_host(name: str) -> bool:
 
 
 _ON_GPU = ("tensorrt", "onnxruntime-cuda", "eager-cuda", "torch-compile-cuda")
+
+
+def _open_remote_choice(address: Path, threads: int, name: str) -> Choice:
+    base, _, variant = name.partition(":")
+    if base not in ("auto", "remote"):
+        if base not in BACKENDS:
+            raise unknown_name_error("backend", base, ["auto", *BACKENDS])
+        raise UsageError(
+            f"backend {base} runs files here, and {parse_address(address)[0]} is on a server",
+            fix="--backend auto, or remote:shm, remote:wire",
+        )
+    return Choice(_open_remote(address, threads, variant), "remote", "a server's address")
 
 
 def _open_fastest(path: Path, threads: int) -> Choice:
@@ -234,6 +249,18 @@ def _check_program(path: Path) -> None:
         )
 
 
+def _open_remote(path: Path, threads: int, variant: str) -> Backend:
+    from segedge.backends.remote import RemoteBackend
+
+    if not is_address(path):
+        raise UsageError(
+            f"the backend remote needs a server's address, found {path}",
+            fix="segedge run grpc://HOST:8001/MODEL ...",
+        )
+    address, options = parse_address(path, memory=memory_use(variant))
+    return RemoteBackend(address, options=options)
+
+
 def _no_variant(name: str, variant: str) -> None:
     if variant:
         raise UsageError(f"backend {name} has no variants, found {name}:{variant}")
@@ -270,6 +297,13 @@ BACKENDS: dict[str, BackendEntry] = {
     "torch-compile-cuda": BackendEntry(
         lambda: _gpu_status("torch-compile-cuda", "torch", ("torch",)),
         _open_compiled_cuda,
+        auto=False,
+    ),
+    "remote": BackendEntry(
+        lambda: _library_status(
+            "remote", "tritonclient", ("tritonclient",), "grpc://HOST:8001/MODEL, http://..."
+        ),
+        _open_remote,
         auto=False,
     ),
 }

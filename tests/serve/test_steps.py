@@ -136,7 +136,8 @@ def test_a_configuration_without_a_card() -> None:
 
 
 def test_on_a_real_server(batched: Path, tmp_path: Path) -> None:
-    """The repository as it is written, in NVIDIA's server: ensemble, warm-up, both protocols."""
+    """The repository as it is written, in NVIDIA's server: ensemble, warm-up, and the remote
+    backend by both protocols, with shared memory and without."""
     if reason := triton_server.why_not():
         pytest.skip(reason)
     import tritonclient.grpc as grpc
@@ -156,3 +157,11 @@ def test_on_a_real_server(batched: Path, tmp_path: Path) -> None:
             expected = segmenter(frame)
             np.testing.assert_array_equal(got.as_numpy("labels"), expected.labels)
             np.testing.assert_array_equal(got.as_numpy("overlay"), expected.overlay())
+        for address in (f"grpc://{server.grpc}/street", f"http://{server.http}/street"):
+            for way in ("remote:shm", "remote:wire"):
+                with segedge.load(address, backend=way) as remote:
+                    for size in ((90, 160), (31, 17)):
+                        frame = frame_of(*size)
+                        expected = segmenter(frame)
+                        np.testing.assert_array_equal(remote(frame).logits, expected.logits)
+                        np.testing.assert_array_equal(remote(frame).labels, expected.labels)
