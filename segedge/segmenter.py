@@ -89,7 +89,7 @@ def load(
             if is_engine
             else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
-    ready = make_ready() if may_run_on_host(backend) else None
+    ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
     try:
         choice = open_backend(path, backend, threads=threads)
     finally:

@@ -97,6 +97,11 @@ def is_address(model: str | Path) -> bool:
     return _SCHEME.match(str(model)) is not None
 
 
+def address_text(model: str | Path) -> str:
+    """A file's path as it is; an address with both its slashes, which a `Path` takes from it."""
+    return _SCHEME.sub(r"\1://", str(model))
+
+
 def parse_address(
     text: str | Path, *, memory: MemoryUse = "auto"
 ) -> tuple[RemoteAddress, RemoteOptions]:
@@ -110,7 +115,7 @@ def parse_address(
     Raises:
         UsageError: It is none, lacks its model, or has an option that there is not.
     """
-    text = _SCHEME.sub(r"\1://", str(text))
+    text = address_text(text)
     parts = urlsplit(text)
     if parts.scheme not in _PORTS:
         raise UsageError(f"{text} is no address of a served model", fix=_EXAMPLE)

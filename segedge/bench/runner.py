@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segedge.backends.remote_address import address_text, is_address
 from segedge.bench.environment import Environment
 from segedge.bench.measure import Statistics
 from segedge.bench.names import Contender, choose_backends
@@ -87,6 +88,7 @@ def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -
         UsageError, ModelError: The file is no ONNX file with a card.
         BackendError: Not one backend could run it.
     """
+    _check_is_file(model)
     card = read_card(model)
     _check_files(options)
     chosen, skipped = settings(
@@ -111,6 +113,14 @@ def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -
     )  # fmt: skip
     rows.sort(key=lambda row: MODES.index(row.mode))
     return Results(subject, environment, tuple(rows), run.skipped)
+
+
+def _check_is_file(model: Path) -> None:
+    if is_address(model):
+        raise UsageError(
+            f"bench measures files on this machine, and {address_text(model)} is on a server",
+            fix=f"segedge run {address_text(model)} video.mp4 prints what its frames take",
+        )
 
 
 def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda text: None) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from segedge import __version__
-from segedge.backends.registry import BackendStatus, available_threads, statuses
+from segedge.backends.registry import BACKENDS, BackendStatus, available_threads, statuses
 from segedge.cli.console import print_json, print_row
 from segedge.flavour import FlavourStatus, flavour_statuses
 from segedge.gpu import find_driver
@@ -66,7 +66,7 @@ def _print(found: list[BackendStatus]) -> None:
     for status in found:
         if status.name != "tensorrt":
             _row(status.name, _status_text(status))
-    ready = [status.name for status in found if status.ready and status.name != "eager"]
+    ready = [status.name for status in found if status.ready and BACKENDS[status.name].auto]
     if ready:
         _row("auto", f"{ready[0]} runs models here")
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segedge.backends.remote_address import is_address
 from segedge.cli import run_options as options
 from segedge.cli.console import (
     check_folder,
@@ -80,7 +81,7 @@ def eval_command(
                 segmenter, dataset, boundary=boundary, limit=limit,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
-    facts = {"model": model.name, "sha256": file_sha256(model), **found.to_dict(worst=worst)}
+    facts = {"model": model.name, "sha256": _sha256(model), **found.to_dict(worst=worst)}
     if output is not None:
         _write(output, facts)
     if as_json:
@@ -91,6 +92,11 @@ def eval_command(
             print_row("wrote", str(output))
         print_row("next", f"segedge bench {model}    says how fast it is")
     raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
+
+
+def _sha256(model: Path) -> str:
+    """Of the file; empty where it lies on a server."""
+    return "" if is_address(model) else file_sha256(model)
 
 
 def _open(

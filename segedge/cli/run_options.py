@@ -25,7 +25,9 @@ CodecName = Literal["h264", "h265", "av1", "vp9"]
 _SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
 _CLEANING, _WINDOWS = "Cleaning", "Sliding window"
 
-Model = Annotated[Path, typer.Argument(help="The model: an ONNX file with its card.")]
+Model = Annotated[
+    Path, typer.Argument(help="An ONNX file with its card, or grpc://HOST:8001/MODEL on a server.")
+]
 Sources = Annotated[
     list[str],
     typer.Argument(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segedge.backends.remote_address import address_text
 from segedge.cli.console import megabytes, print_error, print_json, print_row
 from segedge.errors import SegedgeError
 from segedge.timing import COMPUTING
@@ -85,7 +86,7 @@ def _document(
 ) -> dict[str, Any]:
     """One source: its report beside the model's facts; several: a list of them."""
     head = {
-        "model": str(model),
+        "model": address_text(model),
         "backend": segmenter.backend.description,
         "reason": segmenter.backend_reason,
     }

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segedge.backends.base import TensorSpec
 from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
 from segedge.card import ModelCard
 from segedge.convert.engine_facts import EngineFacts, EngineTensor
 from segedge.convert.engine_file import read_engine
-from segedge.errors import BackendError, CardError, UsageError
-from segedge.fitting import check_network
+from segedge.errors import BackendError, CardError, ModelError, UsageError
+from segedge.fitting import check_network, network_size
 from segedge.modelfile import ModelFacts, read_facts
 from segedge.optional import is_importable
 
-_READERS = ("onnxruntime", "openvino")
+if TYPE_CHECKING:
+    from segedge.backends.base import Backend
+
+_READERS = ("onnxruntime", "openvino:f32")
 """Backends that tell inputs and outputs of an ONNX file, the server's own first."""
 
 TritonBackend = str
@@ -94,7 +101,7 @@ def _read_onnx(file: Path) -> ServedNetwork:
 def _checked_specs(
     file: Path, card: ModelCard
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    reader = next((name for name in _READERS if is_importable(name)), None)
+    reader = next((name for name in _READERS if is_importable(name.partition(":")[0])), None)
     if reader is None:
         raise BackendError(
             f"no library here can read the inputs and outputs of {file.name}",
@@ -104,9 +111,52 @@ def _checked_specs(
     backend = open_backend(file, reader, threads=available_threads()).backend
     try:
         check_network(card, backend)
+        _check_batches(file, card, backend)
         return backend.specs
     finally:
         backend.close()
+
+
+def _check_batches(file: Path, card: ModelCard, backend: Backend) -> None:
+    """That a batch axis is one: graphs that were made for one frame may only claim to have it.
+
+    Raises:
+        ModelError: Two frames together fail, or give something else than one after the other.
+    """
+    inputs, outputs = backend.specs
+    if any(not spec.shape or spec.shape[0] is not None for spec in (*inputs, *outputs)):
+        return
+    size = network_size(card, inputs[0])
+    plane = (size.height, size.width)
+    shape = (2, 3, *plane) if card.input_layout == "nchw" else (2, *plane, 3)
+    noise = np.random.default_rng(0).standard_normal(shape).astype(inputs[0].dtype)
+    fix = "segedge export --dynamic batch writes one that takes any batch"
+    try:
+        together = backend.run([noise])
+    except BackendError as error:
+        raise ModelError(
+            f"{file.name} says that it takes batches, and fails with two frames",
+            facts={"says": error.facts.get("says", str(error))},
+            fix=fix,
+        ) from error
+    alone = [backend.run([noise[k : k + 1]]) for k in range(2)]
+    for index, both in enumerate(together):
+        single = np.concatenate([one[index] for one in alone])
+        if single.shape != both.shape or not _close(single, both):
+            raise ModelError(
+                f"{file.name} says that it takes batches, and two frames change each other",
+                facts={"output": str(outputs[index])},
+                fix=fix,
+            )
+
+
+def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Equal but for rounding: batches may be computed by other kernels."""
+    if one.dtype.kind in "iu":
+        return bool(np.mean(one == other) > 0.999)
+    scale = max(float(np.abs(one).max()), 1e-6)
+    tolerance = 2e-2 if one.dtype == np.float16 else 1e-3
+    return float(np.abs(one - other).max()) <= tolerance * scale
 
 
 def _external_data(facts: ModelFacts) -> tuple[Path, ...]:

@@ -27,7 +27,7 @@ def test_the_kernels_of_a_frame_are_loaded() -> None:
 
 def test_who_runs_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     on_host = {name for name in BACKENDS if may_run_on_host(f"{name}:x")}
-    assert on_host == {"openvino", "onnxruntime", "eager", "torch-compile"}
+    assert on_host == {"openvino", "onnxruntime", "eager", "torch-compile", "remote"}
     for gpu, expected in ((None, True), ("RTX", False)):
         driver = type("Driver", (), {"gpu": gpu})
         monkeypatch.setattr(registry, "find_driver", lambda driver=driver: driver)

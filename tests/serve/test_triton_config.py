@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from segedge.card import ModelCard
@@ -13,7 +14,7 @@ from segedge.serve.config import parse_text
 from segedge.serve.network import read_network
 from segedge.serve.options import TritonOptions, served_name
 from segedge.serve.repository import write_repository
-from tests.serve.models import write_plan
+from tests.serve.models import write_batch_model, write_plan
 from tests.small_model import write_model
 
 
@@ -133,6 +134,49 @@ def test_the_steps_python(batched: Path, tmp_path: Path) -> None:
     for name in ("street_preprocess", "street_tail"):
         assert found[name].parameters["EXECUTION_ENV_PATH"].string_value == "/env.tar.gz"
     assert "EXECUTION_ENV_PATH" not in found["street"].parameters
+
+
+def broken_batches(path: Path, *, kind: str) -> Path:
+    """A graph with a batch axis that is none: a constant of one frame, or frames that mix."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    proto = onnx.load(write_batch_model(path))
+    nodes = proto.graph.node
+    pool, conv = nodes
+    if kind == "fails":
+        sizes = numpy_helper.from_array(np.array([1, 3, 6, 8]), "sizes")
+        proto.graph.initializer.append(sizes)
+        resize = helper.make_node("Resize", ["p", "", "", "sizes"], ["r"], mode="linear")
+        add = helper.make_node("Add", ["p", "r"], ["a"])
+        conv.input[0] = "a"
+        parts = [pool, resize, add, conv]
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in parts]
+        del nodes[:]
+        nodes.extend(kept)
+    else:
+        conv.output[0] = "raw"
+        axes = numpy_helper.from_array(np.array([0]), "axes")
+        proto.graph.initializer.append(axes)
+        nodes.append(helper.make_node("ReduceMean", ["raw", "axes"], ["mean"], keepdims=1))
+        nodes.append(helper.make_node("Sub", ["raw", "mean"], ["logits"]))
+        proto.opset_import[0].version = 18
+    onnx.save(proto, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("fails", "fails with two frames"), ("mixes", "two frames change each other")],
+)
+def test_a_batch_axis_that_is_none(tmp_path: Path, kind: str, message: str) -> None:
+    """Found here, not by a server that does not start."""
+    model = broken_batches(tmp_path / "street.onnx", kind=kind)
+    with pytest.raises(
+        ModelError, match=rf"street\.onnx says that it takes batches, and.*{message}"
+    ):
+        write_repository(model, tmp_path / "repo")
+    assert not (tmp_path / "repo").exists()
 
 
 def test_an_engine(tmp_path: Path) -> None:
