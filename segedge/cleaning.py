@@ -71,6 +71,22 @@ class Cleaning:
         most = max(given.values(), default=0) if isinstance(given, Mapping) else given
         return most > 1 or self.fill_holes > 1
 
+    def describe(self) -> str:
+        """The steps for people, ``majority 3, fill holes 200``; empty where it is off."""
+        given = self.min_region
+        least: object = given
+        if isinstance(given, Mapping):
+            least = ",".join(f"{name}={pixels}" for name, pixels in given.items())
+        steps = (
+            ("majority", self.majority, self.majority > 1),
+            ("fill holes", self.fill_holes, self.fill_holes > 1),
+            ("min region", least, isinstance(given, Mapping) or given > 1),
+        )
+        told = [f"{name} {value}" for name, value, is_on in steps if is_on]
+        if self.joins and self.connectivity == 8:
+            told.append("corners connect")
+        return "" if self.is_off else ", ".join(told)
+
     def check(self, classes: Sequence[str]) -> None:
         """Raise UsageError on a class that is none of these, with the nearest one."""
         self.areas(classes)

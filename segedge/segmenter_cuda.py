@@ -54,6 +54,7 @@ class CudaSegmenter:
 
     backend_name = "given"
     backend_reason = "given"
+    cleaning = Cleaning()
     slide: None = None
     window: None = None
 

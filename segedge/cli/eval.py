@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from segedge.cli.console import (
     print_prose,
     print_row,
 )
+from segedge.errors import UsageError
 from segedge.modelfile import file_sha256
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from segedge.segmenter_cuda import CudaSegmenter
 
 _INCOMPLETE = 1
+_NAMED, _SHOWN = 3, 8
+"""Worst images that are named, and that the page shows."""
 
 
 def eval_command(
@@ -55,7 +58,15 @@ def eval_command(
         int | None, typer.Option(help="At most so many images, evenly spread.")
     ] = None,
     boundary: Annotated[bool, typer.Option(help="Measure the boundary F-score, too.")] = True,
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to name.")] = 3,
+    worst: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How many of the worst images to name (3) and to show in --html (8)."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with charts and the worst images here.")
+    ] = None,
     as_json: options.AsJson = False,
     output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON here.")] = None,
 ) -> None:
@@ -65,10 +76,14 @@ def eval_command(
     error.
     """
     from segedge.evaluate.evaluate import evaluate
+    from segedge.evaluate.html import html as evaluation_page
+    from segedge.evaluate.shots import take_shots
     from segedge.segmenter import load
     from segedge.sliding import parse_slide
+    from segedge.video.output import write_atomically
 
     check_folder(output)
+    _check_page(html)
     windows = parse_slide(slide, overlap)
     cleaning = options.parse_cleaning(min_region, connectivity, majority, fill_holes)
     with load(
@@ -81,15 +96,25 @@ def eval_command(
                 segmenter, dataset, boundary=boundary, limit=limit,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
-    facts = {"model": model.name, "sha256": _sha256(model), **found.to_dict(worst=worst)}
+        sha256 = _sha256(model)
+        if html is not None:
+            shown = found.worst(_SHOWN if worst is None else worst)
+            shots = take_shots(segmenter, dataset, shown)
+            text = evaluation_page(
+                found, shots, model=model.name, sha256=sha256,
+                palette_rgb=segmenter.card.palette_rgb,
+            )  # fmt: skip
+            write_atomically(html, text.encode("utf-8"))
+    named = _NAMED if worst is None else worst
+    facts = {"model": model.name, "sha256": sha256, **found.to_dict(worst=named)}
     if output is not None:
-        _write(output, facts)
+        write_atomically(output, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
     if as_json:
         print_json(facts)
     else:
-        _print(found, model, worst)
-        if output is not None:
-            print_row("wrote", str(output))
+        _print(found, model, named)
+        for path in filter(None, (output, html)):
+            print_row("wrote", str(path))
         print_row("next", f"segedge bench {model}    says how fast it is")
     raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
 
@@ -122,16 +147,20 @@ def _open(
     )
 
 
-def _write(path: Path, facts: dict[str, Any]) -> None:
-    from segedge.video.output import write_atomically
-
-    write_atomically(path, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
+def _check_page(path: Path | None) -> None:
+    """A wrong output is found before anything runs."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} is no .html file", fix=f"--html {path.with_suffix('.html')}")
+    check_folder(path)
 
 
 def _print(found: Evaluation, model: Path, worst: int) -> None:
     print_row("model", f"{model.name} on {found.description}")
     rate = found.count / found.seconds if found.seconds > 0 else 0.0
     print_row("data", f"{found.dataset}: {found.count} images, {rate:.1f} a second")
+    for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):
+        if text:
+            print_row(label, text)
     print_row("mIoU", f"{_percent(found.miou)}   of the classes that occur")
     print_row("pixels", f"{_percent(found.pixel_accuracy)} right")
     print_row("classes", f"{_percent(found.mean_accuracy)} right, mean over the classes")

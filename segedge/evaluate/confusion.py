@@ -67,6 +67,18 @@ class Confusion:
         """Add another's counts."""
         self.matrix += other.matrix
 
+    def mistakes(self, count: int) -> list[tuple[str, str, int]]:
+        """The most frequent ones: true class, predicted class, pixels."""
+        wrong = self.matrix.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:count]
+        rows, columns = np.unravel_index(order, wrong.shape)
+        return [
+            (self.classes[t], self.classes[p], int(wrong[t, p]))
+            for t, p in zip(rows.tolist(), columns.tolist(), strict=True)
+            if wrong[t, p]
+        ]
+
     @property
     def pixels(self) -> int:
         """Pixels counted."""

@@ -77,6 +77,10 @@ class Evaluation:
     seconds: float
     """From the first read to the last score; loading and warming up are not in it."""
     environment: Environment = field(repr=False)
+    slide: str = ""
+    """Which windows slid over the images; empty: whole images."""
+    cleaning: str = ""
+    """What was done with the labels before they were counted; empty: nothing."""
 
     @property
     def count(self) -> int:
@@ -117,6 +121,8 @@ class Evaluation:
             "backend": self.backend,
             "description": self.description,
             "precision": self.precision,
+            "slide": self.slide,
+            "cleaning": self.cleaning,
             "seconds": round(self.seconds, 3),
             "environment": vars(self.environment),
         }
@@ -231,7 +237,15 @@ class _Tally:
             precision=segmenter.card.notes.get("precision", "float32"),
             seconds=seconds,
             environment=Environment.capture(),
+            slide=_windows(segmenter),
+            cleaning=segmenter.cleaning.describe(),
         )
+
+
+def _windows(segmenter: Segmenter | CudaSegmenter) -> str:
+    if segmenter.slide is None or segmenter.window is None:
+        return ""
+    return segmenter.slide.describe(segmenter.window)
 
 
 def _spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from segedge.report.axis import Axis, number, tick_texts
 from segedge.report.page import bullets, escape, facts, figure, page, paragraph, section, table
+from segedge.report.pictures import matrix, panels, picture, swatches
 from segedge.report.plots import Point, Series, line_chart, scatter
 from segedge.report.svg import Bar, Distribution, distributions, part_names, stacked_bars
 
 NASTY = "<script>alert('x')</script> & \"q\""
-_VOID = {"meta", "br", "link"}
+_VOID = {"meta", "br", "link", "img"}
 
 
 class Nesting(HTMLParser):
@@ -172,3 +173,33 @@ def test_columns_of_numbers_are_set_right() -> None:
     made = table([["a", "b"], ["x", "1.0"], ["y", "-"]])
     assert made.count("class=n") == 3
     assert escape(NASTY) == escape(NASTY).replace("<", "")
+
+
+def test_pictures_are_in_the_page_itself() -> None:
+    png, jpeg = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"
+    made = panels([("image", jpeg), (NASTY, png)], caption=NASTY)
+    Nesting().feed(made)
+    assert "<script" not in made
+    assert made.count('src="data:image/') == 2
+    assert 'src="data:image/jpeg;base64,/9j/4A=="' in made
+    with pytest.raises(ValueError, match="neither PNG nor JPEG"):
+        picture(b"GIF89a", alt="")
+    assert "rgb(1,2,3)" in swatches([("road", (1, 2, 3))])
+    assert swatches([]) == ""
+
+
+def test_a_matrix_says_each_share_and_hides_no_small_one() -> None:
+    names = ["road", NASTY]
+    made = matrix(names, [[0.99, 0.01], [None, 0.0]], caption="rows: truth", between="called")
+    Nesting().feed(made)
+    assert "<script" not in made
+    cells = re.findall(
+        r'<td class="(\w+)"(?: style="--depth:(\d+)%" title="[^"]*")?>(.*?)</td>', made
+    )
+    assert cells == [
+        ("right", "99", "99"),
+        ("wrong", "10", "1"),
+        ("none", "", "-"),
+        ("right", "0", ""),
+    ]
+    assert "road called road: 99.00 %" in made
