@@ -73,7 +73,7 @@ def ours(name: str, frame: Frame, logits: np.ndarray, threads: int) -> Callable[
             return out
 
         return paint
-    effects = Effects(CARD, GRID, tail, workers=workers, pool=pool)
+    effects = Effects(CARD, geometry, GRID, tail, workers=workers, pool=pool)
     named = CLASSES if name in ("cutout", "replace", "blur") else None
     look = Look.of(CARD, effect, FRAME, classes=named)
 

@@ -282,12 +282,11 @@ class Segmenter:
     def _new_plan(self, size: Size) -> _Plan:
         if self.slide is not None:
             slide, spec = self.slide, self._input
-            return _Plan(size, SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
+            return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
         dtype = np.dtype(self._input.dtype)
         preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
-        whole = _Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype))
-        return _Plan(size, whole)
+        return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """Run the network into pooled arrays; the first time the backend tells their shapes."""
@@ -310,14 +309,11 @@ class Segmenter:
         return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends, effects, plan.looks)
 
     def _tail(self, plan: _Plan, grid: Size) -> Tail:
-        way, size = plan.way, plan.size
-        if isinstance(way, SlidePlan):
-            geometry, axes = Geometry(size, size, 0, 0, size), way.grid.axes
-        else:
-            geometry, axes = way.geometry, None
+        sliding = plan.way.grid if isinstance(plan.way, SlidePlan) else None
         return Tail(
-            self.card, geometry, grid, workers=self._workers, cleaning=self.cleaning, axes=axes
-        )
+            self.card, plan.way.geometry, grid, workers=self._workers, cleaning=self.cleaning,
+            axes=sliding.axes if sliding else None,
+        )  # fmt: skip
 
 
 @dataclass
@@ -340,7 +336,6 @@ class _Whole:
 class _Plan:
     """Tables and buffers for one frame size."""
 
-    size: Size
     way: _Whole | SlidePlan
     """How the frame comes to the network."""
     tails: dict[Size, Tail] = field(default_factory=dict)
@@ -352,5 +347,7 @@ class _Plan:
     def effects_of(self, card: ModelCard, grid: Size, workers: Workers, pool: ArrayPool) -> Effects:
         """What draws effects on this grid: tables and scratch, made when first asked for."""
         if grid not in self.effects:
-            self.effects[grid] = Effects(card, grid, self.tails[grid], workers=workers, pool=pool)
+            self.effects[grid] = Effects(
+                card, self.way.geometry, grid, self.tails[grid], workers=workers, pool=pool
+            )
         return self.effects[grid]

@@ -26,7 +26,7 @@ from segedge.effect import (
     outline_radius,
 )
 from segedge.errors import UsageError
-from segedge.geometry import Size
+from segedge.geometry import Geometry, Size
 
 _NO_LABELS = np.zeros((0, 0), np.uint8)
 
@@ -90,6 +90,7 @@ class Effects:
     def __init__(
         self,
         card: ModelCard,
+        geometry: Geometry,
         grid: Size,
         tail: Tail,
         *,
@@ -100,13 +101,14 @@ class Effects:
 
         Args:
             card: What the network's output means.
+            geometry: How the frame lies in the network's input.
             grid: Height and width of the network's output.
             tail: Makes labels and confidence where an effect needs them.
             workers: Threads to share the work; the process-wide pool by default.
             pool: Memory of what lies between the steps.
         """
         self._card = card
-        self._frame = tail.frame
+        self._frame = geometry.frame
         self._tail = tail
         self._workers = workers or shared_workers()
         self._pool = pool or ArrayPool()

@@ -56,11 +56,10 @@ class Tail:
             UsageError: The cleaning names a class that the card lacks.
         """
         self._card = card
-        self.frame = geometry.frame
+        self._frame = geometry.frame
         self._workers = workers or shared_workers()
         self._classes = len(card.classes)
         self._rows, self._columns = axes or _axes(card, geometry, grid)
-        self.axes = (self._rows, self._columns)
         self._is_lookup = plan.is_lookup(self._rows, self._columns)
         self._units = plan.row_units(self._rows)
         self._output = FlatOutput(card, grid, self._workers)
@@ -80,9 +79,14 @@ class Tail:
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._cleaner: Cleaner | None = None
         if cleaning is not None and not cleaning.is_off:
-            self._cleaner = Cleaner(cleaning, card.classes, self.frame, workers=self._workers)
+            self._cleaner = Cleaner(cleaning, card.classes, self._frame, workers=self._workers)
         self._targets: tuple[Any, ...] = ()
         self._source = _NO_IMAGE
+
+    @property
+    def axes(self) -> tuple[plan.Axis, plan.Axis]:
+        """Tables of rows and columns, for what else reads the grid."""
+        return self._rows, self._columns
 
     @property
     def label_dtype(self) -> np.dtype[Any]:
@@ -165,7 +169,7 @@ class Tail:
         """Address, bytes a row and bytes a label."""
         if labels is None:
             return 0, 0, 1
-        check_plane("labels", labels, self.frame, self.label_dtype, np.uint16)
+        check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
         return address_of(labels), labels.strides[0], labels.itemsize
 
     def _overlay_target(
@@ -177,8 +181,8 @@ class Tail:
             return 0, 0, 0, 0, *tables
         if frame is None:
             raise UsageError("an overlay needs the frame that it is painted on")
-        check_image("overlay", overlay, self.frame)
-        source = readable_image("frame", frame, self.frame)
+        check_image("overlay", overlay, self._frame)
+        source = readable_image("frame", frame, self._frame)
         if np.may_share_memory(overlay, source):
             raise UsageError(
                 "overlay and frame share memory", fix="hand in another array for the overlay"
@@ -199,7 +203,7 @@ class Tail:
         if overlay is not None and blend is None:
             raise UsageError("an overlay needs a blend", fix="blend=Blend.of(card.palette_rgb)")
         if confidence is not None:
-            check_plane("confidence", confidence, self.frame, np.float32)
+            check_plane("confidence", confidence, self._frame, np.float32)
             if self._card.head == "labels":
                 raise UsageError("a network that gives labels has no confidence")
             if kind not in ("probability", "margin"):

@@ -29,7 +29,7 @@ SIZE = Size(40, 60)
 def effects_of(case: OutputCase, *, threads: int = 2) -> Effects:
     workers = Workers(threads)
     tail = Tail(case.card, case.geometry, case.grid, workers=workers)
-    return Effects(case.card, case.grid, tail, workers=workers)
+    return Effects(case.card, case.geometry, case.grid, tail, workers=workers)
 
 
 def look_of(case: OutputCase, effect: Effect, classes: tuple[str, ...] | None = None, **kw) -> Look:
@@ -236,7 +236,7 @@ def test_nothing_is_allocated_in_steady_state():
     pool = ArrayPool()
     workers = Workers(1)
     tail = Tail(case.card, case.geometry, case.grid, workers=workers)
-    effects = Effects(case.card, case.grid, tail, workers=workers, pool=pool)
+    effects = Effects(case.card, case.geometry, case.grid, tail, workers=workers, pool=pool)
     frame = frame_of(case)
     for effect in (Effect("blur"), Effect("outline"), Effect("heat")):
         look = look_of(case, effect, ("c1",))
