@@ -73,9 +73,11 @@ class SlidePlan:
             starts(frame.height, self.window.height, step.height),
             starts(frame.width, self.window.width, step.width),
         )
-        geometry = Geometry(part, self.window, 0, 0, part)
+        self.geometry = Geometry(frame, frame, 0, 0, frame)
+        """The frame as it is: nothing is resized."""
+        under = Geometry(part, self.window, 0, 0, part)
         dtype = np.dtype(spec.dtype)
-        self._preprocessor = Preprocessor(card, geometry, workers=workers, dtype=dtype.name)
+        self._preprocessor = Preprocessor(card, under, workers=workers, dtype=dtype.name)
         self._cells = [
             (row, column)
             for row in range(len(self._starts[0]))
