@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from segedge.result import OverlayStyle, Result
     from segedge.segmenter import Segmenter, load
     from segedge.sliding import Slide
+    from segedge.smoothing import Smoothing
     from segedge.video.callable_sink import CallableSink
     from segedge.video.memory import MemorySink, MemorySource
     from segedge.video.open import open_source
@@ -42,6 +43,7 @@ __all__ = [
     "SegedgeError",
     "Segmenter",
     "Slide",
+    "Smoothing",
     "__version__",
     "contact_sheet",
     "export",
@@ -73,6 +75,7 @@ _HOME = {
     "SegedgeError": "segedge.errors",
     "Segmenter": "segedge.segmenter",
     "Slide": "segedge.sliding",
+    "Smoothing": "segedge.smoothing",
     "load": "segedge.segmenter",
 }
 

@@ -25,6 +25,8 @@ class Frame:
     """Presentation time in the source's own clock; None for still images."""
     captured_ns: int = field(default_factory=time.monotonic_ns)
     """When it entered the program, on the monotonic clock: latency is measured from here."""
+    stream: int | None = 0
+    """Which sequence of frames it belongs to, for smoothing over time; None: to none."""
     times: StageTimes = field(default_factory=StageTimes)
     """Stage times, travelling with the frame."""
 

@@ -29,6 +29,7 @@ from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.ready import make_ready
+from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError, CardError, UsageError
@@ -38,6 +39,7 @@ from segedge.geometry import Geometry, Size
 from segedge.result import WARMED, OverlayStyle, Rendering, Result
 from segedge.segmenter_slide import Infer, SlidePlan, window_size
 from segedge.sliding import Slide
+from segedge.smoothing import WARM_UP, Flicker, Smoothing
 
 if TYPE_CHECKING:
     from segedge.backends.base import DeviceBackend
@@ -56,6 +58,7 @@ def load(
     style: OverlayStyle | None = None,
     cleaning: Cleaning | None = None,
     slide: Slide | None = None,
+    smoothing: Smoothing | None = None,
     slots: int = 2,
     graphs: bool = True,
 ) -> Segmenter | CudaSegmenter:
@@ -71,6 +74,7 @@ def load(
         cleaning: What is done with small regions of the labels; None leaves them.
         slide: Windows over the frame at full resolution, their logits averaged; None brings the
             whole frame to the network's size.
+        smoothing: How the logits of a video are steadied over time; None leaves each frame alone.
         slots: On a GPU: frames in flight at once.
         graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
 
@@ -98,11 +102,12 @@ def load(
     card = card or _served_card(path, choice.backend)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide
-        )
+            card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide,
+            smoothing=smoothing,
+        )  # fmt: skip
     else:
         _refuse_slide(slide, choice.backend)
-        segmenter = _on_gpu(card, choice.backend, style, cleaning, slots, graphs)
+        segmenter = _on_gpu(card, choice.backend, style, cleaning, smoothing, slots, graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
 
@@ -112,6 +117,7 @@ def _on_gpu(
     backend: Backend,
     style: OverlayStyle | None,
     cleaning: Cleaning | None,
+    smoothing: Smoothing | None,
     slots: int,
     graphs: bool,
 ) -> CudaSegmenter:
@@ -119,8 +125,9 @@ def _on_gpu(
 
     device_backend = cast("DeviceBackend", backend)
     return CudaSegmenter(
-        card, device_backend, style=style, cleaning=cleaning, slots=slots, graphs=graphs
-    )
+        card, device_backend, style=style, cleaning=cleaning, smoothing=smoothing,
+        slots=slots, graphs=graphs,
+    )  # fmt: skip
 
 
 def _refuse_slide(slide: Slide | None, backend: Backend) -> None:
@@ -130,6 +137,15 @@ def _refuse_slide(slide: Slide | None, backend: Backend) -> None:
             "windows do not slide on the GPU: there a frame is one captured launch of the network",
             facts={"backend": backend.description},
             fix="leave --slide out, or take a host backend: openvino, onnxruntime",
+        )
+
+
+def _refuse_smoothing(smoothing: Smoothing | None) -> None:
+    """Where windows slide there is no one input of the network that tells where the image moved."""
+    if smoothing is not None:
+        raise UsageError(
+            "neither smoothing nor flicker goes with sliding windows",
+            fix="leave --smooth and --flicker out, or --slide",
         )
 
 
@@ -177,6 +193,7 @@ class Segmenter:
         style: OverlayStyle | None = None,
         cleaning: Cleaning | None = None,
         slide: Slide | None = None,
+        smoothing: Smoothing | None = None,
     ) -> None:
         """Put a network and its card together.
 
@@ -187,12 +204,14 @@ class Segmenter:
             style: How overlays look.
             cleaning: What is done with small regions of the labels; None leaves them.
             slide: Windows over the frame; None brings the whole frame to the network's size.
+            smoothing: How logits lean on those of the frames before of the same `Frame.stream`;
+                None: not at all.
 
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the host's.
             UsageError: The cleaning names a class that the card lacks; the network takes no such
-                windows.
+                windows; a smoothing with windows, or for a network that gives labels.
         """
         if backend.memory != "host":
             raise BackendError(
@@ -203,12 +222,15 @@ class Segmenter:
         self.style = style or OverlayStyle()
         self.cleaning = cleaning or Cleaning()
         self.cleaning.check(card.classes)
+        self.smoothing = smoothing
+        self._smoother = None if smoothing is None else SmoothStreams(card, smoothing)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
         self.slide = slide
         self.window: Size | None = None
         """Size of the windows where they slide."""
         if slide is not None:
+            _refuse_smoothing(smoothing)
             self.window = window_size(card, self._input, slide)
         self._workers = Workers(threads or available_threads())
         self._pool = ArrayPool()
@@ -233,6 +255,10 @@ class Segmenter:
         frame = image if isinstance(image, Frame) else Frame(checked_image(image))
         plan = self._plan(frame)
         logits = plan.way.run(frame, self._infer, self._pool)
+        if self._smoother is not None and frame.stream is not None:
+            assert isinstance(plan.way, _Whole), "smoothing is refused with windows"
+            with frame.times.measure("smoothing"):
+                self._smoother.run(frame, logits, plan.way.tensor, self._workers)
         result = Result(frame, self.card, logits, self._rendering(plan, logits), self.style)
         result.compute(outputs)
         return result
@@ -248,7 +274,20 @@ class Segmenter:
     def warm_up(self, size: Size, *, outputs: Iterable[str] = WARMED) -> None:
         """Compile and allocate for a frame size, so that the first real frame is not slow."""
         blank = np.zeros((size.height, size.width, 3), np.uint8)
-        self(blank, outputs=outputs)
+        self(Frame(blank, stream=WARM_UP), outputs=outputs)
+        self.reset(WARM_UP)
+
+    def reset(self, stream: int = 0) -> None:
+        """Forget the past of a stream: the next frame is the first of another scene."""
+        if self._smoother is not None:
+            self._smoother.reset(stream)
+
+    def flicker(self, stream: int = 0) -> Flicker | None:
+        """Labels that changed in a stream where the image did not, so far.
+
+        None where it is not counted (``Smoothing(flicker=True)``) or no frame came yet.
+        """
+        return None if self._smoother is None else self._smoother.flicker(stream)
 
     def close(self) -> None:
         """Free the network and the threads; results already given out stay valid."""

@@ -30,12 +30,14 @@ from segedge.cuda.pool import Lane, Lease, SlotPool
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat
 from segedge.cuda.program import Plane
 from segedge.cuda.slot import Request, Slot
+from segedge.cuda.smoothing import Follow, Smooth, SmoothStreams
 from segedge.errors import BackendError, UsageError, unknown_name_error
 from segedge.fitting import check_network, checked_image, network_size
 from segedge.frame import Frame
 from segedge.geometry import Size
 from segedge.result import OUTPUTS, WARMED, OverlayStyle
 from segedge.result_cuda import CudaResult
+from segedge.smoothing import WARM_UP, Flicker, Smoothing
 
 _PLANS_KEPT = 4
 """Frame sizes whose slots are kept; a stream that changes size does not grow memory."""
@@ -65,6 +67,7 @@ class CudaSegmenter:
         *,
         style: OverlayStyle | None = None,
         cleaning: Cleaning | None = None,
+        smoothing: Smoothing | None = None,
         slots: int = 2,
         graphs: bool = True,
         timed: bool = False,
@@ -76,6 +79,8 @@ class CudaSegmenter:
             backend: The opened network, whose memory is ``cuda``.
             style: How overlays look.
             cleaning: Of the labels; refused unless it is off: only the CPU cleans.
+            smoothing: How logits lean on those of the frames before of the same `Frame.stream`;
+                None: not at all.
             slots: Frames in flight on the GPU at once; each needs scratch memory for the network.
             graphs: Replay a captured graph a frame; else launch each kernel by itself.
             timed: Time each stage by events instead; switches graphs off.
@@ -83,7 +88,7 @@ class CudaSegmenter:
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the GPU's.
-            UsageError: No slots, or a cleaning.
+            UsageError: No slots, a cleaning, or a smoothing for a network that gives labels.
         """
         if backend.memory != "cuda":
             raise BackendError("CudaSegmenter takes GPU backends", facts={"found": backend.memory})
@@ -101,6 +106,10 @@ class CudaSegmenter:
         self._device: Device = backend.device
         self._device.make_current()
         self._tensor, self._outputs, self._head = self._shapes()
+        self.smoothing = smoothing
+        self._smooth = self._make_smooth()
+        smooth = self._smooth
+        self._smoother = None if smooth is None else SmoothStreams(self._device, smooth)
         self._lanes = self._make_lanes(slots)
         self._graphs, self._timed = graphs, timed
         self._plans: OrderedDict[Any, _Frames] = OrderedDict()
@@ -119,6 +128,16 @@ class CudaSegmenter:
         specs = backend.specs[1]
         outputs = tuple(Tensor(s, np.dtype(p.dtype)) for s, p in zip(shapes, specs, strict=True))
         return Tensor(shape, np.dtype(first.dtype)), outputs, specs.index(head)
+
+    def _make_smooth(self) -> Smooth | None:
+        if self.smoothing is None:
+            return None
+        logits, first = self._outputs[self._head], 2 if self.card.input_layout == "nchw" else 1
+        return Smooth(
+            self.card, self.card.grid_size(logits.shape),
+            Size(*self._tensor.shape[first : first + 2]),
+            smoothing=self.smoothing, dtype=logits.dtype, tensor_dtype=self._tensor.dtype,
+        )  # fmt: skip
 
     def _make_lanes(self, count: int) -> tuple[Lane, ...]:
         lanes = [Lane(self.backend, self._device.stream())]
@@ -165,7 +184,8 @@ class CudaSegmenter:
             self._in_flight.popleft().wait()
         if is_on_device(frame.image_hwc):
             seen = device_frame(frame.image_hwc, self._device, pixel_format=pixel_format)
-            lease, frames = self._lease(seen.size, seen.pixel_format, _color(frame.image_hwc))
+            size, kind = seen.size, seen.pixel_format
+            lease, frames = self._lease(size, kind, _color(frame.image_hwc))
             producer = seen.stream if stream is None else stream
             lease.kept = frame.image_hwc, frames
             self._take(lease.slot, seen, producer)
@@ -178,7 +198,8 @@ class CudaSegmenter:
             with frame.times.measure("staging"):
                 source = self._stage(lease.slot, planes, stream)
         render = frames.render(self, names, self.style)
-        lease.slot.enqueue(Request(render, source, to_host))  # type: ignore[arg-type]
+        follow = self._follow(frame, lease, size)
+        lease.slot.enqueue(Request(render, source, to_host, follow is not None), follow)  # type: ignore[arg-type]
         self._heed(lease.slot)
         self._in_flight.append(lease.slot)
         if stream is not None:
@@ -187,6 +208,14 @@ class CudaSegmenter:
             frame, self.card, lease, self.style, computed=names, to_host=to_host,
             render=lambda outputs, style: frames.render(self, outputs, style),
         )  # fmt: skip
+
+    def _follow(self, frame: Frame, lease: Lease, size: Size) -> Follow | None:
+        """The past that a frame continues, kept until it is done; None: it is not smoothed."""
+        if self._smoother is None or frame.stream is None:
+            return None
+        follow = self._smoother.follow(frame, frame.stream, (size,))
+        lease.kept = lease.kept, follow
+        return follow
 
     def _heed(self, slot: Slot) -> None:
         """Say once why frames are not one launch, and do not try it with further slots."""
@@ -242,6 +271,7 @@ class CudaSegmenter:
             plan = FramePlan(
                 self.card, size, tensor=self._tensor, outputs=self._outputs, head=self._head,
                 pixel_format=pixel_format, color=color, effect=self.style.effect,
+                smooth=self._smooth,
             )  # fmt: skip
             self._plans[key] = _Frames(plan, self._new_pool(plan))
             if len(self._plans) > _PLANS_KEPT:
@@ -287,14 +317,32 @@ class CudaSegmenter:
         """Compile, allocate and capture for a frame size, so that the first frame is not slow."""
         blank = np.zeros((size.height, size.width, 3), np.uint8)
         # All at once, so that each lane has its turn.
-        results = [self(blank, outputs=tuple(outputs)) for _ in self._lanes]
+        frames = [Frame(blank, stream=WARM_UP) for _ in self._lanes]
+        results = [self(frame, outputs=tuple(outputs)) for frame in frames]
         for result in results:
             result.wait()
+        self.reset(WARM_UP)
+
+    def reset(self, stream: int = 0) -> None:
+        """Forget the past of a stream: the next frame is the first of another scene."""
+        if self._smoother is not None:
+            self._smoother.reset(stream)
+
+    def flicker(self, stream: int = 0) -> Flicker | None:
+        """Labels that changed in a stream where the image did not, up to the last frame.
+
+        Waits for the GPU. None where it is not counted (``Smoothing(flicker=True)``) or no frame
+        came yet.
+        """
+        self._device.make_current()
+        return None if self._smoother is None else self._smoother.flicker(stream)
 
     def close(self) -> None:
         """Free the network and the slots; results already given out stay valid."""
         while self._in_flight:
             self._in_flight.popleft().wait()
+        if self._smoother is not None:
+            self._smoother.clear()
         for frames in self._plans.values():
             frames.pool.close()
         self._plans.clear()

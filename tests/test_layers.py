@@ -14,12 +14,13 @@ PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
     ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour", "report"],
-    ["card", "card_dialects", "modelfile", "effect", "legend", "cleaning", "sliding"],
+    ["card", "card_dialects", "modelfile", "effect", "legend", "cleaning", "sliding", "smoothing"],
     [
         "reference",
         "reference_effects",
         "reference_regions",
         "reference_slide",
+        "reference_smoothing",
         "cpu",
         "cuda",
         "video",

@@ -42,6 +42,8 @@ def run(arguments: list[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if "--live" in words:
         words = with_live_value(words)
+    if "--smooth" in words:
+        words = with_smooth_value(words)
     try:
         build_app(words)(words)
     except SegedgeError as error:
@@ -78,6 +80,19 @@ def with_live_value(words: list[str]) -> list[str]:
         following = words[number + 1] if number + 1 < len(words) else ""
         is_address = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}", following)
         filled.append("--live=" if word == "--live" and not is_address else word)
+    return filled
+
+
+def with_smooth_value(words: list[str]) -> list[str]:
+    """``--smooth`` may stand alone: give it an empty value unless a number with a point follows.
+
+    Without a point it could be a camera (``--smooth=0`` is clear).
+    """
+    filled: list[str] = []
+    for number, word in enumerate(words):
+        following = words[number + 1] if number + 1 < len(words) else ""
+        is_strength = re.fullmatch(r"-?\d*\.\d+", following)
+        filled.append("--smooth=" if word == "--smooth" and not is_strength else word)
     return filled
 
 

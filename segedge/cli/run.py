@@ -48,6 +48,9 @@ def run_command(
     heat: options.Heat = "confidence",
     slide: options.SlideOption = None,
     overlap: options.Overlap = None,
+    smooth: options.Smooth = None,
+    smooth_images: options.SmoothImages = False,
+    flicker: options.Flicker = None,
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     card: options.Card = None,
@@ -110,6 +113,8 @@ def run_command(
         cleaning=options.parse_cleaning(min_region, connectivity, majority, fill_holes),
         slide=parse_slide(slide, overlap),
         regions=regions,
+        smoothing=options.parse_smoothing(smooth, flicker=flicker),
+        smooth_images=smooth_images,
         masks=masks,
         backend=backend,
         threads=threads,
@@ -190,7 +195,8 @@ def run(wanted: options.RunOptions) -> int:
         needs = [frozenset[str]().union(*(sink.needs for sink in lane)) for lane in sinks]
         _warm_up(segmenter, infos, needs, make_analyses(wanted))
         reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
-    notes = [getattr(source, "notes", ()) for source in sources]
+        flicker = [segmenter.flicker(number) for number in range(len(sources))]
+    notes = [(*getattr(s, "notes", ()), *_smoothing_notes(wanted, s)) for s in sources]
     for error in errors:
         print_error(error)
     print_failures(reports)
@@ -201,9 +207,16 @@ def run(wanted: options.RunOptions) -> int:
         model=wanted.model,
         segmenter=segmenter,
         source_notes=notes,
+        flicker=flicker,
         as_json=wanted.as_json,
     )
     return _exit_code(reports, images)
+
+
+def _smoothing_notes(wanted: options.RunOptions, source: Source) -> tuple[str, ...]:
+    if wanted.smoothing is None or wanted.smooth_images or source.info.kind != "images":
+        return ()
+    return ("images are not smoothed: --smooth-images, where they are the frames of a video",)
 
 
 def _exit_code(reports: Sequence[RunReport], images: Sequence[bool]) -> int:
@@ -234,6 +247,7 @@ def _load(wanted: options.RunOptions) -> Segmenter | CudaSegmenter:
         style=wanted.style,
         cleaning=wanted.cleaning,
         slide=wanted.slide,
+        smoothing=wanted.smoothing,
     )
 
 
@@ -298,7 +312,15 @@ def _run(
             live_sinks.append(live_sink)
             extra = [live_sink]
         names = [*names, *(["live view"] if extra else [])]
-        lanes.append(Lane(source, [*own, *extra], policy=wanted.policy, sink_names=names))
+        lanes.append(
+            Lane(
+                source,
+                [*own, *extra],
+                policy=wanted.policy,
+                sink_names=names,
+                is_sequence=True if wanted.smooth_images else None,
+            )
+        )
 
     with ExitStack() as shown:
         on_progress, on_sample = _display(sources, shown)

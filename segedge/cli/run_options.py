@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segedge.harvest.options import HarvestOptions
     from segedge.result import OverlayStyle
     from segedge.sliding import Slide
+    from segedge.smoothing import Smoothing
 
 Masks = Literal["labels", "palette", "panoptic"]
 PolicyName = Literal["latest", "lossless"]
@@ -23,7 +24,7 @@ DecoderName = Literal["auto", "cpu", "nvdec"]
 CodecName = Literal["h264", "h265", "av1", "vp9"]
 
 _SOURCES, _PICTURE, _FILES, _RUN = "Sources", "Picture", "Recording", "Run"
-_CLEANING, _WINDOWS = "Cleaning", "Sliding window"
+_CLEANING, _WINDOWS, _SMOOTHING = "Cleaning", "Sliding window", "Steadier video"
 
 Model = Annotated[
     Path, typer.Argument(help="An ONNX file with its card, or grpc://HOST:8001/MODEL on a server.")
@@ -155,6 +156,29 @@ Overlap = Annotated[
         rich_help_panel=_WINDOWS,
     ),
 ]
+Smooth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[STRENGTH]",
+        help="Lean on earlier frames where the image is still; 0.9 where nothing is said, below 1.",
+        rich_help_panel=_SMOOTHING,
+    ),
+]
+SmoothImages = Annotated[
+    bool,
+    typer.Option(
+        "--smooth-images",
+        help="Images, too: they are the frames of a video, in order.",
+        rich_help_panel=_SMOOTHING,
+    ),
+]
+Flicker = Annotated[
+    bool | None,
+    typer.Option(
+        help="Count labels that change where the image does not; with --smooth it is on.",
+        rich_help_panel=_SMOOTHING,
+    ),
+]
 Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]
 Card = Annotated[
@@ -265,6 +289,8 @@ class RunOptions:
     cleaning: Cleaning
     slide: Slide | None = None
     regions: bool = False
+    smoothing: Smoothing | None = None
+    smooth_images: bool = False
     masks: Masks | None = None
     backend: str = "auto"
     threads: int = 0
@@ -296,6 +322,8 @@ class RunOptions:
     """What to keep for labelling; None: nothing."""
 
     def __post_init__(self) -> None:
+        if self.smooth_images and self.smoothing is None:
+            raise UsageError("--smooth-images without smoothing", fix="add --smooth")
         if self.token is not None and self.live is None:
             raise UsageError("--token is for the live view", fix="add --live")
         if self.as_json and "-" in self.outputs:
@@ -327,6 +355,29 @@ def parse_cleaning(min_region: str, connectivity: int, majority: int, fill_holes
         majority=majority,
         fill_holes=fill_holes,
     )
+
+
+def parse_smoothing(text: str | None, *, flicker: bool | None) -> Smoothing | None:
+    """What ``--smooth`` and ``--flicker`` amount to; None where neither is wanted.
+
+    Args:
+        text: A strength; empty: the usual one; None: no smoothing.
+        flicker: Whether to count; None: where there is smoothing.
+
+    Raises:
+        UsageError: It is no number, or not within 0..1.
+    """
+    from segedge.smoothing import Smoothing
+
+    if text is None:
+        return Smoothing(strength=0.0, flicker=True) if flicker else None
+    try:
+        strength = float(text) if text else Smoothing.strength
+    except ValueError:
+        raise UsageError(
+            f"no strength {text!r}", facts={"expected": "a number, 0 to below 1"}, fix="--smooth"
+        ) from None
+    return Smoothing(strength=strength, flicker=flicker is not False)
 
 
 def parse_seconds(text: str | None, *, option: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from segedge.pipeline.stats import RunReport
     from segedge.segmenter import Segmenter
     from segedge.segmenter_cuda import CudaSegmenter
+    from segedge.smoothing import Flicker, Smoothing
     from segedge.video.protocols import SourceFailure, SourceInfo
 
 
@@ -57,16 +59,19 @@ def print_reports(
     model: Path,
     segmenter: Segmenter | CudaSegmenter,
     source_notes: Sequence[Sequence[str]],
+    flicker: Sequence[Flicker | None],
     as_json: bool,
 ) -> None:
     """Everything after the run."""
     if as_json:
-        print_json(_document(reports, model, segmenter, source_notes))
+        print_json(_document(reports, model, segmenter, source_notes, flicker))
         return
-    for report, notes in zip(reports, source_notes, strict=True):
+    for report, notes, counted in zip(reports, source_notes, flicker, strict=True):
         if len(reports) > 1:
             print_row("source", short_name(report.source))
         _print_report(report)
+        if counted is not None:
+            print_row("flicker", _flicker_text(counted, segmenter.smoothing))
         for note in (*report.notes, *notes):
             print_row("note", note)
         if report.interrupted:
@@ -83,6 +88,7 @@ def _document(
     model: Path,
     segmenter: Segmenter | CudaSegmenter,
     source_notes: Sequence[Sequence[str]],
+    flicker: Sequence[Flicker | None],
 ) -> dict[str, Any]:
     """One source: its report beside the model's facts; several: a list of them."""
     head = {
@@ -94,9 +100,27 @@ def _document(
         {**report.to_dict(), "drops": report.drops, "source_notes": list(notes)}
         for report, notes in zip(reports, source_notes, strict=True)
     ]
+    for row, counted in zip(rows, flicker, strict=True):
+        if counted is not None:
+            row["flicker"] = {**dataclasses.asdict(counted), "shares": counted.shares()}
     if len(rows) == 1:
         return {**head, **rows[0]}
     return {**head, "machine": reports[0].machine, "sources": rows}
+
+
+def _flicker_text(counted: Flicker, smoothing: Smoothing | None) -> str:
+    """Shares of the still points whose label changed, with and without smoothing."""
+    shares = counted.shares()
+    if shares is None:
+        return "nothing was still from one frame to the next"
+    without = f"{100 * shares['changed_before']:.2f} % of still points change label a frame"
+    back = f"{100 * shares['returned_before']:.2f} % change back"
+    if smoothing is None or smoothing.is_off:
+        return f"{without}, {back}"
+    return (
+        f"{without}, {back}; smoothed {100 * shares['changed']:.2f} % and"
+        f" {100 * shares['returned']:.2f} %"
+    )
 
 
 def _failure_error(failure: SourceFailure) -> SegedgeError:

@@ -14,6 +14,7 @@ from segedge.cuda.effects import Effects, Look, Tables
 from segedge.cuda.overlay import Blend
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
 from segedge.cuda.program import Launcher, Plane
+from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
 from segedge.effect import PAINTED, Effect
 from segedge.errors import UsageError
@@ -61,6 +62,7 @@ class FramePlan:
         pixel_format: PixelFormat = "bgr",
         color: Color | None = None,
         effect: Effect | None = None,
+        smooth: Smooth | None = None,
     ) -> None:
         """Work out index maps.
 
@@ -73,6 +75,7 @@ class FramePlan:
             pixel_format: Layout of the frames.
             color: How NV12 stands for colours.
             effect: What the segmenter's own pictures show; the plain overlay by default.
+            smooth: What steadies the logits, if anything does.
 
         Raises:
             UsageError: Sizes or types that the kernels do not take.
@@ -85,6 +88,7 @@ class FramePlan:
         self.effect = effect or Effect()
         self.outputs = tuple(outputs)
         self.head = head
+        self.smooth = smooth
         self.tensor_shape, self.tensor_dtype = tensor
         first = 2 if card.input_layout == "nchw" else 1
         network = Size(tensor.shape[first], tensor.shape[first + 1])

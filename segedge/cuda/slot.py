@@ -4,12 +4,15 @@ Host frame -> page-locked copy -> H2D -> preprocess -> network -> tail -> D2H of
 on one stream. The first time, that work is launched plainly; then it is captured, replayed once
 and compared, and from then on a frame is one launch. On GPUs that share the CPU's memory the
 copies fall away: kernels read and write page-locked memory.
+
+Where frames are smoothed over time, that work is two graphs with two plain launches between them,
+which wait for the smoothing of the frame before; see `segedge.cuda.smoothing`.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -22,6 +25,7 @@ from segedge.cuda.foreign import DeviceFrame
 from segedge.cuda.graph import CaptureRefusedError, capture
 from segedge.cuda.plan import FramePlan, Render
 from segedge.cuda.program import Launcher
+from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
 
 _GRAPHS_KEPT = 4
@@ -30,6 +34,8 @@ _MOST_DIFFERENT = 1e-3
 """Share of elements in which a replay may differ from a plain launch: networks whose sums depend
 on the order of threads flip a few ties."""
 Mark = Callable[[str], None]
+Work = Callable[[Any], None]
+"""Enqueues on a stream."""
 
 
 class DeviceNetwork(Protocol):
@@ -54,6 +60,8 @@ class Request:
     """Whether the frame comes from the slot's page-locked memory or lies on the GPU already."""
     to_host: bool
     """Whether the outputs are copied to page-locked memory."""
+    smoothed: bool = False
+    """Whether the logits are mixed with those of the frames before."""
 
 
 class Slot:
@@ -89,7 +97,7 @@ class Slot:
         self.refusal = ""
         """Why frames are launched plainly although graphs were wanted."""
         self._network = network
-        self._graphs: OrderedDict[Request, Any] = OrderedDict()
+        self._graphs: OrderedDict[Request, tuple[Any, ...]] = OrderedDict()
         self._wants_graphs = graphs and not timed
         self._timed = timed
         self._marks: list[tuple[str, Any]] = []
@@ -106,6 +114,8 @@ class Slot:
         self._hosted: dict[str, tuple[HostArray, ...]] = {}
         self._spare: dict[Any, DeviceArray] = {}
         """Memory between the steps of an effect, by look: graphs know its address."""
+        if plan.smooth is not None:
+            self._smooth_scratch = device.empty((plan.smooth.scratch_bytes,), np.uint8)
 
     def _frame_planes(self) -> tuple[DeviceArray, ...]:
         if not self._shared:
@@ -145,8 +155,12 @@ class Slot:
         """Note the start of a frame's work on the GPU."""
         self.stream.record(self._started)
 
-    def enqueue(self, request: Request) -> None:
-        """Enqueue a frame's work, as one graph where possible; the frame has been staged.
+    def enqueue(self, request: Request, follow: Follow | None = None) -> None:
+        """Enqueue a frame's work, as one graph (smoothed: two) where possible; it has been staged.
+
+        Args:
+            request: What is to be done.
+            follow: The past of the frame's stream, for a smoothed one.
 
         Raises:
             DeviceError: CUDA refuses.
@@ -154,61 +168,90 @@ class Slot:
         """
         with translated("a frame failed on the GPU", gpu=self.device.gpu):
             try:
-                graph = self._graphs.get(request)
-                if graph is not None:
-                    self._graphs.move_to_end(request)
-                    graph.launch(self.stream)
-                else:
-                    self._first(request)
+                graphs = self._graphs.get(request)
+                if graphs is None:
+                    self._first(request, follow)
+                    return
+                self._graphs.move_to_end(request)
+                graphs[0].launch(self.stream)
+                if follow is not None:
+                    self._smooth(follow)
+                    graphs[1].launch(self.stream)
             finally:  # whatever was enqueued reads the frame: who takes the slot next waits for it
                 self.stream.record(self._done)
 
-    def _first(self, request: Request) -> None:
-        """Launch plainly, then capture, replay and compare, if graphs are wanted."""
-        self._plain(request)
-        if not self._wants_graphs:
+    def _smooth(self, follow: Follow) -> None:
+        """Mix the logits with the past, behind the frame before, whatever stream it is on."""
+        smooth, past = self.plan.smooth, follow.past
+        assert smooth is not None, "asked of a plan that has it"
+        self.stream.wait(past.smoothed)
+        smooth.launch(
+            self.launcher, self._tensor.pointer, self.logits[self.plan.head].pointer,
+            self._smooth_scratch.pointer, past=past.addresses, step=follow.step,
+        )  # fmt: skip
+        self.stream.record(past.smoothed)
+        self._mark("smoothing")
+
+    def _first(self, request: Request, follow: Follow | None) -> None:
+        """Launch plainly, then capture, replay and compare, if graphs are wanted.
+
+        A smoothed frame is smoothed once: its two pieces are tried out on either side of that.
+        """
+        logits = {f"logits {k}": array for k, array in enumerate(self.logits)}
+        outputs = {
+            f"{name} {k}": array
+            for name in request.render.outputs
+            for k, array in enumerate(self._targets(name))
+        }
+        if follow is None:
+            graphs = [self._tried(lambda stream: self._plain(request, stream), logits | outputs)]
+        else:
+            graphs = [self._tried(lambda stream: self._up_to_logits(request, stream), logits)]
+            self._smooth(follow)
+            graphs.append(self._tried(lambda stream: self._from_logits(request, stream), outputs))
+        made = tuple(graph for graph in graphs if graph is not None)
+        if len(made) < len(graphs):
+            _close(made)
             return
+        self._graphs[request] = made
+        if len(self._graphs) > _GRAPHS_KEPT:
+            _close(self._graphs.popitem(last=False)[1])
+
+    def _tried(self, work: Work, written: Mapping[str, DeviceArray]) -> Any:
+        """Do some work plainly and return a graph of it, or None where that is not to be had."""
+        work(self.stream)
+        if not self._wants_graphs:
+            return None
         try:
-            graph = self._captured(request)
+            return self._captured(work, written)
         except CaptureRefusedError as error:
             self._wants_graphs = False
             self.refusal = str(error)
-            self._plain(request)
-            return
-        self._graphs[request] = graph
-        if len(self._graphs) > _GRAPHS_KEPT:
-            self._graphs.popitem(last=False)[1].close()
+            work(self.stream)
+            return None
 
-    def _captured(self, request: Request) -> Any:
+    def _captured(self, work: Work, written: Mapping[str, DeviceArray]) -> Any:
         self.stream.sync()
-        expected = self._snapshot(request)
+        expected = self._snapshot(written)
         # Not on the slot's stream: whoever looks at another frame of the lane in another thread
         # works on it, and would be caught in the graph.
         aside = self.device.stream()
         if not self._network.is_capturable(int(aside.handle)):
             raise CaptureRefusedError("the network's library does not allow it")
-        graph = capture(aside, lambda: self._plain(request, aside))
-        self._spoil(request)
+        graph = capture(aside, lambda: work(aside))
+        for array in written.values():  # so that a replay that writes nothing is noticed
+            self.device.fill(array.pointer, 0xFF, array.nbytes, self.stream)
         graph.launch(self.stream)
         self.stream.sync()
-        for name, value in self._snapshot(request).items():
+        for name, value in self._snapshot(written).items():
             if not _alike(value, expected[name]):
                 graph.close()
                 raise CaptureRefusedError(f"replayed, it gives other {name} than launched plainly")
         return graph
 
-    def _snapshot(self, request: Request) -> dict[str, NDArray[Any]]:
-        """Logits and outputs as they are on the GPU now; the stream must be idle."""
-        arrays = {f"logits {k}": array for k, array in enumerate(self.logits)}
-        for name in request.render.outputs:
-            arrays |= {f"{name} {k}": a for k, a in enumerate(self._targets(name))}
+    def _snapshot(self, arrays: Mapping[str, DeviceArray]) -> dict[str, NDArray[Any]]:
+        """Arrays as they are on the GPU now; the stream must be idle."""
         return {name: self.download(array) for name, array in arrays.items()}
-
-    def _spoil(self, request: Request) -> None:
-        """Overwrite what a replay must write, so that one that writes nothing is noticed."""
-        outputs = [array for name in request.render.outputs for array in self._targets(name)]
-        for array in (*self.logits, *outputs):
-            self.device.fill(array.pointer, 0xFF, array.nbytes, self.stream)
 
     def download(self, array: DeviceArray) -> NDArray[Any]:
         """A fresh NumPy copy of an array, after all that was enqueued before."""
@@ -217,9 +260,13 @@ class Slot:
         self.stream.sync()
         return np.array(host.array())
 
-    def _plain(self, request: Request, stream: Any = None) -> None:
-        """Every step by itself, in order, on the slot's stream or another."""
-        stream = stream or self.stream
+    def _plain(self, request: Request, stream: Any) -> None:
+        """Every step by itself, in order."""
+        self._up_to_logits(request, stream)
+        self._from_logits(request, stream)
+
+    def _up_to_logits(self, request: Request, stream: Any) -> None:
+        """Upload, preprocessing and network."""
         plan, launcher = self.plan, self.device.programs.launcher(stream)
         self._marks.clear()
         if request.source == "host" and not self._shared:
@@ -233,6 +280,10 @@ class Slot:
         self._mark("preprocess")
         self._network.run([self._tensor], self.logits, stream=int(stream.handle))
         self._mark("network")
+
+    def _from_logits(self, request: Request, stream: Any) -> None:
+        """Tail and download."""
+        launcher = self.device.programs.launcher(stream)
         if request.render.outputs:
             self._launch_tail(request.render, launcher)
             self._mark("tail")
@@ -368,13 +419,18 @@ class Slot:
 
     def close(self) -> None:
         """Free the graphs and buffers; the frame must be done."""
-        for graph in self._graphs.values():
-            graph.close()
+        for graphs in self._graphs.values():
+            _close(graphs)
         self._graphs.clear()
         self._written.clear()
         self._spare.clear()
         self._hosted.clear()
         self._planes = self._staging = ()
+
+
+def _close(graphs: Sequence[Any]) -> None:
+    for graph in graphs:
+        graph.close()
 
 
 def _alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:

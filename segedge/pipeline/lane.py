@@ -51,6 +51,7 @@ class Lane:
         *,
         policy: Policy | None = None,
         sink_names: Sequence[str] | None = None,
+        is_sequence: bool | None = None,
     ) -> None:
         """Put the parts together; nothing starts yet.
 
@@ -61,6 +62,8 @@ class Lane:
                 frame, in front of the segmenter and in front of each sink. None is ``latest`` for
                 live sources and ``lossless`` for others.
             sink_names: What the report calls them; None: "sink 0" and so on.
+            is_sequence: Whether the frames show one scene over time, so that smoothing applies;
+                None: all sources but images.
 
         Raises:
             UsageError: The policy is unknown.
@@ -73,6 +76,7 @@ class Lane:
         self.policy = policy
         self.outputs = frozenset[str]().union(*(sink.needs for sink in sinks))
         self.sink_names = tuple(sink_names or (f"sink {n}" for n in range(len(sinks))))
+        self.is_sequence = source.info.kind != "images" if is_sequence is None else is_sequence
         self.error: BaseException | None = None
         """The first one of this lane."""
         self.report: RunReport | None = None

@@ -179,6 +179,7 @@ class MultiPipeline:
                 return
             lane = self._lanes[number]
             lane.ledger.taken(job)
+            job.frame.stream = number if lane.is_sequence else None
             start_ns = self._clock_ns()
             result = self._segmenter(job.frame, outputs=lane.outputs)
             lane.hand_on(job, result, (self._clock_ns() - start_ns) / 1e6)

@@ -20,11 +20,13 @@ from segedge.cuda import program
 from segedge.cuda.effects import Effects, Look
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.program import Argument, Kernel, Plane, Resources
+from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import Picture, Tail
 from segedge.effect import Effect
 from segedge.errors import DeviceError
 from segedge.geometry import Geometry, Size
 from segedge.labels import distinct_palette
+from segedge.smoothing import Smoothing, Step
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 SHARED_LIMIT = 48 * 1024
@@ -73,6 +75,7 @@ def kernels() -> tuple[Kernel, ...]:
     _record_preprocess(recorder)
     _record_tail(recorder)
     _record_effects(recorder)
+    _record_smoothing(recorder)
     fakes = (FakeCudaBackend(a_card(), None, dtype=d).kernel for d in ("float32", "float16"))
     return (*recorder.kernels, *fakes)
 
@@ -138,6 +141,19 @@ def _record_effects(recorder: Recorder) -> None:
         recorder, Look(Effect("cutout"), True, 0, 0, 0, 0, plane), logits=0, scratch=0,
         frame=plane, out=plane, labels=plane,
     )  # fmt: skip
+
+
+def _record_smoothing(recorder: Recorder) -> None:
+    grid, network = Size(64, 128), Size(512, 1024)
+    past = dict.fromkeys(("logits", "guide", "last_guide", "labels", "counts"), 0)
+    cards = [a_card(), a_card(2, activation="sigmoid"), a_card(150, logits_layout="nhwc")]
+    for card in cards:
+        for dtype, flicker in (("float32", False), ("float16", True)):
+            smooth = Smooth(
+                card, grid, network, smoothing=Smoothing(flicker=flicker), dtype=dtype,
+                tensor_dtype=dtype,
+            )  # fmt: skip
+            smooth.launch(recorder, 0, 0, 0, past=past, step=Step(0.9, False))
 
 
 def measured(arch: str) -> Iterator[tuple[Kernel, Resources]]:
