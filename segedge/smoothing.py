@@ -64,7 +64,7 @@ class Smoothing:
             raise UsageError(
                 "the strength of smoothing must be at least 0 and below 1",
                 facts={"found": f"{self.strength:g}"},
-                fix=f"strength={Smoothing.strength}",
+                fix=f"--smooth {Smoothing.strength}",
             )
         for name in ("tolerance", "margin"):
             value = getattr(self, name)

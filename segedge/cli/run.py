@@ -284,7 +284,8 @@ def _warm_up(
         for size, outputs in dict.fromkeys(zip(sizes, needs, strict=True)):
             segmenter.warm_up(size, outputs=outputs)
         if analyses:
-            blank = Frame(np.zeros((sizes[0].height, sizes[0].width, 3), np.uint8))
+            image = np.zeros((sizes[0].height, sizes[0].width, 3), np.uint8)
+            blank = Frame(image, stream=None)
             result = segmenter(blank)
             for analysis in analyses:
                 with suppress(UsageError):  # a zone in pixels of frames whose size is not known yet
