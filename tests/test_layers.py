@@ -49,6 +49,7 @@ ALLOWED_SIBLINGS = {
     ("card", "labels"),
     ("card_dialects", "card"),
     ("effect", "card"),
+    ("smoothing", "card"),
     ("legend", "effect"),
     ("reference_effects", "reference"),
     ("result", "pictures"),

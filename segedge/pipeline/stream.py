@@ -150,6 +150,8 @@ class FrameStream:
                 raise error from None
             raise StopIteration from None
         self._ledger.taken(job)
+        if self._source.info.kind == "images":
+            job.frame.stream = None  # no sequence that smoothing could lean on
         start_ns = self._clock_ns()
         try:
             result = self._segmenter(job.frame, outputs=self._outputs)

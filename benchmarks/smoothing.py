@@ -1,0 +1,101 @@
+"""What smoothing over time costs a frame: logits of 19 classes at 1024x2048, stride 8.
+
+Logits and input are random, new in every frame, so that caches hold no more of them than of real
+ones. `still` is a scene in which all of the past counts, `moving` one in which none does; `flicker`
+counts labels that change, too. The NumPy way is the plain exponential mean of whole logits, which
+knows neither motion nor scene changes.
+
+    python benchmarks/smoothing.py [--rounds 3] [--seconds 1] [--threads 2] [--save]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+import numpy as np
+from document import Document
+from harness import Samples, Stopwatch
+
+from segedge.bench.environment import Environment
+from segedge.card import ModelCard
+from segedge.cpu.smoothing import Smoother
+from segedge.cpu.workers import Workers, usable_cores
+from segedge.geometry import Size
+from segedge.labels import label_set
+from segedge.smoothing import Smoothing, Step
+
+CLASSES = label_set("cityscapes")
+NETWORK, GRID = Size(1024, 2048), Size(128, 256)
+CARD = ModelCard(CLASSES.names, CLASSES.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
+WAYS = ("still", "moving", "still, flicker", "still, float16", "NumPy")
+INCLUDES = {"smoothing": "the logits of one frame mixed with their past in place"}
+FRAMES = 8
+
+
+def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
+    """One frame, done one way."""
+    rng = np.random.default_rng(0)
+    dtype = "float16" if "float16" in way else "float32"
+    shape = (FRAMES, 1, CARD.channels, GRID.height, GRID.width)
+    frames = rng.normal(0, 4, shape).astype(dtype)
+    tensor = rng.normal(size=(1, 3, NETWORK.height, NETWORK.width)).astype(np.float32)
+    other = -tensor
+    work = np.empty_like(frames[0])
+    workers = Workers(threads)
+    smoothing = Smoothing(flicker="flicker" in way)
+    smoother = Smoother(CARD, GRID, NETWORK, smoothing=smoothing, workers=workers)
+    past, index = smoother.new_past(), 0
+
+    def step() -> dict[str, float]:
+        nonlocal index
+        np.copyto(work, frames[index % FRAMES])
+        seen = other if way == "moving" and index % 2 else tensor
+        watch = Stopwatch()
+        smoother.run(work, seen, past, Step(smoothing.kept(0.04), index == 0))
+        lap = watch.lap()
+        index += 1
+        return {"smoothing": lap}
+
+    def plain() -> dict[str, float]:
+        nonlocal index
+        np.copyto(work, frames[index % FRAMES])
+        index += 1
+        watch = Stopwatch()
+        work[...] = np.float32(0.1) * work + np.float32(0.9) * frames[0]
+        return {"smoothing": watch.lap()}
+
+    return plain if way == "NumPy" else step
+
+
+def main() -> None:
+    """Measure in turn, print, save."""
+    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
+    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
+    options = harness.parsed(parser)
+    if options.variant:
+        step = step_of(options.variant, options.threads)
+        samples: Samples = harness.measure(step, seconds=options.seconds)
+        print(json.dumps(samples))
+        return
+    environment = Environment.capture()
+    harness.say_machine(environment)
+    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
+    turns = harness.run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=extra)
+    print(f"logits {CARD.channels} x {GRID} of {NETWORK}, {options.threads} threads\n")
+    for way in turns.samples:
+        found = turns.median(way, "smoothing")
+        print(f"{way:18}" + ("" if found is None else f"{found:8.2f} ms"))
+    settings = {"threads": options.threads, "grid": str(GRID), "classes": CARD.channels}
+    document = Document(
+        "smoothing", INCLUDES, tuple(turns.figures({})), settings, skipped=turns.skipped,
+        environment=environment,
+    )  # fmt: skip
+    if options.save:
+        harness.save(document, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()
