@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from segedge.cli.console import check_folder, frame_progress, print_json, print_prose, print_row
+from segedge.cli import data_options, run_options
+from segedge.cli.compare_report import as_data, print_agreement
+from segedge.cli.console import check_folder, frame_progress, print_json, print_row
 from segedge.convert.images import image_files, read_images, smooth_noise
 from segedge.errors import SourceError, UsageError
-from segedge.evaluate.agreement import Agreement, check_classes, compare
-from segedge.evaluate.difference import difference_picture
+from segedge.evaluate.agreement import Pair, check_classes, compare
+from segedge.evaluate.difference import draw_pair
 from segedge.segmenter import load
 
+if TYPE_CHECKING:
+    from segedge.evaluate.versus import Versus
+    from segedge.labels import Rgb
+
 Named = tuple[str, NDArray[np.uint8]]
+_INCOMPLETE = 1
+_MOST_IMAGES = 64
 
 
 def compare_command(
@@ -26,41 +34,135 @@ def compare_command(
     images: Annotated[
         str | None, typer.Option(help="Image, folder, glob or video; default: smooth noise.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="How many images at most, evenly sampled.")] = 64,
+    dataset: Annotated[
+        Path | None, typer.Option(help="A labelled data set: mIoU of both; docs/evaluate.md.")
+    ] = None,
+    layout: data_options.Layout = "auto",
+    split: data_options.Split = "val",
+    mapping: data_options.Mapping = None,
+    ignore: data_options.Ignore = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="How many images at most, evenly sampled; 64, of a data set all."),
+    ] = None,
+    slide: run_options.SlideOption = None,
+    overlap: run_options.Overlap = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to name.")] = 3,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="PNG of where they differ most.")
+        Path | None,
+        typer.Option("-o", "--out", help="x.png: where they differ most; folder/: every image."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Compare the labels and logits of two models or backends on the same images.
 
     Pixels that are a tie in the first, its two best logits within 1e-4 of their range, are left
-    out and counted.
+    out and counted. Exit code 1: done, but images of the data set could not be read or have no
+    labels.
     """
-    _check_picture(out)
-    if limit < 1:
+    from segedge.sliding import parse_slide
+
+    if images is not None and dataset is not None:
+        raise UsageError("--images and --dataset both say what to look at", fix="give one of them")
+    if limit is not None and limit < 1:
         raise UsageError("--limit must be positive", facts={"found": str(limit)}, fix="--limit 64")
+    drawing = _Drawing(out)
+    windows = parse_slide(slide, overlap)
     (path_a, backend_a), (path_b, backend_b) = map(parse_model, (first, second))
-    with load(path_a, backend=backend_a) as one, load(path_b, backend=backend_b) as two:
+    with (
+        load(path_a, backend=backend_a, slide=windows) as one,
+        load(path_b, backend=backend_b, slide=windows) as two,
+    ):
         check_classes(one.card, two.card)
-        pictures = list(_images(images, limit, one.card.input_size))
-        with frame_progress() as progress:
-            shown = progress.track(pictures, description="comparing")
-            found = compare(one, two, shown)
-        if out is not None:
-            image = dict(pictures)[found.worst.name]
-            _write(out, difference_picture(one, two, image))
+        drawing.palette_rgb = one.card.palette_rgb
+        scores = None
+        if dataset is None:
+            pictures = list(_images(images, limit or _MOST_IMAGES, one.card.input_size))
+            with frame_progress() as progress:
+                shown = progress.track(pictures, description="comparing")
+                found = compare(one, two, shown, each=drawing.add)
+        else:
+            data = data_options.open_data(
+                dataset, one.card, layout=layout, split=split, mapping=mapping, ignore=ignore
+            )
+            scores = _on_labels(one, two, data, limit, drawing)
+            found = scores.agreement
         names = {
             "first": f"{path_a.name} on {one.backend_name}",
             "second": f"{path_b.name} on {two.backend_name}",
         }
+    wrote = drawing.finish()
     if as_json:
-        print_json(_as_data(found, names, images))
-        return
-    _print(found, names, images)
-    if out is not None:
-        print_row("wrote", f"{out}  first, second, difference on {found.worst.name}")
-    print_row("next", f"segedge run {path_b} video.mp4 -o out.mp4")
+        print_json(as_data(found, names, str(dataset or images or "noise"), scores))
+    else:
+        told = str(images or "smooth noise: a weak test; --images FOLDER takes yours")
+        told = scores.dataset.name if scores is not None else told
+        print_agreement(found, names, told, scores=scores, worst=worst)
+        if wrote:
+            print_row("wrote", wrote)
+        print_row("next", f"segedge run {path_b} video.mp4 -o out.mp4")
+    if scores is not None and (scores.failures or scores.dataset.missing):
+        raise typer.Exit(_INCOMPLETE)
+
+
+def _on_labels(one: Any, two: Any, data: Any, limit: int | None, drawing: _Drawing) -> Versus:
+    """Both on a data set, with a bar."""
+    from segedge.evaluate.versus import compare_on
+
+    with frame_progress() as progress:
+        task = progress.add_task("comparing", total=min(limit or len(data), len(data)))
+
+        def each(pair: Pair) -> None:
+            drawing.add(pair)
+            progress.advance(task)
+
+        return compare_on(one, two, data, limit=limit, each=each)
+
+
+class _Drawing:
+    """Pictures of where they differ: of the worst image into a file, or of all into a folder."""
+
+    def __init__(self, out: Path | None) -> None:
+        """A wrong output is found before anything runs."""
+        self._out = out
+        self._is_folder = out is not None and (out.is_dir() or not out.suffix)
+        self._worst: tuple[float, str, bytes] | None = None
+        self._count = 0
+        self.palette_rgb: tuple[Rgb, ...] = ()
+        if out is not None and not self._is_folder and out.suffix.lower() != ".png":
+            fix = f"-o {out.with_suffix('.png')}, or -o {out.with_suffix('')}/ for a folder"
+            raise UsageError(f"{out} is no .png file", fix=fix)
+        check_folder(out)
+
+    def add(self, pair: Pair) -> None:
+        """Draw a pair where it is wanted."""
+        if self._out is None:
+            return
+        clear = int(np.count_nonzero(pair.states != 2))
+        equal = int(np.count_nonzero(pair.states == 0)) / clear if clear else 1.0
+        if self._is_folder:
+            stem = Path(pair.name).stem.replace(" ", "-")
+            self._out.mkdir(exist_ok=True)
+            _write(self._out / f"{self._count:04d}-{stem}.png", self._drawn(pair))
+        elif self._worst is None or equal < self._worst[0]:
+            self._worst = equal, pair.name, self._drawn(pair)
+        self._count += 1
+
+    def _drawn(self, pair: Pair) -> bytes:
+        import cv2
+
+        return bytes(cv2.imencode(".png", draw_pair(pair, self.palette_rgb))[1])
+
+    def finish(self) -> str:
+        """What was written, in words; empty: nothing."""
+        if self._out is None:
+            return ""
+        if self._is_folder:
+            return f"{self._out}/  {self._count} pictures: first, second, difference"
+        if self._worst is None:
+            return ""
+        _write(self._out, self._worst[2])
+        return f"{self._out}  first, second, difference on {self._worst[1]}"
 
 
 def parse_model(text: str) -> tuple[Path, str]:
@@ -86,53 +188,7 @@ def _images(where: str | None, limit: int, size: Any) -> Iterator[Named]:
         raise SourceError(error.headline, facts=error.facts, fix=fix) from error
 
 
-def _check_picture(out: Path | None) -> None:
-    """A wrong output is found before anything runs."""
-    if out is None:
-        return
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"{out} is no .png file", fix=f"-o {out.with_suffix('.png')}")
-    check_folder(out)
-
-
-def _write(out: Path, picture: NDArray[np.uint8]) -> None:
-    import cv2
-
+def _write(path: Path, data: bytes) -> None:
     from segedge.video.output import write_atomically
 
-    write_atomically(out, bytes(cv2.imencode(".png", picture)[1]))
-
-
-def _print(found: Agreement, names: dict[str, str], images: str | None) -> None:
-    for text in found.findings:
-        print_prose("found", text)
-    for label, text in names.items():
-        print_row(label, text)
-    what = images or "smooth noise: a weak test; --images FOLDER takes yours"
-    print_row("images", f"{len(found.images)}  {what}")
-    error = found.max_logit_error
-    print_row(
-        "pixels",
-        f"{100 * found.agreement:.3f} % equal, {100 * found.ambiguous:.3f} % ambiguous left out"
-        + (f"; max logit error {error:.2g}" if error is not None else ""),
-    )
-    print_row("worst", f"{100 * found.worst.agreement:.3f} % on {found.worst.name}")
-    for name, share in found.class_agreement.items():
-        print_row("class", f"{name:<20} " + ("-" if share is None else f"{100 * share:8.3f} %"))
-    print_row("", "class: pixels that both give it, of those that either does (IoU of the two)")
-
-
-def _as_data(found: Agreement, names: dict[str, str], images: str | None) -> dict[str, Any]:
-    return {
-        **names,
-        "images": images or "noise",
-        "findings": list(found.findings),
-        "agreement": found.agreement,
-        "ambiguous": found.ambiguous,
-        "max_logit_error": found.max_logit_error,
-        "class_agreement": found.class_agreement,
-        "per_image": [
-            {"name": i.name, "agreement": i.agreement, "max_logit_error": i.max_logit_error}
-            for i in found.images
-        ],
-    }
+    write_atomically(path, data)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from segedge.backends.remote_address import is_address
+from segedge.cli import data_options
 from segedge.cli import run_options as options
 from segedge.cli.console import (
     check_folder,
@@ -22,10 +23,7 @@ from segedge.errors import UsageError
 from segedge.modelfile import file_sha256
 
 if TYPE_CHECKING:
-    from segedge.evaluate.datasets import Dataset
     from segedge.evaluate.evaluate import Evaluation
-    from segedge.segmenter import Segmenter
-    from segedge.segmenter_cuda import CudaSegmenter
 
 _INCOMPLETE = 1
 _NAMED, _SHOWN = 3, 8
@@ -35,17 +33,10 @@ _NAMED, _SHOWN = 3, 8
 def eval_command(
     model: Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")],
     data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
-    layout: Annotated[
-        str, typer.Option(help="auto, cityscapes, camvid, voc, ade20k or plain.")
-    ] = "auto",
-    split: Annotated[str, typer.Option(help="Part of the data set: train, val or test.")] = "val",
-    mapping: Annotated[
-        str | None,
-        typer.Option("--map", help="Their classes in ours: THEIRS=OURS,..., or a file of pairs."),
-    ] = None,
-    ignore: Annotated[
-        int | None, typer.Option(help="Label value that does not count (plain layout).")
-    ] = None,
+    layout: data_options.Layout = "auto",
+    split: data_options.Split = "val",
+    mapping: data_options.Mapping = None,
+    ignore: data_options.Ignore = None,
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     min_region: options.MinRegion = "",
@@ -89,7 +80,9 @@ def eval_command(
     with load(
         model, backend=backend, threads=threads or None, cleaning=cleaning, slide=windows
     ) as segmenter:
-        dataset = _open(data, segmenter, layout, split, mapping, ignore)
+        dataset = data_options.open_data(
+            data, segmenter.card, layout=layout, split=split, mapping=mapping, ignore=ignore
+        )
         with frame_progress() as bar:
             task = bar.add_task(dataset.name, total=len(dataset))
             found = evaluate(
@@ -122,29 +115,6 @@ def eval_command(
 def _sha256(model: Path) -> str:
     """Of the file; empty where it lies on a server."""
     return "" if is_address(model) else file_sha256(model)
-
-
-def _open(
-    data: Path,
-    segmenter: Segmenter | CudaSegmenter,
-    layout: str,
-    split: str,
-    mapping: str | None,
-    ignore: int | None,
-) -> Dataset:
-    from segedge.evaluate.datasets import open_dataset
-    from segedge.evaluate.mapping import parse_mapping
-
-    card = segmenter.card
-    return open_dataset(
-        data,
-        card_classes=card.classes,
-        palette_rgb=card.palette_rgb,
-        ignore_index=card.ignore_index if ignore is None else ignore,
-        layout=layout,
-        split=split,
-        mapping=None if mapping is None else parse_mapping(mapping),
-    )
 
 
 def _check_page(path: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -110,9 +110,30 @@ class Agreement:
         """The image on which they differ most."""
         return min(self.images, key=lambda image: image.agreement)
 
+    def worst_images(self, count: int) -> tuple[ImageAgreement, ...]:
+        """The images on which they differ most, worst first; none on which they do not."""
+        differ = [image for image in self.images if image.agreement < 1.0]
+        return tuple(sorted(differ, key=lambda image: (image.agreement, image.name))[:count])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both say of one image."""
+
+    name: str
+    image: NDArray[np.uint8]
+    first: Answer
+    second: Answer
+    states: NDArray[np.uint8]
+    """As `difference` gives them."""
+
 
 def compare(
-    first: Answering, second: Answering, images: Iterable[tuple[str, NDArray[np.uint8]]]
+    first: Answering,
+    second: Answering,
+    images: Iterable[tuple[str, NDArray[np.uint8]]],
+    *,
+    each: Callable[[Pair], None] | None = None,
 ) -> Agreement:
     """Run two segmenters over the same images.
 
@@ -120,6 +141,7 @@ def compare(
         first: The reference: its ties are left out.
         second: What is compared with it.
         images: Name and H x W x 3 uint8 BGR image of each.
+        each: Called with every pair of answers.
 
     Raises:
         UsageError: The two have other classes, or there is no image.
@@ -138,6 +160,8 @@ def compare(
         rows.append(_row(name, states, _logit_error(one, two, first.card, second.card)))
         for state, answer, card in zip(health, (one, two), (first.card, second.card), strict=True):
             state.add(name, answer, card)
+        if each is not None:
+            each(Pair(name, image, one, two, states))
     if not rows:
         raise UsageError("there is no image to compare on", fix="--images FOLDER")
     findings = tuple(text for state in health for text in state.findings(first.card.classes))

@@ -152,16 +152,8 @@ def evaluate(
             name no class.
         SourceError: Not one image could be read.
     """
-    if dataset.classes != segmenter.card.classes:
-        raise UsageError(
-            "the data set was opened for another model's classes",
-            facts={
-                "data set": ", ".join(dataset.classes),
-                "model": ", ".join(segmenter.card.classes),
-            },
-            fix="open_dataset(path, card_classes=segmenter.card.classes)",
-        )
-    samples = _spread(dataset.samples, limit)
+    check_dataset(dataset, segmenter.card.classes)
+    samples = spread(dataset.samples, limit)
     tally = _Tally(dataset.classes)
     started: float | None = None
     with ExitStack() as opened:
@@ -182,6 +174,16 @@ def evaluate(
             tally.add(future.result())
             _tell(progress, tally, len(samples))
     return tally.evaluation(segmenter, dataset, time.perf_counter() - started)
+
+
+def check_dataset(dataset: Dataset, classes: tuple[str, ...]) -> None:
+    """Raise UsageError where a data set was opened for other classes than these."""
+    if dataset.classes != classes:
+        raise UsageError(
+            "the data set was opened for another model's classes",
+            facts={"data set": ", ".join(dataset.classes), "model": ", ".join(classes)},
+            fix="open_dataset(path, card_classes=segmenter.card.classes)",
+        )
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def _windows(segmenter: Segmenter | CudaSegmenter) -> str:
     return segmenter.slide.describe(segmenter.window)
 
 
-def _spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:
+def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:
     """At most ``limit`` samples, evenly spaced: neighbours in a data set look alike.
 
     Raises:
@@ -266,8 +268,13 @@ def _spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...
 _Pair = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 
-def _read(sample: Sample) -> _Pair:
-    """An image and its labels, of one size."""
+def read_pair(sample: Sample) -> _Pair:
+    """An image and its labels, of one size.
+
+    Raises:
+        SourceError: One of them cannot be read.
+        UsageError: Their sizes differ, or the labels hold values that name no class.
+    """
     image, labels = sample.image(), sample.labels()
     if image.shape[:2] != labels.shape:
         raise UsageError(
@@ -286,10 +293,10 @@ def _read_ahead(
 ) -> Iterator[tuple[Sample, _Pair]]:
     """Samples in order with what was read; unreadable ones go to the tally's failures."""
     coming = iter(samples)
-    queue = deque((s, readers.submit(_read, s)) for s in islice(coming, _READ_AHEAD))
+    queue = deque((s, readers.submit(read_pair, s)) for s in islice(coming, _READ_AHEAD))
     while queue:
         sample, future = queue.popleft()
-        queue.extend((s, readers.submit(_read, s)) for s in islice(coming, 1))
+        queue.extend((s, readers.submit(read_pair, s)) for s in islice(coming, 1))
         try:
             pair = future.result()
         except SourceError as error:

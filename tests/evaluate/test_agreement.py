@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ from segedge.cli.compare import parse_model
 from segedge.cli.main import run
 from segedge.errors import UsageError
 from segedge.evaluate.agreement import compare
+from segedge.evaluate.datasets import open_dataset
 from segedge.evaluate.difference import difference_picture
+from segedge.evaluate.evaluate import evaluate
 from segedge.geometry import Geometry, Size
 from segedge.segmenter import load
 
@@ -176,6 +179,65 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert len(data["per_image"]) == 3
 
 
+def test_a_folder_gets_a_picture_of_every_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", scale=-1.0)
+    folder, out = pictures(tmp_path / "images"), tmp_path / "diffs"
+    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--images", str(folder)]
+    with pytest.raises(SystemExit, match="0"):
+        run([*words, "-o", f"{out}/", "--worst", "2", "--slide", "auto"])
+    text = capsys.readouterr().out
+    assert f"{out}/  3 pictures" in text
+    assert text.count("worst  ") == 2
+    assert sorted(p.name for p in out.iterdir()) == ["0000-0.png", "0001-1.png", "0002-2.png"]
+    assert cv2.imread(str(out / "0001-1.png")).shape == (20, 3 * 30 + 8, 3)
+
+
+def labelled(folder: Path, a: Path) -> Path:
+    """Pictures whose labels are what the model says, but for the last, half of it."""
+    folder.mkdir()
+    pictures(folder / "images")
+    (folder / "labels").mkdir()
+    with load(a, backend="onnxruntime") as segmenter:
+        for path in sorted((folder / "images").iterdir()):
+            labels = segmenter(cv2.imread(str(path))).labels.copy()
+            labels[0] = 255
+            if path.stem == "2":
+                labels[:, :15] = (labels[:, :15] + 1) % 3
+            cv2.imwrite(str(folder / "labels" / path.name), labels)
+    return folder
+
+
+def test_on_labels_both_have_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", scale=-1.0)
+    folder = labelled(tmp_path / "set", a)
+    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--dataset", str(folder)]
+    with pytest.raises(SystemExit, match="0"):
+        run([*words, "--json"])
+    data = json.loads(capsys.readouterr().out)
+    for who, path in (("first", a), ("second", b)):
+        with load(path, backend="onnxruntime") as segmenter:
+            own = evaluate(segmenter, open_dataset(folder, card_classes=CARD.classes))
+        assert data[f"{who}_scores"]["miou"] == own.miou
+        assert data[f"{who}_scores"]["iou"] == own.iou
+        assert [image[who] for image in data["image_miou"]] == [i.miou for i in own.images]
+    difference = data["second_scores"]["miou"] - data["first_scores"]["miou"]
+    assert data["miou_difference"] == pytest.approx(difference)
+    assert data["agreement"] < 0.5
+    (folder / "labels/0.png").unlink()
+    (folder / "images/1.png").write_bytes(b"none")
+    with pytest.raises(SystemExit, match="1"):
+        run(words)
+    text = capsys.readouterr().out
+    assert "images      1" in text
+    assert "lost  " in text
+    assert "unreadable  images/1.png" in text
+    assert "1 images are not counted: images/0.png" in text
+    assert re.search(r"^sky .*[-+]\d+\.\d\d$", text, re.M)
+    assert max(map(len, text.splitlines())) <= 100 + len(str(tmp_path)) + 40
+
+
 def test_without_images_it_says_what_was_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +254,9 @@ def test_without_images_it_says_what_was_used(
         (["-o", "x.jpg"], "is no .png file"),
         (["-o", "missing/x.png"], "cannot be written"),
         (["--limit", "0"], "--limit must be positive"),
+        (["--images", "x", "--dataset", "y"], "both say what to look at"),
+        (["--dataset", "absent"], "no data set at"),
+        (["--overlap", "0.5"], "--overlap is for --slide"),
     ],
 )
 def test_bad_input(
