@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import segedge
-from segedge import reference_slide
+from segedge import reference_effects, reference_slide
 from segedge.backends.base import TensorSpec
 from segedge.backends.fake import FakeBackend
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.windows import axis_knots, window_taps
+from segedge.effect import Effect
 from segedge.errors import UsageError
 from segedge.geometry import Size
+from segedge.result import OverlayStyle
 from segedge.segmenter import Segmenter
 from segedge.sliding import OVERLAP, Slide, parse_slide, starts
 from tests.small_model import run_verb, write_model
@@ -313,3 +315,17 @@ def test_as_a_user_types_it(tmp_path: Path) -> None:
     done = run_verb("run", model, tmp_path / "a.png", "--slide", "512x512", code=2)
     assert "one size only" in done.stderr
     assert "--slide 48x64" in done.stderr
+
+
+def test_effects_see_the_mean_of_the_windows_too() -> None:
+    card, slide = make_card(), Slide(overlap=0.5)
+    image = image_of(61, 90)
+    wanted = expected_logits(image, card, card.input_size, slide)
+    style = OverlayStyle(effect=Effect("heat", heat="entropy"), opacity=0.5)
+    with Segmenter(card, Net(card, size=card.input_size), slide=slide) as segmenter:
+        heat = segmenter(image).overlay(style)
+    below = wanted - wanted.max(axis=0)
+    total = np.exp(below).sum(axis=0)
+    doubt = (np.log(total) - (np.exp(below) * below).sum(axis=0) / total) / np.log(3)
+    expected = reference_effects.heat(image, doubt, 0.5)
+    assert np.abs(heat.astype(int) - expected).max() <= 4  # one step of the colours
