@@ -163,7 +163,7 @@ class RemoteBackend:
         self._check_shapes(answer)
         in_place = shared is not None and not answer.arrays
         arrays = [shared.view(n) if in_place and shared else answer.arrays[n] for n in names]
-        made = _copied(arrays, outputs, must_copy=in_place)
+        made = _copied(arrays, outputs, are_views=in_place)
         if self._shares and shared is None:
             self._share(pairs, made)
         return made
@@ -344,10 +344,11 @@ def _differences(one: ModelCard | None, other: ModelCard | None) -> list[str]:
 
 
 def _copied(
-    arrays: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]] | None, *, must_copy: bool
+    arrays: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]] | None, *, are_views: bool
 ) -> Sequence[NDArray[Any]]:
+    """Into the outputs, or into arrays of the caller's own, who may hand them in next time."""
     if outputs is None:
-        return [array.copy() if must_copy else array for array in arrays]
+        return [a.copy() if are_views or not a.flags.writeable else a for a in arrays]
     for array, out in zip(arrays, outputs, strict=True):
         if array.shape != out.shape:
             raise BackendError(

@@ -9,13 +9,13 @@ What a test wants to go wrong it puts into `Networks.before`.
 from __future__ import annotations
 
 import json
+import mmap
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Networks:
     requests: int = 0
     shared: int = 0
     """Tensors that came or went through shared memory."""
-    regions: dict[str, SharedMemory] = field(default_factory=dict)
+    regions: dict[str, mmap.mmap] = field(default_factory=dict)
     _sessions: dict[Path, Any] = field(default_factory=dict)
 
     def config(self, name: str) -> Any:
@@ -129,7 +129,8 @@ class Networks:
     def register(self, name: str, key: str) -> None:
         if not self.takes_memory:
             raise RefusedError(f"Unable to open shared memory region: '{key}'")
-        self.regions[name] = SharedMemory(key.lstrip("/"))
+        with Path("/dev/shm", key.lstrip("/")).open("r+b") as file:
+            self.regions[name] = mmap.mmap(file.fileno(), 0)
 
     def unregister(self, name: str) -> None:
         for key in [name] if name else list(self.regions):
@@ -142,7 +143,7 @@ class Networks:
             raise RefusedError(f"Unable to find shared memory region: '{region}'")
         self.shared += 1
         offset = int(place.get("shared_memory_offset", 0))
-        return np.ndarray(shape, dtype, buffer=self.regions[region].buf[offset:])
+        return np.ndarray(shape, dtype, buffer=self.regions[region], offset=offset)
 
     def forget(self) -> None:
         """As a server that was started again."""
@@ -234,7 +235,9 @@ def _flat(parameters: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def grpc_server(networks: Networks, *, port: int = 0) -> Iterator[int]:
     """A gRPC server on loopback; gives its port."""
-    server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+    any_size = [(f"grpc.max_{way}_message_length", -1) for way in ("receive", "send")]
+    options = [("grpc.so_reuseport", 0), *any_size]
+    server = grpc.server(ThreadPoolExecutor(4), options=options)
     service.add_GRPCInferenceServiceServicer_to_server(_Grpc(networks), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()

@@ -93,6 +93,8 @@ def test_it_computes_what_the_local_one_does(server: Started, local: Backend, me
     (same,) = backend.run([IMAGE], [into])
     assert same is into
     np.testing.assert_array_equal(into, expected)
+    again = backend.run([-IMAGE], [made])
+    np.testing.assert_array_equal(again[0], local.run([-IMAGE])[0])
     assert backend.specs == local.specs
     assert backend.memory == "host"
     assert (server.networks.shared > 0) == (memory == "shm")
