@@ -26,7 +26,7 @@ test: $(TEST_VENV)/.stamp
 $(TEST_VENV)/.stamp: pyproject.toml constraints-export.txt
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install $(PIP_FLAGS) -c constraints-export.txt \
-		-e '.[export,openvino,cpu,rtx,live,huggingface,dev]'
+		-e '.[export,openvino,cpu,rtx,live,remote,huggingface,dev]'
 	touch $@
 
 clean:

@@ -236,7 +236,8 @@ class RemoteBackend:
         raise BackendError(
             f"{self._address.server} was lost and did not come back",
             facts={"says": str(last), "waited": f"{patience:g} s"},
-            fix=f"start it again, or wait longer: {self._address}?patience=60",
+            fix="start it again, or wait longer:"
+            f" {self._address}?patience={max(60.0, 4 * patience):g}",
         ) from last
 
     def _check_model(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from segedge.backends.registry import open_backend
+from segedge.backends.remote_address import address_text, is_address
 from segedge.card import CARD_KEY, ModelCard
 from segedge.cli.console import megabytes, print_json, print_row
 from segedge.cli.engine_rows import inspect_engine
@@ -16,16 +17,23 @@ from segedge.convert.engine_file import is_engine
 from segedge.errors import SegedgeError
 from segedge.modelfile import ModelFacts, read_facts
 
+if TYPE_CHECKING:
+    from segedge.backends.base import Backend
+    from segedge.backends.remote import RemoteBackend
+
 
 def inspect_command(
-    file: Annotated[Path, typer.Argument(help="The model file.", show_default=False)],
+    file: Annotated[Path, typer.Argument(help="The model file, or grpc://HOST:8001/MODEL.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Show the card, inputs, outputs, measured parity and size of a model file.
 
     Of a TensorRT engine: who built it and for which GPU, its layers with precisions, formats and
-    sizes, and what stayed fp32.
+    sizes, and what stayed fp32. Of an address: what the server says of the model.
     """
+    if is_address(file):
+        _inspect_served(file, as_json=as_json)
+        return
     if is_engine(file):
         inspect_engine(file, as_json=as_json)
         return
@@ -48,14 +56,39 @@ def inspect_command(
     print_row("next", f"segedge run {file} video.mp4 -o out.mp4")
 
 
+def _inspect_served(address: Path, *, as_json: bool) -> None:
+    backend = cast("RemoteBackend", open_backend(address, "auto").backend)
+    card, text, server = backend.card, address_text(address), backend.description
+    tensors = _specs_text(backend)
+    backend.close()
+    if as_json:
+        shown = None if card is None else json.loads(card.to_json())
+        print_json({"address": text, "server": server, "tensors": tensors, "card": shown})
+        return
+    print_row("server", server)
+    for label, lines in tensors.items():
+        for line in lines:
+            print_row(label, line)
+    if card is None:
+        print_row("card", "the server tells none: --card model.onnx")
+    else:
+        _print_card(card)
+    print_row("next", f"segedge run {text} video.mp4 -o out.mp4")
+
+
 def _tensors(file: Path) -> dict[str, list[str]]:
     """Inputs and outputs as an installed backend reports them."""
     try:
         backend = open_backend(file, "auto").backend
     except SegedgeError as error:
         return {"tensors": [f"unknown: {error.headline}"]}
-    inputs, outputs = backend.specs
+    tensors = _specs_text(backend)
     backend.close()
+    return tensors
+
+
+def _specs_text(backend: Backend) -> dict[str, list[str]]:
+    inputs, outputs = backend.specs
     return {"input": [str(spec) for spec in inputs], "output": [str(spec) for spec in outputs]}
 
 

@@ -407,6 +407,16 @@ def test_the_command(networks: Networks, tmp_path: Path, small: Path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(there), cv2.IMREAD_UNCHANGED), expected)
 
 
+def test_inspect_asks_the_server(networks: Networks) -> None:
+    with grpc_server(networks) as port:
+        address = f"grpc://127.0.0.1:{port}/small"
+        done = run_verb("inspect", address)
+    assert "kserve-test 1.0" in done.stdout
+    assert "x 1x3x48x64 float32" in done.stdout
+    assert "dark, bright" in done.stdout
+    assert f"segedge run {address}" in done.stdout
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """Fast-SCNN with its card, and images of CamVid."""
