@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.remote_address import RemoteAddress, RemoteOptions, parse_address
+from segedge.backends.remote_facts import card_of, checked, differences, missing, unreachable
 from segedge.backends.remote_link import (
     Answer,
     Link,
@@ -30,8 +31,7 @@ from segedge.backends.remote_link import (
     ModelFacts,
 )
 from segedge.backends.remote_memory import SharedTensors, sees_memory
-from segedge.card import CARD_KEY, ModelCard, Provenance
-from segedge.errors import BackendError, CardError, SegedgeError, nearest_name
+from segedge.errors import BackendError, CardError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two looks for a lost server."""
@@ -95,10 +95,10 @@ class RemoteBackend:
         try:
             self._link.check_alive()
             if not self._link.is_ready():
-                raise _missing(self._address, self._link.index())
-            return _checked(self._address, self._link.describe())
+                raise missing(self._address, self._link.index())
+            return checked(self._address, self._link.describe())
         except LinkError as error:
-            raise _unreachable(self._address, self._options, error) from error
+            raise unreachable(self._address, self._options, error) from error
 
     def _try_memory(self) -> bool:
         if self._options.memory == "wire":
@@ -155,6 +155,7 @@ class RemoteBackend:
                 answer = self._link.infer(pairs, names)
             self._check_version(answer)
         except LinkLateError as error:
+            self._forget_memory()  # the server may yet write there
             raise self._late(error) from error
         except LinkLostError:
             raise
@@ -261,7 +262,7 @@ class RemoteBackend:
                 fix="start the run again",
             )
         card = card_of(facts)
-        differing = _differences(self.card, card)
+        differing = differences(self.card, card)
         if differing:
             raise CardError(
                 f"{self._address} has another card now",
@@ -324,26 +325,6 @@ class RemoteBackend:
         self._link.close()
 
 
-def card_of(facts: ModelFacts) -> ModelCard | None:
-    """The card that a server's configuration carries, or None.
-
-    Raises:
-        CardError: There is one and it cannot be read.
-    """
-    entry = facts.config.get("parameters", {}).get(CARD_KEY, {})
-    text = entry.get("string_value", "")
-    return ModelCard.from_json(text) if text else None
-
-
-def _differences(one: ModelCard | None, other: ModelCard | None) -> list[str]:
-    """Fields in which two cards mean something else; where they are from is no matter."""
-    if one is None or other is None:
-        return [] if one is other else ["one of them is missing"]
-    origin: dict[str, Any] = {"provenance": Provenance(), "parity": None, "notes": {}}
-    first, second = vars(one.replace(**origin)), vars(other.replace(**origin))
-    return [name for name in first if first[name] != second[name]]
-
-
 def _copied(
     arrays: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]] | None, *, are_views: bool
 ) -> Sequence[NDArray[Any]]:
@@ -358,47 +339,3 @@ def _copied(
             )
         np.copyto(out, array)
     return outputs
-
-
-def _checked(address: RemoteAddress, facts: ModelFacts) -> ModelFacts:
-    """Refuse a model that takes frames as they are: it has its own pre and tail."""
-    steps = facts.config.get("ensemble_scheduling", {}).get("step", ())
-    if not steps:
-        return facts
-    names = [str(step.get("model_name")) for step in steps]
-    network = names[len(names) // 2]
-    raise BackendError(
-        f"{address} is an ensemble: it takes frames, and segedge needs the network in it",
-        facts={"steps": ", ".join(names)},
-        fix=f"{address.server}/{network}",
-    )
-
-
-def _missing(address: RemoteAddress, index: dict[str, str]) -> SegedgeError:
-    """There is no such model, or it is not ready."""
-    if address.model in index:
-        return BackendError(
-            f"{address} is not ready",
-            facts={"says": index[address.model] or f"it has no version {address.version}"},
-            fix="look at the server's log",
-        )
-    near = nearest_name(address.model, list(index))
-    ready = [name for name, problem in index.items() if not problem]
-    return BackendError(
-        f"{address.server} has no model {address.model!r}"
-        + (f"; did you mean {near!r}?" if near else ""),
-        facts={"models": ", ".join(ready) or "none that is ready, or it does not tell"},
-        fix="segedge triton MODEL -o model_repository/ adds one",
-    )
-
-
-def _unreachable(address: RemoteAddress, options: RemoteOptions, error: LinkError) -> BackendError:
-    if isinstance(error, (LinkLateError, LinkLostError)):
-        late = isinstance(error, LinkLateError)
-        waited = f"no answer within {options.connect_seconds:g} s" if late else str(error)
-        return BackendError(
-            f"no server at {address.server}",
-            facts={"found": waited},
-            fix="start it: tritonserver --model-repository ... (gRPC is its port 8001, HTTP 8000)",
-        )
-    return BackendError(f"{address} cannot be read", facts={"says": str(error)})

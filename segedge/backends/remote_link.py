@@ -206,12 +206,12 @@ class Link:
         except LinkError:
             return {}
         rows = found.get("models", ()) if isinstance(found, dict) else found
-        return {
-            row["name"]: ""
-            if row.get("state") == "READY"
-            else str(row.get("reason") or row.get("state") or "not loaded")
-            for row in rows
-        }
+        problems: dict[str, str] = {}
+        for row in rows:  # one a version
+            is_ready = row.get("state") == "READY" or problems.get(row["name"]) == ""
+            reason = str(row.get("reason") or row.get("state") or "not loaded")
+            problems[row["name"]] = "" if is_ready else reason
+        return problems
 
     def infer(
         self,

@@ -84,7 +84,9 @@ class Networks:
             runs = self.is_ready(path.name, "")
             reason = "" if runs else "no module named segedge"
             state = "READY" if runs else "UNAVAILABLE"
-            rows.append({"name": path.name, "version": "1", "state": state, "reason": reason})
+            rows.append({"name": path.name, "version": "2", "state": state, "reason": reason})
+            row = {"name": path.name, "version": "1", "state": "UNAVAILABLE", "reason": "unloaded"}
+            rows += [row] if runs else []
         return rows
 
     def metadata(self, name: str) -> dict[str, Any]:
