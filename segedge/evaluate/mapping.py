@@ -21,8 +21,7 @@ def parse_mapping(text: str) -> dict[str, str]:
         UsageError: A pair has no ``=``, or a class is mapped twice.
     """
     path = Path(text)
-    is_file = "=" not in text or path.is_file()
-    if is_file:
+    if "=" not in text or _is_file(path):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -47,6 +46,13 @@ def parse_mapping(text: str) -> dict[str, str]:
             raise UsageError(f"--map: class {theirs!r} is mapped twice")
         mapping[theirs] = ours
     return mapping
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # many pairs are longer than a name may be
+        return False
 
 
 def class_table(

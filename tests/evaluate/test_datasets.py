@@ -147,6 +147,14 @@ def test_mapping_files(tmp_path: Path) -> None:
             parse_mapping(text)
 
 
+def test_many_pairs_are_no_file_name() -> None:
+    names = [f"a rather long name of class {number}" for number in range(40)]
+    pairs = ",".join(f"{name}=ignore" for name in names)
+    assert list(parse_mapping(pairs)) == names
+    with pytest.raises(UsageError, match="mapped twice"):
+        parse_mapping(f"{pairs},{names[0]}=sky")
+
+
 def test_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no data set at"):
         opened(tmp_path / "absent")
