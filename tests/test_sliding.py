@@ -315,6 +315,8 @@ def test_as_a_user_types_it(tmp_path: Path) -> None:
     done = run_verb("run", model, tmp_path / "a.png", "--slide", "512x512", code=2)
     assert "one size only" in done.stderr
     assert "--slide 48x64" in done.stderr
+    words = ("--slide", "auto", "--harvest", tmp_path / "h")
+    assert "harvest scores" in run_verb("run", model, tmp_path / "a.png", *words, code=2).stderr
 
 
 def test_effects_see_the_mean_of_the_windows_too() -> None:

@@ -324,6 +324,11 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.smooth_images and self.smoothing is None:
             raise UsageError("--smooth-images without smoothing", fix="add --smooth")
+        if self.slide is not None and self.harvest is not None:
+            raise UsageError(
+                "a harvest scores the logits of whole frames, and --slide has none",
+                fix="leave out --slide or --harvest",
+            )
         if self.token is not None and self.live is None:
             raise UsageError("--token is for the live view", fix="add --live")
         if self.as_json and "-" in self.outputs:
