@@ -17,6 +17,7 @@ import segedge
 from segedge import reference_effects, reference_slide
 from segedge.backends.base import TensorSpec
 from segedge.backends.fake import FakeBackend
+from segedge.backends.registry import Choice
 from segedge.card import ModelCard
 from segedge.cleaning import Cleaning
 from segedge.cpu.windows import axis_knots, window_taps
@@ -295,6 +296,22 @@ def test_windows_that_a_network_cannot_take() -> None:
         Segmenter(labels, backend, slide=Slide())
     with pytest.raises(UsageError, match="at least 1 window"):
         Slide(batch=0)
+
+
+def test_a_gpu_refuses_windows_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnGpu(FakeBackend):
+        memory = "cuda"  # type: ignore[assignment]
+        description = "a GPU"
+
+    card = make_card()
+    choice = Choice(OnGpu(card), "tensorrt", "asked for")
+    monkeypatch.setattr("segedge.segmenter.open_backend", lambda *_, **__: choice)
+    with pytest.raises(UsageError, match="do not slide on the GPU") as caught:
+        segedge.load(tmp_path / "m.onnx", card=card, backend="tensorrt", slide=Slide())
+    assert caught.value.facts["backend"] == "a GPU"
+    assert "openvino" in (caught.value.fix or "")
 
 
 def test_as_a_user_types_it(tmp_path: Path) -> None:

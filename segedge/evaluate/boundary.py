@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 TOLERANCE = 0.0075
 """Share of the image's diagonal."""
+_LARGEST_DISC = 11
+"""Pixels across up to which painting a disc is faster than distances: images of 640x480."""
 
 
 def boundary_scores(
@@ -57,8 +59,8 @@ def _f_score(true: NDArray[np.bool_], found: NDArray[np.bool_], reach: float) ->
         return 0.0
     box = _box(true | found)
     true, found = true[box], found[box]
-    precision = float((_distance(true)[found] <= reach).mean())
-    recall = float((_distance(found)[true] <= reach).mean())
+    precision = float(_near(true, reach)[found].mean())
+    recall = float(_near(found, reach)[true].mean())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -79,6 +81,15 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
     """The part that holds both outlines: distances between them need no more."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def _near(outline: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """Pixels within a distance of the outline: by a disc where it is small, which is faster."""
+    across = np.arange(-int(reach), int(reach) + 1)
+    if across.size > _LARGEST_DISC:
+        return np.asarray(_distance(outline) <= reach)
+    disc = np.sqrt(across[:, None] ** 2 + across**2).astype(np.float32) <= reach
+    return np.asarray(cv2.dilate(outline.view(np.uint8), disc.view(np.uint8)), bool)
 
 
 def _distance(outline: NDArray[np.bool_]) -> NDArray[np.float32]:

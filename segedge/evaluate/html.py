@@ -45,7 +45,7 @@ def html(
         found: The scores.
         shots: The worst images, worst first.
         model: The model's name.
-        sha256: Of its file.
+        sha256: Of its file; empty where it lies on a server.
         palette_rgb: One colour a class.
     """
     return page(
@@ -217,7 +217,7 @@ def _surroundings(found: Evaluation, model: str, sha256: str) -> str:
     environment = found.environment
     rate = f", {found.count / found.seconds:.1f} images a second" if found.seconds else ""
     told = {
-        "model": f"{model}, SHA-256 {sha256}",
+        "model": f"{model}, SHA-256 {sha256}" if sha256 else model,
         "backend": f"{found.description} ({found.backend})",
         "precision": found.precision,
         "images": f"{found.count} of {found.dataset}, {found.confusion.pixels} pixels counted",

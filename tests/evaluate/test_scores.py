@@ -127,3 +127,18 @@ def test_an_outline_that_is_off_by_more_than_the_tolerance() -> None:
     truth[:, 20:], found[:, 22:] = 1, 1
     assert boundary_scores(truth, found, classes=2, tolerance=3 / 56).tolist() == [1.0, 1.0]
     assert boundary_scores(truth, found, classes=2, tolerance=1 / 57).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("tolerance", [0.005, 0.01, 0.02, 0.03])
+def test_discs_and_distances_give_the_same_boundary_scores(
+    tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    truth, prediction = rng.integers(-1, 3, (2, 90, 120))
+    truth[20:60, 30:80], prediction[24:61, 29:77] = 1, 1
+    scores = []
+    for largest in (0, 99):
+        monkeypatch.setattr("segedge.evaluate.boundary._LARGEST_DISC", largest)
+        found = boundary_scores(truth, prediction.clip(0), classes=3, tolerance=tolerance)
+        scores.append(found)
+    np.testing.assert_array_equal(*scores)
