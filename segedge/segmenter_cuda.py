@@ -78,7 +78,7 @@ class CudaSegmenter:
             card: What the network wants and gives.
             backend: The opened network, whose memory is ``cuda``.
             style: How overlays look.
-            cleaning: Of the labels; refused unless it is off: only the CPU cleans.
+            cleaning: What is done with small regions of the labels; None leaves them.
             smoothing: How logits lean on those of the frames before of the same `Frame.stream`;
                 None: not at all.
             slots: Frames in flight on the GPU at once; each needs scratch memory for the network.
@@ -88,21 +88,18 @@ class CudaSegmenter:
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the GPU's.
-            UsageError: No slots, a cleaning, or a smoothing for a network that gives labels.
+            UsageError: No slots; the cleaning names a class that the card lacks; a smoothing for a
+                network that gives labels.
         """
         if backend.memory != "cuda":
             raise BackendError("CudaSegmenter takes GPU backends", facts={"found": backend.memory})
         if slots < 1:
             raise UsageError("at least one slot", facts={"found": str(slots)})
-        if cleaning is not None and not cleaning.is_off:
-            raise UsageError(
-                "labels are not cleaned on the GPU",
-                facts={"backend": backend.description},
-                fix="leave the cleaning out, or take a host backend: openvino, onnxruntime",
-            )
         self.card = card
         self.backend = backend
         self.style = style or OverlayStyle()
+        self.cleaning = cleaning or Cleaning()
+        self.cleaning.check(card.classes)
         self._device: Device = backend.device
         self._device.make_current()
         self._tensor, self._outputs, self._head = self._shapes()
@@ -271,7 +268,7 @@ class CudaSegmenter:
             plan = FramePlan(
                 self.card, size, tensor=self._tensor, outputs=self._outputs, head=self._head,
                 pixel_format=pixel_format, color=color, effect=self.style.effect,
-                smooth=self._smooth,
+                smooth=self._smooth, cleaning=self.cleaning,
             )  # fmt: skip
             self._plans[key] = _Frames(plan, self._new_pool(plan))
             if len(self._plans) > _PLANS_KEPT:
@@ -414,23 +411,13 @@ class _Frames:
             is_mask = style.effect.name == "mask"
             table = self.plan.blend(style.opacity, chosen, is_mask=is_mask).table
             # Results ask in other threads, too: the first table stays, its address is in use.
-            self.blends.setdefault(style, _uploaded(segmenter._device, table))
+            self.blends.setdefault(style, segmenter._device.uploaded(table))
         return self.blends[style].pointer
-
-
-def _uploaded(device: Device, table: NDArray[Any]) -> DeviceArray:
-    host = device.pinned(table.shape, table.dtype)
-    host.array()[...] = table
-    array = device.empty(table.shape, table.dtype)
-    stream = device.stream()
-    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
-    stream.sync()
-    return array
 
 
 def _uploaded_look(device: Device, tables: Tables) -> tuple[Look, Any]:
     parts = (tables.flags, tables.colors, tables.tints, tables.behind)
-    kept = tuple(_uploaded(device, part) for part in parts)
+    kept = tuple(device.uploaded(part) for part in parts)
     flags, colors, tints, behind = kept
     pitch = 0 if behind.rows == 1 else behind.row_bytes
     look = Look(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from segedge.cuda.array import DeviceArray, HostArray
 from segedge.cuda.program import Programs
@@ -119,6 +119,20 @@ class Device:
         kind = np.dtype(dtype)
         pitch = -(-math.prod(shape[1:]) * kind.itemsize // 16) * 16
         return DeviceArray(self._allocate(shape[0] * pitch), shape, kind, pitch)
+
+    def uploaded(self, table: NDArray[Any]) -> DeviceArray:
+        """A copy of an array in the GPU's memory; it is there when this returns.
+
+        Raises:
+            DeviceError: There is not enough.
+        """
+        host = self.pinned(table.shape, table.dtype)
+        host.array()[...] = table
+        array = self.empty(table.shape, table.dtype)
+        stream = self.stream()
+        self.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
+        stream.sync()
+        return array
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> HostArray:
         """Uninitialised page-locked memory of the CPU, which the GPU sees too.

@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
 from segedge.cuda.array import DeviceArray
 from segedge.cuda.effects import Effects, Look, Tables
 from segedge.cuda.overlay import Blend
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
 from segedge.cuda.program import Launcher, Plane
+from segedge.cuda.regions import Clean
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
 from segedge.effect import PAINTED, Effect
@@ -48,6 +50,16 @@ class Render:
     """What the overlay shows; None: what the plan says."""
 
 
+@dataclass(frozen=True)
+class CleanMemory:
+    """Where a slot's label maps are cleaned; device addresses."""
+
+    maps: int
+    """Of `FramePlan.clean_bytes`: the map before, the map after, scratch."""
+    wanted: int
+    """Of `Clean.wanted`."""
+
+
 class FramePlan:
     """Everything that is worked out once for a frame size; shared by all its slots."""
 
@@ -63,6 +75,7 @@ class FramePlan:
         color: Color | None = None,
         effect: Effect | None = None,
         smooth: Smooth | None = None,
+        cleaning: Cleaning | None = None,
     ) -> None:
         """Work out index maps.
 
@@ -76,6 +89,7 @@ class FramePlan:
             color: How NV12 stands for colours.
             effect: What the segmenter's own pictures show; the plain overlay by default.
             smooth: What steadies the logits, if anything does.
+            cleaning: What is done with small regions of the labels; None leaves them.
 
         Raises:
             UsageError: Sizes or types that the kernels do not take.
@@ -102,6 +116,19 @@ class FramePlan:
         self.effects = Effects(
             card, self.geometry, grid, dtype=logits.dtype, label_dtype=self.tail.label_dtype
         )
+        self.clean: Clean | None = None
+        if cleaning is not None and not cleaning.is_off:
+            kind = self.tail.label_dtype
+            self.clean = Clean(cleaning, card.classes, frame, dtype=kind)
+            given = ModelCard(
+                card.classes, card.palette_rgb, frame.height, frame.width, stride=1, head="labels"
+            )
+            self._given = Tail(given, Geometry(frame, frame, 0, 0, frame), frame, dtype=kind)
+
+    @property
+    def clean_bytes(self) -> int:
+        """Device memory that the cleaning of a frame's labels needs."""
+        return 0 if self.clean is None else 2 * self.clean.map_bytes + self.clean.scratch_bytes
 
     @property
     def frame_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -200,6 +227,7 @@ class FramePlan:
         targets: Mapping[str, Sequence[DeviceArray]],
         region: Region | None = None,
         spare: int = 0,
+        cleaning: CleanMemory | None = None,
     ) -> None:
         """Launch the tail, and what draws an effect, for what is to be rendered.
 
@@ -212,6 +240,7 @@ class FramePlan:
             targets: Where each output goes.
             region: The part of the frame that the outputs cover.
             spare: Device address of `spare_bytes`, for an effect.
+            cleaning: Where labels are cleaned; needed where the plan has a cleaning.
         """
         labels, confidence = _plane(targets, "labels"), _plane(targets, "confidence")
         painted = targets.get("overlay")
@@ -228,14 +257,22 @@ class FramePlan:
             chroma = painted[1].plane if len(painted) > 1 else None
             overlay = Picture(painted[0].plane, chroma)
         counts = targets.get("class_pixels")
+        tail, source = self.tail, logits
+        if cleaning is not None and (labels or overlay or counts):
+            if confidence:
+                tail.launch(
+                    launcher, logits, scratch, confidence=confidence,
+                    confidence_kind=render.confidence_kind, region=region,
+                )  # fmt: skip
+            tail, source = self._given, self._cleaned(launcher, logits, scratch, cleaning)
         if labels or confidence or overlay or counts:
-            self.tail.launch(
-                launcher, logits, scratch,
+            tail.launch(
+                launcher, source, scratch,
                 labels=labels,
                 overlay=overlay,
                 frame=frame if overlay else None,
                 blend=render.tints if overlay else None,
-                confidence=confidence,
+                confidence=None if tail is not self.tail else confidence,
                 confidence_kind=render.confidence_kind,
                 class_pixels=counts[0].pointer if counts else None,
                 region=region,
@@ -245,6 +282,15 @@ class FramePlan:
                 launcher, look, logits=logits, scratch=spare, frame=frame.plane,
                 out=painted[0].plane, labels=labels, confidence=confidence,
             )  # fmt: skip
+
+    def _cleaned(self, launcher: Launcher, logits: int, scratch: int, memory: CleanMemory) -> int:
+        """Device address of the frame's cleaned labels, rows without padding."""
+        assert self.clean is not None, "its memory is there"
+        size, row = self.clean.map_bytes, self.frame.width * self.tail.label_dtype.itemsize
+        before, after = memory.maps, memory.maps + size
+        self.tail.launch(launcher, logits, scratch, labels=Plane(before, row))
+        self.clean.launch(launcher, before, after, after + size, wanted=memory.wanted)
+        return after
 
     def spare_bytes(self, render: Render) -> int:
         """Device memory beside the tail's that `launch_tail` needs."""

@@ -23,7 +23,7 @@ from segedge.cuda.array import DeviceArray, HostArray
 from segedge.cuda.device import Device, translated
 from segedge.cuda.foreign import DeviceFrame
 from segedge.cuda.graph import CaptureRefusedError, capture
-from segedge.cuda.plan import FramePlan, Render
+from segedge.cuda.plan import CleanMemory, FramePlan, Render
 from segedge.cuda.program import Launcher
 from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
@@ -114,8 +114,17 @@ class Slot:
         self._hosted: dict[str, tuple[HostArray, ...]] = {}
         self._spare: dict[Any, DeviceArray] = {}
         """Memory between the steps of an effect, by look: graphs know its address."""
+        self._cleaning = self._clean_memory()
         if plan.smooth is not None:
             self._smooth_scratch = device.empty((plan.smooth.scratch_bytes,), np.uint8)
+
+    def _clean_memory(self) -> CleanMemory | None:
+        """Memory to clean label maps in, kept by the slot."""
+        if self.plan.clean is None:
+            return None
+        self._maps = self.device.empty((self.plan.clean_bytes,), np.uint8)
+        self._wanted = self.device.uploaded(self.plan.clean.wanted)
+        return CleanMemory(self._maps.pointer, self._wanted.pointer)
 
     def _frame_planes(self) -> tuple[DeviceArray, ...]:
         if not self._shared:
@@ -301,7 +310,7 @@ class Slot:
         self.plan.launch_tail(
             launcher, render, logits=self.logits[self.plan.head].pointer,
             scratch=self._scratch.pointer, frame=self.picture, targets=targets,
-            spare=self._spare_of(render),
+            spare=self._spare_of(render), cleaning=self._cleaning,
         )  # fmt: skip
 
     def _spare_of(self, render: Render) -> int:
@@ -413,7 +422,7 @@ class Slot:
             self.plan.launch_tail(
                 self.launcher, render, logits=self.logits[self.plan.head].pointer,
                 scratch=self._scratch.pointer, frame=self.picture, targets=targets,
-                region=region, spare=spare.pointer if spare else 0,
+                region=region, spare=spare.pointer if spare else 0, cleaning=self._cleaning,
             )  # fmt: skip
             return {name: tuple(map(self.download, arrays)) for name, arrays in targets.items()}
 

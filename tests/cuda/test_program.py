@@ -16,10 +16,12 @@ import pytest
 
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
+from segedge.cleaning import Cleaning
 from segedge.cuda import program
 from segedge.cuda.effects import Effects, Look
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.program import Argument, Kernel, Plane, Resources
+from segedge.cuda.regions import Clean
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import Picture, Tail
 from segedge.effect import Effect
@@ -76,6 +78,7 @@ def kernels() -> tuple[Kernel, ...]:
     _record_tail(recorder)
     _record_effects(recorder)
     _record_smoothing(recorder)
+    _record_regions(recorder)
     fakes = (FakeCudaBackend(a_card(), None, dtype=d).kernel for d in ("float32", "float16"))
     return (*recorder.kernels, *fakes)
 
@@ -154,6 +157,12 @@ def _record_smoothing(recorder: Recorder) -> None:
                 tensor_dtype=dtype,
             )  # fmt: skip
             smooth.launch(recorder, 0, 0, 0, past=past, step=Step(0.9, False))
+
+
+def _record_regions(recorder: Recorder) -> None:
+    names = tuple(f"c{k}" for k in range(19))
+    clean = Clean(Cleaning(9, majority=3, fill_holes=9), names, Size(64, 128))
+    clean.launch(recorder, 0, 0, 0, wanted=0)
 
 
 def measured(arch: str) -> Iterator[tuple[Kernel, Resources]]:

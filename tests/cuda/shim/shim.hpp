@@ -76,6 +76,18 @@ template <class T>
 static T atomicOr(T* at, T value) {
   return std::exchange(*at, *at | value);
 }
+template <class T>
+static T atomicMin(T* at, T value) {
+  return std::exchange(*at, std::min(*at, value));
+}
+template <class T>
+static T atomicMax(T* at, T value) {
+  return std::exchange(*at, std::max(*at, value));
+}
+template <class T>
+static T atomicCAS(T* at, T expected, T value) {
+  return std::exchange(*at, *at == expected ? value : *at);
+}
 
 namespace shim {
 

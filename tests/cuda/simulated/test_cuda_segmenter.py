@@ -18,7 +18,6 @@ from segedge import reference
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
 from segedge.cuda.device import Device
 from segedge.cuda.foreign import Nv12Frame
 from segedge.errors import DeviceError, UsageError
@@ -481,10 +480,3 @@ def test_out_of_memory_says_how_much(device: Device) -> None:
     assert "not enough GPU memory" in caught.value.headline
     assert {"needed", "free", "gpu", "driver"} <= set(caught.value.facts)
     assert "fewer slots" in (caught.value.fix or "")
-
-
-def test_a_cleaning_is_refused_not_ignored(device: Device) -> None:
-    backend = FakeCudaBackend(CARD, device)
-    with pytest.raises(UsageError, match="not cleaned on the GPU"):
-        CudaSegmenter(CARD, backend, cleaning=Cleaning(9))
-    CudaSegmenter(CARD, backend, cleaning=Cleaning()).close()

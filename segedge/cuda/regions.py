@@ -1,0 +1,158 @@
+"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.Cleaner`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from segedge.cleaning import Cleaning
+from segedge.cuda.program import Argument, Kernel, Launcher
+from segedge.geometry import Size
+
+_BLOCK = 256
+_INTS_A_PIXEL = 8
+"""Parents, areas, lowest, highest, edges, settled, list, starts of tables."""
+_SIDES_A_PIXEL = 4
+"""Of regions that are given away, at most: as many places have their tables."""
+_FEW_BLOCKS = 256
+
+
+@dataclass(frozen=True)
+class _Scratch:
+    """Device addresses of what lies between the launches, int32 each."""
+
+    parents: int
+    areas: int
+    lowest: int
+    highest: int
+    edges: int
+    settled: int
+    listed: int
+    starts: int
+    keys: int
+    lengths: int
+    totals: int
+
+    @classmethod
+    def at(cls, address: int, pixels: int) -> _Scratch:
+        """One behind the other from an address on."""
+        sizes = [pixels] * _INTS_A_PIXEL + [_SIDES_A_PIXEL * pixels] * 2
+        starts = [address + 4 * sum(sizes[:k]) for k in range(len(sizes) + 1)]
+        names = (field.name for field in fields(cls))
+        return cls(**dict(zip(names, starts, strict=True)))
+
+
+class Clean:
+    """Launches the kernels for one size of label maps; holds no memory of the GPU.
+
+    The result is that of `segedge.reference_regions.clean`, exactly; see ``kernels/regions.cu``.
+    """
+
+    def __init__(
+        self, cleaning: Cleaning, classes: Sequence[str], size: Size, *, dtype: DTypeLike = "uint8"
+    ) -> None:
+        """Work out constants.
+
+        Args:
+            cleaning: What is done; not off.
+            classes: Class names, in label order.
+            size: Of the label maps.
+            dtype: Of the labels: uint8 or uint16.
+
+        Raises:
+            UsageError: The cleaning names a class that there is not.
+        """
+        self._cleaning, self._size = cleaning, size
+        self._dtype = np.dtype(dtype)
+        self._pixels = size.height * size.width
+        self.wanted: NDArray[np.int32] = np.array(cleaning.areas(classes), np.int32)
+        """Least pixels of a region a class, to be uploaded."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether regions are looked for at all: not for a majority filter alone."""
+        return bool(self.wanted.max() > 1) or self._cleaning.fill_holes > 1
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes of a label map, rounded up to 256."""
+        return -(-self._pixels * self._dtype.itemsize // 256) * 256
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Device memory that `launch` needs: 64 bytes a pixel, and less without regions."""
+        if not self.joins:
+            return self.map_bytes
+        ints = (_INTS_A_PIXEL + 2 * _SIDES_A_PIXEL) * self._pixels + 64
+        return self.map_bytes + 4 * ints
+
+    def launch(
+        self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int
+    ) -> None:
+        """Clean one map.
+
+        Args:
+            launcher: Where to run.
+            labels: Device address of the H x W labels, without padding; not changed.
+            out: Device address of the result, like them; another one.
+            scratch: Device address of `scratch_bytes`, aligned to 256.
+            wanted: Device address of `wanted`.
+        """
+        size = (np.int32(self._size.height), np.int32(self._size.width))
+        if self._cleaning.majority > 1:
+            filtered = scratch if self.joins else out
+            reach = np.int32(self._cleaning.majority // 2)
+            self._run(launcher, "majority_labels", [labels, filtered, *size, reach])
+            labels = filtered
+        if self.joins:
+            self._join(
+                launcher, labels, out, _Scratch.at(scratch + self.map_bytes, self._pixels), wanted
+            )
+
+    def _join(self, launcher: Launcher, labels: int, out: int, s: _Scratch, wanted: int) -> None:
+        cleaning, run = self._cleaning, self._run
+        size = (np.int32(self._size.height), np.int32(self._size.width))
+        pixels, classes = np.int32(self._pixels), np.int32(self.wanted.size)
+        fill = np.uint32(cleaning.fill_holes)
+        tables = [s.lowest, s.starts, s.keys, s.lengths]  # `lowest` counts sides by then
+        run(
+            launcher, "region_start",
+            [s.parents, s.areas, s.lowest, s.highest, s.edges, s.totals, pixels],
+        )  # fmt: skip
+        connectivity = np.int32(cleaning.connectivity)
+        run(launcher, "region_unite", [labels, s.parents, *size, connectivity])
+        run(launcher, "region_measure", [labels, s.parents, s.areas, s.edges, *size])
+        around: list[Argument] = [labels, s.parents, s.areas, wanted, s.lowest, s.highest]
+        if cleaning.fill_holes > 1:
+            run(launcher, "region_around", [*around, *size, classes, fill])
+        run(
+            launcher, "region_mark",
+            [*around, s.edges, s.settled, s.listed, s.totals, pixels, classes, fill],
+        )  # fmt: skip
+        run(launcher, "region_sides", [s.parents, s.settled, s.lowest, *size])
+        run(launcher, "region_tables", [s.listed, *tables, s.totals], blocks=_FEW_BLOCKS)
+        run(launcher, "region_borders", [s.parents, s.settled, *tables, *size])
+        run(
+            launcher, "region_join",
+            [s.listed, *tables, s.settled, s.areas, s.totals, classes], blocks=1,
+        )  # fmt: skip
+        run(launcher, "region_write", [labels, out, s.parents, s.settled, pixels])
+
+    def _run(
+        self,
+        launcher: Launcher,
+        name: str,
+        arguments: Sequence[Argument],
+        *,
+        blocks: int | None = None,
+    ) -> None:
+        every = -(-self._pixels // _BLOCK)
+        grid = every if blocks is None else min(blocks, every)
+        launcher(self._kernel(name), (grid, 1), (_BLOCK, 1), arguments)
+
+    def _kernel(self, name: str) -> Kernel:
+        kind = "u8" if self._dtype == np.uint8 else "u16"
+        return Kernel.of(name, ("common.cu", "regions.cu"), label=kind)
