@@ -90,6 +90,7 @@ def test_what_is_asked_for_later_is_cleaned_too(device: Device) -> None:
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), cleaning=cleaning) as segmenter:
         result = segmenter(image, outputs=())
         outline = result.picture(Effect("outline"))
+        np.testing.assert_array_equal(result.labels_of(5, 9, 20, 31), wanted[5:25, 9:40])
         np.testing.assert_array_equal(result.labels, wanted)
         assert sum(result.class_pixels.values()) == wanted.size
         with Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=cleaning) as host:

@@ -14,7 +14,6 @@ from driver.simulated import Control
 from helpers import ok
 from test_cuda_segmenter import CARD, assert_like_the_host, device, image_of
 
-from segedge import segmenter_cuda
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.cuda import program
 from segedge.cuda.device import Device
@@ -90,7 +89,7 @@ def test_styles_of_two_threads_share_a_table(
     """The table that one thread was told of stays, though another made the same at once."""
     style = OverlayStyle(opacity=0.25)
     together = threading.Barrier(2, timeout=10)
-    uploaded = segmenter_cuda._uploaded
+    uploaded = Device.uploaded
 
     def upload(*arguments: Any) -> Any:
         together.wait()
@@ -98,7 +97,7 @@ def test_styles_of_two_threads_share_a_table(
 
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
         result = segmenter(image_of(40, 56))
-        monkeypatch.setattr(segmenter_cuda, "_uploaded", upload)
+        monkeypatch.setattr(Device, "uploaded", upload)
         found: list[int] = []
         threads = [
             threading.Thread(
