@@ -21,6 +21,8 @@ CASES = (
     "test_kernels_preprocess.py::test_equals_the_reference[shim-bgr-antialias-float32-nchw-rgb]",
     "test_kernels_preprocess.py::test_equals_the_reference"
     "[shim-nv12-bilinear-float32-nchw-rgb-bt709-limited]",
+    "test_kernels_smoothing.py::test_sequences_equal_the_reference[shim-11]",
+    "test_kernels_regions.py::test_the_widest_window[shim]",
 )
 
 
