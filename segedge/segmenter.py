@@ -84,15 +84,7 @@ def load(
     """
     path = Path(model)
     if card is None and not is_address(path):
-        card = _own_card(path)
-    if card is None and not is_address(path):
-        is_engine = path.suffix.lower() in ENGINE_SUFFIXES
-        raise CardError(
-            f"{path.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
-            if is_engine
-            else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
-        )
+        card = card_of(path)
     ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
     try:
         choice = open_backend(path, backend, threads=threads)
@@ -110,6 +102,25 @@ def load(
         segmenter = _on_gpu(card, choice.backend, style, cleaning, smoothing, slots, graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
+
+
+def card_of(path: Path) -> ModelCard:
+    """The card that a model file carries, or that lies beside an engine.
+
+    Raises:
+        ModelError: The file is missing or truncated.
+        CardError: There is none.
+    """
+    card = _own_card(path)
+    if card is None:
+        is_engine = path.suffix.lower() in ENGINE_SUFFIXES
+        raise CardError(
+            f"{path.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
+            if is_engine
+            else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+        )
+    return card
 
 
 def _on_gpu(

@@ -39,6 +39,7 @@ FLOORS: list[list[str]] = [
         "segmenter_cuda",
     ],
     ["pipeline", "evaluate", "bench", "live", "serve", "harvest"],
+    ["batch"],
     ["cli"],
 ]
 """From the ground up. A folder is one room: its files may import each other."""
@@ -98,6 +99,9 @@ HEAVY = {
         "backends/remote_memory.py",
     },
     "google": {"serve/config.py"},
+    "pyarrow": {"batch/table.py"},
+    "fsspec": {"batch/store.py"},
+    "ray": {"batch/on_ray.py"},
     "starlette": {"live"},
     "uvicorn": {"live"},
     "websockets": {"live"},

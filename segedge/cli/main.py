@@ -18,6 +18,7 @@ from segedge.errors import SegedgeError
 VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
     "run": "Segment images, videos, cameras and streams.",
+    "batch": "Many files to masks, overlays and one table, on one machine or a cluster.",
     "eval": "How accurate a model is on a labelled data set.",
     "build": "An ONNX model to a TensorRT engine.",
     "triton": "A model to a repository of the Triton Inference Server.",

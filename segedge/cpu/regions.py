@@ -114,6 +114,19 @@ class RegionFinder:
         )
         return count
 
+    def count_by_label(self, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
+        """How many regions each of the labels 0..count-1 has.
+
+        Args:
+            labels: H x W uint8 or uint16.
+            count: Length of what is returned.
+        """
+        self.find(labels)
+        spans = zip(self.row_starts.tolist(), self.row_ends.tolist(), strict=True)
+        runs = np.concatenate([np.arange(start, end) for start, end in spans])
+        roots = runs[self.parents[runs] == runs]
+        return np.bincount(self.labels[roots], minlength=count)[:count]
+
     def share(self, task: Task) -> None:
         """Run a task that takes its bands by `ticket`."""
         self._ticket[0] = 0

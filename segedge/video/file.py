@@ -19,6 +19,7 @@ from segedge.video.decoder import choose_decoder
 from segedge.video.diagnose import unreadable_video
 from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
+from segedge.video.parts import VideoPart, packets_from, within_part
 from segedge.video.protocols import SourceFailure, SourceInfo
 
 _DEFAULT_FPS = 25.0
@@ -37,17 +38,21 @@ class VideoFile:
     none FFmpeg takes BT.601, as OpenCV's VideoCapture does.
     """
 
-    def __init__(self, path: str | Path, *, decoder: Decoder = "auto") -> None:
+    def __init__(
+        self, path: str | Path, *, decoder: Decoder = "auto", part: VideoPart | None = None
+    ) -> None:
         """Open the file, read its header and decode one frame.
 
         Args:
             path: The file.
             decoder: Where it is decoded; see `segedge.video.decoder`.
+            part: Only these frames, under their numbers in the file; None: all.
 
         Raises:
             SourceError: It is missing, no video, has no video stream, or no frame decodes.
         """
         self._path = Path(path)
+        self._part = part
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
         self._hwaccel, note = choose_decoder(decoder)
@@ -55,7 +60,7 @@ class VideoFile:
         with _opened(self._path) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "SLICE"  # frame threads would decode several to give the first
-            first = next((p for p in _pictures(container, stream, []) if p is not None), None)
+            first = next((p for p in _pictures(container.demux(stream), []) if p is not None), None)
             self._declared_frames = int(stream.frames)
             self._declared_seconds = (container.duration or 0) / av.time_base
             self._start_seconds = (container.start_time or 0) / av.time_base
@@ -70,7 +75,9 @@ class VideoFile:
         size = (first.height, first.width)
         upright = size[::-1] if angle_of(first) in (90, 270) else size
         count = self._declared_frames or round(self._declared_seconds * fps) or None
-        self.info = SourceInfo(str(self._path), "video", upright, fps, count)
+        self._expected_frames = count
+        shown = count if part is None else part.frames
+        self.info = SourceInfo(str(self._path), "video", upright, fps, shown)
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, from the start.
@@ -81,11 +88,16 @@ class VideoFile:
         self.failures.clear()
         problems: list[str] = []
         fps = self.info.fps or _DEFAULT_FPS
-        index, end_seconds = 0, 0.0
+        part = self._part
+        index, end_seconds = part.first_index if part else 0, 0.0
         with _opened(self._path, self._hwaccel) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "AUTO"
-            pictures = _pictures(container, stream, problems)
+            if part is None:
+                pictures = _pictures(container.demux(stream), problems)
+            else:
+                packets = packets_from(container, stream, part.start_pts, part.key_dts)
+                pictures = within_part(_pictures(packets, problems), part)
             to_bgr = BgrConverter()
             while not self._closed.is_set():
                 start_ns = time.monotonic_ns()
@@ -124,12 +136,18 @@ class VideoFile:
 
     def _record(self, problems: list[str], count: int, end_seconds: float) -> None:
         """Note what did not decode, and whether the end is missing."""
+        part = self._part
+        first = part.first_index if part else 0
         if problems:
             more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-            reason = f"damaged: {problems[0]}{more}; {count} frames decoded"
+            reason = f"damaged: {problems[0]}{more}; {count - first} frames decoded"
             self.failures.append(SourceFailure(self.info.name, reason))
-        if self._ends_early(count, end_seconds):
-            expected = self.info.frame_count or 0
+        if part is not None and part.end_pts is not None:
+            if count - first < part.frames and not problems:
+                reason = f"{count - first} of {part.frames} frames decoded, from frame {first} on"
+                self.failures.append(SourceFailure(self.info.name, reason))
+        elif self._ends_early(count, end_seconds):
+            expected = self._expected_frames or 0
             about = "" if self._declared_frames else "about "
             reason = (
                 f"truncated: {count} of {about}{expected} frames, "
@@ -167,9 +185,8 @@ def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
         yield container
 
 
-def _pictures(container: Any, stream: Any, problems: list[str]) -> Iterator[Any]:
+def _pictures(packets: Iterator[Any], problems: list[str]) -> Iterator[Any]:
     """Decoded pictures; damaged packets are noted in ``problems`` and skipped."""
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)

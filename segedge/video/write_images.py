@@ -80,7 +80,12 @@ class FolderSink:
     """One image file a frame, in one folder; files of the same names are replaced."""
 
     def __init__(
-        self, folder: str | Path, *, picture: Picture = "overlay", suffix: str | None = None
+        self,
+        folder: str | Path,
+        *,
+        picture: Picture = "overlay",
+        suffix: str | None = None,
+        names: Callable[[Frame], str] | None = None,
     ) -> None:
         """Make the folder where it is missing.
 
@@ -89,6 +94,7 @@ class FolderSink:
             picture: What they show.
             suffix: Their format; None is ``.jpg`` for overlays, else ``.png``. A folder of panoptic
                 maps has a ``panoptic.json`` once it is closed.
+            names: Gives a frame's file its stem; None: `FrameNames`.
 
         Raises:
             UsageError: The ending does not fit.
@@ -100,7 +106,7 @@ class FolderSink:
         self._categories: list[Any] = []
         self._suffix = suffix or (".jpg" if picture == "overlay" else ".png")
         self._encode = _encoder(picture, self._suffix)
-        self._names = FrameNames()
+        self._names = names or FrameNames()
         self.needs = _NEEDS[picture]
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()

@@ -1,0 +1,145 @@
+"""The archive's books: its manifest, which shards are finished, what failed.
+
+DIR/manifest.json       model, version and options: what every later run must have too
+DIR/plan.jsonl          the sources with their names and cuts
+DIR/masks/NAME/*.png    DIR/overlays/NAME/*.jpg
+DIR/shards/ID.parquet   facts of a shard's frames
+DIR/shards/ID.json      written last: this shard is finished
+DIR/frames.parquet      all facts, made of the finished shards at the end
+DIR/failures.jsonl      what failed, a line each
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from segedge.batch.options import SCHEMA, Job
+from segedge.batch.store import Store
+from segedge.errors import UsageError
+from segedge.video.protocols import SourceFailure
+
+MANIFEST, PLAN, FAILURES, TABLE = "manifest.json", "plan.jsonl", "failures.jsonl", "frames.parquet"
+SHARDS = "shards"
+_READERS = 16
+"""Commit marks that are read side by side."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished shard."""
+
+    shard_id: str
+    frames: int
+    """How many were written."""
+    failures: tuple[SourceFailure, ...] = ()
+    """What of it could not be read; it is finished nevertheless."""
+    seconds: float = 0.0
+    """What it took."""
+    worker: str = ""
+    """Who did it: host and process."""
+
+    def to_json(self) -> bytes:
+        """The commit mark."""
+        failures = [{"source": f.name, "reason": f.reason} for f in self.failures]
+        return json.dumps({**vars(self), "failures": failures}).encode()
+
+    @classmethod
+    def of(cls, data: bytes) -> Done:
+        """From a commit mark."""
+        values = json.loads(data)
+        failures = (SourceFailure(f["source"], f["reason"]) for f in values.pop("failures"))
+        return cls(**values, failures=tuple(failures))
+
+
+def manifest_of(job: Job) -> dict[str, Any]:
+    """What must stay the same over all runs into one archive."""
+    return {
+        "schema": SCHEMA,
+        "kind": "segedge batch",
+        "version": job.version,
+        "model": job.model.name,
+        "model_sha256": job.model_sha256,
+        "classes": list(job.classes),
+        "options": job.options.to_dict(),
+    }
+
+
+def open_archive(store: Store, manifest: Mapping[str, Any]) -> bool:
+    """Begin an archive, or go on with one of the same manifest.
+
+    Returns:
+        Whether it was there before.
+
+    Raises:
+        UsageError: It was made with another model, version or other options: names both.
+        SinkError: The store refuses to be written.
+    """
+    data = store.read(MANIFEST)
+    if data is None:
+        store.write(MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+        return False
+    try:
+        found = json.loads(data)
+        differences = dict(_differences(found, manifest))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"{store}/{MANIFEST} is damaged", facts={"found": str(error)}, fix="--out ANOTHER"
+        ) from error
+    if differences:
+        raise UsageError(
+            f"{store} was begun with another {' and other '.join(_kinds(differences))}",
+            facts=differences,
+            fix="go on with what it was begun with, or choose another --out",
+        )
+    return True
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Label to "there ..., now ..."."""
+    for key in ("schema", "version"):
+        if found.get(key) != wanted[key]:
+            yield key, f"there {found.get(key)}, now {wanted[key]}"
+    if found.get("model_sha256") != wanted["model_sha256"]:
+        there, now = (
+            f"{m.get('model')} ({str(m.get('model_sha256'))[:12]})" for m in (found, wanted)
+        )
+        yield "model", f"there {there}, now {now}"
+    there, now = found.get("options") or {}, wanted["options"]
+    for name in sorted({*there, *now}):
+        if there.get(name) != now.get(name):
+            yield name, f"there {_text(there.get(name))}, now {_text(now.get(name))}"
+
+
+def _kinds(differences: Mapping[str, str]) -> list[str]:
+    heads = [key for key in ("model", "version", "schema") if key in differences]
+    return heads + (["options"] if len(heads) < len(differences) else [])
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def is_finished(store: Store, shard_id: str) -> bool:
+    """Whether the commit mark of a shard is there."""
+    return store.read(f"{SHARDS}/{shard_id}.json") is not None
+
+
+def finished(store: Store, wanted: Sequence[str]) -> dict[str, Done]:
+    """Those of the wanted shards that are finished, by their ids."""
+    there = set(store.names(SHARDS, ".json"))
+    names = [shard_id for shard_id in wanted if f"{shard_id}.json" in there]
+    with ThreadPoolExecutor(_READERS) as pool:
+        marks = pool.map(lambda name: store.read(f"{SHARDS}/{name}.json"), names)
+        return {
+            name: Done.of(mark) for name, mark in zip(names, marks, strict=True) if mark is not None
+        }
+
+
+def write_failures(store: Store, failures: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``failures.jsonl`` anew; an empty file says that nothing failed."""
+    lines = (json.dumps(failure, ensure_ascii=False) for failure in failures)
+    store.write(FAILURES, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))

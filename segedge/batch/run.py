@@ -1,0 +1,398 @@
+"""run_batch: from a model and inputs to a finished archive; resumes where an earlier run ended."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from segedge.batch.inputs import InputFile, find_inputs
+from segedge.batch.ledger import (
+    PLAN,
+    Done,
+    finished,
+    manifest_of,
+    open_archive,
+    write_failures,
+)
+from segedge.batch.local import LocalPool, usable_gpus, usual_workers
+from segedge.batch.options import BatchOptions, Job, model_hash
+from segedge.batch.plan import Plan, Shard, make_plan, plan_lines, read_plan
+from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Started, Told
+from segedge.batch.store import LocalStore, Store, is_remote, open_store
+from segedge.batch.table import merge_parts, schema_of
+from segedge.errors import BackendError, SinkError, UsageError
+
+MOST_DEATHS = 3
+"""Workers in a row that may die before they have loaded their model."""
+
+MakePool = Callable[[Job], Pool]
+"""From what workers are told to the workers."""
+
+
+@dataclass(frozen=True)
+class BatchProgress:
+    """How far a run is."""
+
+    frames: int
+    """Done in this run, those of shards in work too."""
+    total_frames: int | None
+    """Of this run; None where a video does not tell."""
+    shards: int
+    """Done or given up in this run."""
+    total_shards: int
+    seconds: float
+    """Since the first worker was ready."""
+    workers: int
+    """How many are ready."""
+    failures: int
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, all workers together."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None where it is not known."""
+        if self.frames and self.total_frames is not None:
+            return max(0.0, (self.total_frames - self.frames) / self.fps) if self.fps else None
+        if self.shards:
+            return (self.total_shards - self.shards) * self.seconds / self.shards
+        return None
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What a run has done."""
+
+    out: str
+    sources: int
+    """Videos and folders of images."""
+    shards: int
+    """Of all inputs."""
+    shards_before: int
+    """Finished by earlier runs."""
+    shards_done: int
+    """Finished by this one."""
+    shards_given_up: int
+    frames: int
+    """Done by this run."""
+    rows: int
+    """Of the table: all frames of all runs."""
+    seconds: float
+    """From the first worker's readiness to the last shard."""
+    workers: int
+    workers_lost: int
+    failures: tuple[dict[str, Any], ...] = ()
+    """As ``failures.jsonl`` has them."""
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, all workers together."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def run_batch(
+    model: str | Path,
+    inputs: Sequence[str],
+    out: str,
+    *,
+    options: BatchOptions | None = None,
+    workers: int = 0,
+    threads: int = 0,
+    tries: int = 3,
+    make_pool: MakePool | None = None,
+    on_progress: Callable[[BatchProgress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> BatchReport:
+    """Segment many files, as far as that is not done already.
+
+    Args:
+        model: An ``.onnx`` file with its card, or an engine.
+        inputs: Folders, patterns, lists, videos, images; here or behind fsspec.
+        out: The archive: a folder or an fsspec address.
+        options: What is made of every frame.
+        workers: Processes; 0: one a GPU, else one for every two cores.
+        threads: CPU threads of each; 0: the cores by the workers.
+        tries: How often a shard may take its worker with it before it is given up.
+        make_pool: Other workers than processes of this machine.
+        on_progress: Called every second and after every shard.
+        on_note: Called with a line for what the user should know.
+
+    Raises:
+        UsageError: The archive was begun with another model or other options; no inputs.
+        SourceError: An input that was named does not exist.
+        SinkError: ``out`` refuses to be written, also in mid-run: finished shards are kept.
+        SegedgeError: The model cannot be loaded.
+    """
+    options = options or BatchOptions()
+    if tries < 1 or workers < 0 or threads < 0:
+        raise UsageError("tries are 1 or more, workers and threads 0 (automatic) or more")
+    model = _model_file(model)
+    gpus = _gpus(options.backend) if make_pool is None else []
+    workers, threads = _split(workers, threads, len(gpus))
+    job = Job(
+        model,
+        model_hash(model),
+        _classes(model),
+        out if is_remote(out) else str(Path(out.removeprefix("file://")).absolute()),
+        f".segedge-{uuid.uuid4().hex[:12]}",
+        options,
+        threads,
+    )
+    schema_of(job.classes)  # says at once where pyarrow is missing
+    files, missing = find_inputs(inputs)
+    store = open_store(job.out)
+    with _locked(store), _marked(store, job):
+        plan = _plan(store, _outside(files, job.out), options, manifest_of(job))
+        make = make_pool or (lambda job: LocalPool(job, workers=workers, gpus=gpus))
+        run = _Run(job, store, plan, tries, on_progress, on_note)
+        run.failures += [{"source": f.name, "reason": f.reason} for f in missing]
+        return run.run(make)
+
+
+class _Run:
+    """One run over a plan."""
+
+    def __init__(
+        self,
+        job: Job,
+        store: Store,
+        plan: Plan,
+        tries: int,
+        on_progress: Callable[[BatchProgress], None] | None,
+        on_note: Callable[[str], None] | None,
+    ) -> None:
+        self.failures: list[dict[str, Any]] = [
+            {"source": failure.name, "reason": failure.reason} for failure in plan.failures
+        ]
+        self._job, self._store, self._plan, self._tries = job, store, plan, tries
+        self._on_progress, self._on_note = on_progress, on_note or (lambda text: None)
+        ids = [shard.shard_id for shard in plan.shards]
+        self._done: dict[str, Done] = finished(store, ids)
+        self._before = len(self._done)
+        self._waiting = deque(s for s in plan.shards if s.shard_id not in self._done)
+        self._wanted = list(self._waiting)
+        self._attempts: Counter[str] = Counter()
+        self._given_up: set[str] = set()
+        self._told: dict[str, int] = {}
+        self._frames = self._lost = self._ready = self._deaths = 0
+        self._start: float | None = None
+        self._seconds = 0.0
+
+    def run(self, make_pool: MakePool) -> BatchReport:
+        """Do what is not done; the books are closed whatever happens."""
+        workers = 0
+        try:
+            if self._waiting:
+                pool = make_pool(self._job)
+                workers = pool.workers
+                try:
+                    self._work(pool)
+                finally:
+                    pool.close()
+        finally:
+            self._close_failures()
+        done = [s.shard_id for s in self._plan.shards if s.shard_id in self._done]
+        rows = merge_parts(self._store, done, self._job.classes)
+        return BatchReport(
+            out=str(self._store),
+            sources=len({shard.source for shard in self._plan.shards}),
+            shards=len(self._plan.shards),
+            shards_before=self._before,
+            shards_done=len(self._done) - self._before,
+            shards_given_up=len(self._given_up),
+            frames=self._frames,
+            rows=rows,
+            seconds=round(self._seconds, 3),
+            workers=workers,
+            workers_lost=self._lost,
+            failures=tuple(self.failures),
+        )
+
+    def _work(self, pool: Pool) -> None:
+        while len(self._done) - self._before + len(self._given_up) < len(self._wanted):
+            while pool.free and self._waiting:
+                pool.give(self._waiting.popleft())
+            for event in pool.wait():
+                self._handle(event)
+            self._tell()
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self._start = self._start or time.monotonic()
+            self._ready, self._deaths = self._ready + 1, 0
+        elif isinstance(event, Told):
+            self._told[event.shard.shard_id] = event.frames
+        elif isinstance(event, Finished):
+            self._finish(event.shard, event.done)
+        elif isinstance(event, Failed):
+            self._fail(event)
+        elif isinstance(event, Lost):
+            self._lose(event)
+        elif isinstance(event, Refused):
+            raise event.error
+
+    def _finish(self, shard: Shard, done: Done) -> None:
+        self._told.pop(shard.shard_id, None)
+        if shard.shard_id in self._done:  # a worker that was taken for dead came through
+            return
+        self._done[shard.shard_id] = done
+        self._frames += done.frames
+
+    def _fail(self, event: Failed) -> None:
+        if isinstance(event.error, SinkError):
+            raise event.error
+        self._told.pop(event.shard.shard_id, None)
+        found = event.error.facts.get("found")
+        reason = event.error.headline + (f": {found}" if found else "")
+        if event.is_worth_trying_again:
+            self._again(event.shard, reason)
+        else:
+            self._give_up(event.shard, reason, tries=1)
+
+    def _lose(self, event: Lost) -> None:
+        self._lost += 1
+        if event.shard is None:
+            self._deaths += 1
+            if self._deaths >= MOST_DEATHS:
+                raise BackendError(
+                    f"{self._deaths} workers in a row ended before they had loaded the model",
+                    facts={"found": event.reason},
+                    fix=f"try it alone: segedge run {self._job.model.name} IMAGE; or --workers 1",
+                )
+            return
+        self._ready -= 1
+        self._told.pop(event.shard.shard_id, None)
+        done = finished(self._store, [event.shard.shard_id]).get(event.shard.shard_id)
+        if done is not None:  # it ended between its mark and its message
+            self._finish(event.shard, done)
+            return
+        self._again(event.shard, event.reason)
+
+    def _again(self, shard: Shard, reason: str) -> None:
+        self._attempts[shard.shard_id] += 1
+        tries = self._attempts[shard.shard_id]
+        if tries >= self._tries:
+            self._give_up(shard, reason, tries=tries)
+            return
+        self._on_note(f"{shard.label}: {reason}; again ({tries} of {self._tries} tries)")
+        self._waiting.append(shard)  # at the end: what kills workers must not hold up the rest
+
+    def _give_up(self, shard: Shard, reason: str, *, tries: int) -> None:
+        self._given_up.add(shard.shard_id)
+        what = {"source": shard.paths[0] if shard.kind == "video" else shard.source}
+        more = {"shard": shard.label, "tries": tries}
+        self.failures.append({**what, "reason": reason, **more})
+        self._on_note(f"{shard.label}: {reason}; given up after {tries} tries")
+
+    def _close_failures(self) -> None:
+        for shard in self._plan.shards:
+            done = self._done.get(shard.shard_id)
+            for failure in done.failures if done is not None else ():
+                self.failures.append({"source": failure.name, "reason": failure.reason})
+        write_failures(self._store, self.failures)
+
+    def _tell(self) -> None:
+        if self._start is None:
+            return
+        self._seconds = time.monotonic() - self._start
+        if self._on_progress is None:
+            return
+        counts = [shard.frames for shard in self._wanted]
+        self._on_progress(
+            BatchProgress(
+                self._frames + sum(self._told.values()),
+                None if None in counts else sum(count or 0 for count in counts),
+                len(self._done) - self._before + len(self._given_up),
+                len(self._wanted),
+                self._seconds,
+                self._ready,
+                len(self.failures),
+            )
+        )
+
+
+def _model_file(model: str | Path) -> Path:
+    from segedge.backends.remote_address import is_address
+
+    path = Path(model)
+    if is_address(path):
+        raise UsageError(
+            f"segedge batch takes a model file, not {model}",
+            facts={"why": "what a server runs may change in mid-archive"},
+            fix="give the ONNX file; each worker loads it",
+        )
+    return path.absolute()
+
+
+def _classes(model: Path) -> tuple[str, ...]:
+    from segedge.segmenter import card_of
+
+    return card_of(model).classes
+
+
+def _gpus(backend: str) -> list[str]:
+    from segedge.backends.registry import may_run_on_host
+
+    return [] if may_run_on_host(backend) else usable_gpus()
+
+
+def _split(workers: int, threads: int, gpus: int) -> tuple[int, int]:
+    from segedge.backends.registry import available_threads
+
+    cores = available_threads()
+    workers = workers or usual_workers(cores, gpus)
+    return workers, threads or max(1, cores // workers)
+
+
+def _outside(files: Sequence[InputFile], out: str) -> list[InputFile]:
+    """Not what an earlier run has made: the archive may lie in the folder of its inputs."""
+    kept = [file for file in files if not f"{file.path}/".startswith(f"{out.rstrip('/')}/")]
+    if not kept:
+        raise UsageError(f"all inputs are outputs: they lie in {out}", fix="--out ANOTHER")
+    return kept
+
+
+def _plan(
+    store: Store, files: Sequence[InputFile], options: BatchOptions, manifest: dict[str, Any]
+) -> Plan:
+    open_archive(store, manifest)
+    data = store.read(PLAN)
+    plan = make_plan(
+        files, shard_frames=options.shard_frames, known=read_plan(data) if data else ()
+    )
+    store.write(PLAN, plan_lines(plan.sources))
+    return plan
+
+
+@contextmanager
+def _marked(store: Store, job: Job) -> Iterator[None]:
+    """A file that workers must see, while the run lasts."""
+    store.write(job.token, b"")
+    try:
+        yield
+    finally:
+        store.remove(job.token)
+
+
+@contextmanager
+def _locked(store: Store) -> Iterator[None]:
+    """Keep other runs out of a local archive, and take away what killed ones left."""
+    if not isinstance(store, LocalStore):
+        yield
+        return
+    lock: IO[bytes] | None = store.lock()
+    try:
+        store.tidy()
+        yield
+        store.tidy()
+    finally:
+        if lock is not None:
+            lock.close()
