@@ -91,7 +91,7 @@ def open_archive(store: Store, manifest: Mapping[str, Any]) -> bool:
         ) from error
     if differences:
         raise UsageError(
-            f"{store} was begun with another {' and other '.join(_kinds(differences))}",
+            f"{store} was begun with {' and '.join(_kinds(differences))}",
             facts=differences,
             fix="go on with what it was begun with, or choose another --out",
         )
@@ -104,19 +104,20 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterabl
         if found.get(key) != wanted[key]:
             yield key, f"there {found.get(key)}, now {wanted[key]}"
     if found.get("model_sha256") != wanted["model_sha256"]:
-        there, now = (
+        before, now = (
             f"{m.get('model')} ({str(m.get('model_sha256'))[:12]})" for m in (found, wanted)
         )
-        yield "model", f"there {there}, now {now}"
-    there, now = found.get("options") or {}, wanted["options"]
-    for name in sorted({*there, *now}):
-        if there.get(name) != now.get(name):
-            yield name, f"there {_text(there.get(name))}, now {_text(now.get(name))}"
+        yield "model", f"there {before}, now {now}"
+    old, new = found.get("options") or {}, wanted["options"]
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield name, f"there {_text(old.get(name))}, now {_text(new.get(name))}"
 
 
 def _kinds(differences: Mapping[str, str]) -> list[str]:
     heads = [key for key in ("model", "version", "schema") if key in differences]
-    return heads + (["options"] if len(heads) < len(differences) else [])
+    others = ["other options"] if len(heads) < len(differences) else []
+    return [f"another {head}" for head in heads] + others
 
 
 def _text(value: Any) -> str:

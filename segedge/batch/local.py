@@ -8,6 +8,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -68,10 +69,8 @@ class LocalPool:
         """See `Pool`."""
         child = next(child for child in self._children if child.is_free)
         child.shard = shard
-        try:
+        with suppress(OSError):  # it has just died: `wait` sees that
             child.connection.send(shard)
-        except OSError:  # it has just died: `wait` sees that
-            pass
 
     def wait(self) -> Sequence[Event]:
         """See `Pool`."""

@@ -26,14 +26,16 @@ _GROUP_ROWS = 65_536
 class FactsSink:
     """Collects a row a frame; a Sink."""
 
-    def __init__(self, shard: Shard, *, model_sha256: str) -> None:
+    def __init__(self, shard: Shard, *, model_sha256: str, confidence: bool = True) -> None:
         """Begin a shard's rows.
 
         Args:
             shard: Tells the names.
             model_sha256: For the column ``model``.
+            confidence: Whether that column is filled.
         """
-        self.needs = frozenset({"labels", "class_pixels", "confidence"})
+        self._needs_confidence = confidence
+        self.needs = facts_needs(confidence)
         self.paths: Sequence[Any] = ()
         self.notes: Sequence[str] = ()
         self.rows: list[dict[str, Any]] = []
@@ -52,7 +54,10 @@ class FactsSink:
         shard, position = self._shard, frame.index - self._shard.first_index
         is_image = shard.kind == "images"
         labels = result.labels
-        confidence: NDArray[np.float32] = result.confidence  # type: ignore[attr-defined]
+        confidence: float | None = None
+        if self._needs_confidence:
+            map_hw: NDArray[np.float32] = result.confidence  # type: ignore[attr-defined]
+            confidence = float(map_hw.mean(dtype=np.float64))
         return {
             "source": shard.paths[position if is_image else 0],
             "name": shard.source,
@@ -61,7 +66,7 @@ class FactsSink:
             "pts_seconds": frame.pts_seconds,
             "height": labels.shape[0],
             "width": labels.shape[1],
-            "confidence": float(confidence.mean(dtype=np.float64)),
+            "confidence": confidence,
             "model": self._model,
             "shard": shard.shard_id,
             **{f"pixels_{name}": int(n) for name, n in result.class_pixels.items()},
@@ -76,6 +81,11 @@ class FactsSink:
         counts = self._finders[size].count_by_label(labels, len(classes))
         named = {f"regions_{n}": int(c) for n, c in zip(classes, counts, strict=True)}
         return {"regions": int(counts.sum()), **named}
+
+
+def facts_needs(confidence: bool) -> frozenset[str]:
+    """What a row is made of, in the words of `segedge.result.OUTPUTS`."""
+    return frozenset({"labels", "class_pixels"} | ({"confidence"} if confidence else set()))
 
 
 def stem_of(shard: Shard, index: int) -> str:

@@ -16,7 +16,7 @@ from segedge.batch.ledger import SHARDS, Done
 from segedge.batch.options import Job, model_hash
 from segedge.batch.plan import Shard
 from segedge.batch.store import Store, local_copy, open_store
-from segedge.batch.table import FactsSink, encode_rows, stem_of
+from segedge.batch.table import FactsSink, encode_rows, facts_needs, stem_of
 from segedge.errors import SinkError, SourceError, UsageError
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import Progress
@@ -77,8 +77,10 @@ class Worker:
         self._store = open_store(job.out)
         check_store(self._store, job)
         self._segmenter = opened(job)
+        head = self._segmenter.card.head
+        self._has_confidence = job.options.confidence and head != "labels"
         if job.options.slide is None:  # compile before the clock runs
-            needs = {"labels", "class_pixels", "confidence"}
+            needs = facts_needs(self._has_confidence)
             needs |= {"overlay"} if job.options.overlays else set()
             self._segmenter.warm_up(self._segmenter.card.input_size, outputs=needs)
         self.description = f"{self._segmenter.backend.description}, {job.threads} threads"
@@ -96,7 +98,9 @@ class Worker:
             Interrupted: This process was asked to end.
         """
         start = time.monotonic()
-        facts = FactsSink(shard, model_sha256=self._job.model_sha256)
+        facts = FactsSink(
+            shard, model_sha256=self._job.model_sha256, confidence=self._has_confidence
+        )
         with self._store.staging() as folder:
             failures = self._run(shard, folder, facts, tell)
             self._publish(shard, folder)

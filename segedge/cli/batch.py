@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segedge.batch.run import BatchProgress, BatchReport
 
 MaskName = Literal["palette", "labels", "none"]
-_ARCHIVE, _WORKERS, _PICTURE = "Archive", "Workers", "Picture"
+_ARCHIVE, _WORKERS = "Archive", "Workers"
 _MOST_SHOWN = 5
 """Failures that are listed; the file has all."""
 
@@ -27,8 +27,8 @@ def batch_command(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Folders (with all in them), globs in quotes, lists (x.txt: a path a line), videos,"
-            " images; or the like behind fsspec: s3://bucket/drives."
+            help="Folders (with all in them), globs in quotes, lists (x.txt: a path a line),"
+            " videos, images; or the like behind fsspec: s3://bucket/drives."
         ),
     ],
     out: Annotated[
@@ -41,6 +41,10 @@ def batch_command(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="A JPEG a frame, too.", rich_help_panel=_ARCHIVE)
     ] = False,
+    confidence: Annotated[
+        bool,
+        typer.Option(help="Put it into the table; takes time on a CPU.", rich_help_panel=_ARCHIVE),
+    ] = True,
     shard: Annotated[
         int,
         typer.Option(
@@ -87,6 +91,7 @@ def batch_command(
     options = BatchOptions(
         masks=None if masks == "none" else masks,
         overlays=overlays,
+        confidence=confidence,
         opacity=opacity,
         cleaning=shared.parse_cleaning(min_region, connectivity, majority, fill_holes),
         slide=parse_slide(slide, overlap),

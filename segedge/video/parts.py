@@ -88,13 +88,14 @@ def _scan(container: Any, stream: Any) -> tuple[list[int], list[_Key]]:
     keys: list[_Key] = []
     latest: int | None = None
     for packet in _packets(container, stream):
-        if packet.pts is None or packet.dts is None:
+        if packet.pts is None:
             return [], []
         if packet.is_discard:  # an edit list hides it
             continue
         # What was decoded before a cut must not be shown after it.
         if (latest is None or latest < packet.pts) and _starts_afresh(packet, stream):
-            keys.append(_Key(packet.pts, packet.dts))
+            # Matroska stores no decoding times: those of its first packets are not known.
+            keys.append(_Key(packet.pts, packet.pts if packet.dts is None else packet.dts))
         shown.append(packet.pts)
         latest = packet.pts if latest is None else max(latest, packet.pts)
     if len(set(shown)) < len(shown) or not keys:
@@ -195,7 +196,7 @@ def packets_from(container: Any, stream: Any, pts: int, dts: int) -> Iterator[An
             yield packet
             yield from packets
             return
-        if packet.dts is not None and packet.dts > dts:
+        if packet.is_keyframe and packet.pts is not None and packet.pts > pts:
             break
     raise SourceError(
         "a key frame is not where it was when the video was cut",
