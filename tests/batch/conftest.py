@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("pyarrow", reason="pip install 'segedge[batch]'")
 pytest.importorskip("fsspec", reason="pip install 'segedge[batch]'")
 
-from tests.small_model import write_model  # noqa: E402
+from tests.small_model import write_model
 
 
 @pytest.fixture(scope="session")

@@ -286,8 +286,8 @@ def test_workers_that_cannot_start_end_the_run(model: Path, inputs: Path, tmp_pa
 
     with pytest.raises(BackendError, match="3 workers in a row"):
         archive(model, inputs, tmp_path / "out", make_pool=Dying)
+    bad = replace(OPTIONS, backend="onnxruntim")
     with pytest.raises(UsageError, match="no backend 'onnxruntim'"):
-        bad = replace(OPTIONS, backend="onnxruntim")
         archive(model, inputs, tmp_path / "b", options=bad, make_pool=local_one)
 
 
