@@ -66,6 +66,38 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """How a network was quantized to int8, and what that cost."""
+
+    method: str
+    """How ranges were chosen: minmax, percentile, entropy or mse."""
+    weight_bits: int
+    """8, or 7 where the CPU's integer kernels shall not saturate."""
+    images: int
+    """How many images it was calibrated on."""
+    images_sha256: str
+    """Over the SHA-256 of each file's contents, in order."""
+    layers: int
+    """How many layers compute in int8."""
+    kept: tuple[str, ...]
+    """Names of the convolutions that stay float."""
+    mac_share: float
+    """Share of the convolutions' multiplications that int8 layers do, 0..1."""
+    metric: Literal["miou", "agreement"]
+    """What was measured: mean IoU on labelled images, or pixels with the float network's label."""
+    judge: str
+    """On what: simulated, or the name of a backend."""
+    float_score: float
+    """The float network's score, 0..1."""
+    score: float
+    """The quantized network's score, 0..1."""
+    judged_on: str
+    """The data, e.g. ``camvid/val, 101 images``."""
+    max_drop: float | None = None
+    """The bound that was asked for, in points; None where there was none."""
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything needed to run a segmentation network on a picture and name its classes."""
 
@@ -114,6 +146,8 @@ class ModelCard:
     """Where the network came from."""
     parity: Parity | None = None
     """Measured at export, or None where nothing was compared."""
+    quantization: Quantization | None = None
+    """How it was quantized, or None for a float network."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Further facts, e.g. ``{"precision": "fp16"}``."""
 
@@ -217,6 +251,8 @@ def _convert(hint: Any, value: Any) -> Any:
         return _build(
             Provenance if hint is Provenance else Parity, dict(value), "card's provenance or parity"
         )
+    if hint == (Quantization | None) and isinstance(value, dict):
+        return _build(Quantization, dict(value), "card's quantization")
     converted = _tuples(value) if isinstance(value, list) else value
     if hint is float and isinstance(converted, int) and not isinstance(converted, bool):
         converted = float(converted)

@@ -72,8 +72,12 @@ def probe(
     return Probes(absmax, tuple(n for n in names if n in broken), tuple(outputs))
 
 
-def open_session(model: Any) -> Any:
+def open_session(model: Any, *, simulate: bool = False) -> Any:
     """An ONNX Runtime session on the CPU.
+
+    Args:
+        model: ``onnx.ModelProto``.
+        simulate: Run Q and DQ nodes as they stand, and the layers between them in float32.
 
     Raises:
         ModelError: ONNX Runtime refuses the network.
@@ -82,6 +86,7 @@ def open_session(model: Any) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
     try:
         data = model.SerializeToString()
         return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,140 @@
+"""The rewriting: Q/DQ pairs around what computes in int8, int8 weights with a DQ, all symmetric."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from segedge.convert.precision_graph import TypedGraph, fresh, infer, onnx
+from segedge.convert.quantize_place import Layer, Placement
+from segedge.convert.quantize_ranges import LEVELS, quantized, weight_scales
+from segedge.optional import require
+
+SEVEN_BITS = 63
+"""Levels of weights in seven bits."""
+
+
+def rewrite(
+    graph: TypedGraph,
+    layers: Sequence[Layer],
+    placement: Placement,
+    thresholds: Mapping[str, float],
+    *,
+    weight_levels: int = LEVELS,
+) -> Any:
+    """The network with explicit Q/DQ nodes.
+
+    Zero points are 0 everywhere (TensorRT takes no others). Activations have a scale a tensor,
+    weights one a channel; biases stay float32: TensorRT wants them so, ONNX Runtime quantizes
+    them itself when it fuses the layer.
+
+    Args:
+        graph: The prepared network; unchanged.
+        layers: Its layers.
+        placement: What is quantized.
+        thresholds: The largest magnitude of each quantized value that int8 shall represent.
+        weight_levels: 127, or 63 for weights in seven bits.
+    """
+    return _Rewriter(graph, placement, weight_levels).run(layers, thresholds)
+
+
+class _Rewriter:
+    def __init__(self, graph: TypedGraph, placement: Placement, weight_levels: int) -> None:
+        self.graph, self.placement, self.levels = graph, placement, weight_levels
+        self.model = onnx().ModelProto()
+        self.model.CopyFrom(graph.model)
+        self.taken = {name for node in graph.nodes for name in (node.name, *node.output)}
+        self.taken |= {w.name for w in self.model.graph.initializer}
+        self.taken |= {v.name for v in self.model.graph.input}
+        self.initializers: list[Any] = []
+        self.weights: dict[str, tuple[Any, str]] = {}
+
+    def run(self, layers: Sequence[Layer], thresholds: Mapping[str, float]) -> Any:
+        helper = onnx().helper
+        int8_layers = {layer.name: layer for layer in layers if layer.name in self.placement.int8}
+        pairs, read = {}, {}
+        for name in self.placement.values:
+            scale, zero = self._parameters(name, np.float32(thresholds[name] / LEVELS), ())
+            quantized_name, read[name] = self._fresh(f"{name}_int8"), self._fresh(f"{name}_dq")
+            pairs[name] = [
+                helper.make_node(op, [source, scale, zero], [result], name=result)
+                for op, source, result in (
+                    ("QuantizeLinear", name, quantized_name),
+                    ("DequantizeLinear", quantized_name, read[name]),
+                )
+            ]
+        nodes: list[Any] = []
+        for value in self.model.graph.input:
+            nodes += pairs.get(value.name, [])
+        for node in self.model.graph.node:
+            self._redirect(node, read)
+            if node.name in int8_layers:
+                nodes += self._weight(node, int8_layers[node.name])
+            nodes.append(node)
+            for name in node.output:
+                nodes += pairs.get(name, [])
+        return self._assembled(nodes)
+
+    def _redirect(self, node: Any, read: Mapping[str, str]) -> None:
+        """Let a node read int8 where it computes in it, or where the value is made in it."""
+        for index, name in enumerate(node.input):
+            if name in read and (node.name in self.placement.int8 or name in self.placement.made):
+                node.input[index] = read[name]
+
+    def _weight(self, node: Any, layer: Layer) -> list[Any]:
+        """int8 weights in place of the float ones; the DequantizeLinear that reads them."""
+        made: list[Any] = []
+        if layer.weight not in self.weights:
+            array = self.graph.constants[layer.weight].astype(np.float32)
+            scales = weight_scales(array, layer.weight_axis, levels=self.levels)
+            values = quantized(array, scales, layer.weight_axis)
+            scale, zero = self._parameters(layer.weight, scales, scales.shape)
+            stored, result = self._fresh(f"{layer.weight}_int8"), self._fresh(f"{layer.weight}_dq")
+            self._initializer(stored, values)
+            made.append(
+                onnx().helper.make_node(
+                    "DequantizeLinear", [stored, scale, zero], [result], name=result,
+                    axis=layer.weight_axis,
+                )
+            )  # fmt: skip
+            self.weights[layer.weight] = (made[0], result)
+        node.input[1] = self.weights[layer.weight][1]
+        return made
+
+    def _parameters(self, name: str, scale: Any, shape: tuple[int, ...]) -> tuple[str, str]:
+        scale_name, zero_name = self._fresh(f"{name}_scale"), self._fresh(f"{name}_zero_point")
+        self._initializer(scale_name, np.asarray(scale, np.float32).reshape(shape))
+        self._initializer(zero_name, np.zeros(shape, np.int8))
+        return scale_name, zero_name
+
+    def _initializer(self, name: str, array: Any) -> None:
+        numpy_helper = require("onnx.numpy_helper", purpose="quantize a network")
+        self.initializers.append(numpy_helper.from_array(array, name))
+
+    def _fresh(self, name: str) -> str:
+        return fresh(name, self.taken)
+
+    def _assembled(self, nodes: list[Any]) -> Any:
+        graph = self.model.graph
+        del graph.value_info[:]
+        kept = [onnx().NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(kept)
+        needed = _read(graph)
+        weights = [w for w in (*graph.initializer, *self.initializers) if w.name in needed]
+        weights = [onnx().TensorProto.FromString(w.SerializeToString()) for w in weights]
+        del graph.initializer[:]
+        graph.initializer.extend(weights)
+        return infer(self.model)
+
+
+def _read(graph: Any) -> Collection[str]:
+    """Names that any node reads, also from inside a subgraph, or that are outputs."""
+    from segedge.convert.precision_graph import captured
+
+    names = {value.name for value in graph.output}
+    for node in graph.node:
+        names |= {*node.input} | captured(node)
+    return names
