@@ -29,12 +29,14 @@ class OnnxRuntimeBackend:
 
     memory: Memory = "host"
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, path: Path, *, threads: int, simulate: bool = False) -> None:
         """Open a model.
 
         Args:
             path: The ONNX file.
             threads: Intra-op threads.
+            simulate: Compute a quantized network in float32 and only round where its Q/DQ nodes
+                say, as int8 hardware with wide sums does; slow, for measuring.
 
         Raises:
             MissingDependencyError: onnxruntime is not installed.
@@ -42,12 +44,14 @@ class OnnxRuntimeBackend:
         """
         self._ort = require("onnxruntime", purpose="run ONNX models on a CPU")
         self._ort.set_default_logger_severity(3)
+        self._simulate = simulate
         self._session = self._open(path, threads)
         self._binding = self._session.io_binding()
         inputs = tuple(map(tensor_spec, self._session.get_inputs()))
         self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
         self.description = (
-            f"ONNX Runtime {self._ort.__version__} (CPU, {inputs[0].dtype}, {threads} threads)"
+            f"ONNX Runtime {self._ort.__version__} (CPU, {inputs[0].dtype}, {threads} threads"
+            + (", int8 simulated)" if simulate else ")")
         )
 
     def _open(self, path: Path, threads: int) -> Any:
@@ -57,6 +61,7 @@ class OnnxRuntimeBackend:
         # A spinning pool wins a little in the network and loses more around it: it takes the
         # cores from preprocessing, the tail, the decoder and the encoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.disable_quant_qdq", str(int(self._simulate)))
         try:
             return self._ort.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

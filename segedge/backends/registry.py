@@ -197,8 +197,9 @@ def _open_openvino(path: Path, threads: int, variant: str) -> Backend:
 def _open_onnxruntime(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.onnxruntime import OnnxRuntimeBackend
 
-    _no_variant("onnxruntime", variant)
-    return OnnxRuntimeBackend(path, threads=threads)
+    if variant not in ("", "simulated"):
+        raise unknown_name_error("variant of onnxruntime", variant, ["simulated"])
+    return OnnxRuntimeBackend(path, threads=threads, simulate=variant == "simulated")
 
 
 def _open_onnxruntime_cuda(path: Path, threads: int, variant: str) -> Backend:
