@@ -20,6 +20,7 @@ VERBS = {
     "run": "Segment images, videos, cameras and streams.",
     "batch": "Many files to masks, overlays and one table, on one machine or a cluster.",
     "eval": "How accurate a model is on a labelled data set.",
+    "quantize": "An ONNX model to int8, within a bound on the accuracy lost.",
     "build": "An ONNX model to a TensorRT engine.",
     "triton": "A model to a repository of the Triton Inference Server.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",

@@ -179,7 +179,7 @@ class Quantizer:
             CardError: It carries no card.
             SourceError: There is no image to calibrate on.
         """
-        card = _card(model)
+        card = read_card(model)
         graph = _prepared(model, card)
         layers = find_layers(
             graph, _input_shape(card), keep=options.keep, classifier=options.quantize_classifier
@@ -320,7 +320,13 @@ def quantize(
     )
 
 
-def _card(model: Path) -> ModelCard:
+def read_card(model: Path) -> ModelCard:
+    """The card of an ONNX file.
+
+    Raises:
+        ModelError: It is no ONNX file.
+        CardError: It carries no card.
+    """
     card = ModelCard.from_metadata(read_facts(model).metadata)
     if card is None:
         raise CardError(

@@ -242,9 +242,7 @@ def _shapes(graph: TypedGraph, input_shape: Sequence[int]) -> dict[str, tuple[in
     copy = onnx().ModelProto()
     copy.CopyFrom(graph.model)
     del copy.graph.value_info[:]
-    for dim, size in zip(
-        copy.graph.input[0].type.tensor_type.shape.dim, input_shape, strict=False
-    ):
+    for dim, size in zip(copy.graph.input[0].type.tensor_type.shape.dim, input_shape, strict=False):
         dim.dim_value = size
     for value in copy.graph.output:
         value.type.tensor_type.ClearField("shape")
