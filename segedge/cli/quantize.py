@@ -224,7 +224,7 @@ def _print_end(warnings: Sequence[str], path: Path, size: int, source: int) -> N
 def _table(report: GuardReport) -> list[str]:
     """Every network that was judged, the float one first."""
     what = "mIoU" if report.metric == "miou" else "agreement"
-    rows = [("method", "float layers", "work in int8", what, "drop", "")]
+    rows: list[tuple[str, ...]] = [("method", "float layers", "work in int8", what, "drop", "")]
     rows.append(("float32", "all", "0.0 %", f"{100 * report.float_score:.2f}", "", ""))
     rows += [_row(point, report) for point in report.points]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

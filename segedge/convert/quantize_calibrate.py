@@ -60,7 +60,7 @@ def thresholds(
     percentile: float = 99.99,
 ) -> dict[str, float]:
     """The range of each value; one for all of a group. A value that is always 0 gets 1."""
-    found = {}
+    found: dict[str, float] = {}
     for group in groups:
         merged = merge([histograms[name] for name in group])
         chosen = threshold(merged, method, percentile=percentile) or 1.0

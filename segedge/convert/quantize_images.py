@@ -79,7 +79,8 @@ def find_images(where: Sequence[str | Path], *, limit: int) -> CalibrationImages
         SourceError: There is no image, one cannot be decoded, or all are one colour.
     """
     files = _files(where, limit)
-    names, constant = [], []
+    names: list[str] = []
+    constant: list[str] = []
     for name, image in _read(files, limit):
         (constant if _is_constant(image) else names).append(name)
     if not names:

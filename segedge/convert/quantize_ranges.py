@@ -48,7 +48,7 @@ class MagnitudeHistogram:
 
     def centres(self) -> NDArray[np.float64]:
         """The middle of each bin."""
-        return (np.arange(BINS) + 0.5) * (self.absmax / BINS)
+        return np.asarray((np.arange(BINS) + 0.5) * (self.absmax / BINS), np.float64)
 
 
 def threshold(histogram: MagnitudeHistogram, method: Method, *, percentile: float = 99.99) -> float:
