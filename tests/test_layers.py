@@ -73,6 +73,7 @@ ALLOWED_SIBLINGS = {
     ("flavour", "gpu"),
     ("gpu", "errors"),
     ("convert", "reference"),
+    ("convert", "cpu"),
     ("evaluate", "bench"),
     ("bench", "pipeline"),
 }

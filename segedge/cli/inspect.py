@@ -10,7 +10,7 @@ import typer
 
 from segedge.backends.registry import open_backend
 from segedge.backends.remote_address import address_text, is_address
-from segedge.card import CARD_KEY, ModelCard
+from segedge.card import CARD_KEY, ModelCard, Quantization
 from segedge.cli.console import megabytes, print_json, print_row
 from segedge.cli.engine_rows import inspect_engine
 from segedge.convert.engine_file import is_engine
@@ -120,6 +120,26 @@ def _print_card(card: ModelCard) -> None:
         print_row("made by", f"{torch}{origin.exporter}, segedge {origin.segedge}")
     for key, value in card.notes.items():
         print_row(key, value)
+    if card.quantization is not None:
+        _print_quantization(card.quantization)
+
+
+def _print_quantization(record: Quantization) -> None:
+    print_row(
+        "int8",
+        f"{record.layers} layers, {100 * record.mac_share:.1f} % of the convolutions' work, "
+        f"{len(record.kept)} stayed float; weights of {record.weight_bits} bits",
+    )
+    print_row(
+        "calibrated",
+        f"{record.method} on {record.images} images, SHA-256 {record.images_sha256[:12]}",
+    )
+    what = "mIoU" if record.metric == "miou" else "agreement with float"
+    print_row(
+        "judged",
+        f"{what} {100 * record.score:.2f}, float {100 * record.float_score:.2f}, on "
+        f"{record.judged_on} ({record.judge})",
+    )
 
 
 def _head_text(card: ModelCard) -> str:

@@ -211,13 +211,18 @@ def test_tensorrt_builds_it(made: QuantizeReport) -> None:
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime:simulated", "onnxruntime", "openvino"])
-def test_backends_run_it(model: Path, images: Path, tmp_path: Path, backend: str) -> None:
-    """Weights in seven bits: with eight, OpenVINO's sums saturate on CPUs without VNNI."""
+def test_backends_run_it(images: Path, tmp_path: Path, backend: str) -> None:
+    """Seven bits, no Concat: OpenVINO's sums saturate with eight on CPUs without VNNI.
+
+    And OpenVINO 2026.4 miscomputes a Concat of int8 convolutions; docs/quantize.md.
+    """
     import segedge
     from segedge.backends.registry import BACKENDS
 
     if not BACKENDS[backend.partition(":")[0]].status().ready:
         pytest.skip(f"{backend} is not installed")
+    body = RESIDUAL.replace("cat = Concat <axis = 1> (e, rs)", "cat = Identity (e)")
+    model = save(tmp_path / "net.onnx", network(body, {**WEIGHTS, "wo": weight(8, 8)}))
     options = QuantizeOptions(method="minmax", weight_bits=7)
     seven = quantize(model, tmp_path / "7.onnx", calibrate=[images], options=options)
     image = cv2.imread(str(images / "3.png"))
