@@ -39,7 +39,7 @@ FLOORS: list[list[str]] = [
         "segmenter_cuda",
     ],
     ["pipeline", "evaluate", "bench", "live", "serve", "harvest"],
-    ["batch"],
+    ["batch", "tune"],
     ["cli"],
 ]
 """From the ground up. A folder is one room: its files may import each other."""

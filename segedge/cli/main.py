@@ -24,6 +24,7 @@ VERBS = {
     "build": "An ONNX model to a TensorRT engine.",
     "triton": "A model to a repository of the Triton Inference Server.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",
+    "optimize": "Which precision on which backend is best here.",
     "compare": "Where two models or backends differ, on the same images.",
     "cache": "List or delete the engines that were built.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
