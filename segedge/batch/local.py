@@ -119,7 +119,9 @@ class LocalPool:
         child = self._children[number]
         child.process.join()
         child.connection.close()
-        self._events.append(Lost(child.shard, _how_it_ended(child.process.exitcode)))
+        self._events.append(
+            Lost(child.shard, _how_it_ended(child.process.exitcode), child.has_started)
+        )
         self._children[number] = self._begin(number)
 
 
@@ -175,7 +177,7 @@ def _serve(connection: Connection, job: Job, gpu: str | None) -> None:
     try:
         worker = Worker(job)
     except Exception as error:
-        connection.send(("refused", _sendable(error)))
+        connection.send(("refused", sendable(error)))
         return
     connection.send(("started", worker.description))
     while True:
@@ -191,12 +193,12 @@ def do_shard(worker: Any, shard: Shard, tell: Any) -> tuple[Any, ...]:
     try:
         return ("done", worker.do(shard, tell=tell))
     except SegedgeError as error:
-        return ("failed", _sendable(error), not isinstance(error, SourceError))
+        return ("failed", sendable(error), not isinstance(error, SourceError))
     except Exception as error:
-        return ("failed", _sendable(error), True)
+        return ("failed", sendable(error), True)
 
 
-def _sendable(error: Exception) -> SegedgeError:
+def sendable(error: Exception) -> SegedgeError:
     """An error that survives pickling: ours keep their parts, others become text."""
     if isinstance(error, SegedgeError):
         return error

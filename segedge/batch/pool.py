@@ -50,8 +50,10 @@ class Lost:
     """A worker is gone, killed or crashed; the pool has begun another one."""
 
     shard: Shard | None
-    """What it was doing; None where it had not started."""
+    """What it was doing, if anything."""
     reason: str
+    had_started: bool = True
+    """Whether it had loaded its model."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,14 @@ class Refused:
     error: SegedgeError
 
 
-Event = Started | Told | Finished | Failed | Lost | Refused
+@dataclass(frozen=True)
+class Said:
+    """Something that the user should know."""
+
+    text: str
+
+
+Event = Started | Told | Finished | Failed | Lost | Refused | Said
 
 
 class Pool(Protocol):

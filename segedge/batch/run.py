@@ -23,7 +23,7 @@ from segedge.batch.ledger import (
 from segedge.batch.local import LocalPool, usable_gpus, usual_workers
 from segedge.batch.options import BatchOptions, Job, model_hash
 from segedge.batch.plan import Plan, Shard, make_plan, plan_lines, read_plan
-from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Started, Told
+from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Said, Started, Told
 from segedge.batch.store import LocalStore, Store, is_remote, open_store
 from segedge.batch.table import merge_parts, schema_of
 from segedge.errors import BackendError, SinkError, UsageError
@@ -236,6 +236,8 @@ class _Run:
             self._fail(event)
         elif isinstance(event, Lost):
             self._lose(event)
+        elif isinstance(event, Said):
+            self._on_note(event.text)
         elif isinstance(event, Refused):
             raise event.error
 
@@ -259,7 +261,7 @@ class _Run:
 
     def _lose(self, event: Lost) -> None:
         self._lost += 1
-        if event.shard is None:
+        if not event.had_started:
             self._deaths += 1
             if self._deaths >= MOST_DEATHS:
                 raise BackendError(
@@ -269,6 +271,8 @@ class _Run:
                 )
             return
         self._ready -= 1
+        if event.shard is None:
+            return
         self._told.pop(event.shard.shard_id, None)
         done = finished(self._store, [event.shard.shard_id]).get(event.shard.shard_id)
         if done is not None:  # it ended between its mark and its message

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from segedge.cli import run_options as shared
 from segedge.cli.console import frame_progress, print_json, print_prose, print_row
 
 if TYPE_CHECKING:
-    from segedge.batch.run import BatchProgress, BatchReport
+    from segedge.batch.run import BatchProgress, BatchReport, MakePool
 
 MaskName = Literal["palette", "labels", "none"]
 _ARCHIVE, _WORKERS = "Archive", "Workers"
@@ -69,6 +70,14 @@ def batch_command(
         int,
         typer.Option(min=0, help="Of each worker; 0: its share.", rich_help_panel=_WORKERS),
     ] = 0,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="On a Ray cluster: host:6379 or ray://host:10001; alone: the one that runs here.",
+            rich_help_panel=_WORKERS,
+        ),
+    ] = None,
     backend: shared.Backend = "auto",
     opacity: shared.Opacity = 0.5,
     min_region: shared.MinRegion = "",
@@ -100,6 +109,8 @@ def batch_command(
     )
     with ExitStack() as shown:
         on_progress, on_note = _display(shown)
+        # Libraries on a cluster print what they like; results alone go to standard output.
+        shown.enter_context(redirect_stdout(sys.stderr))
         report = run_batch(
             model,
             inputs,
@@ -108,6 +119,7 @@ def batch_command(
             workers=workers,
             threads=threads,
             tries=tries,
+            make_pool=None if ray is None else _on_ray(ray, workers, threads),
             on_progress=on_progress,
             on_note=on_note,
         )
@@ -116,6 +128,12 @@ def batch_command(
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
+
+
+def _on_ray(address: str, workers: int, threads: int) -> MakePool:
+    from segedge.batch.on_ray import AUTO, RayPool
+
+    return lambda job: RayPool(job, address=address or AUTO, workers=workers, threads=threads)
 
 
 def report_dict(report: BatchReport) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def run(arguments: list[str] | None = None) -> None:
     words = [word for word in words if word != "--debug"]
     if "--live" in words:
         words = with_live_value(words)
+    if "--ray" in words:
+        words = with_ray_value(words)
     if "--smooth" in words:
         words = with_smooth_value(words)
     try:
@@ -96,6 +98,16 @@ def with_smooth_value(words: list[str]) -> list[str]:
         following = words[number + 1] if number + 1 < len(words) else ""
         is_strength = re.fullmatch(r"-?\d*\.\d+", following)
         filled.append("--smooth=" if word == "--smooth" and not is_strength else word)
+    return filled
+
+
+def with_ray_value(words: list[str]) -> list[str]:
+    """``--ray`` may stand alone: give it an empty value unless ``HOST:PORT`` follows."""
+    filled: list[str] = []
+    for number, word in enumerate(words):
+        following = words[number + 1] if number + 1 < len(words) else ""
+        is_address = re.fullmatch(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto", following)
+        filled.append("--ray=" if word == "--ray" and not is_address else word)
     return filled
 
 

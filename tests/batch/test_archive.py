@@ -282,7 +282,7 @@ def test_workers_that_cannot_start_end_the_run(model: Path, inputs: Path, tmp_pa
         free = 0
 
         def wait(self) -> Sequence[Event]:
-            return [Lost(None, "its worker ended with code 1")]
+            return [Lost(None, "its worker ended with code 1", had_started=False)]
 
     with pytest.raises(BackendError, match="3 workers in a row"):
         archive(model, inputs, tmp_path / "out", make_pool=Dying)
