@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -41,6 +41,10 @@ def usual_workers(cores: int, gpus: int) -> int:
 
 class LocalPool:
     """Processes that are replaced when they end."""
+
+    def serve_of(self) -> Callable[..., None]:
+        """What a worker process runs."""
+        return serve
 
     def __init__(self, job: Job, *, workers: int, gpus: Sequence[str] = ()) -> None:
         """Start them.
@@ -96,7 +100,7 @@ class LocalPool:
     def _begin(self, number: int) -> _Child:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve,
+            target=self.serve_of(),
             args=(theirs, self._job, self._gpus[number]),
             name=f"segedge-batch-{number}",
             daemon=True,
@@ -166,8 +170,21 @@ def _how_it_ended(code: int | None) -> str:
     return f"its worker ended with code {code}"
 
 
-def _serve(connection: Connection, job: Job, gpu: str | None) -> None:
-    """The worker process."""
+def serve(
+    connection: Connection,
+    job: Job,
+    gpu: str | None,
+    *,
+    make_worker: Callable[[Job], Any] | None = None,
+) -> None:
+    """The worker process.
+
+    Args:
+        connection: Shards come, what becomes of them goes.
+        job: What it is told once.
+        gpu: The one GPU that it sees; None leaves that as it is.
+        make_worker: Makes the `Worker`; None: as the job says.
+    """
     # Ctrl-C goes to the whole group: the run's own process decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if gpu is not None:
@@ -175,7 +192,7 @@ def _serve(connection: Connection, job: Job, gpu: str | None) -> None:
     from segedge.batch.work import Worker
 
     try:
-        worker = Worker(job)
+        worker = (make_worker or Worker)(job)
     except Exception as error:
         connection.send(("refused", sendable(error)))
         return

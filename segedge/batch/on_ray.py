@@ -174,11 +174,12 @@ class RayPool:
             kind, *values = self._ray.get(answer)
         except self._ray.exceptions.RayActorError as error:
             self._actors[number] = self._begin()
-            return Lost(shard, f"its worker was lost: {_first_line(error)}", actor.has_started)
+            who = f"its worker {actor.name}" if actor.name else "its worker"
+            return Lost(shard, f"{who} was lost: {_first_line(error)}", actor.has_started)
         except self._ray.exceptions.RayError as error:  # not even unpickled: an older segedge
             return Refused(BackendError("a node cannot work", facts={"found": _last_line(error)}))
         if kind == "started":
-            actor.has_started = True
+            actor.has_started, actor.name = True, values[0]
             return Started(values[0], values[0])
         if kind == "refused":
             return Refused(values[0])
@@ -205,6 +206,8 @@ class _Actor:
     handle: Any
     answer: Any
     has_started: bool = False
+    name: str = ""
+    """Host and process, once it has started."""
     shard: Shard | None = None
 
     @property

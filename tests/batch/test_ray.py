@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import pytest
 from segedge.batch.on_ray import RayPool, layout_of
 from segedge.batch.options import Job
 from segedge.batch.plan import Shard
-from segedge.batch.pool import Event
 from segedge.batch.run import BatchReport, run_batch
 from segedge.errors import BackendError, SinkError, UsageError
 from tests.batch.conftest import files_below
@@ -66,17 +65,22 @@ def same(out: Path, expected: Path) -> bool:
 
 
 class Disturbed(RayPool):
-    """Calls `disturb` once, when both workers have a shard."""
+    """Calls `disturb` once, with the process of a worker that was just given a shard."""
 
     disturb: Any = None
 
-    def wait(self) -> Sequence[Event]:
-        events = super().wait()
-        busy = [actor for actor in self._actors if actor.shard is not None]
-        if self.disturb is not None and len(busy) == 2:
+    @property
+    def free(self) -> int:
+        """None before both have started: one alone may be through with everything."""
+        waits = self.disturb is not None and not all(actor.has_started for actor in self._actors)
+        return 0 if waits else super().free
+
+    def give(self, shard: Shard) -> None:
+        super().give(shard)
+        if self.disturb is not None:
             self.disturb, disturb = None, self.disturb
-            disturb(self)
-        return events
+            name = next(actor.name for actor in self._actors if actor.shard is shard)
+            disturb(int(name.rpartition(":")[2]))
 
 
 def on_ray(cluster: Any, model: Path, inputs: Path, out: Path, disturb: Any = None) -> BatchReport:
@@ -112,27 +116,13 @@ def test_a_killed_worker(
     """kill -9 of an actor's process in mid-run, by its own number."""
     killed: list[int] = []
 
-    def kill(pool: RayPool) -> None:
-        import ray
-
-        actor = next(actor for actor in pool._actors if actor.shard is not None)
-        by_id = {a["actor_id"]: a["pid"] for a in _actors(ray)}
-        killed.append(by_id[actor.handle._actor_id.hex()])
-        os.kill(killed[0], signal.SIGKILL)
+    def kill(process: int) -> None:
+        killed.append(process)
+        os.kill(process, signal.SIGKILL)
 
     report = on_ray(cluster, model, inputs, tmp_path / "out", kill)
     assert (len(killed), report.workers_lost, report.failures) == (1, 1, ())
     assert same(tmp_path / "out", expected)
-
-
-def _actors(ray: Any) -> list[dict[str, Any]]:
-    from ray.util.state import list_actors  # noqa: F401 - needs the dashboard
-
-    table = ray._private.state.actors()
-    return [
-        {"actor_id": a["ActorID"], "pid": a["Pid"] if "Pid" in a else a["pid"]}
-        for a in table.values()
-    ]
 
 
 def test_refusals(cluster: Any, model: Path, inputs: Path, tmp_path: Path) -> None:
@@ -164,8 +154,8 @@ def test_a_removed_node(
     """The last test: a node with a shard in work goes away, and the other one does the rest."""
     removed: list[str] = []
 
-    def remove(pool: RayPool) -> None:
-        node = list(cluster.worker_nodes)[0]
+    def remove(process: int) -> None:
+        node = next(iter(cluster.worker_nodes))
         removed.append(node.node_id)
         cluster.remove_node(node, allow_graceful=False)
 
