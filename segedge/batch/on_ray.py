@@ -124,9 +124,13 @@ class RayPool:
         self._was_connected = self._ray.is_initialized()
         if not self._was_connected:
             connect(self._ray, address)
-        layout = layout_of(
-            _nodes(self._ray), backend=job.options.backend, workers=workers, threads=threads
-        )
+        try:
+            layout = layout_of(
+                _nodes(self._ray), backend=job.options.backend, workers=workers, threads=threads
+            )
+        except UsageError:
+            self._disconnect()
+            raise
         self.workers, self._layout = layout.workers, layout
         self._job = replace(job, threads=layout.threads)
         actor = self._ray.remote(RayWorker)
@@ -159,6 +163,9 @@ class RayPool:
         """See `Pool`."""
         for actor in self._actors:
             self._ray.kill(actor.handle)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         if not self._was_connected:
             self._ray.shutdown()
 

@@ -13,6 +13,7 @@ from segedge.batch.ledger import SHARDS, TABLE
 from segedge.batch.plan import Shard
 from segedge.batch.store import Store
 from segedge.cpu.regions import RegionFinder
+from segedge.cpu.workers import Workers
 from segedge.errors import SourceError
 from segedge.frame import Frame
 from segedge.geometry import Size
@@ -26,13 +27,16 @@ _GROUP_ROWS = 65_536
 class FactsSink:
     """Collects a row a frame; a Sink."""
 
-    def __init__(self, shard: Shard, *, model_sha256: str, confidence: bool = True) -> None:
+    def __init__(
+        self, shard: Shard, *, model_sha256: str, confidence: bool = True, threads: int = 1
+    ) -> None:
         """Begin a shard's rows.
 
         Args:
             shard: Tells the names.
             model_sha256: For the column ``model``.
             confidence: Whether that column is filled.
+            threads: To find regions with.
         """
         self._needs_confidence = confidence
         self.needs = facts_needs(confidence)
@@ -40,6 +44,7 @@ class FactsSink:
         self.notes: Sequence[str] = ()
         self.rows: list[dict[str, Any]] = []
         self._shard, self._model = shard, model_sha256
+        self._workers = Workers(threads)
         self._finders: dict[Size, RegionFinder] = {}
 
     def write(self, frame: Frame, result: ResultView) -> None:
@@ -48,7 +53,8 @@ class FactsSink:
             self.rows.append(self._row(frame, result))
 
     def close(self, *, error: bool = False) -> None:
-        """Nothing is open."""
+        """End the threads."""
+        self._workers.close()
 
     def _row(self, frame: Frame, result: ResultView) -> dict[str, Any]:
         shard, position = self._shard, frame.index - self._shard.first_index
@@ -77,7 +83,7 @@ class FactsSink:
         """Connected regions of each class: pixels of one share a side."""
         size = Size(*labels.shape)
         if size not in self._finders:
-            self._finders[size] = RegionFinder(size)
+            self._finders[size] = RegionFinder(size, workers=self._workers)
         counts = self._finders[size].count_by_label(labels, len(classes))
         named = {f"regions_{n}": int(c) for n, c in zip(classes, counts, strict=True)}
         return {"regions": int(counts.sum()), **named}

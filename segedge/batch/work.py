@@ -99,7 +99,10 @@ class Worker:
         """
         start = time.monotonic()
         facts = FactsSink(
-            shard, model_sha256=self._job.model_sha256, confidence=self._has_confidence
+            shard,
+            model_sha256=self._job.model_sha256,
+            confidence=self._has_confidence,
+            threads=self._job.threads,
         )
         with self._store.staging() as folder:
             failures = self._run(shard, folder, facts, tell)
