@@ -1,8 +1,8 @@
 """How `segedge batch` scales from 1 worker to 2: frames a second, and their ratio, in one run.
 
 The network is the fake backend's: no library, one thread, so that what is measured is the rest:
-decoding, preprocessing, tail, masks, table, and the queue between the processes. Each worker has
-one thread, as on a machine whose cores are all taken.
+decoding, preprocessing, tail, masks, table, and the queue between the processes. Each worker is
+held on a core of its own: else one alone would decode and encode on the second one's core.
 
     python benchmarks/scale.py [--rounds N] [--quick] [--save]
 """
@@ -61,8 +61,9 @@ class FakePool(local.LocalPool):
 
 
 def serve(connection: Any, job: Job, gpu: str | None) -> None:
-    """The worker process."""
-    local.serve(connection, job, gpu, make_worker=lambda job: Worker(job, opened=fake_segmenter))
+    """The worker process, on one core, whose number comes in the place of a GPU's."""
+    os.sched_setaffinity(0, {int(gpu or 0)})
+    local.serve(connection, job, None, make_worker=lambda job: Worker(job, opened=fake_segmenter))
 
 
 def write_model(path: Path) -> Path:
@@ -110,6 +111,7 @@ def write_clip(path: Path, *, frames: int) -> Path:
 def rate_of(workers: int, model: Path, clip: Path) -> float:
     """Frames a second of one run."""
     options = BatchOptions(shard_frames=30, confidence=False)
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
     with tempfile.TemporaryDirectory() as folder:
         starts: list[float] = []
         report = run_batch(
@@ -117,7 +119,7 @@ def rate_of(workers: int, model: Path, clip: Path) -> float:
             [str(clip)],
             folder,
             options=options,
-            make_pool=lambda job: FakePool(job, workers=workers),
+            make_pool=lambda job: FakePool(job, workers=workers, gpus=cores),
             threads=1,
             on_progress=lambda p: starts.append(p.seconds) if p.frames == 0 else None,
         )
