@@ -6,7 +6,7 @@ TEST_VENV := .venv-test
 OUT := out/demo
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-ray clean
 
 demo: $(DEMO_VENV)/.stamp
 	PATH="$(CURDIR)/$(DEMO_VENV)/bin:$$PATH" bash export/street/demo.sh $(OUT)
@@ -26,8 +26,13 @@ test: $(TEST_VENV)/.stamp
 $(TEST_VENV)/.stamp: pyproject.toml constraints-export.txt
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/bin/pip install $(PIP_FLAGS) -c constraints-export.txt \
-		-e '.[export,openvino,cpu,rtx,live,remote,huggingface,dev]'
+		-e '.[export,openvino,cpu,rtx,live,remote,batch,huggingface,dev]'
 	touch $@
+
+# A cluster of several nodes on this machine; Ray is large, so `make test` leaves it out.
+test-ray: $(TEST_VENV)/.stamp
+	$(TEST_VENV)/bin/pip install $(PIP_FLAGS) -c constraints-export.txt -e '.[ray]'
+	$(TEST_VENV)/bin/pytest -q tests/batch/test_ray.py
 
 clean:
 	rm -rf $(DEMO_VENV) $(TEST_VENV) out build *.egg-info
