@@ -104,7 +104,10 @@ def optimize_command(
             say=lambda text: console.print(text, markup=False),
         )  # fmt: skip
         if as_json:
-            print_json(found.to_dict())
+            made = found.recommendation.trial.candidate.artifact.origin == "made"
+            # A command on a file that is gone in a moment helps nobody.
+            lost = {"command": None} if made and folder is None else {}
+            print_json({**found.to_dict(), **lost})
         else:
             _print(found, is_kept=folder is not None)
 
@@ -128,7 +131,10 @@ def _inputs(
         ignore_index=card.ignore_index, layout=layout, split=split,
     )  # fmt: skip
     step = max(1, len(data) // min(_COMPARED, options.limit or _COMPARED))
-    return data, [(one.name, one.image()) for one in data.samples[::step]]
+    shown = data.samples[::step]
+    for one in shown:
+        one.labels()  # of other classes: found now, not after minutes of timing
+    return data, [(one.name, one.image()) for one in shown]
 
 
 def _print(found: Tuning, *, is_kept: bool) -> None:
