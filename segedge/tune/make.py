@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -97,19 +96,15 @@ def make_int8(source: Artifact, folder: Path, calibrate: Path | None) -> Artifac
     """The network in int8, calibrated on images.
 
     Raises:
-        UsageError: There are no calibration images, or no quantizer.
+        UsageError: There are no calibration images.
         SegedgeError: It cannot be quantized.
     """
     if calibrate is None:
         raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
-    try:
-        quantizer = importlib.import_module("segedge.convert.quantize")
-    except ImportError as error:
-        raise UsageError(
-            "this segedge has no quantizer", fix="give the file: segedge optimize MODEL INT8"
-        ) from error
+    from segedge.convert.quantize import quantize
+
     out = folder / f"{source.path.stem}.int8.onnx"
-    report = quantizer.quantize(source.path, out, calibrate=[calibrate])
+    report = quantize(source.path, out, calibrate=[calibrate])
     note = f"{report.images} calibration images, {100 * report.mac_share:.0f} % of the work in int8"
     return Artifact(out, "int8", "made", note)
 
