@@ -77,7 +77,7 @@ def compare_command(
         drawing.palette_rgb = one.card.palette_rgb
         scores = None
         if dataset is None:
-            pictures = list(_images(images, limit or _MOST_IMAGES, one.card.input_size))
+            pictures = list(named_images(images, limit or _MOST_IMAGES, one.card.input_size))
             with frame_progress() as progress:
                 shown = progress.track(pictures, description="comparing")
                 found = compare(one, two, shown, each=drawing.add)
@@ -173,7 +173,8 @@ def parse_model(text: str) -> tuple[Path, str]:
     return Path(path), backend
 
 
-def _images(where: str | None, limit: int, size: Any) -> Iterator[Named]:
+def named_images(where: str | None, limit: int, size: Any) -> Iterator[Named]:
+    """Images by name from a file, folder, glob or video; of smooth noise where none are given."""
     if where is None:
         yield from ((f"noise {i}", image) for i, image in enumerate(smooth_noise(size)))
         return

@@ -11,8 +11,8 @@ import typer
 
 from segedge.bench.report import text_lines
 from segedge.cli.bench_options import parse_sizes, parse_words
-from segedge.cli.compare import _images
-from segedge.cli.console import err, out, print_json, print_prose, print_row
+from segedge.cli.compare import named_images
+from segedge.cli.console import check_folder, err, out, print_json, print_prose, print_row
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ def optimize_command(
     folder: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder that keeps the files made.")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with the Pareto picture here.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Try the precisions and backends of this machine and recommend one.
@@ -70,7 +73,9 @@ def optimize_command(
     A less exact precision is recommended only where it is faster beyond the intervals of the
     medians, and loses no more than --max-drop.
     """
-    from segedge.tune.make import given
+    from segedge.bench.results import write_text
+    from segedge.tune.html import html
+    from segedge.tune.make import card_of, given
     from segedge.tune.options import TuneOptions
     from segedge.tune.tune import tune
     from segedge.video.output import prepare_folder
@@ -87,8 +92,7 @@ def optimize_command(
             facts={"found": "neither" if dataset is None else "both"},
             fix="--dataset DATASET, or --images FOLDER for agreement with the float model alone",
         )
-    from segedge.tune.make import card_of
-
+    check_folder(html_file)
     given(models)
     data, pictures = _inputs(card_of(models[0]), dataset, images, layout, split, options)
     console = err()
@@ -103,12 +107,16 @@ def optimize_command(
             models, options, dataset=data, images=pictures, calibrate=calibrate, folder=place,
             say=lambda text: console.print(text, markup=False),
         )  # fmt: skip
+        if html_file is not None:
+            write_text(html_file, html(found))
         if as_json:
             made = found.recommendation.trial.candidate.artifact.origin == "made"
             # A command on a file that is gone in a moment helps nobody.
             lost = {"command": None} if made and folder is None else {}
             print_json({**found.to_dict(), **lost})
         else:
+            if html_file is not None:
+                print_row("wrote", str(html_file))
             _print(found, is_kept=folder is not None)
 
 
@@ -123,7 +131,7 @@ def _inputs(
     options: TuneOptions,
 ) -> tuple[Dataset | None, list[Named]]:  # fmt: skip
     if dataset is None:
-        return None, list(_images(images, options.limit or _UNLABELLED, card.input_size))
+        return None, list(named_images(images, options.limit or _UNLABELLED, card.input_size))
     from segedge.evaluate.datasets import open_dataset
 
     data = open_dataset(

@@ -161,5 +161,5 @@ def _trials(
             drop = 100.0 * (1.0 - score.agreement)
         else:
             drop = 100.0 * (base.miou - score.miou)
-        trials.append(Trial(one, timings[one.name], score, drop))
+        trials.append(Trial(one, timings[one.name], score, drop + 0.0 if drop else 0.0))
     return trials

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def test_the_command(tmp_path: Path) -> None:
     done = run_verb(
         "optimize", model, "--dataset", tmp_path / "data", "--backend", "onnxruntime",
         "--backend", "tensorrt", "--rounds", 1, "--seconds", 0.02, "-o", tmp_path / "out", "--json",
+        "--html", tmp_path / "page.html",
     )  # fmt: skip
     found = json.loads(done.stdout)
     names = [one["name"] for one in found["trials"]]
@@ -132,4 +134,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert found["trials"][0]["drop"] == 0
     assert found["recommended"] in names
     assert (tmp_path / "out/m.fp16.onnx").is_file()
+    page = (tmp_path / "page.html").read_text()
+    assert "<svg" in page
+    assert all(name in page for name in names)
+    assert found["sentence"] in html.unescape(page)
     assert "--calibrate" in found["skipped"]["int8"]
