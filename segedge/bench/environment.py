@@ -15,7 +15,7 @@ LIBRARIES = (
     "segedge", "numpy", "numba", "opencv-python", "torch", "onnxruntime", "onnxruntime-gpu",
     "openvino", "tensorrt", "tensorrt_rtx_cu13_libs", "cuda-core", "av",
 )  # fmt: skip
-_TOLD_FLAGS = ("avx2", "avx512f", "amx_tile", "asimd", "sve")
+_TOLD_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_tile", "asimd", "sve")
 """What of the processor's abilities decides about speed here."""
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CPU_FACTS = Path("/proc/cpuinfo")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segedge.card import ModelCard
 from segedge.convert.engine_precision import half_graph, network_inputs
@@ -92,7 +92,22 @@ def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> A
     return Artifact(out, "fp16", "made", made.notes[0] if made.notes else "")
 
 
-def make_int8(source: Artifact, folder: Path, calibrate: Path | None) -> Artifact:
+def int8_weight_bits(backends: Sequence[str], cpu_flags: Sequence[str]) -> Literal[7, 8]:
+    """7 where an x86 CPU without VNNI computes: its 16-bit sums of 8-bit products saturate.
+
+    Args:
+        backends: What will run the file.
+        cpu_flags: Of the processor, as `Environment` tells them.
+    """
+    on_cpu = any(name.partition(":")[0] in ("openvino", "onnxruntime") for name in backends)
+    is_x86 = "avx2" in cpu_flags
+    has_vnni = any("vnni" in flag for flag in cpu_flags)
+    return 7 if on_cpu and is_x86 and not has_vnni else 8
+
+
+def make_int8(
+    source: Artifact, folder: Path, calibrate: Path | None, *, weight_bits: Literal[7, 8] = 8
+) -> Artifact:
     """The network in int8, calibrated on images.
 
     Raises:
@@ -101,11 +116,14 @@ def make_int8(source: Artifact, folder: Path, calibrate: Path | None) -> Artifac
     """
     if calibrate is None:
         raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
-    from segedge.convert.quantize import quantize
+    from segedge.convert.quantize import QuantizeOptions, quantize
 
     out = folder / f"{source.path.stem}.int8.onnx"
-    report = quantize(source.path, out, calibrate=[calibrate])
+    report = quantize(
+        source.path, out, calibrate=[calibrate], options=QuantizeOptions(weight_bits=weight_bits)
+    )
     note = f"{report.images} calibration images, {100 * report.mac_share:.0f} % of the work in int8"
+    note += ", 7-bit weights" if weight_bits == 7 else ""
     return Artifact(out, "int8", "made", note)
 
 

@@ -87,7 +87,7 @@ def _sentence(best: Trial, trials: Sequence[Trial], objective: Objective) -> str
         text += f", {100 * best.score.agreement:.2f} % of the pixels as the float model gives them"
         text += "; its accuracy is unknown without --dataset."
     else:
-        text += f", mIoU {100 * best.score.miou:.2f} (drop {best.drop + 0.0:.2f})."
+        text += f", mIoU {100 * best.score.miou:.2f} (drop {round(best.drop, 2) + 0.0:.2f})."
     unsure = [
         one.candidate.name for one in trials
         if one is not best and faster(one.times(objective), times) == "too noisy to say"

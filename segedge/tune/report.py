@@ -16,9 +16,14 @@ def table(found: Tuning) -> list[list[str]]:
         rows.append([
             mark + ("*" if on_front else " "), one.candidate.label, one.candidate.backend,
             "-" if one.score.miou is None else f"{100 * one.score.miou:.2f}",
-            "-" if one.score.miou is None else f"{one.drop:.2f}",
+            "-" if one.score.miou is None else f"{_rounded(one.drop):.2f}",
             f"{100 * one.score.agreement:.3f}", ms(one.timing.network.p50_ms),
             ms(one.timing.frame.p50_ms), f"{ms(low)} .. {ms(high)}",
             f"{one.candidate.artifact.size_bytes / 1e6:.1f}",
         ])  # fmt: skip
     return rows
+
+
+def _rounded(points: float) -> float:
+    """Without the sign of a zero."""
+    return round(points, 2) + 0.0

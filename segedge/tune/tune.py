@@ -13,7 +13,14 @@ from segedge.errors import BackendError, SegedgeError
 from segedge.evaluate.datasets import Dataset
 from segedge.tune.candidates import Artifact, Candidate, Skipped, choose, needed, plan
 from segedge.tune.front import pareto_front
-from segedge.tune.make import card_of, given, make_fp16, make_int8, ranges_images
+from segedge.tune.make import (
+    card_of,
+    given,
+    int8_weight_bits,
+    make_fp16,
+    make_int8,
+    ranges_images,
+)
 from segedge.tune.options import TuneOptions
 from segedge.tune.recommend import Recommendation, recommend
 from segedge.tune.trial import Named, Say, Score, Timing, Trial, score_all, time_all
@@ -100,7 +107,9 @@ def tune(
     artifacts = given(models)
     environment = Environment.capture()
     if ready:
-        artifacts += _made(artifacts, ready, options, calibrate, folder, skipped, say)
+        artifacts += _made(
+            artifacts, ready, options, calibrate, folder, skipped, say, environment.cpu_flags
+        )
     candidates, left_out = plan(
         artifacts, ready, options.precisions, cpu_flags=environment.cpu_flags
     )
@@ -125,13 +134,15 @@ def tune(
 def _made(
     artifacts: Sequence[Artifact], ready: Sequence[str], options: TuneOptions,
     calibrate: Path | None, folder: Path, skipped: Skipped, say: Say,
+    cpu_flags: Sequence[str],
 ) -> list[Artifact]:  # fmt: skip
     """The files that are missing; what cannot be made is skipped with its reason."""
     missing = needed(ready, options.precisions) - {one.precision for one in artifacts}
     source, card = artifacts[0], card_of(artifacts[0].path)
+    weight_bits = int8_weight_bits(ready, cpu_flags)
     makers: dict[str, Callable[[], Artifact]] = {
         "fp16": lambda: make_fp16(source, folder, ranges_images(card, calibrate)),
-        "int8": lambda: make_int8(source, folder, calibrate),
+        "int8": lambda: make_int8(source, folder, calibrate, weight_bits=weight_bits),
     }
     made = []
     for precision in ("fp16", "int8"):
@@ -140,6 +151,7 @@ def _made(
         say(f"making      {precision}")
         try:
             made.append(makers[precision]())
+            say(f"made        {made[-1].path.name}  {made[-1].note}".rstrip())
         except SegedgeError as error:
             fix = f" (fix: {error.fix})" if error.fix else ""
             skipped[precision] = error.headline + fix
@@ -161,5 +173,5 @@ def _trials(
             drop = 100.0 * (1.0 - score.agreement)
         else:
             drop = 100.0 * (base.miou - score.miou)
-        trials.append(Trial(one, timings[one.name], score, drop + 0.0 if drop else 0.0))
+        trials.append(Trial(one, timings[one.name], score, drop))
     return trials

@@ -16,6 +16,7 @@ from segedge.bench.measure import Statistics
 from segedge.errors import UsageError
 from segedge.tune.candidates import Artifact, Candidate, choose, plan
 from segedge.tune.front import pareto_front
+from segedge.tune.make import int8_weight_bits
 from segedge.tune.options import TuneOptions
 from segedge.tune.recommend import recommend
 from segedge.tune.trial import Score, Timing, Trial
@@ -100,6 +101,13 @@ def test_unknown_backends(name: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose([name])
     assert said in str(caught.value)
+
+
+def test_cpus_that_saturate_get_weights_of_7_bits() -> None:
+    assert int8_weight_bits(["openvino:f32"], ["avx2"]) == 7
+    assert int8_weight_bits(["openvino"], ["avx2", "avx512_vnni"]) == 8
+    assert int8_weight_bits(["tensorrt"], ["avx2"]) == 8
+    assert int8_weight_bits(["onnxruntime"], ["asimddp"]) == 8
 
 
 def test_unknown_words() -> None:
