@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,8 @@ from segedge.video.protocols import SourceFailure
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Endings of text files with a path a line."""
 _MAGIC = "*?["
+_CHANGES = ("etag", "md5hash", "mtime", "lastmodified", "last_modified", "updated", "created")
+"""What file systems of fsspec call it that tells an object from an earlier one of its size."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class InputFile:
     below: str
     """Path under the folder, pattern or list that it came from; outputs are named after it."""
     fingerprint: str
-    """Size and time of change: another file of that name is another input."""
+    """Size and time of change, or the digest that a store has: another file of that name is
+    another input."""
 
     @property
     def is_image(self) -> bool:
@@ -152,7 +155,7 @@ def _remote(address: str) -> list[InputFile]:
         InputFile(
             f"{scheme}://{name.lstrip('/')}" if scheme != "memory" else f"memory://{name}",
             _below(name, base),
-            f"{info.get('size')}",
+            _fingerprint(info),
         )
         for name, info in entries.items()
         if info.get("type") == "file" and _is_input(name.rpartition("/")[2])
@@ -170,6 +173,12 @@ def _remote_entries(files: object, path: str) -> dict[str, dict[str, object]]:
     else:
         found = {path: files.info(path)}  # type: ignore[attr-defined]
     return found
+
+
+def _fingerprint(info: Mapping[str, object]) -> str:
+    facts = {key.lower(): value for key, value in info.items()}
+    change = next((facts[key] for key in _CHANGES if facts.get(key) is not None), "")
+    return f"{facts.get('size')} {change}".rstrip()
 
 
 def _below(name: str, base: str) -> str:

@@ -14,16 +14,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from segedge.batch.options import SCHEMA, Job
+from segedge.batch.plan import Planned
 from segedge.batch.store import Store
 from segedge.errors import UsageError
 from segedge.video.protocols import SourceFailure
 
 MANIFEST, PLAN, FAILURES, TABLE = "manifest.json", "plan.jsonl", "failures.jsonl", "frames.parquet"
-SHARDS = "shards"
+SHARDS, MASKS, OVERLAYS = "shards", "masks", "overlays"
+"""Folders of the archive."""
 _READERS = 16
 """Commit marks that are read side by side."""
 
@@ -124,20 +127,46 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def is_finished(store: Store, shard_id: str) -> bool:
-    """Whether the commit mark of a shard is there."""
-    return store.read(f"{SHARDS}/{shard_id}.json") is not None
+def marked(store: Store, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted shards that are finished, in order; no mark is read."""
+    there = set(store.names(SHARDS, ".json")) if wanted else set()
+    return [shard_id for shard_id in wanted if f"{shard_id}.json" in there]
 
 
 def finished(store: Store, wanted: Sequence[str]) -> dict[str, Done]:
     """Those of the wanted shards that are finished, by their ids."""
-    there = set(store.names(SHARDS, ".json"))
-    names = [shard_id for shard_id in wanted if f"{shard_id}.json" in there]
+    names = marked(store, wanted)
     with ThreadPoolExecutor(_READERS) as pool:
         marks = pool.map(lambda name: store.read(f"{SHARDS}/{name}.json"), names)
         return {
             name: Done.of(mark) for name, mark in zip(names, marks, strict=True) if mark is not None
         }
+
+
+def forget(store: Store, source: Planned) -> None:
+    """Take away what was made of a video that has changed since: its marks first.
+
+    Other frames come under the same names; if the old file came back, marks that were left would
+    call them its own.
+    """
+    for shard_id in source.shards:
+        store.remove(f"{SHARDS}/{shard_id}.json")
+    for kind, suffix in ((MASKS, ".png"), (OVERLAYS, ".jpg")):
+        folder = f"{kind}/{source.name}"
+        for name in store.names(folder, suffix):
+            store.remove(f"{folder}/{name}")
+    for shard_id in source.shards:
+        store.remove(f"{SHARDS}/{shard_id}.parquet")
+
+
+def read_failures(store: Store) -> list[dict[str, Any]]:
+    """What `write_failures` wrote; none where there is no file."""
+    data = store.read(FAILURES) or b""
+    found: list[dict[str, Any]] = []
+    for line in data.decode("utf-8", "replace").splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def write_failures(store: Store, failures: Sequence[Mapping[str, Any]]) -> None:

@@ -179,12 +179,13 @@ class RayPool:
         shard, actor.shard = actor.shard, None
         try:
             kind, *values = self._ray.get(answer)
-        except self._ray.exceptions.RayActorError as error:
+        except self._ray.exceptions.RayTaskError as error:  # not even unpickled: an older segedge
+            return Refused(BackendError("a node cannot work", facts={"found": _last_line(error)}))
+        except self._ray.exceptions.RayError as error:  # died, out of reach, out of memory
+            self._ray.kill(actor.handle)  # what is only out of reach must not keep its CPUs
             self._actors[number] = self._begin()
             who = f"its worker {actor.name}" if actor.name else "its worker"
             return Lost(shard, f"{who} was lost: {_first_line(error)}", actor.has_started)
-        except self._ray.exceptions.RayError as error:  # not even unpickled: an older segedge
-            return Refused(BackendError("a node cannot work", facts={"found": _last_line(error)}))
         if kind == "started":
             actor.has_started, actor.name = True, values[0]
             return Started(values[0], values[0])

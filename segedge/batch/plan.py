@@ -73,11 +73,13 @@ class Planned:
     """Of a video, as it declares or by the cut; None where unknown."""
     parts: tuple[VideoPart, ...] = ()
     """Of a video that was cut."""
+    shards: tuple[str, ...] = ()
+    """Ids of its shards, as the last run that named it had them."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All shards, in the order of the table."""
+    """All sources, in the order of the table, and the shards of this run."""
 
     sources: tuple[Planned, ...]
     """All sources, also those of earlier runs."""
@@ -85,6 +87,13 @@ class Plan:
     """Of the inputs of this run."""
     failures: tuple[SourceFailure, ...]
     """Videos that cannot be opened."""
+    replaced: tuple[Planned, ...] = ()
+    """Videos as earlier runs saw them, where the file is another one now."""
+
+    @property
+    def shard_ids(self) -> list[str]:
+        """Of all sources, in the order of the table."""
+        return [shard_id for source in self.sources for shard_id in source.shards]
 
     @property
     def frames(self) -> int | None:
@@ -124,12 +133,15 @@ def make_plan(
             continue
         name = before[key].name if key in before else names(_stem(file))
         if found is None:
-            sources[key] = Planned(key, name, "")
-            shards += _of_images(name, folders[key], shard_frames)
+            planned = Planned(key, name, "")
+            own = _of_images(name, folders[key], shard_frames)
         else:
-            sources[key] = dataclasses.replace(found, name=name)
-            shards += _of_video(sources[key])
-    return Plan(tuple(sources.values()), tuple(shards), tuple(failures))
+            planned = dataclasses.replace(found, name=name)
+            own = _of_video(planned)
+        sources[key] = dataclasses.replace(planned, shards=tuple(s.shard_id for s in own))
+        shards += own
+    replaced = tuple(b for b in before.values() if b.fingerprint != sources[b.key].fingerprint)
+    return Plan(tuple(sources.values()), tuple(shards), tuple(failures), replaced)
 
 
 def plan_lines(sources: Sequence[Planned]) -> bytes:
@@ -144,7 +156,8 @@ def read_plan(data: bytes) -> list[Planned]:
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         values: dict[str, Any] = json.loads(line)
         parts = tuple(VideoPart(**part) for part in values.pop("parts"))
-        found.append(Planned(**values, parts=parts))
+        shards = tuple(values.pop("shards", ()))
+        found.append(Planned(**values, parts=parts, shards=shards))
     return found
 
 

@@ -16,8 +16,11 @@ from segedge.batch.ledger import (
     PLAN,
     Done,
     finished,
+    forget,
     manifest_of,
+    marked,
     open_archive,
+    read_failures,
     write_failures,
 )
 from segedge.batch.local import LocalPool, usable_gpus, usual_workers
@@ -176,6 +179,9 @@ class _Run:
         self._on_progress, self._on_note = on_progress, on_note or (lambda text: None)
         ids = [shard.shard_id for shard in plan.shards]
         self._done: dict[str, Done] = finished(store, ids)
+        own = set(ids)
+        self._earlier = set(marked(store, [i for i in plan.shard_ids if i not in own]))
+        self._failures_before = read_failures(store)
         self._before = len(self._done)
         self._waiting = deque(s for s in plan.shards if s.shard_id not in self._done)
         self._wanted = list(self._waiting)
@@ -199,7 +205,8 @@ class _Run:
                     pool.close()
         finally:
             self._close_failures()
-        done = [s.shard_id for s in self._plan.shards if s.shard_id in self._done]
+        there = self._earlier | self._done.keys()
+        done = [shard_id for shard_id in self._plan.shard_ids if shard_id in there]
         rows = merge_parts(self._store, done, self._job.classes)
         return BatchReport(
             out=str(self._store),
@@ -301,7 +308,10 @@ class _Run:
             done = self._done.get(shard.shard_id)
             for failure in done.failures if done is not None else ():
                 self.failures.append({"source": failure.name, "reason": failure.reason})
-        write_failures(self._store, self.failures)
+        named = {name for shard in self._plan.shards for name in (*shard.paths, shard.source)}
+        named |= {failure["source"] for failure in self.failures}
+        kept = [f for f in self._failures_before if f["source"] not in named]
+        write_failures(self._store, [*kept, *self.failures])
 
     def _tell(self) -> None:
         if self._start is None:
@@ -372,6 +382,10 @@ def _plan(
     plan = make_plan(
         files, shard_frames=options.shard_frames, known=read_plan(data) if data else ()
     )
+    for (
+        source
+    ) in plan.replaced:  # before the plan tells of the new ones: a killed run does it again
+        forget(store, source)
     store.write(PLAN, plan_lines(plan.sources))
     return plan
 

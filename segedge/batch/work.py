@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge import __version__
-from segedge.batch.ledger import SHARDS, Done
+from segedge.batch.ledger import MASKS, OVERLAYS, SHARDS, Done
 from segedge.batch.options import Job, model_hash
 from segedge.batch.plan import Shard
 from segedge.batch.store import Store, local_copy, open_store
@@ -30,8 +30,6 @@ from segedge.video.write_images import FolderSink, Picture
 if TYPE_CHECKING:
     from segedge.frame import Frame
 
-MASKS, OVERLAYS = "masks", "overlays"
-"""Folders of the archive."""
 _TELL_SECONDS = 0.5
 """How often a worker tells how far it is."""
 

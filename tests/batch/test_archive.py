@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pyarrow.parquet as pq
 import pytest
 
@@ -352,6 +353,56 @@ def test_an_archive_grows(model: Path, inputs: Path, tmp_path: Path) -> None:
     assert {row["name"] for row in rows(out)} == {"in/a", "in/A-2", "in/a-2"} or {
         row["name"].casefold() for row in rows(out)
     } == {"in/a", "in/a-2", "in/a-3"}
+
+
+def test_other_inputs_join_the_table(model: Path, tmp_path: Path) -> None:
+    """What earlier runs made stays in the table, and what failed stays named until it is right."""
+    first, second, out = tmp_path / "a", tmp_path / "b", tmp_path / "out"
+    first.mkdir()
+    second.mkdir()
+    write_video(first / "x.mp4", moving(9), key_every=6)
+    (first / "bad.png").write_bytes(b"")
+    write_video(second / "y.mp4", moving(4), key_every=6)
+    assert archive(model, first, out).rows == 9
+    report = archive(model, second, out)
+    assert (report.rows, report.frames, report.failures) == (13, 4, ())
+    assert [row["name"] for row in rows(out)] == ["a/x"] * 9 + ["b/y"] * 4
+    assert [f["source"] for f in failures(out)] == [str(first / "bad.png")]
+    write_video(first / "x.mp4", moving(3), key_every=6)
+    (first / "bad.png").write_bytes(cv2.imencode(".png", moving(1)[0])[1].tobytes())
+    assert archive(model, first, out).rows == 4 + 4
+    assert failures(out) == []
+
+
+def test_a_replaced_video_leaves_nothing(model: Path, inputs: Path, tmp_path: Path) -> None:
+    """A shorter video under the same name, and the old one back again."""
+    video, out = tmp_path / "x.mp4", tmp_path / "out"
+    old = (inputs / "long.mp4").read_bytes()
+    video.write_bytes(old)
+    times = video.stat()
+    options = replace(OPTIONS, overlays=True)
+    archive(model, video, out, options=options)
+    before = files_below(out / "masks")
+    write_video(video, moving(4, seed=3), key_every=6)
+    assert archive(model, video, out, options=options).rows == 4
+    for kind in ("masks", "overlays"):
+        assert len(files_below(out / kind)) == 4
+    assert len(files_below(out / "shards")) == 2
+    video.write_bytes(old)
+    os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
+    report = archive(model, video, out, options=options)
+    assert (report.shards_before, report.rows) == (0, 36)
+    assert files_below(out / "masks") == before
+
+
+def test_a_replaced_video_that_is_broken(model: Path, inputs: Path, tmp_path: Path) -> None:
+    """What was made of the good one is kept."""
+    video, out = tmp_path / "x.mp4", tmp_path / "out"
+    video.write_bytes((inputs / "short.mp4").read_bytes())
+    archive(model, video, out)
+    video.write_bytes(b"not yet whole")
+    report = archive(model, video, out)
+    assert (report.rows, len(report.failures), len(files_below(out / "masks"))) == (8, 1, 8)
 
 
 def test_two_runs_at_once_are_refused(model: Path, inputs: Path, tmp_path: Path) -> None:

@@ -125,6 +125,27 @@ def test_a_killed_worker(
     assert same(tmp_path / "out", expected)
 
 
+def test_a_worker_that_ray_ends_for_memory(
+    cluster: Any, model: Path, inputs: Path, expected: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Ray's memory monitor is told by an error of its own: one worker is lost, not the run."""
+    import ray
+
+    get = ray.get
+
+    def ends(process: int) -> None:
+        def once(*args: Any, **kwargs: Any) -> Any:
+            monkeypatch.setattr(ray, "get", get)
+            raise ray.exceptions.OutOfMemoryError("the node runs low on memory")
+
+        monkeypatch.setattr(ray, "get", once)
+
+    report = on_ray(cluster, model, inputs, tmp_path / "out", ends)
+    assert (report.workers_lost, report.failures) == (1, ())
+    assert same(tmp_path / "out", expected)
+
+
 def test_refusals(cluster: Any, model: Path, inputs: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import fsspec
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from segedge.batch.run import run_batch
 from segedge.errors import SinkError, SourceError, UsageError
-from tests.batch.conftest import files_below
+from tests.batch.conftest import files_below, moving
 from tests.batch.test_archive import OPTIONS, HerePool
 
 
@@ -89,6 +90,17 @@ def test_patterns_and_bad_files_elsewhere(model: Path, inputs: Path, address: st
     assert report.failures[0]["source"].endswith("stills/8.png")
     with pytest.raises(SourceError, match="cannot list"):
         run_batch(model, [f"{address}/none"], f"{address}/out", options=OPTIONS, make_pool=HerePool)
+
+
+def test_an_object_replaced_by_one_of_its_size(model: Path, address: str) -> None:
+    files = fsspec.filesystem("memory")
+    for seed in (0, 1):
+        image = cv2.imencode(".bmp", moving(1, seed=seed)[0])[1].tobytes()
+        files.pipe_file(f"{address}/in/1.bmp", image)
+        report = run_batch(
+            model, [f"{address}/in"], f"{address}/out", options=OPTIONS, make_pool=HerePool
+        )
+        assert (report.shards_done, report.rows) == (1, 1)
 
 
 @pytest.mark.parametrize("left", [0, 2, 5, 9, 11])
