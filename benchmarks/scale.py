@@ -4,6 +4,9 @@ The network is the fake backend's: no library, one thread, so that what is measu
 decoding, preprocessing, tail, masks, table, and the queue between the processes. Each worker is
 held on a core of its own: else one alone would decode and encode on the second one's core.
 
+The CPU time of a frame tells a bad ratio's cause: where it grows with the second worker, the cores
+(or what else runs on them) are in each other's way; where it does not, the workers wait.
+
     python benchmarks/scale.py [--rounds N] [--quick] [--save]
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +37,8 @@ WORKERS = (1, 2)
 CLASSES = tuple(f"class {n}" for n in range(11))
 INCLUDES = {
     "rate": "frames a second of all workers, from the readiness of the last one to the last shard: "
-    "decoding, preprocessing, fake network, tail, mask as PNG, facts; not starting processes"
+    "decoding, preprocessing, fake network, tail, mask as PNG, facts; not starting processes",
+    "cpu": "CPU time of the worker processes over the same span, a frame",
 }
 
 
@@ -47,13 +52,30 @@ def fake_segmenter(job: Job) -> Any:
 
 
 class FakePool(local.LocalPool):
-    """Worker processes with the fake backend that begin together."""
+    """Worker processes with the fake backend that begin together, and the CPU time they took."""
+
+    cpu_seconds = 0.0
+    _cpu_before: float | None = None
 
     @property
     def free(self) -> int:
         """None before all have started."""
-        ready = all(child.has_started for child in self._children)
-        return super().free if ready else 0
+        if not all(child.has_started for child in self._children):
+            return 0
+        if self._cpu_before is None:
+            self._cpu_before = self._cpu()
+        return super().free
+
+    def close(self) -> None:
+        """Take the time, then end them."""
+        self.cpu_seconds = self._cpu() - (self._cpu_before or 0.0)
+        super().close()
+
+    def _cpu(self) -> float:
+        """User and system time of all workers, as Linux counts it."""
+        stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in self.pids())
+        ticks = sum(int(n) for stat in stats for n in stat.split()[11:13])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def serve_of(self) -> Any:
         """What a worker process runs."""
@@ -108,10 +130,16 @@ def write_clip(path: Path, *, frames: int) -> Path:
     return path
 
 
-def rate_of(workers: int, model: Path, clip: Path) -> float:
-    """Frames a second of one run."""
+def run_of(workers: int, model: Path, clip: Path) -> dict[str, list[float]]:
+    """Frames a second, and CPU milliseconds a frame, of one run."""
     options = BatchOptions(shard_frames=30, confidence=False)
     cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
+    pools: list[FakePool] = []
+
+    def make(job: Job) -> FakePool:
+        pools.append(FakePool(job, workers=workers, gpus=cores))
+        return pools[0]
+
     with tempfile.TemporaryDirectory() as folder:
         starts: list[float] = []
         report = run_batch(
@@ -119,12 +147,13 @@ def rate_of(workers: int, model: Path, clip: Path) -> float:
             [str(clip)],
             folder,
             options=options,
-            make_pool=lambda job: FakePool(job, workers=workers, gpus=cores),
+            make_pool=make,
             threads=1,
             on_progress=lambda p: starts.append(p.seconds) if p.frames == 0 else None,
         )
     # The clock of the report runs from the first worker's readiness, this one from the last's.
-    return report.frames / (report.seconds - (starts[-1] if starts else 0.0))
+    rate = report.frames / (report.seconds - (starts[-1] if starts else 0.0))
+    return {"rate": [rate], "cpu": [1e3 * pools[0].cpu_seconds / report.frames]}
 
 
 def measured(rounds: int, frames: int) -> Turns:
@@ -136,9 +165,15 @@ def measured(rounds: int, frames: int) -> Turns:
         for turn in range(rounds):
             for workers in WORKERS:
                 print(f"round {turn + 1}/{rounds}  {workers} workers", file=sys.stderr, flush=True)
-                rate = rate_of(workers, model, clip)
-                turns.samples.setdefault(f"{workers} workers", []).append({"rate": [rate]})
+                found = run_of(workers, model, clip)
+                turns.samples.setdefault(f"{workers} workers", []).append(found)
     return turns
+
+
+def ratios(turns: Turns) -> list[float]:
+    """Two workers over one, of each round: what slows a machine down slows both."""
+    one, two = (turns.samples[f"{workers} workers"] for workers in WORKERS)
+    return [b["rate"][0] / a["rate"][0] for a, b in zip(one, two, strict=True)]
 
 
 def main() -> None:
@@ -150,19 +185,21 @@ def main() -> None:
     environment = Environment.capture()
     say_machine(environment)
     turns = measured(options.rounds, frames)
-    figures = tuple(turns.figures({"rate": "fps"}))
+    figures = tuple(turns.figures({"rate": "fps", "cpu": "ms"}))
     for figure in figures:
-        print(f"{figure.variant}  {figure.median:7.1f} frames/s  ({figure.span})")
-    one, two = (turns.median(f"{workers} workers", "rate") for workers in WORKERS)
-    ratio = (two or 0.0) / (one or 1.0)
-    print(f"2 workers over 1: {ratio:.2f} on {len(os.sched_getaffinity(0))} cores")
+        what = {"fps": "frames/s", "ms": "ms of CPU a frame"}[figure.unit]
+        print(f"{figure.variant}  {figure.median:7.1f} {what}  ({figure.span})")
+    each = ratios(turns)
+    ratio = statistics.median(each)
+    text = ", ".join(f"{value:.2f}" for value in each)
+    print(f"2 workers over 1: {ratio:.2f} ({text}) on {len(os.sched_getaffinity(0))} cores")
     if options.save:
         document = Document(
             "scale",
             INCLUDES,
             figures,
             settings={"frames": frames, "threads a worker": 1, "shard": 30, "size": "640x480"},
-            details={"2 workers over 1": ratio},
+            details={"2 workers over 1": ratio, "of each round": each},
             environment=environment,
         )
         save(document, quick=options.quick)
