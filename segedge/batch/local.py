@@ -196,13 +196,11 @@ def serve(
     except Exception as error:
         connection.send(("refused", sendable(error)))
         return
-    connection.send(("started", worker.description))
-    while True:
-        try:
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the run has ended
+        connection.send(("started", worker.description))
+        while True:
             shard = connection.recv()
-        except EOFError:  # the run has ended
-            return
-        connection.send(do_shard(worker, shard, lambda n: connection.send(("told", n))))
+            connection.send(do_shard(worker, shard, lambda n: connection.send(("told", n))))
 
 
 def do_shard(worker: Any, shard: Shard, tell: Any) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ from segedge.batch.local import LocalPool, usable_gpus, usual_workers
 from segedge.batch.options import BatchOptions, Job, model_hash
 from segedge.batch.plan import Plan, Shard, make_plan, plan_lines, read_plan
 from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Said, Started, Told
-from segedge.batch.store import LocalStore, Store, is_remote, open_store
+from segedge.batch.store import TOKEN, LocalStore, Store, is_remote, open_store
 from segedge.batch.table import merge_parts, schema_of
 from segedge.errors import BackendError, SinkError, UsageError
 
@@ -145,7 +145,7 @@ def run_batch(
         model_hash(model),
         _classes(model),
         out if is_remote(out) else str(Path(out.removeprefix("file://")).absolute()),
-        f".segedge-{uuid.uuid4().hex[:12]}",
+        f"{TOKEN}{uuid.uuid4().hex[:12]}",
         options,
         threads,
     )
@@ -410,7 +410,7 @@ def _locked(store: Store) -> Iterator[None]:
     try:
         store.tidy()
         yield
-        store.tidy()
     finally:
+        store.tidy()
         if lock is not None:
             lock.close()

@@ -20,6 +20,8 @@ from segedge.video.output import prepare_folder, sink_error, write_atomically
 
 STAGING = ".parts"
 """Folder of what is not whole yet, in a local archive."""
+TOKEN = ".segedge-"
+"""How the file begins that shows workers that they see the archive of their run."""
 
 
 def is_remote(text: str) -> bool:
@@ -156,6 +158,8 @@ class LocalStore:
     def tidy(self) -> None:
         """Take away what killed workers left. Nobody else may be at work."""
         rmtree(self._root / STAGING, ignore_errors=True)
+        for path in self._root.glob(f"{TOKEN}*"):
+            self.remove(path.name)
 
     def _path(self, name: str) -> Path:
         path = self._root / name

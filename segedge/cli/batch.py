@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 MaskName = Literal["palette", "labels", "none"]
 _ARCHIVE, _WORKERS = "Archive", "Workers"
+_TERMINATED = 128 + signal.SIGTERM
+"""Exit code that shells give to a program that SIGTERM ended."""
 _MOST_SHOWN = 5
 """Failures that are listed; the file has all."""
 
@@ -91,7 +94,8 @@ def batch_command(
     """Segment many files: masks, overlays, and one Parquet table of facts.
 
     The same command again goes on where an earlier one ended, whatever ended it. Exit code 0: all
-    done; 1: done, but some inputs failed (failures.jsonl names them); 2: an error; 130: Ctrl-C.
+    done; 1: done, but some inputs failed (failures.jsonl names them); 2: an error; 130: Ctrl-C,
+    143: SIGTERM.
     """
     from segedge.batch.options import BatchOptions
     from segedge.batch.run import run_batch
@@ -108,6 +112,7 @@ def batch_command(
         shard_frames=shard,
     )
     with ExitStack() as shown:
+        shown.enter_context(_sigterm_ends())
         on_progress, on_note = _display(shown)
         # Libraries on a cluster print what they like; results alone go to standard output.
         shown.enter_context(redirect_stdout(sys.stderr))
@@ -128,6 +133,20 @@ def batch_command(
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
+
+
+@contextmanager
+def _sigterm_ends() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does: workers end, and the books are closed."""
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _on_ray(address: str, workers: int, threads: int) -> MakePool:

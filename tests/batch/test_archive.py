@@ -20,6 +20,7 @@ from segedge.batch.options import BatchOptions, Job, model_hash
 from segedge.batch.plan import Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Started
 from segedge.batch.run import BatchReport, run_batch
+from segedge.batch.store import LocalStore
 from segedge.batch.work import Worker
 from segedge.errors import BackendError, SinkError, SourceError, UsageError
 from tests.batch.conftest import files_below, moving, write_video
@@ -406,8 +407,6 @@ def test_a_replaced_video_that_is_broken(model: Path, inputs: Path, tmp_path: Pa
 
 
 def test_two_runs_at_once_are_refused(model: Path, inputs: Path, tmp_path: Path) -> None:
-    from segedge.batch.store import LocalStore
-
     lock = LocalStore(tmp_path / "out").lock()
     assert lock is not None
     with lock, pytest.raises(SinkError, match="another run is at work"):
