@@ -382,9 +382,8 @@ def _plan(
     plan = make_plan(
         files, shard_frames=options.shard_frames, known=read_plan(data) if data else ()
     )
-    for (
-        source
-    ) in plan.replaced:  # before the plan tells of the new ones: a killed run does it again
+    # Before the plan tells of the new ones: a run that is killed here does it again.
+    for source in plan.replaced:
         forget(store, source)
     store.write(PLAN, plan_lines(plan.sources))
     return plan
