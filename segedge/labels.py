@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.errors import UsageError, unknown_name_error
+from segedge.errors import CardError, UsageError, unknown_name_error
 
 Rgb = tuple[int, int, int]
 
@@ -59,6 +60,41 @@ def known_set(names: Sequence[str]) -> LabelSet | None:
     wanted = tuple(name.strip().lower() for name in names)
     matches = (s for s in built_in_sets().values() if wanted == tuple(n.lower() for n in s.names))
     return next(matches, None)
+
+
+def named_set(names: tuple[str, ...]) -> LabelSet:
+    """Bare names, with the standard palette where they are a known set's."""
+    return known_set(names) or LabelSet("", names, distinct_palette(len(names)))
+
+
+def read_classes(path: Path) -> LabelSet:
+    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour.
+
+    Raises:
+        CardError: It cannot be read, or names none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(f"{path.name} cannot be read", facts={"found": str(error)}) from error
+    rows = [row.split() for row in text.splitlines() if row.strip()]
+    if not rows:
+        raise CardError(f"{path.name} names no classes", fix="one name a line")
+    colors = [_color(row[-3:]) if len(row) > 3 else None for row in rows]
+    names = tuple(
+        " ".join(row if color is None else row[:-3])
+        for row, color in zip(rows, colors, strict=True)
+    )
+    plain = named_set(names)
+    palette = tuple(color or given for color, given in zip(colors, plain.palette_rgb, strict=True))
+    return LabelSet(plain.name, names, palette, plain.ignore_index)
+
+
+def _color(words: list[str]) -> Rgb | None:
+    """Red, green and blue, or None where the words are no colour but part of a name."""
+    if not all(word.isdigit() and int(word) <= 255 for word in words):
+        return None
+    return int(words[0]), int(words[1]), int(words[2])
 
 
 @cache

@@ -12,7 +12,12 @@ from segedge.convert.options import ExportOptions
 from segedge.convert.surgery import HeadFacts
 from segedge.errors import CardError, unknown_name_error
 from segedge.geometry import Size
-from segedge.labels import LabelSet, Rgb, built_in_sets, distinct_palette, known_set
+from segedge.labels import (
+    LabelSet,
+    built_in_sets,
+    named_set,
+    read_classes,
+)
 from segedge.optional import installed_version
 
 
@@ -46,36 +51,14 @@ def asked_classes(options: ExportOptions) -> LabelSet | None:
     if asked is None:
         return None
     if isinstance(asked, tuple):
-        return _label_set(asked)
+        return named_set(asked)
     if asked.lower() in built_in_sets():
         return built_in_sets()[asked.lower()]
     if Path(asked).is_file():
-        return _read_classes(Path(asked))
+        return read_classes(Path(asked))
     if "," in asked:
-        return _label_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
+        return named_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
     raise unknown_name_error("class set", asked, tuple(built_in_sets()))
-
-
-def _read_classes(path: Path) -> LabelSet:
-    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour."""
-    rows = [row.split() for row in path.read_text(encoding="utf-8").splitlines() if row.strip()]
-    if not rows:
-        raise CardError(f"{path.name} names no classes", fix="one name a line")
-    colors = [_color(row[-3:]) if len(row) > 3 else None for row in rows]
-    names = tuple(
-        " ".join(row if color is None else row[:-3])
-        for row, color in zip(rows, colors, strict=True)
-    )
-    plain = _label_set(names)
-    palette = tuple(color or given for color, given in zip(colors, plain.palette_rgb, strict=True))
-    return LabelSet(plain.name, names, palette, plain.ignore_index)
-
-
-def _color(words: list[str]) -> Rgb | None:
-    """Red, green and blue, or None where the words are no colour but part of a name."""
-    if not all(word.isdigit() and int(word) <= 255 for word in words):
-        return None
-    return int(words[0]), int(words[1]), int(words[2])
 
 
 def asked_channels(options: ExportOptions, said: Said) -> int | None:
@@ -132,11 +115,6 @@ def segedge_version() -> str:
     return installed_version("segedge") or "0"
 
 
-def _label_set(names: tuple[str, ...]) -> LabelSet:
-    """Bare names, with the standard palette where they are a known set's."""
-    return known_set(names) or LabelSet("", names, distinct_palette(len(names)))
-
-
 def _classes(options: ExportOptions, said: Said, head: HeadFacts) -> LabelSet:
     """Classes by the user, else by the source, else numbered."""
     asked = asked_classes(options)
@@ -147,15 +125,15 @@ def _classes(options: ExportOptions, said: Said, head: HeadFacts) -> LabelSet:
         return LabelSet(name, said.card.classes, said.card.palette_rgb, said.card.ignore_index)
     names = said.class_names()
     if names is not None:
-        return _label_set(names)
+        return named_set(names)
     if head.channels is None:
         raise CardError(
             "the network gives labels and does not say how many classes there are",
             fix="name them: --classes NAME,NAME,... or a label set or a text file",
         )
     if head.channels == 1:
-        return _label_set(("background", "foreground"))
-    return _label_set(tuple(f"class {index}" for index in range(head.channels)))
+        return named_set(("background", "foreground"))
+    return named_set(tuple(f"class {index}" for index in range(head.channels)))
 
 
 def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
@@ -163,7 +141,7 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
     if head.channels is None:
         return classes
     if head.channels == 1 and len(classes) == 1:
-        return _label_set(("background", *classes.names))
+        return named_set(("background", *classes.names))
     wanted = 2 if head.channels == 1 else head.channels
     if len(classes) == wanted:
         return classes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError, UsageError
 from segedge.evaluate.confusion import IGNORED
 from segedge.evaluate.label_file import read_label_file
-from segedge.evaluate.layouts import Listing, list_layout
+from segedge.evaluate.layouts import CLASS_NAMES, Listing, list_layout
 from segedge.evaluate.mapping import class_table
 from segedge.labels import LabelSet, Rgb, distinct_palette
 from segedge.video.images import read_image
@@ -107,8 +107,15 @@ def open_dataset(
         raise _empty(folder, listing)
     names = tuple(card_classes)
     source = listing.labels or LabelSet("model", names, _padded(palette_rgb, names), ignore_index)
+    is_plain = listing.layout == "plain"
+    if is_plain:
+        source = replace(source, ignore_index=ignore_index)
     table, notes = class_table(source.names, names, mapping or {})
-    ignored = _ignored_values(source, has_own_labels=listing.labels is not None)
+    if listing.labels is None:
+        notes += (
+            f"the data set names no classes: its labels are taken for the model's ({_UNNAMED})",
+        )
+    ignored = _ignored_values(source, has_own_labels=not is_plain)
     decoder = Decoder(source, table, ignored, listing)
     samples = tuple(
         Sample(image.relative_to(listing.root).as_posix(), image, label, decoder)
@@ -194,6 +201,7 @@ class Decoder:
 
 
 _UNKNOWN = -2
+_UNNAMED = f"{CLASS_NAMES} in its folder, a name a line, is checked"
 
 
 def _ignored_values(source: LabelSet, *, has_own_labels: bool) -> frozenset[int]:

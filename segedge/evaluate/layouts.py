@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from segedge.errors import SourceError, unknown_name_error
 from segedge.evaluate.camvid_colors import CAMVID_COLORS
-from segedge.labels import LabelSet, Rgb, label_set
+from segedge.labels import LabelSet, Rgb, label_set, read_classes
 from segedge.video.images import IMAGE_SUFFIXES, natural_key
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+CLASS_NAMES = "classes.txt"
+"""Names the classes of a plain data set, where it lies in its folder."""
 EXPECTED = {
     "cityscapes": "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, "
     "gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
@@ -147,7 +149,9 @@ def _plain(folder: Path, split: str) -> Listing | None:
     def label_of(image: Path) -> Sequence[Path]:
         return [labels / f"{image.stem}{suffix}" for suffix in LABEL_SUFFIXES]
 
-    return _listing("plain", folder, _images(images), label_of)
+    listing = _listing("plain", folder, _images(images), label_of)
+    names = folder / CLASS_NAMES
+    return replace(listing, labels=read_classes(names)) if names.is_file() else listing
 
 
 _FINDERS: dict[str, Callable[[Path, str], Listing | None]] = {

@@ -131,6 +131,22 @@ def test_other_classes_need_a_map(tmp_path: Path) -> None:
         opened(tmp_path, "street", mapping={"road": "stret"})
 
 
+def test_a_plain_data_set_may_name_its_classes(tmp_path: Path) -> None:
+    photo(tmp_path / "images/a.png", (1, 3))
+    picture(tmp_path / "labels/a.png", [[0, 1, 255]])
+    (tmp_path / "classes.txt").write_text("car\nroad 128 64 128\n", encoding="utf-8")
+    dataset = opened(tmp_path, "road", "car")
+    assert next(iter(dataset)).labels().tolist() == [[1, 0, IGNORED]]
+    assert dataset.notes == ()
+    with pytest.raises(UsageError, match="other classes than the model") as caught:
+        opened(tmp_path, "road", "tree")
+    assert caught.value.facts["unmatched"] == "1: car"
+    (tmp_path / "classes.txt").unlink()
+    dataset = opened(tmp_path, "road", "tree")
+    assert next(iter(dataset)).labels().tolist() == [[0, 1, IGNORED]]
+    assert "names no classes" in dataset.notes[0]
+
+
 def test_mapping_files(tmp_path: Path) -> None:
     file = tmp_path / "map.txt"
     file.write_text("# theirs = ours\nroad = street\nsky=ignore # not ours\n", encoding="utf-8")

@@ -36,5 +36,6 @@ def test_options_of_the_page() -> None:
 def test_addresses_of_the_page() -> None:
     from segedge.backends.remote_address import parse_address
 
-    for address in re.findall(r"(?:grpc|http)s?://(?:host|server)\S*/street\S*?(?=[`\s])", PAGE):
-        parse_address(address)
+    addresses = re.findall(r"(?:grpc|http)s?://(?:host|server)\S*/street\S*?(?=[`\s])", PAGE)
+    assert len(addresses) >= 3
+    assert {parse_address(address)[0].model for address in addresses} == {"street"}
