@@ -1,5 +1,5 @@
 """`python -m segedge` is `segedge`."""
 
-from segedge.cli.main import run
+from segedge.cli.main import main
 
-run()
+main()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +16,7 @@ from segedge.errors import BackendError
 from segedge.optional import require
 
 Precision = Literal["auto", "f32", "bf16", "f16"]
+_PURPOSE = "run ONNX models with OpenVINO"
 
 
 class OpenVinoBackend:
@@ -34,7 +37,7 @@ class OpenVinoBackend:
             MissingDependencyError: openvino is not installed.
             BackendError: OpenVINO refuses the file.
         """
-        self._ov = require("openvino", purpose="run ONNX models with OpenVINO")
+        self._ov = _import_openvino()
         self._compiled = self._compile(path, threads, precision)
         self._request = self._compiled.create_infer_request()
         self._writes_to_caller = False
@@ -99,6 +102,39 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Free the compiled model."""
         self._request = self._compiled = None
+
+
+_CONVERTER = "openvino.tools.ovc"
+
+
+def _import_openvino() -> Any:
+    """OpenVINO without the converter that it imports along, and that one's telemetry.
+
+    They take longer to import than the rest (0.1 s of a start), and nothing here uses them.
+    `openvino.convert_model` still works: it is imported at its first use.
+
+    Raises:
+        MissingDependencyError: openvino is not installed.
+    """
+    if "openvino" in sys.modules or _CONVERTER in sys.modules:
+        return require("openvino", purpose=_PURPOSE)
+    sys.modules[_CONVERTER] = None  # type: ignore[assignment]  # "not installed", to an import
+    try:
+        openvino = require("openvino", purpose=_PURPOSE)
+    finally:
+        del sys.modules[_CONVERTER]
+    if not hasattr(openvino, "convert_model"):
+        openvino.__getattr__ = _convert_model
+    return openvino
+
+
+def _convert_model(name: str) -> Any:
+    """Attributes that OpenVINO's package does not have yet (PEP 562)."""
+    if name != "convert_model":
+        raise AttributeError(f"module 'openvino' has no attribute {name!r}")
+    found = importlib.import_module(_CONVERTER).convert_model
+    sys.modules["openvino"].convert_model = found  # type: ignore[attr-defined]
+    return found
 
 
 def _spec(port: Any) -> TensorSpec:

@@ -13,6 +13,7 @@ import typer
 
 from segedge import __version__
 from segedge.cli.console import err, print_error
+from segedge.cli.leave import leave
 from segedge.errors import SegedgeError
 
 VERBS = {
@@ -33,8 +34,19 @@ VERBS = {
 """Verb to its line in the help; ``segedge/cli/VERB.py`` holds ``VERB_command``."""
 
 
+def main() -> None:
+    """Entry point of the console script: `run`, and a quick end of the process."""
+    try:
+        run()
+    except SystemExit as left:
+        if isinstance(left.code, int):
+            leave(left.code)
+        raise
+    leave(0)
+
+
 def run(arguments: list[str] | None = None) -> None:
-    """Entry point of the console script.
+    """One call of the command line, within a process that goes on.
 
     Exit codes: 0 done; 1 done, but some inputs failed; 2 the user must mend something;
     3 `bench --compare` found a regression; 130 interrupted.
@@ -153,4 +165,4 @@ def _global_options(
 
 
 if __name__ == "__main__":
-    run()
+    main()

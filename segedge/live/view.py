@@ -143,8 +143,8 @@ class LiveView:
 
     def close(self) -> None:
         """Send the viewers away and end all threads. More than once does nothing."""
-        self._server.should_exit = True
         self._hub.notify_closing()
+        self._server.should_exit = True
         self._thread.join()
         for channel in self._hub.channels:
             channel.close()

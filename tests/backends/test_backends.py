@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +171,26 @@ def test_the_fake_fits_its_card() -> None:
     (logits,) = backend.run([-dark])
     assert (logits.argmax(axis=1) == 1).all()
     assert backend.calls == 2
+
+
+def test_openvino_leaves_its_converter_alone_until_it_is_wanted(
+    conv_model: tuple[Path, np.ndarray],
+) -> None:
+    """Its package imports a converter and telemetry along: a tenth of a second of every start."""
+    pytest.importorskip("openvino")
+    code = (
+        "import sys\n"
+        "from segedge.backends.registry import open_backend\n"
+        "from pathlib import Path\n"
+        f"open_backend(Path({str(conv_model[0])!r}), 'openvino', threads=1)\n"
+        "found = {'openvino.tools.ovc', 'openvino_telemetry'} & set(sys.modules)\n"
+        "import openvino\n"
+        "print(sorted(found), len(openvino.convert_model(sys.argv[1]).outputs))\n"
+        "from openvino import convert_model\n"
+        "print(convert_model is openvino.convert_model, hasattr(openvino, 'no_such'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, conv_model[0]], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == ["[] 1", "True False"]

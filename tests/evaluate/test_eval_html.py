@@ -25,7 +25,7 @@ from tests.small_model import run_verb, write_model
 CARD = ModelCard(("dark", "bright", "none"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)), 48, 64)
 
 
-def write_data(folder: Path) -> Path:
+def write_data(folder: Path, classes: tuple[str, ...] = CARD.classes) -> Path:
     """Four images, dark to the left; the labels of the third are wrong, a column is ignored."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
@@ -37,6 +37,7 @@ def write_data(folder: Path) -> Path:
         labels[:, 0] = 255
         cv2.imwrite(str(folder / f"images/{number}.png"), image)
         cv2.imwrite(str(folder / f"labels/{number}.png"), labels)
+    (folder / "classes.txt").write_text("\n".join(classes), encoding="utf-8")
     return folder
 
 
@@ -120,7 +121,7 @@ def test_as_a_user_types_it(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     model = write_model(tmp_path / "m.onnx", has_card=True)
-    data = write_data(tmp_path / "set")
+    data = write_data(tmp_path / "set", ("dark", "bright"))
     out = tmp_path / "page.html"
     done = run_verb(
         "eval", model, data, "--backend", "onnxruntime", "--html", out, "--worst", 1,

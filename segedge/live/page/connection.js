@@ -1,6 +1,8 @@
 // The WebSocket: messages in, wishes out, and again when it breaks.
 
 const FIRST_WAIT_MS = 400, LONGEST_WAIT_MS = 4000;
+// The run says goodbye with the first; where the server is quicker, it says the second itself.
+const ENDED = [1001, 1012];
 
 export class Connection {
   // on: {sources, stats, frame, up, down}
@@ -31,7 +33,7 @@ export class Connection {
       this.on[message.kind](message);
     };
     socket.onclose = ({ code }) => {
-      this.on.down({ hasEnded: code === 1001, wasOpen });
+      this.on.down({ hasEnded: ENDED.includes(code), wasOpen });
       if (!wasOpen) this.askWhy();
       setTimeout(() => this.open(), this.wait);
       this.wait = Math.min(this.wait * 2, LONGEST_WAIT_MS);
