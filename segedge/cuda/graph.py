@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import gc
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from segedge.errors import SegedgeError
@@ -33,9 +35,11 @@ def capture(stream: Any, work: Callable[[], None]) -> Any:
     try:
         # Other threads may allocate meanwhile; in this one a call that cannot be captured must
         # fail, not run at once and be missing from the graph.
-        builder.begin_building("thread_local")
-        _work(builder, work)
-        return builder.end_building().complete()
+        with _garbage_kept():
+            builder.begin_building("thread_local")
+            _work(builder, work)
+            finished = builder.end_building()
+        return finished.complete()
     except CaptureRefusedError:
         raise
     except Exception as error:  # cuda-core's own exception types are private
@@ -43,6 +47,32 @@ def capture(stream: Any, work: Callable[[], None]) -> Any:
     finally:
         with contextlib.suppress(Exception):
             builder.close()
+
+
+_keeping = threading.Lock()
+_keepers = 0
+_was_enabled = False
+
+
+@contextlib.contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """No garbage is collected meanwhile.
+
+    Page-locked memory that it would free in this thread is refused, lost, and breaks the capture.
+    """
+    global _keepers, _was_enabled
+    with _keeping:
+        if _keepers == 0:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _keepers += 1
+    try:
+        yield
+    finally:
+        with _keeping:
+            _keepers -= 1
+            if _keepers == 0 and _was_enabled:
+                gc.enable()
 
 
 def _work(builder: Any, work: Callable[[], None]) -> None:

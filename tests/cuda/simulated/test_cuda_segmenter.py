@@ -20,6 +20,7 @@ from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card import ModelCard
 from segedge.cuda.device import Device
 from segedge.cuda.foreign import Nv12Frame
+from segedge.cuda.graph import capture
 from segedge.errors import DeviceError, UsageError
 from segedge.frame import Frame
 from segedge.geometry import Geometry, Size
@@ -192,6 +193,36 @@ def test_a_capture_that_cuda_refuses(device: Device, sim: Control, stage: int) -
             assert_like_the_host(CARD, image, segmenter(image, outputs=OUTPUTS))
         assert len(segmenter.notes) == 1
         assert "CUDA_ERROR" in segmenter.notes[0]
+
+
+def test_garbage_waits_for_the_end_of_a_capture(device: Device) -> None:
+    """Collected meanwhile, its page-locked memory would be refused, lost, and end the capture."""
+
+    class Ring:
+        def __init__(self) -> None:
+            self.ring, self.memory = self, device.pinned((64,), np.uint8)
+
+    stream, target = device.stream(), device.empty((64,), np.uint8)
+
+    def work(aside: Any) -> None:
+        device.fill(target.pointer, 7, 64, aside)
+        kept = [[number] for number in range(5000)]  # enough to set the collector off
+        device.fill(target.pointer, len(kept) % 256, 64, aside)
+
+    def nested() -> None:
+        capture(stream, lambda: work(stream)).close()
+
+    gc.collect()
+    Ring()
+    capture(device.stream(), nested).close()
+    assert gc.isenabled()
+    capture(stream, lambda: work(stream)).close()
+    gc.disable()
+    try:
+        capture(stream, lambda: work(stream)).close()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("outputs", [("labels",), ("overlay",), OUTPUTS])
