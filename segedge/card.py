@@ -95,6 +95,8 @@ class Quantization:
     """The data, e.g. ``camvid/val, 101 images``."""
     max_drop: float | None = None
     """The bound that was asked for, in points; None where there was none."""
+    corrections: tuple[str, ...] = ()
+    """What was done to lose less, in words: equalised channels, corrected biases."""
 
 
 @dataclass(frozen=True)

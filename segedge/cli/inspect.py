@@ -134,6 +134,8 @@ def _print_quantization(record: Quantization) -> None:
         "calibrated",
         f"{record.method} on {record.images} images, SHA-256 {record.images_sha256[:12]}",
     )
+    if record.corrections:
+        print_row("corrected", ", ".join(record.corrections))
     what = "mIoU" if record.metric == "miou" else "agreement with float"
     print_row(
         "judged",

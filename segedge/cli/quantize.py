@@ -20,7 +20,8 @@ from segedge.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from segedge.convert.quantize import LayerChoice, QuantizeReport
+    from segedge.convert.quantize import QuantizeReport
+    from segedge.convert.quantizer import LayerChoice
     from segedge.evaluate.datasets import Dataset
     from segedge.evaluate.guard import GuardPoint, GuardReport
 
@@ -57,6 +58,13 @@ def quantize_command(
     quantize_classifier: Annotated[
         bool, typer.Option("--quantize-classifier", help="The last layer to int8, too.")
     ] = False,
+    correct: Annotated[
+        bool,
+        typer.Option(
+            "--correct/--no-correct",
+            help="Try equalised channels and corrected biases, keep what helps.",
+        ),
+    ] = True,
     weight_bits: Annotated[
         int, typer.Option(help="8, or 7 for CPUs without VNNI; docs/quantize.md.")
     ] = 8,
@@ -92,7 +100,8 @@ def quantize_command(
 
     Exit code 0: done; 1: done, but the bound does not hold, the best is written; 2: an error.
     """
-    from segedge.convert.quantize import QuantizeOptions, quantize
+    from segedge.convert.quantize import quantize
+    from segedge.convert.quantizer import QuantizeOptions
     from segedge.evaluate.guard import GuardOptions, quantize_guarded
 
     target = output or model.with_name(f"{model.stem}.int8.onnx")
@@ -102,6 +111,7 @@ def quantize_command(
         images=images,
         keep=tuple(keep or ()),
         quantize_classifier=quantize_classifier,
+        correct=correct,
         weight_bits=weight_bits,  # type: ignore[arg-type]
     )
     guard = GuardOptions(max_drop=max_drop, judge=judge, limit=limit)  # type: ignore[arg-type]
@@ -120,7 +130,7 @@ def quantize_command(
 
 
 def _open(model: Path, data: Path, layout: str, split: str, mapping: str | None) -> Dataset:
-    from segedge.convert.quantize import read_card
+    from segedge.convert.quantizer import read_card
     from segedge.evaluate.datasets import open_dataset
     from segedge.evaluate.mapping import parse_mapping
 
@@ -153,9 +163,11 @@ def _print_plain(report: QuantizeReport, model: Path, *, as_json: bool) -> None:
         print_json(report.to_dict())
         return
     _print_head(report.images, report.images_sha256, report.layers, model)
+    width = max(map(len, report.tried))
     for name, agreement in report.tried.items():
-        taken = "  taken" if name == report.method and len(report.tried) > 1 else ""
-        print_row("method", f"{name:<11} {100 * agreement:6.2f} % of the labels as in float{taken}")
+        taken = "  taken" if name == report.taken and len(report.tried) > 1 else ""
+        text = f"{name:<{width}} {100 * agreement:6.2f} % of the labels as in float{taken}"
+        print_row("method", text)
     print_row("logits", f"{100 * report.logit_error:.1f} % of their deviation off (RMS), simulated")
     if report.agreement < _POOR_AGREEMENT:
         print_prose(
@@ -183,6 +195,8 @@ def _print_guarded(report: GuardReport, model: Path, *, as_json: bool) -> None:
         print_prose("float", f"{layer.name} ({layer.op}): {layer.reason}")
     if len(kept) > _SHOWN:
         print_row("", f"and {len(kept) - _SHOWN} more; --json lists them")
+    if report.chosen.corrections:
+        print_row("corrected", ", ".join(report.chosen.corrections))
     drop, bound = report.chosen.drop, report.max_drop
     if report.holds:
         print_row("guard", f"{_points(drop)} of {what} lost, within {bound:g}")
@@ -204,7 +218,7 @@ def _hint(report: GuardReport) -> str:
 
 
 def _print_head(images: int, sha256: str, layers: Sequence[LayerChoice], model: Path) -> None:
-    from segedge.convert.quantize import mac_share
+    from segedge.convert.quantizer import mac_share
 
     int8 = sum(layer.int8 for layer in layers)
     print_row("model", model.name)
@@ -224,23 +238,30 @@ def _print_end(warnings: Sequence[str], path: Path, size: int, source: int) -> N
 def _table(report: GuardReport) -> list[str]:
     """Every network that was judged, the float one first."""
     what = "mIoU" if report.metric == "miou" else "agreement"
-    rows: list[tuple[str, ...]] = [("method", "float layers", "work in int8", what, "drop", "")]
-    rows.append(("float32", "all", "0.0 %", f"{100 * report.float_score:.2f}", "", ""))
-    rows += [_row(point, report) for point in report.points]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    head = ["method", "float layers", "work in int8", what, "drop", "network ms", ""]
+    first = ["float32", "all", "0.0 %", f"{100 * report.float_score:.2f}", "",
+             _milliseconds(report.float_network_ms), ""]  # fmt: skip
+    rows = [head, first, *(_row(point, report) for point in report.points)]
+    if report.judge == "simulated":  # which has no speed
+        rows = [row[:5] + row[6:] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [row[i].rjust(widths[i]) for i in range(1, 5)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells, row[5]]).rstrip())
+        cells = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=False)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *cells, row[-1]]).rstrip())
     return lines
 
 
-def _row(point: GuardPoint, report: GuardReport) -> tuple[str, ...]:
-    return (
-        point.method, str(point.kept), f"{100 * point.mac_share:.1f} %",
-        f"{100 * point.score:.2f}", f"{point.drop:+.2f}",
-        "written" if point == report.chosen else "",
-    )  # fmt: skip
+def _row(point: GuardPoint, report: GuardReport) -> list[str]:
+    return [
+        point.method + ", corrected" * bool(point.corrections), str(point.kept),
+        f"{100 * point.mac_share:.1f} %", f"{100 * point.score:.2f}", f"{point.drop:+.2f}",
+        _milliseconds(point.network_ms), "written" if point == report.chosen else "",
+    ]  # fmt: skip
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def _points(drop: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,12 @@ from segedge.geometry import Size
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
 _VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
+_LABEL_FOLDERS = frozenset({
+    "label", "labels", "mask", "masks", "annotation", "annotations", "gt", "gtfine", "gtcoarse",
+    "segmentationclass", "segmentationobject", "labeledapproved_full",
+})  # fmt: skip
+"""Where data sets keep labels, in lower case; CamVid's of SegNet end in ``annot``."""
+_log = logging.getLogger("segedge")
 NOISE_IMAGES = 4
 VIDEO_FRAMES = 24
 """How many frames stand for a video."""
@@ -22,7 +30,8 @@ def image_files(verify: str | Path, limit: int) -> list[Path]:
     """At most ``limit`` image files, evenly sampled in name order.
 
     Args:
-        verify: An image, a video, a folder (searched to the bottom), or a glob.
+        verify: An image, a video, a folder (searched to the bottom, but for the folders in which
+            data sets keep their labels), or a glob.
         limit: How many at most. A video is one file here; see `read_images`.
 
     Raises:
@@ -31,20 +40,45 @@ def image_files(verify: str | Path, limit: int) -> list[Path]:
     path = Path(verify)
     if path.is_file():
         return [path]
+    left_out: dict[str, str] = {}
     if path.is_dir():
-        found = path.rglob("*")
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+        files, left_out = _without_labels(path, files)
     else:
         anchor = Path(path.anchor) if path.is_absolute() else Path()
         found = anchor.glob(str(path.relative_to(path.anchor) if path.is_absolute() else path))
-    files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
+        files = sorted(file for file in found if file.suffix.lower() in _SUFFIXES)
     if not files:
         raise SourceError(
             f"no images at {verify}",
-            facts={"looked for": " ".join(_SUFFIXES)},
+            facts={"looked for": " ".join(_SUFFIXES), **left_out},
             fix="--verify IMAGE, FOLDER, 'GLOB' or VIDEO",
         )
     picks = np.linspace(0, len(files) - 1, min(limit, len(files))).round().astype(int)
     return [files[index] for index in picks]
+
+
+def _without_labels(folder: Path, files: list[Path]) -> tuple[list[Path], dict[str, str]]:
+    """Files that lie in no label folder, and in words what was left out, which is told, too."""
+    kept: list[Path] = []
+    places: Counter[str] = Counter()
+    for file in files:
+        parts = file.relative_to(folder).parts[:-1]
+        place = next((part for part in parts if _holds_labels(part)), None)
+        if place is None:
+            kept.append(file)
+        else:
+            places[place] += 1
+    if not places:
+        return kept, {}
+    text = ", ".join(f"{count} files of {place}/" for place, count in sorted(places.items()))
+    if kept:
+        _log.info("left out    %s: labels are no images to look at", text)
+    return kept, {"left out": f"{text}: labels"}
+
+
+def _holds_labels(name: str) -> bool:
+    return name.lower() in _LABEL_FOLDERS or name.lower().endswith("annot")
 
 
 def read_images(files: list[Path], video_frames: int = VIDEO_FRAMES) -> Iterator[NDArray[np.uint8]]:

@@ -10,82 +10,27 @@ scale shared over sums and Concats but through per-tensor overrides, and int32 b
 TensorRT refuses.
 
 Files: ``quantize_images`` finds the images, ``quantize_place`` decides, ``quantize_calibrate`` and
-``quantize_ranges`` measure, ``quantize_rewrite`` rewrites, ``quantize_error`` compares.
+``quantize_ranges`` measure, ``quantize_equalize`` rescales channels, ``quantize_rewrite`` rewrites,
+``quantize_error`` compares; `quantizer` holds what they share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from segedge.card import ModelCard, Quantization
-from segedge.convert.onnx_card import check_output, write_whole
-from segedge.convert.precision_graph import FLOAT16, TypedGraph, prepare
-from segedge.convert.quantize_calibrate import measure, thresholds
-from segedge.convert.quantize_error import Reference
-from segedge.convert.quantize_images import CalibrationImages, find_images
-from segedge.convert.quantize_place import Layer, Placement, find_layers, place
-from segedge.convert.quantize_ranges import LEVELS, METHODS, MagnitudeHistogram, Method
-from segedge.convert.quantize_rewrite import SEVEN_BITS, rewrite
-from segedge.errors import CardError, ModelError, UsageError, unknown_name_error
-from segedge.modelfile import read_facts
-from segedge.optional import require
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is done, how many steps are done, and how many there are."""
-_PURPOSE = "quantize a network"
-_OPSET = 13
-"""The first with a scale a channel."""
-_COMPARED = 8
-"""Calibration images that methods are compared on."""
-_INTEGER_OPS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv",
-                "QLinearMatMul", "ConvInteger", "MatMulInteger")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class QuantizeOptions:
-    """How a network is quantized."""
-
-    method: Method | Literal["auto"] = "auto"
-    """How ranges are chosen; ``auto`` tries all and keeps the one that agrees best with float."""
-    percentile: float = 99.99
-    """Share of the values that are not zero inside the range, for the method of that name."""
-    images: int = 64
-    """Calibration images at most, evenly sampled."""
-    keep: tuple[str, ...] = ()
-    """Patterns (as of the shell) of layer names that stay float."""
-    quantize_classifier: bool = False
-    """Whether the last layer is quantized, too."""
-    weight_bits: Literal[7, 8] = 8
-    """7 avoids the saturation of CPUs that multiply int8 without VNNI, for half the resolution."""
-
-    def __post_init__(self) -> None:
-        if self.method not in ("auto", *METHODS):
-            raise unknown_name_error("calibration method", str(self.method), ["auto", *METHODS])
-        if not 50 <= self.percentile <= 100:
-            raise UsageError(f"--percentile is 50 to 100, found {self.percentile:g}")
-        if self.images < 1:
-            raise UsageError(f"--images must be at least 1, found {self.images}")
-        if self.weight_bits not in (7, 8):
-            raise UsageError(f"weights have 7 or 8 bits, found {self.weight_bits}")
-
-
-@dataclass(frozen=True)
-class LayerChoice:
-    """What became of a layer."""
-
-    name: str
-    """Its node's name."""
-    op: str
-    """Its operator."""
-    macs: int
-    """Multiplications of one image."""
-    int8: bool
-    """Whether it computes in int8."""
-    reason: str = ""
-    """Why it stays float, where it does."""
+from segedge.convert.onnx_card import check_output
+from segedge.convert.quantize_correct import correct
+from segedge.convert.quantize_ranges import Method
+from segedge.convert.quantizer import (
+    LayerChoice,
+    Progress,
+    QuantizeOptions,
+    Quantizer,
+    mac_share,
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +46,11 @@ class QuantizeReport:
     method: Method
     """How the ranges were chosen."""
     tried: dict[str, float]
-    """Agreement with the float network of each method that was tried, 0..1."""
+    """Agreement with the float network of each that was tried, 0..1, by method and correction."""
+    taken: str
+    """Which of them was taken."""
+    corrections: tuple[str, ...]
+    """What was done to lose less, in words."""
     agreement: float
     """Share of the logit grid's points with the float network's label, simulated, 0..1."""
     logit_error: float
@@ -128,6 +77,8 @@ class QuantizeReport:
             "source_bytes": self.source_bytes,
             "method": self.method,
             "tried": self.tried,
+            "taken": self.taken,
+            "corrections": list(self.corrections),
             "agreement": self.agreement,
             "logit_error": self.logit_error,
             "mac_share": self.mac_share,
@@ -136,132 +87,6 @@ class QuantizeReport:
             "layers": [vars(layer) for layer in self.layers],
             "warnings": list(self.warnings),
         }
-
-
-def mac_share(layers: Sequence[LayerChoice]) -> float:
-    """Share of the multiplications that int8 layers do, 0..1."""
-    total = sum(layer.macs for layer in layers)
-    return sum(layer.macs for layer in layers if layer.int8) / total if total else 0.0
-
-
-@dataclass(frozen=True)
-class Quantizer:
-    """A network whose ranges are measured: any choice of layers and method is cheap from here."""
-
-    source: Path
-    """The float file."""
-    card: ModelCard
-    """Its card."""
-    graph: TypedGraph
-    """The prepared network."""
-    layers: tuple[Layer, ...]
-    """Its convolutions."""
-    histograms: dict[str, MagnitudeHistogram] = field(repr=False)
-    """Magnitudes of every value that may be quantized."""
-    images: CalibrationImages
-    """What they were measured on."""
-    options: QuantizeOptions
-    """How it is quantized."""
-
-    @classmethod
-    def calibrate(
-        cls,
-        model: Path,
-        calibrate: Sequence[str | Path],
-        *,
-        options: QuantizeOptions,
-        progress: Progress | None = None,
-    ) -> Quantizer:
-        """Read a network and measure its ranges on images.
-
-        Raises:
-            ModelError: It is no float32 ONNX network with a convolution, or quantized already.
-            CardError: It carries no card.
-            SourceError: There is no image to calibrate on.
-        """
-        card = read_card(model)
-        graph = _prepared(model, card)
-        layers = find_layers(
-            graph, _input_shape(card), keep=options.keep, classifier=options.quantize_classifier
-        )
-        _check_layers(layers, model)
-        images = find_images(calibrate, limit=options.images)
-        names = place(graph, layers).values
-        done = 0
-
-        def tick() -> None:
-            nonlocal done
-            done += 1
-            if progress is not None:
-                progress("calibrating", done, 2 * images.count)
-
-        histograms = measure(graph, names, lambda: images.tensors(card), tick=tick)
-        return cls(model, card, graph, layers, histograms, images, options)
-
-    def candidates(self) -> tuple[Layer, ...]:
-        """The layers that may be int8."""
-        return tuple(layer for layer in self.layers if not layer.reason)
-
-    def network(self, method: Method, *, kept: Collection[str] = ()) -> Any:
-        """The quantized ``onnx.ModelProto``, without the new card.
-
-        Args:
-            method: How ranges are chosen.
-            kept: Names of layers that stay float besides those that must.
-        """
-        placement = place(self.graph, self.layers, kept=kept)
-        return rewrite(
-            self.graph, self.layers, placement, self._thresholds(placement, method),
-            weight_levels=LEVELS if self.options.weight_bits == 8 else SEVEN_BITS,
-        )  # fmt: skip
-
-    def _thresholds(self, placement: Placement, method: Method) -> dict[str, float]:
-        percentile = self.options.percentile
-        return thresholds(placement.groups, self.histograms, method, percentile=percentile)
-
-    def reference(self, count: int = _COMPARED) -> Reference:
-        """The float network's answers on some calibration images, to compare with."""
-        return Reference.of(self.graph.model, self.card, self.images.tensors(self.card), count)
-
-    def methods(self) -> tuple[Method, ...]:
-        """The methods to try."""
-        return METHODS if self.options.method == "auto" else (self.options.method,)
-
-    def choices(self, kept: dict[str, str]) -> tuple[LayerChoice, ...]:
-        """What becomes of each layer, where these stay float for these reasons."""
-        found = []
-        for layer in self.layers:
-            reason = layer.reason or kept.get(layer.name, "")
-            found.append(LayerChoice(layer.name, layer.op, layer.macs, not reason, reason))
-        return tuple(found)
-
-    def record(self, method: Method, choices: Sequence[LayerChoice], **judged: Any) -> Quantization:
-        """What the card shall say. ``judged``: the fields on the measured drop."""
-        return Quantization(
-            method=method,
-            weight_bits=self.options.weight_bits,
-            images=self.images.count,
-            images_sha256=self.images.sha256,
-            layers=sum(choice.int8 for choice in choices),
-            kept=tuple(choice.name for choice in choices if not choice.int8),
-            mac_share=mac_share(choices),
-            **judged,
-        )
-
-    def write(self, network: Any, out: Path, record: Quantization) -> int:
-        """Write a quantized network with its card, whole or not at all; returns its bytes.
-
-        Raises:
-            SinkError: The file cannot be written.
-        """
-        notes = {**self.card.notes, "precision": "int8"}
-        card = self.card.replace(quantization=record, notes=notes)
-        properties = {p.key: p.value for p in self.graph.model.metadata_props}
-        properties |= card.to_metadata()
-        require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
-        data: bytes = network.SerializeToString()
-        write_whole(out, data)
-        return len(data)
 
 
 def quantize(
@@ -293,16 +118,12 @@ def quantize(
         model, calibrate, options=options or QuantizeOptions(), progress=progress
     )
     reference = quantizer.reference()
-    found = {}
-    for number, method in enumerate(quantizer.methods()):
-        found[method] = reference.error(quantizer.network(method))
-        if progress is not None:
-            progress("comparing", number + 1, len(quantizer.methods()))
-    best = min(found, key=lambda method: found[method])
+    found = correct(quantizer, reference, progress=progress)
+    quantizer, best, error = found.quantizer, found.method, found.error
     choices = quantizer.choices({})
     record = quantizer.record(
         best, choices, metric="agreement", judge="simulated", float_score=1.0,
-        score=found[best].agreement, judged_on=f"{reference.count} calibration images",
+        score=error.agreement, judged_on=f"{reference.count} calibration images",
     )  # fmt: skip
     size = quantizer.write(quantizer.network(best), out, record)
     return QuantizeReport(
@@ -310,78 +131,13 @@ def quantize(
         size_bytes=size,
         source_bytes=model.stat().st_size,
         method=best,
-        tried={method: error.agreement for method, error in found.items()},
-        agreement=found[best].agreement,
-        logit_error=found[best].logit_error,
+        tried={name: tried.agreement for name, tried in found.tried.items()},
+        taken=found.taken,
+        corrections=quantizer.corrections,
+        agreement=error.agreement,
+        logit_error=error.logit_error,
         layers=choices,
         images=quantizer.images.count,
         images_sha256=quantizer.images.sha256,
         warnings=quantizer.images.warnings(),
     )
-
-
-def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        ModelError: It is no ONNX file.
-        CardError: It carries no card.
-    """
-    card = ModelCard.from_metadata(read_facts(model).metadata)
-    if card is None:
-        raise CardError(
-            f"{model.name} carries no card: how its images are prepared is unknown",
-            fix=f"segedge export {model} --classes cityscapes -o {model.stem}-card.onnx",
-        )
-    return card
-
-
-def _input_shape(card: ModelCard) -> tuple[int, int, int, int]:
-    height, width = card.input_height, card.input_width
-    return (1, height, width, 3) if card.input_layout == "nhwc" else (1, 3, height, width)
-
-
-def _prepared(path: Path, card: ModelCard) -> TypedGraph:
-    onnx = require("onnx", purpose=_PURPOSE)
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf and onnx raise classes of their own
-        raise ModelError(
-            f"{path.name} is damaged", facts={"says": " ".join(str(error).split())[:200]},
-            fix="copy or export the file again",
-        ) from error  # fmt: skip
-    integer = [node for node in model.graph.node if node.op_type in _INTEGER_OPS]
-    if integer or card.quantization is not None:
-        raise ModelError(
-            f"{path.name} is quantized already",
-            facts={"found": f"{len(integer)} integer nodes, first {integer[0].op_type}"}
-            if integer
-            else {"found": "its card says so"},
-            fix="start from the float32 file",
-        )
-    graph = prepare(model)
-    if FLOAT16 in graph.types.values():
-        raise ModelError(
-            f"{path.name} is in fp16",
-            facts={"float16 values": str(list(graph.types.values()).count(FLOAT16))},
-            fix="start from the float32 file",
-        )
-    if graph.opset < _OPSET:
-        raise ModelError(
-            f"{path.name} is too old for int8 weights with a scale a channel",
-            facts={"found": f"opset {graph.opset}", "expected": f"{_OPSET} or newer"},
-            fix="export it again: --opset 17",
-        )
-    return graph
-
-
-def _check_layers(layers: Sequence[Layer], path: Path) -> None:
-    if not any(not layer.reason for layer in layers):
-        raise ModelError(
-            f"{path.name} has no convolution to quantize",
-            facts={"convolutions": str(len(layers))}
-            | {f"kept {layer.name}": layer.reason for layer in layers[:3]},
-            fix="leave --keep out, or quantize the classifier: --quantize-classifier"
-            if layers
-            else None,
-        )

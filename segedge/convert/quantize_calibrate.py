@@ -10,6 +10,7 @@ methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,44 @@ def measure(
         for name, array in values.items():
             histograms[name].add(array)
     return histograms
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What the calibration images showed of each channel of a value, N x C x ..."""
+
+    absmax: NDArray[np.float32]
+    """Largest magnitude."""
+    mean: NDArray[np.float32]
+    """Mean over positions and images."""
+
+
+def measure_channels(
+    graph: TypedGraph, names: Sequence[str], tensors: Iterable[NDArray[np.float32]]
+) -> dict[str, Channels]:
+    """Extremes and means of the channels of each named value.
+
+    Args:
+        graph: The float network.
+        names: Values of it that convolutions give or read: their second axis is the channel.
+        tensors: The input tensors.
+    """
+    session = open_session(_with_outputs(graph, names))
+    absmax: dict[str, Any] = dict.fromkeys(names, 0.0)
+    total: dict[str, Any] = dict.fromkeys(names, 0.0)
+    count = 0
+    for values in _values(session, names, tensors, lambda: None):
+        count += 1
+        for name, array in values.items():
+            axes = (0, *range(2, array.ndim))
+            absmax[name] = np.maximum(absmax[name], np.abs(array).max(axis=axes))
+            total[name] = total[name] + array.mean(axis=axes, dtype=np.float64)
+    return {
+        name: Channels(
+            np.asarray(absmax[name], np.float32), np.asarray(total[name] / count, np.float32)
+        )
+        for name in names
+    }
 
 
 def thresholds(

@@ -50,8 +50,7 @@ class Reference:
         cls, model: Any, card: ModelCard, tensors: Iterable[NDArray[np.float32]], count: int
     ) -> Reference:
         """Run the float network on the first ``count`` of the tensors, spread evenly."""
-        kept = list(tensors)
-        kept = [kept[i] for i in np.linspace(0, len(kept) - 1, min(count, len(kept))).astype(int)]
+        kept = spread(tensors, count)
         session = open_session(model)
         answers = tuple(_head(session, card, tensor) for tensor in kept)
         return cls(card, tuple(kept), answers)
@@ -77,6 +76,12 @@ class Reference:
                 squares += float(np.mean(difference**2))
                 spread += float(np.var(expected))
         return QuantizationError(wrong / points, float(np.sqrt(squares / spread)) if spread else 0)
+
+
+def spread(tensors: Iterable[NDArray[np.float32]], count: int) -> list[NDArray[np.float32]]:
+    """At most ``count`` of the tensors, spread evenly."""
+    kept = list(tensors)
+    return [kept[i] for i in np.linspace(0, len(kept) - 1, min(count, len(kept))).astype(int)]
 
 
 def _head(session: Any, card: ModelCard, tensor: NDArray[np.float32]) -> NDArray[Any]:

@@ -109,7 +109,7 @@ def find_layers(
             reason = f"asked for: {pattern}"
         elif node.name in last and not classifier:
             reason = "the classifier: its error goes straight into the logits"
-        elif node.op_type == "ConvTranspose" and _group(node) > 1:
+        elif node.op_type == "ConvTranspose" and group_of(node) > 1:
             reason = "a grouped ConvTranspose has no scale a channel"
         layers.append(
             Layer(
@@ -265,7 +265,8 @@ def _macs(graph: TypedGraph, node: Any, shapes: dict[str, tuple[int, ...]]) -> i
     return int(graph.constants[node.input[1]].size * positions)
 
 
-def _group(node: Any) -> int:
+def group_of(node: Any) -> int:
+    """Groups of a Conv or ConvTranspose."""
     return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
 
 

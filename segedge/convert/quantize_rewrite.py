@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segedge.convert.precision_graph import TypedGraph, fresh, infer, onnx
-from segedge.convert.quantize_place import Layer, Placement
+from segedge.convert.quantize_place import Layer, Placement, group_of
 from segedge.convert.quantize_ranges import LEVELS, quantized, weight_scales
 from segedge.optional import require
 
@@ -23,6 +24,7 @@ def rewrite(
     thresholds: Mapping[str, float],
     *,
     weight_levels: int = LEVELS,
+    means: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Any:
     """The network with explicit Q/DQ nodes.
 
@@ -36,13 +38,20 @@ def rewrite(
         placement: What is quantized.
         thresholds: The largest magnitude of each quantized value that int8 shall represent.
         weight_levels: 127, or 63 for weights in seven bits.
+        means: Mean of each channel that a Conv reads. Given, each bias takes back what rounded
+            weights add to the mean of a channel (Nagel et al. 2019, as in `quantize_equalize`);
+            None leaves the biases.
     """
-    return _Rewriter(graph, placement, weight_levels).run(layers, thresholds)
+    return _Rewriter(graph, placement, weight_levels, means or {}).run(layers, thresholds)
 
 
 class _Rewriter:
-    def __init__(self, graph: TypedGraph, placement: Placement, weight_levels: int) -> None:
+    def __init__(
+        self, graph: TypedGraph, placement: Placement, weight_levels: int,
+        means: Mapping[str, NDArray[np.float32]],
+    ) -> None:  # fmt: skip
         self.graph, self.placement, self.levels = graph, placement, weight_levels
+        self.means = means
         self.model = onnx().ModelProto()
         self.model.CopyFrom(graph.model)
         self.taken = {name for node in graph.nodes for name in (node.name, *node.output)}
@@ -86,10 +95,13 @@ class _Rewriter:
     def _weight(self, node: Any, layer: Layer) -> list[Any]:
         """int8 weights in place of the float ones; the DequantizeLinear that reads them."""
         made: list[Any] = []
+        array = self.graph.constants[layer.weight].astype(np.float32)
+        scales = weight_scales(array, layer.weight_axis, levels=self.levels)
+        values = quantized(array, scales, layer.weight_axis)
+        if layer.op == "Conv" and layer.source in self.means:
+            lost = array - values * scales.reshape(-1, *([1] * (array.ndim - 1)))
+            self._correct_bias(node, mean_output(lost, self.means[layer.source], group_of(node)))
         if layer.weight not in self.weights:
-            array = self.graph.constants[layer.weight].astype(np.float32)
-            scales = weight_scales(array, layer.weight_axis, levels=self.levels)
-            values = quantized(array, scales, layer.weight_axis)
             scale, zero = self._parameters(layer.weight, scales, scales.shape)
             stored, result = self._fresh(f"{layer.weight}_int8"), self._fresh(f"{layer.weight}_dq")
             self._initializer(stored, values)
@@ -102,6 +114,18 @@ class _Rewriter:
             self.weights[layer.weight] = (made[0], result)
         node.input[1] = self.weights[layer.weight][1]
         return made
+
+    def _correct_bias(self, node: Any, correction: NDArray[np.float32]) -> None:
+        old = node.input[2] if len(node.input) > 2 else ""
+        if old and old not in self.graph.constants:
+            return  # computed: left alone
+        name = self._fresh(f"{old or node.name}_corrected")
+        bias = self.graph.constants[old].astype(np.float32) if old else 0
+        self._initializer(name, np.asarray(bias + correction, np.float32))
+        if len(node.input) > 2:
+            node.input[2] = name
+        else:
+            node.input.append(name)
 
     def _parameters(self, name: str, scale: Any, shape: tuple[int, ...]) -> tuple[str, str]:
         scale_name, zero_name = self._fresh(f"{name}_scale"), self._fresh(f"{name}_zero_point")
@@ -128,6 +152,21 @@ class _Rewriter:
         del graph.initializer[:]
         graph.initializer.extend(weights)
         return infer(self.model)
+
+
+def mean_output(
+    weights: NDArray[np.float32], mean: NDArray[np.float32], group: int
+) -> NDArray[np.float32]:
+    """Mean of a Conv's output channels for input channels of these means; borders left out.
+
+    Args:
+        weights: O x I/group x ...
+        mean: One value an input channel.
+        group: Groups.
+    """
+    kernel_sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
+    means = np.repeat(mean.reshape(group, -1), len(weights) // group, axis=0)
+    return np.asarray((kernel_sums * means).sum(axis=1), np.float32)
 
 
 def _read(graph: Any) -> Collection[str]:

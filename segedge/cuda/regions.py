@@ -18,6 +18,8 @@ _INTS_A_PIXEL = 8
 _SIDES_A_PIXEL = 4
 """Of regions that are given away, at most: as many places have their tables."""
 _FEW_BLOCKS = 256
+_TILE = 32
+"""Side of what a block unites in shared memory; as in the kernels."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,17 @@ class _Scratch:
         starts = [address + 4 * sum(sizes[:k]) for k in range(len(sizes) + 1)]
         names = (field.name for field in fields(cls))
         return cls(**dict(zip(names, starts, strict=True)))
+
+
+def tiles(size: Size) -> int:
+    """Blocks that unite a map's tiles."""
+    return -(-size.height // _TILE) * -(-size.width // _TILE)
+
+
+def seam_pixels(size: Size) -> int:
+    """Pixels right of an upright seam between tiles, and below a level one."""
+    upright, level = (size.width - 1) // _TILE, (size.height - 1) // _TILE
+    return upright * size.height + level * size.width
 
 
 class Clean:
@@ -118,12 +131,18 @@ class Clean:
         pixels, classes = np.int32(self._pixels), np.int32(self.wanted.size)
         fill = np.uint32(cleaning.fill_holes)
         tables = [s.lowest, s.starts, s.keys, s.lengths]  # `lowest` counts sides by then
-        run(
-            launcher, "region_start",
-            [s.parents, s.areas, s.lowest, s.highest, s.edges, s.totals, pixels],
-        )  # fmt: skip
         connectivity = np.int32(cleaning.connectivity)
-        run(launcher, "region_unite", [labels, s.parents, *size, connectivity])
+        run(
+            launcher, "region_tiles",
+            [labels, s.parents, s.areas, s.lowest, s.highest, s.edges, s.totals, *size,
+             connectivity], blocks=tiles(self._size),
+        )  # fmt: skip
+        seams = seam_pixels(self._size)
+        if seams:
+            run(
+                launcher, "region_seams", [labels, s.parents, *size, connectivity],
+                blocks=-(-seams // _BLOCK),
+            )  # fmt: skip
         run(launcher, "region_measure", [labels, s.parents, s.areas, s.edges, *size])
         around: list[Argument] = [labels, s.parents, s.areas, wanted, s.lowest, s.highest]
         if cleaning.fill_holes > 1:
@@ -133,7 +152,8 @@ class Clean:
             [*around, s.edges, s.settled, s.listed, s.totals, pixels, classes, fill],
         )  # fmt: skip
         run(launcher, "region_sides", [s.parents, s.settled, s.lowest, *size])
-        run(launcher, "region_tables", [s.listed, *tables, s.totals], blocks=_FEW_BLOCKS)
+        few = min(_FEW_BLOCKS, -(-self._pixels // _BLOCK))
+        run(launcher, "region_tables", [s.listed, *tables, s.totals], blocks=few)
         run(launcher, "region_borders", [s.parents, s.settled, *tables, *size])
         run(
             launcher, "region_join",
@@ -149,8 +169,7 @@ class Clean:
         *,
         blocks: int | None = None,
     ) -> None:
-        every = -(-self._pixels // _BLOCK)
-        grid = every if blocks is None else min(blocks, every)
+        grid = -(-self._pixels // _BLOCK) if blocks is None else blocks
         launcher(self._kernel(name), (grid, 1), (_BLOCK, 1), arguments)
 
     def _kernel(self, name: str) -> Kernel:

@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.cpu.confusion import as_labels, count_pairs
 from segedge.errors import UsageError
 
 IGNORED = -1
 """Truth that counts for nothing, in labels as `Dataset` gives them."""
+
+_NOTHING = np.iinfo(np.int64).min
+_NONE = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
+"""Lowest and highest of nothing."""
 
 
 class Confusion:
@@ -45,23 +50,19 @@ class Confusion:
                 "truth and prediction have different sizes",
                 facts={"truth": _size(truth), "prediction": _size(prediction)},
             )
-        counted = None if ignore is None else truth != ignore
-        if counted is not None and not counted.all():
-            truth, prediction = truth[counted], prediction[counted]
-        if truth.size == 0:
-            return
-        count = len(self.classes)
-        for what, labels in (("truth", truth), ("prediction", prediction)):
-            low, high = int(labels.min()), int(labels.max())
-            if low < 0 or high >= count:
+        outside = [np.array(_NONE, np.int64) for _ in range(2)]
+        matrix = np.zeros_like(self.matrix)
+        count_pairs(
+            as_labels(truth), as_labels(prediction), _NOTHING if ignore is None else ignore,
+            matrix, *outside,
+        )  # fmt: skip
+        for what, (low, high) in zip(("truth", "prediction"), outside, strict=True):
+            if low <= high:
                 raise UsageError(
                     f"the {what} holds labels that name no class",
-                    facts={"found": f"{low}..{high}", "expected": f"0..{count - 1}"},
+                    facts={"found": f"{low}..{high}", "expected": f"0..{len(self.classes) - 1}"},
                 )
-        pairs = truth.astype(np.intp).ravel()
-        pairs *= count
-        pairs += prediction.ravel()
-        self.matrix += np.bincount(pairs, minlength=count * count).reshape(count, count)
+        self.matrix += matrix
 
     def merge(self, other: Confusion) -> None:
         """Add another's counts."""

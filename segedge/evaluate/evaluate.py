@@ -310,6 +310,7 @@ def _warm_up(segmenter: Segmenter | CudaSegmenter, samples: tuple[Sample, ...]) 
     """Compile before the clock runs, at the first image's size; it may be unreadable."""
     from segedge.geometry import Size
 
+    Confusion(("only",)).add(np.zeros(1, np.int16), np.zeros(1, np.uint8))
     try:
         size = Size(*samples[0].image().shape[:2])
     except SourceError:

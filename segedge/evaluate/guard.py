@@ -1,7 +1,8 @@
 """Quantize under a bound: the most harmful layers stay float until the drop is small enough.
 
 1. Every calibration method is tried with all layers in int8 and judged by the real score: mIoU on
-   a data set, or pixels with the float network's label. The best one stays.
+   a data set, or pixels with the float network's label; then the corrections that bring the logits
+   nearest to float (`convert.quantize_correct`). The best one stays.
 2. Where its drop is over the bound, the layers are ranked: each alone in int8, by the error of the
    logits on a few calibration images (simulated).
 3. 1, 2, 4 ... of the most harmful layers stay float until the bound holds; then the least number is
@@ -10,21 +11,29 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from segedge.convert.onnx_card import check_output
-from segedge.convert.quantize import LayerChoice, Progress, QuantizeOptions, Quantizer, mac_share
+from segedge.convert.quantize_correct import correct
 from segedge.convert.quantize_error import QuantizationError
 from segedge.convert.quantize_ranges import Method
+from segedge.convert.quantizer import LayerChoice, Progress, QuantizeOptions, Quantizer, mac_share
 from segedge.errors import UsageError, unknown_name_error
 from segedge.evaluate.agreement import compare
 from segedge.evaluate.datasets import Dataset
 from segedge.evaluate.evaluate import evaluate
 from segedge.segmenter import load
+
+if TYPE_CHECKING:
+    from segedge.segmenter import Segmenter
+    from segedge.segmenter_cuda import CudaSegmenter
 
 Judge = Literal["simulated", "onnxruntime", "openvino"]
 JUDGES: dict[str, tuple[str, str]] = {
@@ -35,6 +44,8 @@ JUDGES: dict[str, tuple[str, str]] = {
 """Judge to the backends of the float and of the quantized network."""
 MAX_DROP_MIOU, MAX_DROP_AGREEMENT = 0.5, 1.0
 """Bounds where none is given, in points."""
+_TIMED = 10
+"""Frames that the time of a network is the median of."""
 _RANKED_ON = 4
 """Calibration images that the ranking is measured on."""
 
@@ -71,6 +82,10 @@ class GuardPoint:
     """mIoU or agreement, 0..1."""
     drop: float
     """Points (of 100) below the float network."""
+    corrections: tuple[str, ...] = ()
+    """What was done to lose less, in words."""
+    network_ms: float | None = None
+    """Median time of the network alone on the judge; None where it is simulated."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,8 @@ class GuardReport:
     """The data, in words."""
     float_score: float
     """The float network's score, 0..1; 1 for agreement."""
+    float_network_ms: float | None
+    """Its time as of the points."""
     max_drop: float
     """The bound, in points."""
     points: tuple[GuardPoint, ...]
@@ -121,8 +138,9 @@ class GuardReport:
 
     @property
     def curve(self) -> tuple[GuardPoint, ...]:
-        """The points of the method that was chosen, all layers in int8 first."""
-        own = [point for point in self.points if point.method == self.chosen.method]
+        """The points of the method and corrections that were chosen, all layers in int8 first."""
+        wanted = (self.chosen.method, self.chosen.corrections)
+        own = [point for point in self.points if (point.method, point.corrections) == wanted]
         return tuple(sorted(own, key=lambda point: point.kept))
 
     def to_dict(self) -> dict[str, Any]:
@@ -200,15 +218,35 @@ class _Trial:
         default = MAX_DROP_AGREEMENT if dataset is None else MAX_DROP_MIOU
         self.max_drop = default if guard.max_drop is None else guard.max_drop
         self.float_score = 1.0
+        self.float_network_ms: float | None = None
 
     def run(self, out: Path) -> GuardReport:
+        source = self.quantizer.source
         if self.dataset is not None:
-            self.float_score = self._score(self.quantizer.source, 0, "judging float")
+            self.float_score, self.float_network_ms = self._score(source, 0, "judging float")
+        elif self.guard.judge != "simulated":
+            with load(source, backend=JUDGES[self.guard.judge][0]) as segmenter:
+                self.float_network_ms = _network_ms(segmenter)
         for method in self.quantizer.methods():
             self._judge(method, 0)
-        best = min(self.points, key=lambda point: point.drop)
+        best = self._corrected(min(self.points, key=lambda point: point.drop))
         chosen = best if best.drop <= self.max_drop else self._search(best)
         return self._written(out, chosen)
+
+    def _corrected(self, plain: GuardPoint) -> GuardPoint:
+        """The better of the best plain network and the one that corrections bring nearest."""
+        if not self.quantizer.options.correct:
+            return plain
+        before = self.quantizer
+        found = correct(before, before.reference(), progress=self.progress)
+        if found.quantizer is before:
+            return plain
+        self.quantizer = found.quantizer
+        point = self._judge(found.method, 0)
+        if point.drop < plain.drop:
+            return point
+        self.quantizer = before
+        return plain
 
     def _search(self, best: GuardPoint) -> GuardPoint:
         """The point with the fewest layers kept at which the bound holds, else the best of all."""
@@ -223,7 +261,8 @@ class _Trial:
                 break
             failed, kept = point.kept, 2 * kept
         if found is None:
-            return min(self.points, key=lambda point: point.drop)
+            own = [p for p in self.points if p.corrections == self.quantizer.corrections]
+            return min(own, key=lambda point: point.drop)
         while found.kept - failed > 1:
             point = self._judge(best.method, (found.kept + failed) // 2)
             if point.drop <= self.max_drop:
@@ -249,10 +288,11 @@ class _Trial:
         path = self.folder / f"{method}-{kept}.onnx"
         record = self._record(method, choices, score=0.0)
         self.quantizer.write(self._network(method, kept), path, record)
-        score = self._score(path, 1, f"judging {method}, {kept} layers float")
+        score, network_ms = self._score(path, 1, f"judging {method}, {kept} layers float")
         path.unlink()
         drop = 100 * (self.float_score - score)
-        point = GuardPoint(method, kept, mac_share(choices), score, drop)
+        share, corrections = mac_share(choices), self.quantizer.corrections
+        point = GuardPoint(method, kept, share, score, drop, corrections, network_ms)
         self.points.append(point)
         return point
 
@@ -267,7 +307,8 @@ class _Trial:
         }
         return self.quantizer.choices(reasons)
 
-    def _score(self, path: Path, side: int, what: str) -> float:
+    def _score(self, path: Path, side: int, what: str) -> tuple[float, float | None]:
+        """Score, 0..1, and the time of the network alone, where the judge really computes."""
         backend = JUDGES[self.guard.judge][side]
         with load(path, backend=backend) as segmenter:
             if self.dataset is not None:
@@ -275,10 +316,14 @@ class _Trial:
                     segmenter, self.dataset, boundary=False, limit=self.guard.limit,
                     progress=lambda done, total: self._tell(what, done, total),
                 )  # fmt: skip
-                return found.miou
+                return found.miou, self._time(segmenter)
             images = self.quantizer.images
             with load(self.quantizer.source, backend=JUDGES[self.guard.judge][0]) as reference:
-                return compare(reference, segmenter, images.images()).agreement
+                agreement = compare(reference, segmenter, images.images()).agreement
+            return agreement, self._time(segmenter)
+
+    def _time(self, segmenter: Segmenter | CudaSegmenter) -> float | None:
+        return None if self.guard.judge == "simulated" else _network_ms(segmenter)
 
     def _record(self, method: Method, choices: Sequence[LayerChoice], *, score: float) -> Any:
         return self.quantizer.record(
@@ -310,6 +355,7 @@ class _Trial:
             judge=self.guard.judge,
             judged_on=self._judged_on,
             float_score=self.float_score,
+            float_network_ms=self.float_network_ms,
             max_drop=self.max_drop,
             points=tuple(self.points),
             chosen=chosen,
@@ -323,6 +369,18 @@ class _Trial:
     def _tell(self, what: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(what, done, total)
+
+
+def _network_ms(segmenter: Segmenter | CudaSegmenter) -> float:
+    """Median time of the network in a frame, after as many frames to warm up."""
+    card = segmenter.card
+    image = np.zeros((card.input_height, card.input_width, 3), np.uint8)
+    times = []
+    for _ in range(2 * _TIMED):
+        result = segmenter(image, outputs=("labels",))
+        result.wait()
+        times.append(result.times.milliseconds["network"])
+    return statistics.median(times[_TIMED:])
 
 
 def _harm(error: QuantizationError) -> float:

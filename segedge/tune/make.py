@@ -116,7 +116,8 @@ def make_int8(
     """
     if calibrate is None:
         raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
-    from segedge.convert.quantize import QuantizeOptions, quantize
+    from segedge.convert.quantize import quantize
+    from segedge.convert.quantizer import QuantizeOptions
 
     out = folder / f"{source.path.stem}.int8.onnx"
     report = quantize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from shim.cases import EXAMPLES
 from shim.gpu import GpuLauncher, at
@@ -38,6 +39,73 @@ def expected(labels: np.ndarray, cleaning: Cleaning) -> np.ndarray:
 def test_cleaning_equals_the_reference(launcher: Launch):
     @settings(deadline=None, max_examples=EXAMPLES * 2)
     @given(maps(), cleanings)
+    def check(labels: np.ndarray, cleaning: Cleaning) -> None:
+        if not cleaning.is_off:
+            np.testing.assert_array_equal(
+                cleaned(labels, cleaning, launcher), expected(labels, cleaning)
+            )
+
+    check()
+
+
+def roots(labels: np.ndarray, connectivity: int, launcher: Launch) -> np.ndarray:
+    """The first pixel, row by row, of each pixel's region."""
+    clean = Clean(Cleaning(2, connectivity=connectivity), NAMES, Size(*labels.shape))
+    scratch, out = np.full(clean.scratch_bytes, 0xA5, np.uint8), np.empty_like(labels)
+    clean.launch(launcher, at(labels), at(out), at(scratch), wanted=at(clean.wanted))
+    parents = scratch[clean.map_bytes :][: 4 * labels.size].view(np.int32)
+    return parents.reshape(labels.shape)
+
+
+def expected_roots(labels: np.ndarray, connectivity: int) -> np.ndarray:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    structure = np.ones((3, 3)) if connectivity == 8 else None
+    found = np.zeros(labels.shape, np.int64)
+    for label in np.unique(labels):
+        parts, count = ndimage.label(labels == label, structure)
+        first = np.full(count + 1, labels.size)
+        np.minimum.at(first, parts.ravel(), np.arange(labels.size))
+        found = np.where(parts > 0, first[parts], found)
+    return found
+
+
+def snake(height: int, width: int, turn: bool) -> np.ndarray:
+    """One long line there and back, which crosses every seam many times."""
+    labels = np.zeros((height, width), np.uint8)
+    labels[::2] = 1
+    labels[1::4, -1] = labels[3::4, 0] = 1
+    return np.ascontiguousarray(labels.T) if turn else labels
+
+
+def diagonal(height: int, width: int, turn: bool) -> np.ndarray:
+    """Lines that only corners hold together."""
+    y, x = np.mgrid[:height, :width]
+    return (((y - x if turn else y + x) % 3) == 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_regions_that_cross_tiles_are_one(launcher: Launch, connectivity: int):
+    """Tiles are 32 wide and high: sizes just below, at and above multiples of that."""
+    rng = np.random.default_rng(connectivity)
+    made = [
+        draw(height, width, turn)
+        for draw in (snake, diagonal)
+        for height, width in ((31, 33), (32, 64), (33, 32), (65, 97))
+        for turn in (False, True)
+    ]
+    for height, width, block in ((64, 64, 1), (33, 95, 2), (97, 65, 7), (1, 130, 1), (130, 1, 1)):
+        small = rng.integers(0, 3, (height // block + 1, width // block + 1))
+        noise = np.kron(small, np.ones((block, block), int))[:height, :width]
+        made.append(np.ascontiguousarray(noise.astype(np.uint8)))
+    for labels in made:
+        np.testing.assert_array_equal(
+            roots(labels, connectivity, launcher), expected_roots(labels, connectivity)
+        )
+
+
+def test_cleaning_across_tiles_equals_the_reference(launcher: Launch):
+    @settings(deadline=None, max_examples=EXAMPLES // 2)
+    @given(maps(most=50), cleanings)
     def check(labels: np.ndarray, cleaning: Cleaning) -> None:
         if not cleaning.is_off:
             np.testing.assert_array_equal(

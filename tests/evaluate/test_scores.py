@@ -142,3 +142,27 @@ def test_discs_and_distances_give_the_same_boundary_scores(
         found = boundary_scores(truth, prediction.clip(0), classes=3, tolerance=tolerance)
         scores.append(found)
     np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "uint32", "int64"])
+def test_any_type_of_labels_is_counted_alike(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    truth = np.repeat(rng.integers(0, 7, 400), rng.integers(1, 9, 400))
+    prediction = np.where(rng.random(truth.size) < 0.2, (truth + 3) % 7, truth)
+    expected = np.zeros((7, 7), np.int64)
+    np.add.at(expected, (truth[truth != 2], prediction[truth != 2]), 1)
+    confusion = Confusion(tuple("abcdefg"))
+    confusion.add(truth.astype(dtype), prediction.astype(dtype), ignore=2)
+    np.testing.assert_array_equal(confusion.matrix, expected)
+
+
+def test_labels_that_are_far_off_leave_the_matrix_alone() -> None:
+    confusion = Confusion(("a", "b"))
+    for far in (2**32, -(2**40)):
+        with pytest.raises(UsageError, match="truth holds labels that name no class"):
+            confusion.add(np.array([0, far]), np.array([0, 0]))
+        with pytest.raises(UsageError, match="prediction holds labels"):
+            confusion.add(np.array([0, 1]), np.array([far, 1]))
+    assert not confusion.matrix.any()
+    confusion.add(np.array([[], []], int), np.array([[], []], int))
+    assert not confusion.matrix.any()

@@ -12,7 +12,7 @@ from quantize_nets import WEIGHTS, card, network, save
 
 import segedge
 from segedge.card import ModelCard
-from segedge.convert.quantize import QuantizeOptions, Quantizer
+from segedge.convert.quantizer import QuantizeOptions, Quantizer
 from segedge.errors import SegedgeError, UsageError
 from segedge.evaluate.agreement import compare
 from segedge.evaluate.datasets import Dataset, open_dataset
@@ -20,7 +20,7 @@ from segedge.evaluate.evaluate import evaluate
 from segedge.evaluate.guard import GuardOptions, GuardReport, quantize_guarded
 from segedge.modelfile import read_metadata
 
-MINMAX = QuantizeOptions(method="minmax")
+MINMAX = QuantizeOptions(method="minmax", correct=False)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,9 @@ def test_all_methods_are_judged_and_nothing_is_ranked_where_the_bound_holds(
         model, tmp_path / "q.onnx", calibrate=[images], guard=GuardOptions(max_drop=50),
         progress=lambda what, done, total: told.append(what),
     )  # fmt: skip
-    assert [point.method for point in found.points] == ["minmax", "percentile", "entropy", "mse"]
+    plain = [point.method for point in found.points if not point.corrections]
+    assert plain == ["minmax", "percentile", "entropy", "mse"]
+    assert len(found.points) - len(plain) <= 1
     assert found.chosen.drop == min(point.drop for point in found.points)
     assert not found.ranking
     assert "ranking layers" not in told

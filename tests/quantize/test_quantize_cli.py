@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +39,24 @@ def test_json_and_the_usual_name(model: Path, images: Path, tmp_path: Path) -> N
     facts = json.loads(run(own, "--calibrate", images, "--method", "mse", "--json").stdout)
     assert facts["out"] == str(tmp_path / "net.int8.onnx")
     assert facts["method"] == "mse"
-    assert list(facts["tried"]) == ["mse"]
+    assert list(facts["tried"])[:2] == ["mse", "mse, equalised"]
+    assert facts["taken"] in facts["tried"]
     assert [layer["int8"] for layer in facts["layers"]].count(True) == 5
+
+
+def test_a_judge_that_computes_is_timed(model: Path, images: Path, tmp_path: Path) -> None:
+    words = (model, "--calibrate", images, "-o", tmp_path / "q.onnx", "--max-drop", 60)
+    judge = ("--judge", "onnxruntime", "--method", "mse", "--no-correct")
+    lines = run(*words, *judge).stdout.splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("method "))
+    assert lines[at].endswith("drop  network ms")
+    assert re.fullmatch(r"float32 +all +0\.0 % +100\.00 +\d+\.\d", lines[at + 1])
+    assert re.fullmatch(
+        r"mse +0 +\d+\.\d % +\d+\.\d\d +\+\d+\.\d\d +\d+\.\d  written", lines[at + 2]
+    )
+    facts = json.loads(run(*words, *judge, "--json").stdout)
+    assert facts["float_network_ms"] > 0
+    assert facts["points"][0]["network_ms"] > 0
 
 
 def test_guarded(model: Path, images: Path, tmp_path: Path) -> None:

@@ -6,13 +6,15 @@
 //
 // Nothing waits for the host. A region is known by its first pixel, row by row: the root of its
 // union-find tree, as every union points to the lower index (Playne and Hawick, "A New Algorithm for
-// Parallel Connected-Component Labelling on GPUs", 2018). Each region that is to be given away has a
+// Parallel Connected-Component Labelling on GPUs", 2018). A block unites a tile in shared memory;
+// only the pixels along the seams between tiles are united in global memory. Each region that is to be given away has a
 // hash table of its neighbours with their common borders, as large as it has sides towards others;
 // the tables lie one behind the other. Joining goes in rounds until nothing changes, so its kernel
 // is a single block.
 
 #define NOBODY -1     // no label yet: to be given away; in a table: a free place
 #define NO_LABEL 0x7fffffff
+#define TILE 32  // side of what a block unites in shared memory; as in regions.py
 
 DEVICE int at_once(const int* at) { return *(const volatile int*)at; }
 
@@ -79,37 +81,78 @@ extern "C" __global__ void __launch_bounds__(256)
   out[pixel] = (LABEL)best;
 }
 
+// Union-find within a tile, in shared memory, and what the launches behind this one start from. Rows
+// of a tile lie in the order of the map's, so that a tree's root is its first pixel here and there.
 extern "C" __global__ void __launch_bounds__(256)
-    region_start(int* parents, u32* areas, int* lowest, int* highest, int* edges, int* totals,
-                 int pixels) {
-  const int pixel = blockIdx.x * 256 + threadIdx.x;
-  if (pixel < 2) totals[pixel] = 0;
-  if (pixel >= pixels) return;
-  parents[pixel] = pixel;
-  areas[pixel] = 0;
-  lowest[pixel] = NO_LABEL;
-  highest[pixel] = NOBODY;
-  edges[pixel] = 0;
+    region_tiles(const LABEL* __restrict__ labels, int* parents, u32* areas, int* lowest,
+                 int* highest, int* edges, int* totals, int height, int width, int connectivity) {
+  __shared__ int tree[TILE * TILE], here[TILE * TILE];
+  const int across = (width + TILE - 1) / TILE;
+  const int left = blockIdx.x % across * TILE, top = blockIdx.x / across * TILE;
+  if (blockIdx.x == 0 && threadIdx.x < 2) totals[threadIdx.x] = 0;
+  for (int place = threadIdx.x; place < TILE * TILE; place += 256) {
+    const int y = top + place / TILE, x = left + place % TILE;
+    here[place] = y < height && x < width ? (int)labels[y * width + x] : NOBODY;
+  }
+  __syncthreads();
+  for (int place = threadIdx.x; place < TILE * TILE; place += 256) {
+    const bool goes_on = place % TILE > 0 && here[place - 1] == here[place];
+    tree[place] = goes_on ? place - 1 : place;
+  }
+  __syncthreads();
+  for (int place = threadIdx.x; place < TILE * TILE; place += 256) {
+    const int x = place % TILE, label = here[place];
+    if (label == NOBODY || place < TILE) continue;
+    const bool before = x > 0 && here[place - 1] == label;
+    const bool above = here[place - TILE] == label;
+    const bool corner = x > 0 && here[place - TILE - 1] == label;
+    // Where left, corner and above are one label, the three are united without this pixel.
+    if (above && !(before && corner)) unite(tree, place, place - TILE);
+    if (connectivity != 8 || above) continue;
+    if (corner && !before) unite(tree, place, place - TILE - 1);
+    if (x + 1 < TILE && here[place - TILE + 1] == label) unite(tree, place, place - TILE + 1);
+  }
+  __syncthreads();
+  for (int place = threadIdx.x; place < TILE * TILE; place += 256) {
+    if (here[place] == NOBODY) continue;
+    const int root = root_of(tree, place);
+    const int pixel = (top + place / TILE) * width + left + place % TILE;
+    parents[pixel] = (top + root / TILE) * width + left + root % TILE;
+    areas[pixel] = 0;
+    lowest[pixel] = NO_LABEL;
+    highest[pixel] = NOBODY;
+    edges[pixel] = 0;
+  }
 }
 
+DEVICE void unite_alike(const LABEL* labels, int* parents, int a, int b) {
+  if (labels[a] == labels[b]) unite(parents, a, b);
+}
+
+// The trees of tiles beside and below each other: first along the upright seams, then the level ones.
 extern "C" __global__ void __launch_bounds__(256)
-    region_unite(const LABEL* __restrict__ labels, int* parents, int height, int width,
+    region_seams(const LABEL* __restrict__ labels, int* parents, int height, int width,
                  int connectivity) {
-  const int pixel = blockIdx.x * 256 + threadIdx.x;
-  if (pixel >= height * width) return;
-  const int x = pixel % width, label = labels[pixel];
-  const bool has_above = pixel >= width;
-  const bool left = x > 0 && labels[pixel - 1] == label;
-  const bool above = has_above && labels[pixel - width] == label;
-  const bool corner = has_above && x > 0 && labels[pixel - width - 1] == label;
-  if (left) unite(parents, pixel, pixel - 1);
-  // Where left, corner and above are one label, the three are united without this pixel.
-  if (above && !(left && corner)) unite(parents, pixel, pixel - width);
-  if (connectivity != 8) return;
-  if (corner && !left && !above) unite(parents, pixel, pixel - width - 1);
-  if (has_above && x + 1 < width && !above && labels[pixel - width + 1] == label) {
-    unite(parents, pixel, pixel - width + 1);
+  const int upright = (width - 1) / TILE * height, level = (height - 1) / TILE * width;
+  const int k = blockIdx.x * 256 + threadIdx.x;
+  if (k >= upright + level) return;
+  if (k < upright) {  // a pixel right of a seam, and the one left of it
+    const int y = k % height, x = (k / height + 1) * TILE, pixel = y * width + x;
+    unite_alike(labels, parents, pixel, pixel - 1);
+    if (connectivity != 8 || y == 0) return;
+    unite_alike(labels, parents, pixel, pixel - width - 1);
+    unite_alike(labels, parents, pixel - 1, pixel - width);
+    return;
   }
+  const int x = (k - upright) % width, y = ((k - upright) / width + 1) * TILE;
+  const int pixel = y * width + x, label = labels[pixel];
+  const bool above = labels[pixel - width] == label;
+  const bool before = x > 0 && labels[pixel - 1] == label;
+  const bool corner = x > 0 && labels[pixel - width - 1] == label;
+  if (above && !(before && corner)) unite(parents, pixel, pixel - width);
+  if (connectivity != 8 || above) return;
+  if (corner && !before) unite(parents, pixel, pixel - width - 1);
+  if (x + 1 < width) unite_alike(labels, parents, pixel, pixel - width + 1);
 }
 
 // Flat trees; areas from the ends of runs, modulo 2^32: a run has its end less its start.
