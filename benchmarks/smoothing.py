@@ -1,4 +1,4 @@
-"""What smoothing over time costs a frame: logits of 19 classes at 1024x2048, stride 8.
+"""What smoothing over time costs a frame: logits of 19 classes at stride 8.
 
 Logits and input are random, new in every frame, so that caches hold no more of them than of real
 ones. `still` is a scene in which all of the past counts, `moving` one in which none does; `flicker`
@@ -28,9 +28,14 @@ from segedge.labels import label_set
 from segedge.smoothing import Smoothing, Step
 
 CLASSES = label_set("cityscapes")
-NETWORK, GRID = Size(1024, 2048), Size(128, 256)
-CARD = ModelCard(CLASSES.names, CLASSES.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
-WAYS = ("still", "moving", "still, flicker", "still, float16", "NumPy")
+STRIDE = 8
+SIZES = {"512x1024": Size(512, 1024), "1024x2048": Size(1024, 2048)}
+"""Of the network's input."""
+WAYS = tuple(
+    f"{way}, {size}"
+    for size in SIZES
+    for way in ("still", "moving", "still, flicker", "still, float16", "NumPy")
+)
 INCLUDES = {"smoothing": "the logits of one frame mixed with their past in place"}
 FRAMES = 8
 
@@ -39,20 +44,24 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
     """One frame, done one way."""
     rng = np.random.default_rng(0)
     dtype = "float16" if "float16" in way else "float32"
-    shape = (FRAMES, 1, CARD.channels, GRID.height, GRID.width)
-    frames = rng.normal(0, 4, shape).astype(dtype)
-    tensor = rng.normal(size=(1, 3, NETWORK.height, NETWORK.width)).astype(np.float32)
+    network = SIZES[way.rpartition(", ")[2]]
+    grid = Size(network.height // STRIDE, network.width // STRIDE)
+    card = ModelCard(
+        CLASSES.names, CLASSES.palette_rgb, network.height, network.width, stride=STRIDE
+    )
+    frames = rng.normal(0, 4, (FRAMES, 1, card.channels, grid.height, grid.width)).astype(dtype)
+    tensor = rng.normal(size=(1, 3, network.height, network.width)).astype(np.float32)
     other = -tensor
     work = np.empty_like(frames[0])
     workers = Workers(threads)
     smoothing = Smoothing(flicker="flicker" in way)
-    smoother = Smoother(CARD, GRID, NETWORK, smoothing=smoothing, workers=workers)
+    smoother = Smoother(card, grid, network, smoothing=smoothing, workers=workers)
     past, index = smoother.new_past(), 0
 
     def step() -> dict[str, float]:
         nonlocal index
         np.copyto(work, frames[index % FRAMES])
-        seen = other if way == "moving" and index % 2 else tensor
+        seen = other if way.startswith("moving") and index % 2 else tensor
         watch = Stopwatch()
         smoother.run(work, seen, past, Step(smoothing.kept(0.04), index == 0))
         lap = watch.lap()
@@ -67,7 +76,7 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
         work[...] = np.float32(0.1) * work + np.float32(0.9) * frames[0]
         return {"smoothing": watch.lap()}
 
-    return plain if way == "NumPy" else step
+    return plain if way.startswith("NumPy") else step
 
 
 def main() -> None:
@@ -84,11 +93,11 @@ def main() -> None:
     harness.say_machine(environment)
     extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
     turns = harness.run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=extra)
-    print(f"logits {CARD.channels} x {GRID} of {NETWORK}, {options.threads} threads\n")
+    print(f"logits of {len(CLASSES)} classes at stride {STRIDE}, {options.threads} threads\n")
     for way in turns.samples:
         found = turns.median(way, "smoothing")
-        print(f"{way:18}" + ("" if found is None else f"{found:8.2f} ms"))
-    settings = {"threads": options.threads, "grid": str(GRID), "classes": CARD.channels}
+        print(f"{way:28}" + ("" if found is None else f"{found:8.2f} ms"))
+    settings = {"threads": options.threads, "stride": STRIDE, "classes": len(CLASSES)}
     document = Document(
         "smoothing", INCLUDES, tuple(turns.figures({})), settings, skipped=turns.skipped,
         environment=environment,
