@@ -97,6 +97,8 @@ class Quantization:
     """The bound that was asked for, in points; None where there was none."""
     corrections: tuple[str, ...] = ()
     """What was done to lose less, in words: equalised channels, corrected biases."""
+    activations: str = "int8"
+    """``int8`` with zero points of 0, or ``uint8`` for CPUs."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def _print_quantization(record: Quantization) -> None:
     print_row(
         "int8",
         f"{record.layers} layers, {100 * record.mac_share:.1f} % of the convolutions' work, "
-        f"{len(record.kept)} stayed float; weights of {record.weight_bits} bits",
+        f"{len(record.kept)} stayed float; weights of {record.weight_bits} bits, "
+        f"activations {record.activations}",
     )
     print_row(
         "calibrated",

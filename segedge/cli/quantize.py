@@ -65,6 +65,10 @@ def quantize_command(
             help="Try equalised channels and corrected biases, keep what helps.",
         ),
     ] = True,
+    activations: Annotated[
+        str,
+        typer.Option(help="int8 for every runtime; uint8 for CPUs alone, where it is faster."),
+    ] = "int8",
     weight_bits: Annotated[
         int, typer.Option(help="8, or 7 for CPUs without VNNI; docs/quantize.md.")
     ] = 8,
@@ -111,6 +115,7 @@ def quantize_command(
         images=images,
         keep=tuple(keep or ()),
         quantize_classifier=quantize_classifier,
+        activations=activations,  # type: ignore[arg-type]
         correct=correct,
         weight_bits=weight_bits,  # type: ignore[arg-type]
     )

@@ -43,7 +43,7 @@ from segedge.convert.engine_progress import (
     stop_on_interrupt,
 )
 from segedge.convert.engine_shapes import apply_shapes
-from segedge.convert.engine_source import EngineSource, read_source
+from segedge.convert.engine_source import EngineSource, read_buildable
 from segedge.errors import DeviceError, SegedgeError
 from segedge.flavour import Flavour
 from segedge.gpu import Gpu, require_gpu
@@ -94,7 +94,7 @@ def build_plan(
         BackendError: TensorRT fails.
         KeyboardInterrupt: Ctrl-C; nothing is left behind.
     """
-    source = model if isinstance(model, EngineSource) else read_source(model)
+    source = model if isinstance(model, EngineSource) else read_buildable(model)
     options = options or BuildOptions()
     build = _Build(source, flavour, options, building_gpu(flavour), progress, timing)
     if options.precision != "fp16":

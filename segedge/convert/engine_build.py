@@ -25,7 +25,7 @@ from segedge.convert.engine_network import check_precision
 from segedge.convert.engine_options import BuildOptions, options_difference
 from segedge.convert.engine_precision import Images
 from segedge.convert.engine_progress import ProgressCallback
-from segedge.convert.engine_source import EngineSource, read_source
+from segedge.convert.engine_source import EngineSource, read_buildable
 from segedge.errors import ModelError, UsageError
 from segedge.flavour import Flavour, load_flavour
 from segedge.gpu import Gpu
@@ -107,7 +107,7 @@ def build_engine(
     """
     loaded = flavour if isinstance(flavour, Flavour) else load_flavour(flavour)
     order = _Order(
-        source=read_source(model),
+        source=read_buildable(model),
         options=options or BuildOptions(),
         flavour=loaded,
         gpu=building_gpu(loaded),

@@ -45,3 +45,21 @@ def read_source(model: str | Path) -> EngineSource:
             f"{path.name} cannot be read", facts={"found": error.strerror or str(error)}
         ) from error
     return EngineSource(path, data, sha256(data, beside), ModelCard.from_metadata(facts.metadata))
+
+
+def read_buildable(model: str | Path) -> EngineSource:
+    """`read_source` of what TensorRT takes.
+
+    Raises:
+        ModelError: As there; or it was quantized for CPUs: TensorRT takes zero points of 0 only.
+        CardError: Its card cannot be read.
+    """
+    source = read_source(model)
+    record = source.card.quantization if source.card else None
+    if record is not None and record.activations == "uint8":
+        raise ModelError(
+            f"{source.path.name} was quantized for CPUs: TensorRT takes zero points of 0 only",
+            facts={"found": "uint8 activations"},
+            fix="segedge quantize MODEL --calibrate IMAGES, without --activations uint8",
+        )
+    return source

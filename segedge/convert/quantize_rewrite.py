@@ -15,6 +15,13 @@ from segedge.optional import require
 
 SEVEN_BITS = 63
 """Levels of weights in seven bits."""
+_ZERO = np.int8(0)
+_UNSIGNED = 255
+_POSITIVE = ("Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp", "Softplus")
+_KEEPING = (
+    "Add", "Mul", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool", "Max", "Identity"
+)  # fmt: skip
+"""Operators that give nothing negative where they read nothing negative."""
 
 
 def rewrite(
@@ -25,12 +32,13 @@ def rewrite(
     *,
     weight_levels: int = LEVELS,
     means: Mapping[str, NDArray[np.float32]] | None = None,
+    unsigned: bool = False,
 ) -> Any:
     """The network with explicit Q/DQ nodes.
 
-    Zero points are 0 everywhere (TensorRT takes no others). Activations have a scale a tensor,
-    weights one a channel; biases stay float32: TensorRT wants them so, ONNX Runtime quantizes
-    them itself when it fuses the layer.
+    Zero points are 0 everywhere (TensorRT takes no others), unless ``unsigned``. Activations have
+    a scale a tensor, weights one a channel; biases stay float32: TensorRT wants them so, ONNX
+    Runtime quantizes them itself when it fuses the layer.
 
     Args:
         graph: The prepared network; unchanged.
@@ -41,17 +49,22 @@ def rewrite(
         means: Mean of each channel that a Conv reads. Given, each bias takes back what rounded
             weights add to the mean of a channel (Nagel et al. 2019, as in `quantize_equalize`);
             None leaves the biases.
+        unsigned: uint8 activations for CPUs: 0 to 255 for what is never negative, with zero point 0
+            (so that a Relu before it is redundant, and ONNX Runtime computes the convolution in
+            integers), else zero point 128.
     """
-    return _Rewriter(graph, placement, weight_levels, means or {}).run(layers, thresholds)
+    rewriter = _Rewriter(graph, placement, weight_levels, means or {}, unsigned=unsigned)
+    return rewriter.run(layers, thresholds)
 
 
 class _Rewriter:
     def __init__(
         self, graph: TypedGraph, placement: Placement, weight_levels: int,
-        means: Mapping[str, NDArray[np.float32]],
+        means: Mapping[str, NDArray[np.float32]], *, unsigned: bool,
     ) -> None:  # fmt: skip
         self.graph, self.placement, self.levels = graph, placement, weight_levels
-        self.means = means
+        self.means, self.unsigned = means, unsigned
+        self.never_negative = never_negative(graph) if unsigned else frozenset()
         self.model = onnx().ModelProto()
         self.model.CopyFrom(graph.model)
         self.taken = {name for node in graph.nodes for name in (node.name, *node.output)}
@@ -65,7 +78,7 @@ class _Rewriter:
         int8_layers = {layer.name: layer for layer in layers if layer.name in self.placement.int8}
         pairs, read = {}, {}
         for name in self.placement.values:
-            scale, zero = self._parameters(name, np.float32(thresholds[name] / LEVELS), ())
+            scale, zero = self._activation(name, thresholds[name])
             quantized_name, read[name] = self._fresh(f"{name}_int8"), self._fresh(f"{name}_dq")
             pairs[name] = [
                 helper.make_node(op, [source, scale, zero], [result], name=result)
@@ -85,6 +98,14 @@ class _Rewriter:
             for name in node.output:
                 nodes += pairs.get(name, [])
         return self._assembled(nodes)
+
+    def _activation(self, name: str, threshold: float) -> tuple[str, str]:
+        """Names of the scale and zero point of a value."""
+        if not self.unsigned:
+            return self._parameters(name, np.float32(threshold / LEVELS), ())
+        is_positive = name in self.never_negative
+        levels, zero = (_UNSIGNED, 0) if is_positive else (LEVELS, LEVELS + 1)
+        return self._parameters(name, np.float32(threshold / levels), (), zero=np.uint8(zero))
 
     def _redirect(self, node: Any, read: Mapping[str, str]) -> None:
         """Let a node read int8 where it computes in it, or where the value is made in it."""
@@ -127,10 +148,12 @@ class _Rewriter:
         else:
             node.input.append(name)
 
-    def _parameters(self, name: str, scale: Any, shape: tuple[int, ...]) -> tuple[str, str]:
+    def _parameters(
+        self, name: str, scale: Any, shape: tuple[int, ...], *, zero: Any = _ZERO
+    ) -> tuple[str, str]:
         scale_name, zero_name = self._fresh(f"{name}_scale"), self._fresh(f"{name}_zero_point")
         self._initializer(scale_name, np.asarray(scale, np.float32).reshape(shape))
-        self._initializer(zero_name, np.zeros(shape, np.int8))
+        self._initializer(zero_name, np.full(shape, zero, zero.dtype))
         return scale_name, zero_name
 
     def _initializer(self, name: str, array: Any) -> None:
@@ -152,6 +175,27 @@ class _Rewriter:
         del graph.initializer[:]
         graph.initializer.extend(weights)
         return infer(self.model)
+
+
+def never_negative(graph: TypedGraph) -> frozenset[str]:
+    """Values of a graph that are 0 or more whatever it reads."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        keeps = node.op_type in _KEEPING and all(
+            name in found or _is_positive_constant(graph, name) for name in node.input if name
+        )
+        if keeps or node.op_type in _POSITIVE or _is_clipped_at_zero(graph, node):
+            found |= set(node.output)
+    return frozenset(found)
+
+
+def _is_clipped_at_zero(graph: TypedGraph, node: Any) -> bool:
+    low = node.input[1] if node.op_type == "Clip" and len(node.input) > 1 else ""
+    return bool(low) and _is_positive_constant(graph, low)
+
+
+def _is_positive_constant(graph: TypedGraph, name: str) -> bool:
+    return name in graph.constants and bool((graph.constants[name] >= 0).all())
 
 
 def mean_output(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from segedge.card import ModelCard
 from segedge.convert.engine_precision import half_graph, network_inputs
@@ -14,6 +14,9 @@ from segedge.errors import CardError, UsageError
 from segedge.evaluate.agreement import check_classes
 from segedge.tune.candidates import Artifact
 from segedge.tune.options import Precision
+
+if TYPE_CHECKING:
+    from segedge.convert.quantizer import QuantizeOptions
 
 _WORDS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "fp16": "fp16",
                                 "int8": "int8"}  # fmt: skip
@@ -92,21 +95,29 @@ def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> A
     return Artifact(out, "fp16", "made", made.notes[0] if made.notes else "")
 
 
-def int8_weight_bits(backends: Sequence[str], cpu_flags: Sequence[str]) -> Literal[7, 8]:
-    """7 where an x86 CPU without VNNI computes: its 16-bit sums of 8-bit products saturate.
+def int8_options(backends: Sequence[str], cpu_flags: Sequence[str]) -> QuantizeOptions:
+    """How int8 is made for what runs it here.
+
+    For CPUs alone with uint8 activations, which ONNX Runtime needs to compute in integers. 7-bit
+    weights where an x86 CPU without VNNI computes: its 16-bit sums of 8-bit products saturate.
 
     Args:
         backends: What will run the file.
         cpu_flags: Of the processor, as `Environment` tells them.
     """
-    on_cpu = any(name.partition(":")[0] in ("openvino", "onnxruntime") for name in backends)
+    from segedge.convert.quantizer import QuantizeOptions
+
+    on_cpu = [name.partition(":")[0] in ("openvino", "onnxruntime") for name in backends]
     is_x86 = "avx2" in cpu_flags
     has_vnni = any("vnni" in flag for flag in cpu_flags)
-    return 7 if on_cpu and is_x86 and not has_vnni else 8
+    return QuantizeOptions(
+        activations="uint8" if all(on_cpu) else "int8",
+        weight_bits=7 if any(on_cpu) and is_x86 and not has_vnni else 8,
+    )
 
 
 def make_int8(
-    source: Artifact, folder: Path, calibrate: Path | None, *, weight_bits: Literal[7, 8] = 8
+    source: Artifact, folder: Path, calibrate: Path | None, options: QuantizeOptions
 ) -> Artifact:
     """The network in int8, calibrated on images.
 
@@ -117,14 +128,12 @@ def make_int8(
     if calibrate is None:
         raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
     from segedge.convert.quantize import quantize
-    from segedge.convert.quantizer import QuantizeOptions
 
     out = folder / f"{source.path.stem}.int8.onnx"
-    report = quantize(
-        source.path, out, calibrate=[calibrate], options=QuantizeOptions(weight_bits=weight_bits)
-    )
+    report = quantize(source.path, out, calibrate=[calibrate], options=options)
     note = f"{report.images} calibration images, {100 * report.mac_share:.0f} % of the work in int8"
-    note += ", 7-bit weights" if weight_bits == 7 else ""
+    note += ", 7-bit weights" if options.weight_bits == 7 else ""
+    note += ", uint8 activations" if options.activations == "uint8" else ""
     return Artifact(out, "int8", "made", note)
 
 

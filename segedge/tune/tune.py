@@ -16,7 +16,7 @@ from segedge.tune.front import pareto_front
 from segedge.tune.make import (
     card_of,
     given,
-    int8_weight_bits,
+    int8_options,
     make_fp16,
     make_int8,
     ranges_images,
@@ -139,10 +139,10 @@ def _made(
     """The files that are missing; what cannot be made is skipped with its reason."""
     missing = needed(ready, options.precisions) - {one.precision for one in artifacts}
     source, card = artifacts[0], card_of(artifacts[0].path)
-    weight_bits = int8_weight_bits(ready, cpu_flags)
+    int8 = int8_options(ready, cpu_flags)
     makers: dict[str, Callable[[], Artifact]] = {
         "fp16": lambda: make_fp16(source, folder, ranges_images(card, calibrate)),
-        "int8": lambda: make_int8(source, folder, calibrate, weight_bits=weight_bits),
+        "int8": lambda: make_int8(source, folder, calibrate, int8),
     }
     made = []
     for precision in ("fp16", "int8"):

@@ -16,7 +16,7 @@ from segedge.bench.measure import Statistics
 from segedge.errors import UsageError
 from segedge.tune.candidates import Artifact, Candidate, choose, plan
 from segedge.tune.front import pareto_front
-from segedge.tune.make import int8_weight_bits
+from segedge.tune.make import int8_options
 from segedge.tune.options import TuneOptions
 from segedge.tune.recommend import recommend
 from segedge.tune.trial import Score, Timing, Trial
@@ -104,10 +104,15 @@ def test_unknown_backends(name: str, said: str) -> None:
 
 
 def test_cpus_that_saturate_get_weights_of_7_bits() -> None:
-    assert int8_weight_bits(["openvino:f32"], ["avx2"]) == 7
-    assert int8_weight_bits(["openvino"], ["avx2", "avx512_vnni"]) == 8
-    assert int8_weight_bits(["tensorrt"], ["avx2"]) == 8
-    assert int8_weight_bits(["onnxruntime"], ["asimddp"]) == 8
+    for backends, flags, weight_bits, activations in (
+        (["openvino:f32"], ["avx2"], 7, "uint8"),
+        (["openvino"], ["avx2", "avx512_vnni"], 8, "uint8"),
+        (["tensorrt"], ["avx2"], 8, "int8"),
+        (["tensorrt", "onnxruntime"], ["avx2"], 7, "int8"),
+        (["onnxruntime"], ["asimddp"], 8, "uint8"),
+    ):
+        found = int8_options(backends, flags)
+        assert (found.weight_bits, found.activations) == (weight_bits, activations)
 
 
 def test_unknown_words() -> None:
