@@ -126,8 +126,7 @@ def check_precision(asked: Precision | None, found: Precision, name: str) -> Non
         raise UsageError(
             f"{name} holds no quantisation nodes, so it cannot be built as int8",
             facts={"found": f"a {found} graph"},
-            fix="give an ONNX with QuantizeLinear/DequantizeLinear nodes: onnxruntime's "
-            "quantize_static or NVIDIA's modelopt make one from calibration images",
+            fix="segedge quantize MODEL --calibrate IMAGES -o int8.onnx, then build that",
         )
     if asked == "fp32" and found != "fp32":
         raise UsageError(
