@@ -12,6 +12,10 @@ from segedge.report.svg import chart, line, percent, ruled, text
 
 _HEIGHT = 240
 _TOP = 22
+_WIDTH, _LETTER = 820.0, 7.0
+"""Of a plot on a wide window and of a letter, in pixels: labels are kept apart by them."""
+_PLACES = (0, 16, -16, 32, -32, 48, -48, 64, 80, 96)
+"""Where a label may stand below its point, in pixels, the best first."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,12 @@ def _plot(
     upwards = Axis.around(heights, log=log, margin=0.08)
     parts = _grid(upwards, y_unit) + ruled(across, _TOP, _HEIGHT, "", at)
     parts.append(text(x_unit, 1.0, _HEIGHT + 33, "end", "q"))
+    drops = iter(_drops([_Spot(p, across.share(p.x), _down(upwards, p.y)) for p in points]))
     for n, one in enumerate(series):
         parts.append(f'<g class="c{color(n)}">')
         parts += _series(one, across, upwards, joined)
+        parts += [_label(_Spot(p, across.share(p.x), _down(upwards, p.y)), next(drops))
+                  for p in one.points]  # fmt: skip
         parts.append("</g>")
     spoken = "; ".join(
         f"{one.name}: " + ", ".join(_said(point, x_unit, y_unit) for point in one.points)
@@ -117,11 +124,58 @@ def _series(one: Series, across: Axis, upwards: Axis, joined: bool) -> list[str]
             f'<circle class="dot" cx="{percent(x)}" cy="{y:.1f}" r="5">'
             f"<title>{escape(said)}</title></circle>"
         )
-        if point.label:
-            is_right = x > 0.7
-            parts.append(
-                f'<g transform="translate({-9 if is_right else 9} 4)">'
-                + text(point.label, x, round(y, 1), "end" if is_right else "start")
-                + "</g>"
-            )
     return parts
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a point is drawn: the share of the width, pixels from the top."""
+
+    point: Point
+    x: float
+    y: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether its label stands left of it."""
+        return self.x > 0.7
+
+    def box(self, drop: int) -> tuple[float, float, float, float]:
+        """Left, right, top and bottom of its label in pixels, on a page as wide as ours."""
+        near, far = 9.0, 9.0 + _LETTER * len(self.point.label)
+        at = self.x * _WIDTH
+        left, right = (at - far, at - near) if self.is_right else (at + near, at + far)
+        return left, right, self.y + drop - 7, self.y + drop + 7
+
+
+def _drops(spots: Sequence[_Spot]) -> list[int]:
+    """How many pixels each label stands below its point, so that none covers another."""
+    taken = [(s.x * _WIDTH - 5, s.x * _WIDTH + 5, s.y - 5, s.y + 5) for s in spots]
+    found = []
+    for spot in spots:
+        free = (drop for drop in _PLACES if _fits(spot.box(drop), taken))
+        found.append(next(free, 0))
+        if spot.point.label:
+            taken.append(spot.box(found[-1]))
+    return found
+
+
+def _fits(
+    box: tuple[float, float, float, float], taken: Sequence[tuple[float, float, float, float]]
+) -> bool:
+    left, right, top, bottom = box
+    is_inside = top >= _TOP and bottom <= _HEIGHT
+    return is_inside and not any(
+        left < x1 and x0 < right and top < y1 and y0 < bottom for x0, x1, y0, y1 in taken
+    )
+
+
+def _label(spot: _Spot, drop: int) -> str:
+    if not spot.point.label:
+        return ""
+    side, anchor = (-9, "end") if spot.is_right else (9, "start")
+    words = text(spot.point.label, spot.x, round(spot.y + drop, 1), anchor)
+    moved = f'<g transform="translate({side} 4)">{words}</g>'
+    if not drop:
+        return moved
+    return line(spot.x, spot.y, spot.x, spot.y + drop, "grid") + moved

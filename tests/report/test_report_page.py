@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -203,3 +204,17 @@ def test_a_matrix_says_each_share_and_hides_no_small_one() -> None:
         ("right", "0", ""),
     ]
     assert "road called road: 99.00 %" in made
+
+
+def test_labels_of_points_that_lie_together_do_not_cover_each_other() -> None:
+    names = [f"int8 on backend {n}" for n in range(6)]
+    crowd = [Point(90 + 0.1 * n, 61.5, label=name) for n, name in enumerate(names)]
+    far = Point(130, 60, label="alone")
+    page = scatter([Series("s", (*crowd, far))], title="t", x_unit="/s", y_unit="%")
+    found = re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(int8 on backend \d|alone)<', page)
+    heights = {name: float(y) for y, name in found}
+    assert set(heights) == {*names, "alone"}
+    rows = sorted(heights[name] for name in names)
+    assert all(b - a >= 14 for a, b in pairwise(rows))
+    dots = re.findall(r'<circle[^>]* cy="([\d.]+)"', page)
+    assert heights["alone"] == float(dots[-1])  # which nothing pushes away
