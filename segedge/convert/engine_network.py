@@ -125,7 +125,7 @@ def check_precision(asked: Precision | None, found: Precision, name: str) -> Non
     if asked == "int8" and found != "int8":
         raise UsageError(
             f"{name} holds no quantisation nodes, so it cannot be built as int8",
-            facts={"found": f"a {found} graph"},
+            facts={"found": f"a {found} graph without QuantizeLinear"},
             fix="segedge quantize MODEL --calibrate IMAGES -o int8.onnx, then build that",
         )
     if asked == "fp32" and found != "fp32":

@@ -12,11 +12,12 @@ import pytest
 from segedge.cli.build import build_command
 from segedge.cli.export import export_command
 from segedge.cli.inspect import inspect_command
+from segedge.cli.quantize import quantize_command
 from segedge.cli.run import run_command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8")
-COMMANDS = (build_command, export_command, inspect_command, run_command)
+COMMANDS = (build_command, export_command, inspect_command, quantize_command, run_command)
 
 
 def declared() -> set[str]:
