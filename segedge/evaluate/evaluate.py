@@ -19,6 +19,7 @@ from segedge.errors import SourceError, UsageError
 from segedge.evaluate.boundary import TOLERANCE, boundary_scores
 from segedge.evaluate.confusion import Confusion
 from segedge.evaluate.datasets import Dataset, Sample
+from segedge.frame import Frame
 
 if TYPE_CHECKING:
     from segedge.segmenter import Segmenter
@@ -164,7 +165,7 @@ def evaluate(
         _warm_up(segmenter, samples)
         started = time.perf_counter()
         for sample, pair in _read_ahead(readers, samples, tally):
-            labels = segmenter(pair[0], outputs=("labels",)).labels
+            labels = segmenter(Frame(pair[0], stream=None), outputs=("labels",)).labels
             score = (sample.name, pair[1], np.asarray(labels), len(dataset.classes), boundary)
             waiting.append(scorers.submit(_score, *score))
             while len(waiting) > _READ_AHEAD or (waiting and waiting[0].done()):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.evaluate.confusion import IGNORED, Confusion
 from segedge.evaluate.datasets import Dataset
+from segedge.frame import Frame
 from segedge.labels import Rgb
 from segedge.video.png import encode_labels_png
 
@@ -61,7 +62,7 @@ def take_shots(
             image, truth = sample.image(), sample.labels()
         except SourceError:
             continue
-        labels = np.asarray(segmenter(image, outputs=("labels",)).labels)
+        labels = np.asarray(segmenter(Frame(image, stream=None), outputs=("labels",)).labels)
         shots.append(_shot(score, image, truth, labels, segmenter.card.palette_rgb, dataset))
     return tuple(shots)
 

@@ -20,6 +20,7 @@ from segedge.evaluate.html import html
 from segedge.evaluate.shots import error_picture, take_shots
 from segedge.segmenter import Segmenter
 from segedge.sliding import Slide
+from segedge.smoothing import Smoothing
 from tests.small_model import run_verb, write_model
 
 CARD = ModelCard(("dark", "bright", "none"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)), 48, 64)
@@ -74,6 +75,21 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     assert [tuple(truth[9, x]) for x in (0, 1, 63)] == [(0, 0, 0), (255, 0, 0), (0, 0, 0)]
     errors = cv2.imdecode(np.frombuffer(files[3], np.uint8), cv2.IMREAD_COLOR)
     assert errors[20, 20].tolist() == pytest.approx([255, 0, 255], abs=12)
+
+
+def test_images_of_a_data_set_are_no_video(tmp_path: Path) -> None:
+    """A segmenter that smooths over time would drag each image's labels into the next."""
+    folder = write_data(tmp_path / "set")
+    for number in range(4):  # in turn a little darker and a little brighter
+        image = np.full((48, 64, 3), 156 if number % 2 else 100, np.uint8)
+        cv2.imwrite(str(folder / f"images/{number}.png"), image)
+    data = open_dataset(folder, card_classes=CARD.classes)
+    scores = []
+    for smoothing in (None, Smoothing(strength=0.95, tolerance=255.0)):
+        backend = FakeBackend(CARD, network=two_classes)
+        with Segmenter(CARD, backend, smoothing=smoothing) as segmenter:
+            scores.append([image.miou for image in evaluate(segmenter, data).images])
+    assert scores[0] == scores[1]
 
 
 def test_few_images_missing_labels_and_no_boundary(tmp_path: Path) -> None:
