@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from segedge.bench.measure import repeat, warm_up
+from segedge.bench.modes import network_step
 from segedge.convert.onnx_card import check_output
 from segedge.convert.quantize_correct import correct
 from segedge.convert.quantize_error import QuantizationError
@@ -44,8 +44,8 @@ JUDGES: dict[str, tuple[str, str]] = {
 """Judge to the backends of the float and of the quantized network."""
 MAX_DROP_MIOU, MAX_DROP_AGREEMENT = 0.5, 1.0
 """Bounds where none is given, in points."""
-_TIMED = 10
-"""Frames that the time of a network is the median of."""
+_TIMED_SECONDS = 0.3
+"""How long a network is warmed up, and timed."""
 _RANKED_ON = 4
 """Calibration images that the ranking is measured on."""
 
@@ -372,15 +372,10 @@ class _Trial:
 
 
 def _network_ms(segmenter: Segmenter | CudaSegmenter) -> float:
-    """Median time of the network in a frame, after as many frames to warm up."""
-    card = segmenter.card
-    image = np.zeros((card.input_height, card.input_width, 3), np.uint8)
-    times = []
-    for _ in range(2 * _TIMED):
-        result = segmenter(image, outputs=("labels",))
-        result.wait()
-        times.append(result.times.milliseconds["network"])
-    return statistics.median(times[_TIMED:])
+    """Median time of the network alone, as `segedge bench` measures it, but shorter."""
+    step = network_step(segmenter)
+    warm_up(step, seconds=_TIMED_SECONDS)
+    return statistics.median(repeat(step, seconds=_TIMED_SECONDS))
 
 
 def _harm(error: QuantizationError) -> float:
