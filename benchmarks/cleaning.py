@@ -18,14 +18,14 @@ import numpy as np
 from document import Document, Figure
 
 import segedge
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
-from segedge.cpu.regions import clean
-from segedge.evaluate.boundary import TOLERANCE, boundary_scores
-from segedge.evaluate.confusion import Confusion
-from segedge.evaluate.datasets import open_dataset
-from segedge.labels import label_set
+from segedge.card.card import ModelCard
+from segedge.card.labels import label_set
+from segedge.cpu.regions.clean import clean
+from segedge.machine.environment import Environment
+from segedge.measure.datasets.datasets import open_dataset
+from segedge.measure.evaluate.boundary import TOLERANCE, boundary_scores
+from segedge.measure.evaluate.confusion import Confusion
+from segedge.options.cleaning import Cleaning
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid.onnx"

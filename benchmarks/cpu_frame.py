@@ -23,8 +23,8 @@ from frames.scripts import CPU_WAYS
 from frames.way import Way, network_way
 from harness import Turns
 
-from segedge.bench.environment import Environment
-from segedge.geometry import Size
+from segedge.card.geometry import Size
+from segedge.machine.environment import Environment
 
 STAGES = ("preprocess", "network", "tail", "frame")
 NETWORKS = {

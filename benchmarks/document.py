@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segedge.bench.environment import Environment
-from segedge.bench.measure import Statistics
-from segedge.bench.results import write_text
+from segedge.machine.environment import Environment
+from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.results import write_text
 
 RESULTS = Path(__file__).parent / "results"
 SCHEMA = 2

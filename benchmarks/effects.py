@@ -22,16 +22,16 @@ from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry
+from segedge.card.labels import label_set
 from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers, usable_cores
-from segedge.effect import Effect, heat_table_rgb, outline_radius
-from segedge.geometry import Geometry
-from segedge.labels import label_set
+from segedge.machine.environment import Environment
+from segedge.options.effect import Effect, heat_table_rgb, outline_radius
 
 CAMVID = label_set("camvid")
 CARD = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)

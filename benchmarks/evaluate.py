@@ -23,12 +23,12 @@ from document import Document
 from harness import Samples
 
 import segedge
-from segedge.bench.environment import Environment
-from segedge.evaluate.datasets import open_dataset
-from segedge.evaluate.evaluate import evaluate
-from segedge.geometry import Size
-from segedge.video.images import ImageFiles
-from segedge.video.output import SinkOptions, open_sink
+from segedge.card.geometry import Size
+from segedge.machine.environment import Environment
+from segedge.measure.datasets.datasets import open_dataset
+from segedge.measure.evaluate.evaluate import evaluate
+from segedge.video.sinks.open import SinkOptions, open_sink
+from segedge.video.sources.images import ImageFiles
 
 THREADS = 2
 INCLUDES = {

@@ -28,14 +28,14 @@ from frames.scenes import STREET, make_street
 import segedge
 from segedge.backends.base import Backend
 from segedge.backends.registry import open_backend
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.evaluate.confusion import Confusion
-from segedge.frame import Frame
-from segedge.geometry import Size
-from segedge.modelfile import read_metadata
-from segedge.segmenter import Segmenter
-from segedge.smoothing import Smoothing
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.card.modelfile import read_metadata
+from segedge.frames.frame import Frame
+from segedge.machine.environment import Environment
+from segedge.measure.evaluate.confusion import Confusion
+from segedge.options.smoothing import Smoothing
+from segedge.segment.segmenter import Segmenter
 
 CLIP, FPS, START_SECONDS, SEED = STREET / "street.mp4", 25, 2.0, 22  # as clip.py has them
 SETTINGS = {"off": 0.0, "0.5": 0.5, "0.8": 0.8, "0.9": 0.9, "0.95": 0.95}

@@ -32,9 +32,9 @@ from gpu.facts import gpu_facts, slug
 from gpu.report import BAD, Options, Report, read_rows
 
 from segedge.backends.registry import statuses
-from segedge.convert.engine_options import PRECISIONS
-from segedge.flavour import flavour_statuses
-from segedge.gpu import find_driver
+from segedge.engine.flavour import flavour_statuses
+from segedge.engine.options import PRECISIONS
+from segedge.machine.gpu import find_driver
 
 INCLUDES = {
     "graphs": "frame on the GPU, call, graph replay, wait; outputs stay on the GPU",

@@ -21,16 +21,16 @@ from harness import Samples, Stopwatch
 from tail_cpu import FRAME, scene
 
 from segedge.backends.fake import FakeBackend
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.frame import Frame
+from segedge.card.card import ModelCard
+from segedge.card.labels import label_set
+from segedge.frames.frame import Frame
 from segedge.harvest.grid import grid_of
 from segedge.harvest.harvest import Harvest
 from segedge.harvest.hashing import difference_hash
 from segedge.harvest.options import HarvestOptions
 from segedge.harvest.scores import Baseline, Scorer
-from segedge.labels import label_set
-from segedge.segmenter import Segmenter
+from segedge.machine.environment import Environment
+from segedge.segment.segmenter import Segmenter
 
 CITY = label_set("cityscapes")
 CARD = ModelCard(CITY.names, CITY.palette_rgb, 512, 1024, stride=8)

@@ -29,9 +29,9 @@ from gpu.clock import Clock, cache_bytes, copy_bandwidth
 from gpu.facts import gpu_facts, slug
 from gpu.torch_way import agreement, open_torch, torch_round_microseconds, torch_step
 
-from segedge.cuda.device import Device
-from segedge.geometry import Size
-from segedge.gpu import find_driver
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.device import Device
+from segedge.machine.gpu import find_driver
 
 HEAD = "| kernel | frame | classes | type | us | hot | floor | of copy | PyTorch | ratio | same |"
 INCLUDES = {

@@ -29,8 +29,8 @@ from frames.transformer import SEGFORMER_WAYS
 from frames.way import Way
 from harness import Turns
 
-from segedge.bench.environment import Environment
-from segedge.geometry import Size
+from segedge.card.geometry import Size
+from segedge.machine.environment import Environment
 
 SCENES: dict[str, dict[str, Way]] = {
     "fast-scnn": {**CPU_WAYS, **GPU_WAYS},
@@ -120,8 +120,8 @@ def make_scene(name: str, folder: Path, *, quick: bool) -> str:
 def scene_facts(folder: Path) -> dict[str, Any]:
     """Sizes, and the share of logit cells whose corners agree: what makes the tail cheap."""
     from segedge.backends.registry import open_backend
+    from segedge.card.geometry import Geometry
     from segedge.cpu.preprocess import Preprocessor
-    from segedge.geometry import Geometry
 
     scene = Scene.load(folder)
     backend = open_backend(folder / "cut.onnx", "onnxruntime").backend

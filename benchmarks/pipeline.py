@@ -28,13 +28,13 @@ import harness
 import numpy as np
 from document import Document
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.frame import Frame
+from segedge.card.card import ModelCard
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView, Source
+from segedge.machine.environment import Environment
 from segedge.pipeline.machine import memory_mb
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import RunReport
-from segedge.video.protocols import ResultView, Source
 
 SIZE = (720, 1280)
 NETWORK_MS = 20.0
@@ -93,11 +93,11 @@ def card(size: tuple[int, int] = (512, 1024)) -> ModelCard:
 def waiting_segmenter(network_ms: float, model: Path | None) -> Any:
     """The real pre- and postprocessing around a network that waits, or a real model."""
     if model is not None:
-        from segedge.segmenter import load
+        from segedge.segment.load import load
 
         return load(model)
     from segedge.backends.fake import FakeBackend
-    from segedge.segmenter import Segmenter
+    from segedge.segment.segmenter import Segmenter
 
     made = card()
     logits = np.random.default_rng(0).normal(size=(1, 19, 8, 16)).astype(np.float32)
@@ -112,7 +112,7 @@ def waiting_segmenter(network_ms: float, model: Path | None) -> Any:
 
 def warm(segmenter: Any) -> None:
     """Compile and allocate before anything counts."""
-    from segedge.geometry import Size
+    from segedge.card.geometry import Size
 
     for _ in range(3):
         segmenter.warm_up(Size(*SIZE))
@@ -142,7 +142,7 @@ class VideoOut:
     """An H.264 file in a folder that goes away."""
 
     def __init__(self, source: Source) -> None:
-        from segedge.video.output import open_sink
+        from segedge.video.sinks.open import open_sink
 
         self._folder = tempfile.TemporaryDirectory()
         self.sink = open_sink(Path(self._folder.name) / "out.mp4", info=source.info)
@@ -151,7 +151,7 @@ class VideoOut:
 def fixed(rate: int, seconds: float, model: Path | None) -> dict[str, float]:
     """A live source at a fixed rate, overlay and H.264 file, policy ``latest``."""
     from segedge.pipeline.limits import LimitedSource
-    from segedge.video.open import open_source
+    from segedge.video.sources.open import open_source
 
     segmenter = waiting_segmenter(NETWORK_MS, model)
     warm(segmenter)
@@ -162,7 +162,7 @@ def fixed(rate: int, seconds: float, model: Path | None) -> dict[str, float]:
 
 def clip_images(count: int) -> list[np.ndarray]:
     """Frames of the test pattern."""
-    from segedge.video.open import open_source
+    from segedge.video.sources.open import open_source
 
     pattern: Any = open_source("test:720p30")
     return [pattern.image(index) for index in range(count)]
@@ -172,7 +172,7 @@ class Repeating:
     """Images again and again, as fast as they are taken."""
 
     def __init__(self, images: list[np.ndarray], count: int) -> None:
-        from segedge.video.protocols import SourceInfo
+        from segedge.frames.protocols import SourceInfo
 
         self._images, self._count = images, count
         self.info = SourceInfo("repeating", "memory", images[0].shape[:2], 30.0, count)
@@ -229,7 +229,7 @@ def peak(seconds: float, model: Path | None) -> dict[str, float]:
 def latest(model_ms: int, seconds: float) -> dict[str, float]:
     """A source of 30 frames a second and a model that is slower: how old is what is shown?"""
     from segedge.pipeline.limits import LimitedSource
-    from segedge.video.open import open_source
+    from segedge.video.sources.open import open_source
 
     segmenter = waiting_segmenter(model_ms, None)
     warm(segmenter)
@@ -245,7 +245,7 @@ def latest(model_ms: int, seconds: float) -> dict[str, float]:
 def memory(count: int) -> dict[str, float]:
     """Resident memory along many frames with the fake backend, labels and overlay computed."""
     from segedge.backends.fake import FakeBackend
-    from segedge.segmenter import Segmenter
+    from segedge.segment.segmenter import Segmenter
     from segedge.video.memory import MemorySink
 
     made = card((64, 128))

@@ -21,16 +21,16 @@ from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry
+from segedge.card.labels import label_set
 from segedge.cpu.arrays import address_of
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions import Cleaner
+from segedge.cpu.regions.clean import Cleaner
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers, usable_cores
-from segedge.geometry import Geometry
-from segedge.labels import label_set
+from segedge.machine.environment import Environment
+from segedge.options.cleaning import Cleaning
 
 CLASSES = label_set("cityscapes")
 MIN_REGION = 200

@@ -34,9 +34,9 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # for the servers of the tests
 
 from segedge.backends.base import Backend  # noqa: E402
-from segedge.bench.environment import Environment  # noqa: E402
-from segedge.card import ModelCard  # noqa: E402
-from segedge.labels import label_set  # noqa: E402
+from segedge.card.card import ModelCard  # noqa: E402
+from segedge.card.labels import label_set  # noqa: E402
+from segedge.machine.environment import Environment  # noqa: E402
 from segedge.serve.options import TritonOptions  # noqa: E402
 from segedge.serve.repository import write_repository  # noqa: E402
 

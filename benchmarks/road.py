@@ -24,12 +24,12 @@ from segedge.analyse.facts import RoadAnalysis, ZoneAnalysis
 from segedge.analyse.road import RoadOptions, find_road
 from segedge.analyse.roles import drivable_names, obstacle_names
 from segedge.analyse.zones import parse_zone, zone_pixels
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry
+from segedge.card.labels import label_set
 from segedge.cpu.tail import Tail
-from segedge.frame import Frame
-from segedge.geometry import Geometry
-from segedge.labels import label_set
+from segedge.frames.frame import Frame
+from segedge.machine.environment import Environment
 
 CAMVID = label_set("camvid")
 WAYS = ("segedge", "opencv")

@@ -31,7 +31,7 @@ from segedge.batch import local  # noqa: E402
 from segedge.batch.options import BatchOptions, Job  # noqa: E402
 from segedge.batch.run import run_batch  # noqa: E402
 from segedge.batch.work import Worker  # noqa: E402
-from segedge.bench.environment import Environment  # noqa: E402
+from segedge.machine.environment import Environment  # noqa: E402
 
 WORKERS = (1, 2)
 CLASSES = tuple(f"class {n}" for n in range(11))
@@ -45,7 +45,8 @@ INCLUDES = {
 def fake_segmenter(job: Job) -> Any:
     """What a worker opens here instead of the model."""
     from segedge.backends.fake import FakeBackend
-    from segedge.segmenter import Segmenter, card_of
+    from segedge.segment.load import card_of
+    from segedge.segment.segmenter import Segmenter
 
     card = card_of(job.model)
     return Segmenter(card, FakeBackend(card), threads=job.threads)
@@ -93,7 +94,7 @@ def write_model(path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper
 
-    from segedge.card import ModelCard
+    from segedge.card.card import ModelCard
 
     info = helper.make_tensor_value_info
     shape = [1, 3, 352, 480]

@@ -28,9 +28,9 @@ from document import Document, Figure, rounded
 from frames.scenes import STREET
 from numpy.typing import NDArray
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
-from segedge.geometry import Geometry, Size
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.machine.environment import Environment
 
 FRAMES = {
     "360p": Size(360, 640), "540p": Size(540, 960), "720p": Size(720, 1280),
@@ -156,8 +156,8 @@ def classes_steps(point: str, options: Any) -> dict[str, Step]:
 def network_steps(point: str, options: Any) -> dict[str, Step]:
     """A network size: the whole frame, and the network alone."""
     import segedge
-    from segedge.bench.modes import network_step
-    from segedge.bench.picture import street_like
+    from segedge.measure.bench.modes import network_step
+    from segedge.measure.bench.show.picture import street_like
 
     size = FRAMES["1080p"]
     segmenter: Any = segedge.load(options.folder / f"{point}.onnx", backend=options.backend)

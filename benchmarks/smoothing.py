@@ -19,13 +19,13 @@ import numpy as np
 from document import Document
 from harness import Samples, Stopwatch
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.card.labels import label_set
 from segedge.cpu.smoothing import Smoother
 from segedge.cpu.workers import Workers, usable_cores
-from segedge.geometry import Size
-from segedge.labels import label_set
-from segedge.smoothing import Smoothing, Step
+from segedge.machine.environment import Environment
+from segedge.options.smoothing import Smoothing, Step
 
 CLASSES = label_set("cityscapes")
 STRIDE = 8

@@ -26,9 +26,9 @@ from document import Document, Figure
 from frames.scenes import ROOT, SHARED, STREET, make_fast_scnn, make_street
 
 from segedge.backends.registry import statuses
-from segedge.bench.environment import Environment
-from segedge.flavour import flavour_statuses
-from segedge.geometry import Size
+from segedge.card.geometry import Size
+from segedge.engine.flavour import flavour_statuses
+from segedge.machine.environment import Environment
 
 INCLUDES = {
     "process": "start of the process to its end, interpreter, imports and exit included",

@@ -21,14 +21,14 @@ import numpy as np
 from document import Document, Figure
 from frames.scripts import overlay_usual, preprocess_usual
 
-from segedge.bench.environment import Environment
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.labels import label_set
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers, usable_cores
-from segedge.geometry import Geometry, Size
-from segedge.labels import label_set
+from segedge.machine.environment import Environment
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import segedge
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 CLASSES = ("background", "part", "scratch")
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import segedge
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 
 def save_random_b0(folder: Path, *, size: int = 512, num_labels: int = 150) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import nn
 
 import segedge
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 
 def build(architecture: str, encoder: str, *, num_classes: int) -> nn.Module:

@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import nn
 
 import segedge
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 MODELS = (
     "deeplabv3_mobilenet_v3_large",

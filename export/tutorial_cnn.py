@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 import segedge
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 WIDTHS = (3, 64, 128, 256, 512, 512)
 

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from segedge.version import __version__
+
 if TYPE_CHECKING:
     from segedge.backends.fake import FakeBackend
-    from segedge.card import ModelCard
-    from segedge.cleaning import Cleaning
+    from segedge.card.card import ModelCard
     from segedge.convert.export import export
     from segedge.convert.options import ExportOptions, ExportReport
-    from segedge.effect import Effect
     from segedge.errors import SegedgeError
-    from segedge.frame import Frame
-    from segedge.pictures import contact_sheet
+    from segedge.frames.frame import Frame
+    from segedge.options.cleaning import Cleaning
+    from segedge.options.effect import Effect
+    from segedge.options.sliding import Slide
+    from segedge.options.smoothing import Smoothing
+    from segedge.options.style import OverlayStyle
     from segedge.pipeline.runner import Pipeline
     from segedge.pipeline.stream import stream
-    from segedge.result import OverlayStyle, Result
-    from segedge.segmenter import Segmenter, load
-    from segedge.sliding import Slide
-    from segedge.smoothing import Smoothing
-    from segedge.video.callable_sink import CallableSink
+    from segedge.segment.load import load
+    from segedge.segment.pictures import contact_sheet
+    from segedge.segment.result import Result
+    from segedge.segment.segmenter import Segmenter
     from segedge.video.memory import MemorySink, MemorySource
-    from segedge.video.open import open_source
-    from segedge.video.output import open_sink
+    from segedge.video.sinks.callable_sink import CallableSink
+    from segedge.video.sinks.open import open_sink
+    from segedge.video.sources.open import open_source
 
-__version__ = "0.1.0"
 __all__ = [
     "CallableSink",
     "Cleaning",
@@ -54,10 +57,10 @@ __all__ = [
 ]
 
 _HOME = {
-    "CallableSink": "segedge.video.callable_sink",
-    "Cleaning": "segedge.cleaning",
-    "Effect": "segedge.effect",
-    "contact_sheet": "segedge.pictures",
+    "CallableSink": "segedge.video.sinks.callable_sink",
+    "Cleaning": "segedge.options.cleaning",
+    "Effect": "segedge.options.effect",
+    "contact_sheet": "segedge.segment.pictures",
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
     "export": "segedge.convert.export",
@@ -65,18 +68,18 @@ _HOME = {
     "MemorySink": "segedge.video.memory",
     "MemorySource": "segedge.video.memory",
     "Pipeline": "segedge.pipeline.runner",
-    "open_sink": "segedge.video.output",
-    "open_source": "segedge.video.open",
+    "open_sink": "segedge.video.sinks.open",
+    "open_source": "segedge.video.sources.open",
     "stream": "segedge.pipeline.stream",
-    "OverlayStyle": "segedge.result",
-    "Frame": "segedge.frame",
-    "ModelCard": "segedge.card",
-    "Result": "segedge.result",
+    "OverlayStyle": "segedge.options.style",
+    "Frame": "segedge.frames.frame",
+    "ModelCard": "segedge.card.card",
+    "Result": "segedge.segment.result",
     "SegedgeError": "segedge.errors",
-    "Segmenter": "segedge.segmenter",
-    "Slide": "segedge.sliding",
-    "Smoothing": "segedge.smoothing",
-    "load": "segedge.segmenter",
+    "Segmenter": "segedge.segment.segmenter",
+    "Slide": "segedge.options.sliding",
+    "Smoothing": "segedge.options.smoothing",
+    "load": "segedge.segment.load",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from segedge.cleaning import Cleaning
+from segedge.options.cleaning import Cleaning
 
 NAMES = tuple(f"c{i}" for i in range(5))
 

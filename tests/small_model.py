@@ -26,7 +26,7 @@ def write_model(
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    from segedge.card import ModelCard
+    from segedge.card.card import ModelCard
 
     weights = np.array([[-1, -1, -1], [1, 1, 1]], np.float32).reshape(2, 3, 1, 1)
     info = helper.make_tensor_value_info

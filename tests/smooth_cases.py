@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from segedge.card import ModelCard
-from segedge.geometry import Size
-from segedge.labels import distinct_palette
-from segedge.smoothing import Flicker, Smoothing, Step
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.card.labels import distinct_palette
+from segedge.options.smoothing import Flicker, Smoothing, Step
 
 
 @dataclass

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from segedge.backends.fake import FakeBackend
-from segedge.card import ModelCard
-from segedge.segmenter import Segmenter
+from segedge.card.card import ModelCard
+from segedge.segment.segmenter import Segmenter
 
 PAGE = Path(__file__).parent.parent / "docs/ros2.md"
 CARD = ModelCard(("road", "car"), ((128, 64, 128), (0, 0, 142)), 48, 64, stride=8)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from segedge.card.labels import label_set
 from segedge.errors import SegedgeError, nearest_name, unknown_name_error
-from segedge.labels import label_set
-from segedge.optional import install_command, require
+from segedge.machine.optional import install_command, require
 
 
 def test_text_is_fact_numbers_fix() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,91 +14,57 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
-    ["errors", "optional", "frame", "geometry", "labels", "timing", "gpu", "flavour", "report"],
-    ["card", "card_dialects", "modelfile", "effect", "legend", "cleaning", "sliding", "smoothing"],
-    [
-        "reference",
-        "reference_effects",
-        "reference_regions",
-        "reference_slide",
-        "reference_smoothing",
-        "cpu",
-        "cuda",
-        "video",
-        "convert",
-    ],
-    ["analyse"],
+    ["errors", "version", "measure", "measure/report"],
+    ["card", "machine"],
+    ["frames", "cuda/runtime"],
+    ["options", "live", "video"],
+    ["reference", "video/encode", "video/live", "cpu/kernels", "cuda"],
+    ["cpu", "video/push", "video/sources"],
+    ["convert", "video/sinks", "measure/datasets"],
+    ["precision", "analyse"],
+    ["precision/fp16"],
+    ["precision/int8", "engine"],
+    ["engine/builder"],
     ["backends"],
-    [
-        "fitting",
-        "remote",
-        "pictures",
-        "result",
-        "result_cuda",
-        "segmenter",
-        "segmenter_slide",
-        "segmenter_cuda",
-    ],
-    ["pipeline", "evaluate", "bench", "live", "serve", "harvest"],
-    ["batch", "tune"],
+    ["segment", "remote"],
+    ["pipeline", "harvest", "serve", "measure/evaluate"],
+    ["batch", "measure/bench"],
+    ["measure/optimize"],
     ["cli"],
+    ["cli/run", "cli/verbs"],
 ]
-"""From the ground up. A folder is one room: its files may import each other."""
+"""From the ground up. A folder is one room, and so is a sub-folder that is named here.
+
+A sub-folder that is not named is a part of the room above it: they may import each other, as long
+as no two *files* do (`test_no_circles_between_files`).
+"""
 
 FLOOR_OF = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-
-ALLOWED_SIBLINGS = {
-    ("card", "labels"),
-    ("card_dialects", "card"),
-    ("effect", "card"),
-    ("smoothing", "card"),
-    ("legend", "effect"),
-    ("reference_effects", "reference"),
-    ("result", "pictures"),
-    ("segmenter", "result"),
-    ("segmenter", "fitting"),
-    ("segmenter", "segmenter_cuda"),
-    ("segmenter", "segmenter_slide"),
-    ("segmenter_slide", "fitting"),
-    ("reference_slide", "reference"),
-    ("result_cuda", "result"),
-    ("segmenter_cuda", "result"),
-    ("segmenter_cuda", "result_cuda"),
-    ("segmenter_cuda", "fitting"),
-    ("frame", "timing"),
-    ("labels", "errors"),
-    ("geometry", "errors"),
-    ("optional", "errors"),
-    ("flavour", "errors"),
-    ("flavour", "optional"),
-    ("flavour", "gpu"),
-    ("gpu", "errors"),
-    ("convert", "reference"),
-    ("convert", "cpu"),
-    ("evaluate", "bench"),
-    ("bench", "pipeline"),
-}
-"""Siblings that build on each other; everything else on one floor stays apart."""
 
 HEAVY = {
     "torch": {"backends/eager.py", "backends/eager_cuda.py", "convert"},
     "transformers": {"convert"},
     "safetensors": {"convert"},
-    "onnx": {"convert"},
-    "onnxscript": {"convert"},
-    "onnx_ir": {"convert"},
-    "onnxruntime": {"backends/onnxruntime.py", "backends/onnxruntime_cuda.py", "convert"},
+    "onnx": {"convert", "precision", "engine"},
+    "onnxscript": {"convert", "precision"},
+    "onnx_ir": {"convert", "precision"},
+    "onnxruntime": {
+        "backends/onnxruntime.py",
+        "backends/onnxruntime_cuda.py",
+        "convert",
+        "precision",
+    },
     "openvino": {"backends/openvino.py"},
-    "tensorrt": {"flavour.py"},
-    "tensorrt_rtx": {"flavour.py"},
-    "tensorrt_rtx_bindings": {"flavour.py"},
+    "tensorrt": {"engine/flavour.py"},
+    "tensorrt_rtx": {"engine/flavour.py"},
+    "tensorrt_rtx_bindings": {"engine/flavour.py"},
     "av": {"video"},
     "numba": {"cpu"},
     "cuda": {"cuda", "backends"},
     "tritonclient": {
         "serve/config.py",
-        "backends/remote_link.py",
-        "backends/remote_memory.py",
+        "backends/remote/link.py",
+        "backends/remote/memory.py",
     },
     "google": {"serve/config.py"},
     "pyarrow": {"batch/table.py"},
@@ -114,23 +81,24 @@ def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
+def module_of(path: Path) -> str:
+    parts = ("segedge", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts).removesuffix(".__init__")
+
+
 def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """The nearest folder at or above a file that has a floor; a file at the root is one itself."""
+    inside = path.relative_to(PACKAGE)
+    if len(inside.parts) == 1:
+        return inside.stem
+    folders = [parent.as_posix() for parent in inside.parents]
+    return next((folder for folder in folders if folder in FLOOR_OF), folders[0])
 
 
 def imports_of(path: Path) -> list[str]:
-    """Dotted names of all imports, those inside functions too, those for type checking not."""
+    """Dotted names of all imports: those inside functions, and those for types alone, too."""
     names: list[str] = []
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -140,20 +108,56 @@ def imports_of(path: Path) -> list[str]:
     return names
 
 
+def house_imports() -> dict[Path, set[Path]]:
+    """Each file of the package, and the files of it that it imports."""
+    files = {module_of(path): path for path in modules()}
+    found: dict[Path, set[Path]] = {}
+    for path in modules():
+        targets = (
+            files.get(name) or files.get(name.rpartition(".")[0]) for name in imports_of(path)
+        )
+        found[path] = {target for target in targets if target is not None and target != path}
+    return found
+
+
+IMPORTS = house_imports()
+ROOT_FILES = ("__init__", "__main__")
+"""They hand on names of all floors, and nothing below imports them."""
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_downwards(path: Path) -> None:
     room = room_of(path)
-    if room in ("__init__", "__main__"):
+    if room in ROOT_FILES:
         return
     assert room in FLOOR_OF, f"give {room} a floor in tests/test_layers.py"
-    for name in imports_of(path):
-        parts = name.split(".")
-        if parts[0] != "segedge" or len(parts) < 2 or parts[1] in (room, "__version__"):
+    for target in IMPORTS[path]:
+        other = room_of(target)
+        if other == room:
             continue
-        other = parts[1]
-        assert other in FLOOR_OF, f"{path}: unknown room {other}"
-        below = FLOOR_OF[other] < FLOOR_OF[room] or (room, other) in ALLOWED_SIBLINGS
-        assert below, f"{path} (floor {FLOOR_OF[room]}) imports {name} (floor {FLOOR_OF[other]})"
+        assert other in FLOOR_OF, f"{path}: {other} has no floor"
+        assert FLOOR_OF[other] < FLOOR_OF[room], (
+            f"{path.relative_to(PACKAGE)} ({room}, floor {FLOOR_OF[room]}) imports "
+            f"{target.relative_to(PACKAGE)} ({other}, floor {FLOOR_OF[other]})"
+        )
+
+
+def test_no_circles_between_files() -> None:
+    """Not by imports inside functions nor by imports for types either."""
+    order = TopologicalSorter(
+        {path: targets for path, targets in IMPORTS.items() if room_of(path) not in ROOT_FILES}
+    )
+    try:
+        order.prepare()
+    except CycleError as error:
+        circle = [str(path.relative_to(PACKAGE)) for path in error.args[1]]
+        pytest.fail(" -> ".join(circle))
+
+
+def test_every_package_says_what_it_knows() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        assert len(text) > 30, f"{path.relative_to(PACKAGE)} has no docstring"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -170,13 +174,13 @@ def test_heavy_libraries_have_one_door(path: Path) -> None:
 def test_pyav_is_loaded_through_its_door() -> None:
     """Which loads OpenCV before it. The child that only writes packets shows nothing."""
     direct = {
-        path.name
+        path.relative_to(PACKAGE).as_posix()
         for path in modules()
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         and "av" in {name.split(".")[0] for name in _modules_of(node)}
     }
-    assert direct == {"ffmpeg.py", "push_child.py"}
+    assert direct == {"video/ffmpeg.py", "video/push/child.py"}
 
 
 def _modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -208,8 +212,9 @@ def test_no_import_cycles_at_module_level() -> None:
 def test_the_runtime_needs_no_torch_and_no_onnx() -> None:
     """`import segedge` and everything that `segedge run` imports leave the heavy ones alone."""
     code = (
-        "import sys, segedge, segedge.segmenter, segedge.cli.run, segedge.cli.inspect\n"
-        "import segedge.cli.doctor, segedge.pipeline.runner, segedge.video.open\n"
+        "import sys, segedge, segedge.segment.load, segedge.cli.run.command\n"
+        "import segedge.cli.verbs.inspect\n"
+        "import segedge.cli.verbs.doctor, segedge.pipeline.runner, segedge.video.sources.open\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'transformers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segedge.card import ModelCard
-from segedge.modelfile import read_metadata
+from segedge.card.card import ModelCard
+from segedge.card.modelfile import read_metadata
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.geometry import Size
-from segedge.labels import label_set
-from segedge.modelfile import read_metadata
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.card.labels import label_set
+from segedge.card.modelfile import read_metadata
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"

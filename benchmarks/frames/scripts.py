@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from frames.scenes import Scene, torch_module
 from frames.way import Image, Picture, Step, Way, segedge_way
-from segedge.geometry import Size
+from segedge.card.geometry import Size
 
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)
 STD = np.array((0.229, 0.224, 0.225), np.float32)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from frames.scenes import Scene
 from segedge.backends.registry import statuses
-from segedge.gpu import find_driver
-from segedge.optional import is_importable
+from segedge.machine.gpu import find_driver
+from segedge.machine.optional import is_importable
 
 Image = NDArray[np.uint8]
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from gpu.clock import Work, download, upload
 from gpu.models import a_card, frame_of
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cuda.overlay import Blend
 from segedge.cuda.preprocess import Preprocess
-from segedge.cuda.program import Launcher
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.tail import Picture, Tail
-from segedge.geometry import AxisMap, Geometry, Size
 
 SIZES = {
     "720p": Size(720, 1280),

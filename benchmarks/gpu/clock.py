@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from segedge.cuda.device import Device
-from segedge.cuda.graph import CaptureRefusedError, capture
-from segedge.cuda.program import Launcher
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.graph import CaptureRefusedError, capture
+from segedge.cuda.runtime.program import Launcher
 
 Work = Callable[[Launcher], None]
 """Enqueues one thing to be timed."""

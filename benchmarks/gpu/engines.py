@@ -14,7 +14,7 @@ from gpu.report import Options, Report
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.registry import available_threads
 from segedge.backends.tensorrt_host import HostTensorRtBackend
-from segedge.convert.engine_options import BuildOptions
+from segedge.engine.options import BuildOptions
 
 WORST_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.9}
 """Share of pixels that must have ONNX Runtime's label; noise images, so edges everywhere."""

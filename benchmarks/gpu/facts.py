@@ -8,8 +8,8 @@ import subprocess
 from dataclasses import asdict
 from typing import Any
 
-from segedge.gpu import Driver
-from segedge.optional import installed_version
+from segedge.machine.gpu import Driver
+from segedge.machine.optional import installed_version
 
 _LIBRARIES = (
     "cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12", "tensorrt",

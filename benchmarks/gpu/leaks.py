@@ -9,9 +9,9 @@ from typing import Any
 from gpu.models import a_card, frame_of
 from gpu.report import Options, Report
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.cuda.device import Device
-from segedge.geometry import Size
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.device import Device
+from segedge.segment.on_gpu import CudaSegmenter
 
 GROWTH_BYTES = 32 << 20
 """More than this between a third of the way and the end is a leak: per change of size that is

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.labels import distinct_palette
+from segedge.card.card import ModelCard
+from segedge.card.labels import distinct_palette
 
 SHARED = Path(__file__).parents[3] / "shared" / "models"
 CLASSES = 19
@@ -64,7 +64,7 @@ def with_card(model: Path) -> tuple[Path, ModelCard]:
         SegedgeError: It cannot be exported.
         ImportError: What exports is not installed.
     """
-    from segedge.modelfile import read_metadata
+    from segedge.card.modelfile import read_metadata
 
     card = ModelCard.from_metadata(read_metadata(model))
     if card is None:

@@ -16,10 +16,10 @@ from gpu.models import SHARED, a_card, default_models, frame_of, with_card
 from gpu.report import Options, Report
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.backends.registry import open_backend, statuses
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
-from segedge.geometry import Size
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.device import Device
+from segedge.segment.on_gpu import CudaSegmenter
 
 OUTPUTS = ("labels", "overlay")
 ROUNDS = 5

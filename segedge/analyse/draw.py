@@ -14,8 +14,8 @@ from segedge.analyse.facts import ZoneWatch, road_of
 from segedge.analyse.ground import Ground
 from segedge.analyse.road import Nearest, Road, RoadOptions
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.video.protocols import ResultView, Sink
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView, Sink
 
 Painter = Callable[[NDArray[np.uint8], Frame, ResultView], None]
 """Draws into an H x W x 3 uint8 BGR picture, in place."""

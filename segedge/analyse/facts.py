@@ -15,8 +15,8 @@ from segedge.analyse.road import Nearest, Road, RoadOptions, find_road
 from segedge.analyse.roles import moving_names
 from segedge.analyse.zones import Event, Zone, ZoneRule, ZoneState, zone_pixels
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.video.protocols import ResultView
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
 
 _LEAST_HOLE_SHARE = 1e-4
 """Holes that are smaller than this share of the frame are left out of the lines."""
@@ -24,7 +24,7 @@ _LEAST_HOLE_SHARE = 1e-4
 
 @runtime_checkable
 class SceneView(Protocol):
-    """A result that keeps what was found in it, as `segedge.result.Result` does."""
+    """A result that keeps what was found in it, as `segedge.segment.result.Result` does."""
 
     def find_road(self, options: RoadOptions | None = None) -> Road:
         """The road by these options."""

@@ -70,7 +70,7 @@ class DeviceBackend(Backend, Protocol):
 
     @property
     def device(self) -> Any:
-        """The `segedge.cuda.device.Device` that it runs on."""
+        """The `segedge.cuda.runtime.device.Device` that it runs on."""
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs for shapes of the inputs.

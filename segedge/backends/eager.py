@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.errors import BackendError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 
 class EagerBackend:

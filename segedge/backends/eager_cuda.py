@@ -9,9 +9,9 @@ from typing import Any
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.device_arrays import device_pointer
 from segedge.backends.eager import load_program, translated_compilation
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 
 class EagerCudaBackend:

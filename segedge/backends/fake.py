@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Memory, TensorSpec
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 
 Network = Callable[[NDArray[Any]], NDArray[Any]]
 

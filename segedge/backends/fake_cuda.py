@@ -9,10 +9,10 @@ import numpy as np
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.device_arrays import device_pointer
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
-from segedge.cuda.program import Kernel
-from segedge.optional import require
+from segedge.card.card import ModelCard
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.program import Kernel
+from segedge.machine.optional import require
 
 
 class FakeCudaBackend:

@@ -11,9 +11,9 @@ import numpy as np
 from segedge.backends.base import Memory
 from segedge.backends.device_arrays import device_pointer
 from segedge.backends.onnxruntime import first_line, tensor_spec
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 Provider = Literal["cuda", "tensorrt"]
 _PROVIDERS: dict[Provider, str] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.errors import BackendError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 Precision = Literal["auto", "f32", "bf16", "f16"]
 _PURPOSE = "run ONNX models with OpenVINO"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segedge.backends.remote_address import is_address, memory_use, parse_address
+from segedge.backends.remote.address import is_address, memory_use, parse_address
+from segedge.engine.flavour import flavour_statuses
 from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
-from segedge.flavour import flavour_statuses
-from segedge.gpu import find_driver
-from segedge.optional import install_command, installed_version, is_importable
+from segedge.machine.gpu import find_driver
+from segedge.machine.optional import install_command, installed_version, is_importable
 
 if TYPE_CHECKING:
     from segedge.backends.base import Backend
@@ -164,7 +164,7 @@ def _tensorrt_status() -> BackendStatus:
 
 def _open_tensorrt(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.tensorrt import TensorRtBackend
-    from segedge.convert.engine_options import PRECISIONS, BuildOptions
+    from segedge.engine.options import PRECISIONS, BuildOptions
 
     if variant not in ("", *PRECISIONS):
         raise unknown_name_error("TensorRT precision", variant, list(PRECISIONS))
@@ -251,7 +251,7 @@ def _check_program(path: Path) -> None:
 
 
 def _open_remote(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.remote import RemoteBackend
+    from segedge.backends.remote.backend import RemoteBackend
 
     if not is_address(path):
         raise UsageError(

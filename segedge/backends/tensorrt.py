@@ -12,26 +12,21 @@ from typing import Any
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.device_arrays import device_pointer
-from segedge.convert.engine_build import build_engine
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_check import check_engine
-from segedge.convert.engine_facts import EngineFacts
-from segedge.convert.engine_file import is_engine, kernels_path, read_engine, write_whole
-from segedge.convert.engine_flavour import (
-    create_context,
-    is_capturable,
-    plan_validity,
-    serialized_kernels,
-)
-from segedge.convert.engine_log import build_log, recorded
-from segedge.convert.engine_network import numpy_name
-from segedge.convert.engine_options import BuildOptions
-from segedge.cuda.array import DeviceArray
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.array import DeviceArray
+from segedge.cuda.runtime.device import Device
+from segedge.engine.builder.build import build_engine
+from segedge.engine.builder.log import build_log, recorded
+from segedge.engine.builder.network import numpy_name
+from segedge.engine.cache import EngineCache
+from segedge.engine.check import check_engine
+from segedge.engine.facts import EngineFacts
+from segedge.engine.file import is_engine, kernels_path, read_engine, write_whole
+from segedge.engine.flavour import Flavour, load_flavour
+from segedge.engine.options import BuildOptions
+from segedge.engine.versions import create_context, is_capturable, plan_validity, serialized_kernels
 from segedge.errors import BackendError, DeviceError
-from segedge.flavour import Flavour, load_flavour
-from segedge.gpu import Gpu, require_gpu
-from segedge.optional import require
+from segedge.machine.gpu import Gpu, require_gpu
+from segedge.machine.optional import require
 
 _PURPOSE = "run TensorRT engines"
 _log = logging.getLogger("segedge.engine")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import Memory
 from segedge.backends.tensorrt import TensorRtBackend
-from segedge.convert.engine_options import BuildOptions
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.device import Device
+from segedge.engine.options import BuildOptions
 
 
 class HostTensorRtBackend:

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from segedge.batch.store import file_system, is_remote
 from segedge.errors import SourceError, UsageError, nearest_name
-from segedge.video.images import IMAGE_SUFFIXES, natural_key
-from segedge.video.open import VIDEO_SUFFIXES
-from segedge.video.protocols import SourceFailure
+from segedge.frames.protocols import SourceFailure
+from segedge.video.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from segedge.video.sources.images import natural_key
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Endings of text files with a path a line."""

@@ -22,7 +22,7 @@ from segedge.batch.options import SCHEMA, Job
 from segedge.batch.plan import Planned
 from segedge.batch.store import Store
 from segedge.errors import UsageError
-from segedge.video.protocols import SourceFailure
+from segedge.frames.protocols import SourceFailure
 
 MANIFEST, PLAN, FAILURES, TABLE = "manifest.json", "plan.jsonl", "failures.jsonl", "frames.parquet"
 SHARDS, MASKS, OVERLAYS = "shards", "masks", "overlays"

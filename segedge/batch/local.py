@@ -25,7 +25,7 @@ _END_SECONDS = 5.0
 
 def usable_gpus() -> list[str]:
     """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    from segedge.gpu import find_driver
+    from segedge.machine.gpu import find_driver
 
     count = 0
     while find_driver(index=count).gpu is not None:

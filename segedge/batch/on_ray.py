@@ -20,7 +20,7 @@ from segedge.batch.options import Job
 from segedge.batch.plan import Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Refused, Said, Started
 from segedge.errors import BackendError, SegedgeError, UsageError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 AUTO = "auto"
 """The cluster that RAY_ADDRESS names, or the one that runs on this machine."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge import __version__
-from segedge.cleaning import Cleaning
 from segedge.errors import ModelError, UsageError
-from segedge.sliding import Slide
+from segedge.options.cleaning import Cleaning
+from segedge.options.sliding import Slide
+from segedge.version import __version__
 
 MaskKind = Literal["palette", "labels"]
 MASK_KINDS: tuple[MaskKind, ...] = ("palette", "labels")
@@ -82,7 +82,7 @@ def model_hash(model: Path) -> str:
     """
     import hashlib
 
-    from segedge.modelfile import file_sha256
+    from segedge.card.modelfile import file_sha256
 
     try:
         parts = [file_sha256(model)]

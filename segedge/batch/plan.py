@@ -20,10 +20,10 @@ import numpy as np
 from segedge.batch.inputs import InputFile
 from segedge.batch.store import is_remote
 from segedge.errors import SourceError
-from segedge.frame import Frame
-from segedge.video.output import FrameNames
-from segedge.video.parts import VideoPart, split_video
-from segedge.video.protocols import SourceFailure
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import SourceFailure
+from segedge.video.sinks.names import FrameNames
+from segedge.video.sources.parts import VideoPart, split_video
 
 _SCANNERS = 8
 """Videos that are looked at side by side: this waits for disks."""
@@ -186,7 +186,7 @@ def _look_at(file: InputFile, shard_frames: int) -> Planned:
     """
     if is_remote(file.path):
         return Planned(file.path, "", file.fingerprint)
-    from segedge.video.file import VideoFile
+    from segedge.video.sources.file import VideoFile
 
     count = VideoFile(file.path).info.frame_count
     parts: tuple[VideoPart, ...] = ()

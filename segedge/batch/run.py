@@ -334,7 +334,7 @@ class _Run:
 
 
 def _model_file(model: str | Path) -> Path:
-    from segedge.backends.remote_address import is_address
+    from segedge.backends.remote.address import is_address
 
     path = Path(model)
     if is_address(path):
@@ -347,7 +347,7 @@ def _model_file(model: str | Path) -> Path:
 
 
 def _classes(model: Path) -> tuple[str, ...]:
-    from segedge.segmenter import card_of
+    from segedge.segment.load import card_of
 
     return card_of(model).classes
 

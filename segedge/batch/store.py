@@ -15,8 +15,8 @@ from shutil import rmtree
 from typing import IO, Any, Protocol
 
 from segedge.errors import SegedgeError, SinkError, SourceError, UsageError
-from segedge.optional import require
-from segedge.video.output import prepare_folder, sink_error, write_atomically
+from segedge.machine.files import prepare_folder, sink_error, write_atomically
+from segedge.machine.optional import require
 
 STAGING = ".parts"
 """Folder of what is not whole yet, in a local archive."""

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from segedge.batch.ledger import SHARDS, TABLE
 from segedge.batch.plan import Shard
 from segedge.batch.store import Store
-from segedge.cpu.regions import RegionFinder
+from segedge.card.geometry import Size
+from segedge.cpu.regions.clean import RegionFinder
 from segedge.cpu.workers import Workers
 from segedge.errors import SourceError
-from segedge.frame import Frame
-from segedge.geometry import Size
-from segedge.optional import require
-from segedge.video.protocols import ResultView
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
+from segedge.machine.optional import require
 
 _GROUP_ROWS = 65_536
 """Rows of a row group: parts of a shard are put together up to this."""
@@ -90,7 +90,7 @@ class FactsSink:
 
 
 def facts_needs(confidence: bool) -> frozenset[str]:
-    """What a row is made of, in the words of `segedge.result.OUTPUTS`."""
+    """What a row is made of, in the words of `segedge.segment.result.OUTPUTS`."""
     return frozenset({"labels", "class_pixels"} | ({"confidence"} if confidence else set()))
 
 

@@ -11,24 +11,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segedge import __version__
 from segedge.batch.ledger import MASKS, OVERLAYS, SHARDS, Done
 from segedge.batch.options import Job, model_hash
 from segedge.batch.plan import Shard
 from segedge.batch.store import Store, local_copy, open_store
 from segedge.batch.table import FactsSink, encode_rows, facts_needs, stem_of
 from segedge.errors import SinkError, SourceError, UsageError
+from segedge.frames.protocols import Sink, Source, SourceFailure
+from segedge.options.style import OverlayStyle
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import Progress
-from segedge.result import OverlayStyle
-from segedge.segmenter import load
-from segedge.video.file import VideoFile
-from segedge.video.images import ImageFiles
-from segedge.video.protocols import Sink, Source, SourceFailure
-from segedge.video.write_images import FolderSink, Picture
+from segedge.segment.load import load
+from segedge.version import __version__
+from segedge.video.sinks.images import FolderSink, Picture
+from segedge.video.sources.file import VideoFile
+from segedge.video.sources.images import ImageFiles
 
 if TYPE_CHECKING:
-    from segedge.frame import Frame
+    from segedge.frames.frame import Frame
 
 _TELL_SECONDS = 0.5
 """How often a worker tells how far it is."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from segedge.bench.results import MODES, Mode
+from segedge.card.geometry import Size
 from segedge.errors import UsageError, unknown_name_error
-from segedge.geometry import Size
+from segedge.measure.bench.results import MODES, Mode
 
 
 def parse_modes(words: Sequence[str], *, has_video: bool = False) -> tuple[Mode, ...]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from segedge.cli.console import out, print_prose, print_row
 
 if TYPE_CHECKING:
-    from segedge.evaluate.agreement import Agreement
-    from segedge.evaluate.versus import Versus
+    from segedge.measure.evaluate.agreement import Agreement
+    from segedge.measure.evaluate.versus import Versus
 
 
 def print_agreement(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from segedge.card import ModelCard
-    from segedge.evaluate.datasets import Dataset
+    from segedge.card.card import ModelCard
+    from segedge.measure.datasets.datasets import Dataset
 
 Layout = Annotated[str, typer.Option(help="auto, cityscapes, camvid, voc, ade20k or plain.")]
 Split = Annotated[str, typer.Option(help="Part of the data set: train, val or test.")]
@@ -35,8 +35,8 @@ def open_data(
         SourceError: There is no such folder, no known layout, or no labelled image.
         UsageError: An unknown layout, or classes that are not the model's.
     """
-    from segedge.evaluate.datasets import open_dataset
-    from segedge.evaluate.mapping import parse_mapping
+    from segedge.measure.datasets.datasets import open_dataset
+    from segedge.measure.datasets.mapping import parse_mapping
 
     return open_dataset(
         path,

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from segedge import __version__
 from segedge.cli.console import err, print_error
 from segedge.cli.leave import leave
 from segedge.errors import SegedgeError
+from segedge.version import __version__
 
 VERBS = {
     "export": "A trained PyTorch network to one ONNX file that describes itself.",
@@ -134,9 +134,8 @@ def build_app(words: list[str]) -> typer.Typer:
 
 
 def _command(verb: str) -> Callable[..., None]:
-    function: Callable[..., None] = getattr(
-        importlib.import_module(f"segedge.cli.{verb}"), f"{verb}_command"
-    )
+    module = "segedge.cli.run.command" if verb == "run" else f"segedge.cli.verbs.{verb}"
+    function: Callable[..., None] = getattr(importlib.import_module(module), f"{verb}_command")
     return function
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segedge.card.modelfile import file_sha256
 from segedge.convert.options import CheckpointReport
 from segedge.errors import CheckpointError
-from segedge.modelfile import file_sha256
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _KEYS = (
     "ema_state_dict",

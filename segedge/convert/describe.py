@@ -6,19 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segedge.card import Layout, ModelCard, Provenance
-from segedge.card_dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
+from segedge.card.card import Layout, ModelCard, Provenance
+from segedge.card.dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
+from segedge.card.geometry import Size
+from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
-from segedge.convert.surgery import HeadFacts
+from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import CardError, unknown_name_error
-from segedge.geometry import Size
-from segedge.labels import (
-    LabelSet,
-    built_in_sets,
-    named_set,
-    read_classes,
-)
-from segedge.optional import installed_version
+from segedge.machine.optional import installed_version
 
 
 @dataclass(frozen=True)

@@ -6,26 +6,33 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segedge.card import ModelCard, Provenance
-from segedge.card_dialects import image_size
+from segedge.card.card import ModelCard, Provenance
+from segedge.card.dialects import image_size
+from segedge.card.geometry import Size
+from segedge.card.modelfile import ModelFacts
 from segedge.convert import parity
-from segedge.convert.clean import clean
 from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
-from segedge.convert.graph import Model, axis_names, graph_nodes, image_input, opset_of, to_bytes
 from segedge.convert.images import image_files, read_images, smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes, write_whole
-from segedge.convert.onnx_source import InputFacts, load_onnx, output_specs, prepare_input
+from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
 from segedge.convert.outputs import pick_output
 from segedge.convert.parity import Network
+from segedge.convert.passes.clean import clean
+from segedge.convert.passes.cut_tail import HeadFacts, cut_tail
+from segedge.convert.passes.graph import (
+    Model,
+    axis_names,
+    graph_nodes,
+    image_input,
+    opset_of,
+    to_bytes,
+)
+from segedge.convert.passes.simplify import infer_shapes, simplify
 from segedge.convert.runtime import OnnxRunner
-from segedge.convert.simplify import infer_shapes, simplify
 from segedge.convert.sources import Source, resolve
-from segedge.convert.surgery import HeadFacts, cut_tail
 from segedge.errors import ExportError, ParityError, UsageError
-from segedge.geometry import Size
-from segedge.modelfile import ModelFacts
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "

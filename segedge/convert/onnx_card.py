@@ -6,12 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from segedge.card import ModelCard
-from segedge.card_dialects import foreign_metadata
+from segedge.card.card import ModelCard
+from segedge.card.dialects import foreign_metadata
 from segedge.convert.describe import segedge_version
-from segedge.convert.graph import Model, to_bytes
+from segedge.convert.passes.graph import Model, to_bytes
 from segedge.errors import ExportError, SinkError, UsageError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _KEPT = ("author", "license", "docs", "description", "version")
 """What an adopted file's metadata may say besides: authorship and rights."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge.card import ColorOrder, ModelCard, ResizeRule
+from segedge.card.card import ColorOrder, ModelCard, ResizeRule
+from segedge.card.geometry import Fit, Size
 from segedge.errors import UsageError
-from segedge.geometry import Fit, Size
 
 DEFAULT_OPSET = 20
 """What TensorRT 10.3 (JetPack 6) up to today's reads, and torch's exporter writes by default."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge import reference
-from segedge.card import ModelCard, Parity
-from segedge.convert.chain import TailState
-from segedge.convert.surgery import HeadFacts
+from segedge.card.card import ModelCard, Parity
+from segedge.card.geometry import Geometry, Size
+from segedge.convert.passes.chain import TailState
+from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import ExportError, ParityError
-from segedge.geometry import Geometry, Size
+from segedge.reference import frame as reference
 
 WANTED_AGREEMENT = 0.999
 MOST_AMBIGUOUS = 0.5

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from segedge.card.geometry import Size
 from segedge.convert.torch_export import weights_only_loading
 from segedge.errors import ExportError
-from segedge.geometry import Size
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _PICKLED = ("custom_obj", "opaque_obj")
 """File names of constants that torch would unpickle."""

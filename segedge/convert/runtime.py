@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.graph import Model, Value, extra_outputs, image_input, to_bytes
+from segedge.convert.passes.graph import Model, Value, extra_outputs, image_input, to_bytes
 from segedge.errors import ExportError
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _FATAL = 4
 _PLAIN = {

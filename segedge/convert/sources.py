@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge.card_dialects import HuggingFaceFolder, read_huggingface
+from segedge.card.dialects import HuggingFaceFolder, read_huggingface
+from segedge.card.geometry import Size
+from segedge.card.modelfile import file_sha256
 from segedge.convert.checkpoint import load_checkpoint
 from segedge.convert.options import CheckpointReport, ExportOptions
 from segedge.convert.programs import load_program, load_torchscript
 from segedge.convert.torch_export import TorchNetwork
 from segedge.errors import ExportError, UsageError, nearest_name
-from segedge.geometry import Size
-from segedge.modelfile import file_sha256
-from segedge.optional import require
+from segedge.machine.optional import require
 
 Kind = Literal["factory", "module", "program", "torchscript", "huggingface", "onnx"]
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.graph import Model, image_input, ir, shape_of
+from segedge.card.geometry import Size
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves
+from segedge.convert.passes.graph import Model, image_input, ir, shape_of
 from segedge.errors import ExportError, SegedgeError
-from segedge.geometry import Size
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _AXIS_NAMES = {0: "batch", 2: "height", 3: "width"}
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")

@@ -12,8 +12,8 @@ def _drop_stale_kernels(folder: Path) -> None:
     Numba compares a cached kernel only with the file of its outermost function; an edit or upgrade
     of a file that it calls into would go unnoticed.
     """
-    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
-    for index in (folder / "__pycache__").glob("*.nbi"):
+    newest = max(source.stat().st_mtime for source in folder.rglob("*.py"))
+    for index in folder.rglob("*.nbi"):
         with contextlib.suppress(OSError):  # another process did it, or the folder is read-only
             if index.stat().st_mtime < newest:
                 index.unlink()

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
 from segedge.cpu.half import Converter
 from segedge.cpu.workers import Workers
 from segedge.errors import ModelError, UsageError
-from segedge.geometry import Size
 
 
 def address_of(array: NDArray[Any]) -> int:

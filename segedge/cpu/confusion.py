@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segedge.cpu.cells import KERNEL, Ints, Longs
+from segedge.cpu.kernels.cells import KERNEL, Ints, Longs
 
 _FAR = np.iinfo(np.int32)
 

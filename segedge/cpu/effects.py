@@ -9,14 +9,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.cpu import compose, entropy, matte, plan
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.cpu import plan
 from segedge.cpu.arrays import FlatOutput, address_of, readable_image
+from segedge.cpu.kernels import compose, entropy, matte
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Task, Workers, shared_workers
-from segedge.effect import (
+from segedge.errors import UsageError
+from segedge.options.effect import (
     MATTED,
     Effect,
     background_rows,
@@ -25,8 +28,6 @@ from segedge.effect import (
     heat_table_rgb,
     outline_radius,
 )
-from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
 
 _NO_LABELS = np.zeros((0, 0), np.uint8)
 
@@ -82,7 +83,7 @@ class Look:
 
 
 class Effects:
-    """Draws effects from the network's output; the truth is `segedge.reference_effects`.
+    """Draws effects from the network's output; the truth is `segedge.reference.effects`.
 
     Made for one geometry; used by one thread at a time, different objects concurrently.
     """

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segedge.cpu.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
+from segedge.cpu.kernels.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
 from segedge.cpu.workers import Workers
 
 _BLOCKS_A_UNIT = 4096

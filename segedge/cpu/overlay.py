@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.cpu.simd import BLOCK
-from segedge.labels import Rgb, class_opacities
+from segedge.card.labels import Rgb, class_opacities
+from segedge.cpu.kernels.simd import BLOCK
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.geometry import AxisMap
+from segedge.card.geometry import AxisMap
 
 _ROWS_A_UNIT = 32
 """Most output rows in one piece of work, so that small grids still feed all threads."""

@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from segedge.card import ModelCard
-from segedge.cpu import resample
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry
 from segedge.cpu.arrays import address_of, readable_image
 from segedge.cpu.half import Converter
-from segedge.cpu.simd import BLOCK, LANES
+from segedge.cpu.kernels import resample
+from segedge.cpu.kernels.simd import BLOCK, LANES
 from segedge.cpu.taps import Taps, axis_taps
 from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import UsageError
-from segedge.geometry import Geometry
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
 class Preprocessor:
-    """Resizes, pads, reorders and normalises, as `segedge.reference.preprocess` says.
+    """Resizes, pads, reorders and normalises, as `segedge.reference.frame.preprocess` says.
 
     Made for one geometry; used by one thread at a time, different objects concurrently.
     """

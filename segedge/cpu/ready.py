@@ -7,12 +7,12 @@ import threading
 
 import numpy as np
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.geometry import Geometry, Size
 
 
 def make_ready() -> threading.Thread:

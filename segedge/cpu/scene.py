@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segedge.cpu.cells import INNER, KERNEL
-from segedge.cpu.region_runs import root_of
+from segedge.cpu.kernels.cells import INNER, KERNEL
+from segedge.cpu.regions.runs import root_of
 
 _TILE = 64
 """Columns that are searched together: a cache line of a row, and few rows beyond the obstacles."""

@@ -1,4 +1,4 @@
-"""Smoother: steadies the logits of a video in place; see `segedge.reference_smoothing`."""
+"""Smoother: steadies the logits of a video in place; see `segedge.reference.smoothing`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.cpu import steady
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
 from segedge.cpu.half import Converter
+from segedge.cpu.kernels import steady
 from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import ModelError
-from segedge.frame import Frame
-from segedge.geometry import Size
-from segedge.smoothing import (
+from segedge.frames.frame import Frame
+from segedge.options.smoothing import (
     CUT_SHARE,
     CUT_TOLERANCES,
     FINER,
@@ -264,7 +264,7 @@ def _strides(layout: str, channels: int, size: Size) -> NDArray[np.int64]:
 
 
 def _taps(points: int, pixels: int) -> NDArray[np.int64]:
-    """As `segedge.reference_smoothing.taps`."""
+    """As `segedge.reference.smoothing.taps`."""
     count = min(TAPS, max(1, pixels // points))
     sample = 2 * np.arange(points * count, dtype=np.int64).reshape(points, count) + 1
     return np.asarray(sample * pixels // (2 * points * count), np.int64)

@@ -7,15 +7,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
-from segedge.cpu import cells, confidence, plan, render
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.cpu import plan
 from segedge.cpu.arrays import FlatOutput, address_of, check_image, check_plane, readable_image
+from segedge.cpu.kernels import cells, confidence, render
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions import Cleaner
+from segedge.cpu.regions.clean import Cleaner
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
+from segedge.options.cleaning import Cleaning
 
 ConfidenceKind = Literal["probability", "margin"]
 
@@ -28,7 +29,7 @@ _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 class Tail:
     """Maps every frame pixel back to the logit grid and writes only what is asked for.
 
-    Labels equal the argmax of the bilinearly interpolated logits (`segedge.reference`) except in
+    Labels equal the argmax of bilinearly interpolated logits (`segedge.reference.frame`), but for
     ties. Made for one geometry; used by one thread at a time, different objects concurrently.
     """
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ResizeRule
-from segedge.geometry import AxisMap
+from segedge.card.card import ResizeRule
+from segedge.card.geometry import AxisMap
 
 _Taps = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Input index (possibly outside the image) and weight, output pixels x taps."""

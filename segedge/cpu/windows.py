@@ -18,13 +18,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size, grid_from_network
 from segedge.cpu.arrays import FlatOutput
-from segedge.cpu.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, finite
+from segedge.cpu.kernels.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, finite
+from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.plan import Axis, knot_axis
-from segedge.cpu.simd import take_ticket
 from segedge.cpu.workers import Workers, shared_workers
-from segedge.geometry import Size, grid_from_network
 
 _NEAR = 1e-6
 """Knots closer than this, in pixels, are one: maps round."""

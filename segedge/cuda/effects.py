@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cuda.preprocess import fixed_point
-from segedge.cuda.program import Argument, Kernel, Launcher, Plane
-from segedge.effect import (
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
+from segedge.options.effect import (
     MATTED,
     Effect,
     background_rows,
@@ -25,7 +26,6 @@ from segedge.effect import (
     heat_table_rgb,
     outline_radius,
 )
-from segedge.geometry import AxisMap, Geometry, Size
 
 _TARGETS = {"blur": 0, "cutout": 1, "replace": 2}
 _BLOCK = (32, 8)
@@ -111,7 +111,7 @@ class Look:
 
 
 class Effects:
-    """Draws effects from the network's output; the truth is `segedge.reference_effects`."""
+    """Draws effects from the network's output; the truth is `segedge.reference.effects`."""
 
     def __init__(
         self,

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from segedge.cuda.array import contiguous_strides
-from segedge.cuda.device import Device
+from segedge.card.geometry import Size
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat
-from segedge.cuda.program import Plane
+from segedge.cuda.runtime.array import contiguous_strides
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.program import Plane
 from segedge.errors import DeviceError, UsageError
-from segedge.geometry import Size
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _DLPACK_CUDA = (2, 13)
 """kDLCUDA and kDLCUDAManaged; kDLCUDAHost is for `Device.is_pinned` to find."""

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.labels import Rgb, class_opacities
+from segedge.card.labels import Rgb, class_opacities
 
 Matrix = Literal["bt601", "bt709"]
 

@@ -8,20 +8,20 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
-from segedge.cuda.array import DeviceArray
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.labels import Rgb
 from segedge.cuda.effects import Effects, Look, Tables
 from segedge.cuda.overlay import Blend
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
-from segedge.cuda.program import Launcher, Plane
 from segedge.cuda.regions import Clean
+from segedge.cuda.runtime.array import DeviceArray
+from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
-from segedge.effect import PAINTED, Effect
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
-from segedge.labels import Rgb
+from segedge.options.cleaning import Cleaning
+from segedge.options.effect import PAINTED, Effect
 
 OutputName = Literal["labels", "overlay", "confidence", "class_pixels"]
 _PAINTED: tuple[PixelFormat, ...] = ("bgr", "rgb", "nv12")

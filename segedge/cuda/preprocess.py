@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry
 from segedge.cuda.overlay import LUMA_OF_RGB, Matrix
-from segedge.cuda.program import Argument, Kernel, Launcher, Plane
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError, unknown_name_error
-from segedge.geometry import AxisMap, Geometry
 
 PixelFormat = Literal["bgr", "rgb", "bgra", "rgba", "gray", "nv12"]
 
@@ -29,7 +29,7 @@ CHANNELS_OF: dict[PixelFormat, tuple[int, str]] = {
 _FRACTION = 40
 _RULE = {"bilinear": 0, "nearest": 1, "antialias": 2, "area": 2}
 _UP_AT_BORDERS = 1e-6
-"""Makes a centre on the border between two pixels go up, as in `segedge.reference`."""
+"""Makes a centre on the border between two pixels go up, as in `segedge.reference.frame`."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Color:
 
 
 class Preprocess:
-    """Resizes, pads, reorders and normalises, as `segedge.reference.preprocess` says.
+    """Resizes, pads, reorders and normalises, as `segedge.reference.frame.preprocess` says.
 
     NV12 is resampled as it is and converted afterwards, without rounding in between. Its chroma is
     interpolated bilinearly with ``bilinear`` (sited as in H.264: level with even columns, between

@@ -1,4 +1,4 @@
-"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.Cleaner`."""
+"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.clean.Cleaner`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from segedge.cleaning import Cleaning
-from segedge.cuda.program import Argument, Kernel, Launcher
-from segedge.geometry import Size
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher
+from segedge.options.cleaning import Cleaning
 
 _BLOCK = 256
 _INTS_A_PIXEL = 8
@@ -61,7 +61,7 @@ def seam_pixels(size: Size) -> int:
 class Clean:
     """Launches the kernels for one size of label maps; holds no memory of the GPU.
 
-    The result is that of `segedge.reference_regions.clean`, exactly; see ``kernels/regions.cu``.
+    The result is that of `segedge.reference.regions.clean`, exactly; see ``kernels/regions.cu``.
     """
 
     def __init__(

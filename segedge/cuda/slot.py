@@ -19,12 +19,12 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.cuda.array import DeviceArray, HostArray
-from segedge.cuda.device import Device, translated
 from segedge.cuda.foreign import DeviceFrame
-from segedge.cuda.graph import CaptureRefusedError, capture
 from segedge.cuda.plan import CleanMemory, FramePlan, Render
-from segedge.cuda.program import Launcher
+from segedge.cuda.runtime.array import DeviceArray, HostArray
+from segedge.cuda.runtime.device import Device, translated
+from segedge.cuda.runtime.graph import CaptureRefusedError, capture
+from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
 

@@ -1,6 +1,6 @@
 """Smoothing on the GPU: logits mixed in place with those of the frames before.
 
-The arithmetic is that of `segedge.reference_smoothing`; two launches, see
+The arithmetic is that of `segedge.reference.smoothing`; two launches, see
 ``kernels/smoothing.cu``. Frames of one stream may be in flight on several CUDA streams at once, so
 each `Past` has an event: a frame's smoothing waits for that of the frame before it, while uploads,
 networks, tails and downloads of different frames overlap as ever. Whose past it is, and how much of
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from segedge.card import ModelCard
-from segedge.cuda.array import DeviceArray
-from segedge.cuda.device import Device
-from segedge.cuda.program import Argument, Kernel, Launcher
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.array import DeviceArray
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.geometry import Size
-from segedge.smoothing import (
+from segedge.frames.frame import Frame
+from segedge.options.smoothing import (
     CUT_SHARE,
     CUT_TOLERANCES,
     FINER,

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry, PlaneMap, Size
 from segedge.cuda.preprocess import fixed_point
-from segedge.cuda.program import Argument, Kernel, Launcher, Plane
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError
-from segedge.geometry import AxisMap, Geometry, PlaneMap, Size
 
 ConfidenceKind = Literal["probability", "margin"]
 
@@ -67,7 +67,7 @@ class Tail:
 
     Two launches: one over the grid's cells, one over the frame's pixels (see
     ``kernels/tail_cells.cu`` and ``kernels/tail_fill.cu``). The results are those of
-    `segedge.reference`, ties apart.
+    `segedge.reference.frame`, ties apart.
     """
 
     def __init__(

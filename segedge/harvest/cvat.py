@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from segedge.labels import Rgb, distinct_palette
-from segedge.video.output import part_path
+from segedge.card.labels import Rgb, distinct_palette
+from segedge.machine.files import part_path
 
 ARCHIVE = "cvat.zip"
 ENTRY_BYTES = 300

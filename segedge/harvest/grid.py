@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
-from segedge.frame import Frame
-from segedge.geometry import Geometry, Size
-from segedge.video.protocols import ResultView
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
 
 _MOST_ROWS, _MOST_COLUMNS = 64, 128
 """Larger grids are thinned out to this: the scores are means over the frame."""
@@ -21,7 +21,7 @@ _ROWS_READ = 4
 
 
 class LogitsView(ResultView, Protocol):
-    """A result with the network's output, as `segedge.result.Result` is."""
+    """A result with the network's output, as `segedge.segment.result.Result` is."""
 
     @property
     def card(self) -> ModelCard:

@@ -17,8 +17,9 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from segedge.card import ModelCard
-from segedge.frame import Frame
+from segedge.card.card import ModelCard
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
 from segedge.harvest.entry import Entry
 from segedge.harvest.grid import LogitsView, grid_of
 from segedge.harvest.hashing import difference_hash
@@ -34,9 +35,8 @@ from segedge.harvest.scores import (
     read_baseline,
 )
 from segedge.harvest.store import MOST_INDEXED, Store, used_text
-from segedge.video.output import sink_error
-from segedge.video.png import encode_labels_png
-from segedge.video.protocols import ResultView
+from segedge.machine.files import sink_error
+from segedge.video.sinks.png import encode_labels_png
 
 _JPEG_QUALITY = 95
 _LEAST_SHARE = 0.0005

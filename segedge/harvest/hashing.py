@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
 from segedge.harvest.grid import luma_of
 
 

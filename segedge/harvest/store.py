@@ -12,12 +12,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.labels import Rgb
 from segedge.errors import SinkError, UsageError
 from segedge.harvest.cvat import ARCHIVE, ENTRY_BYTES, label_map, unique_palette, write_archive
 from segedge.harvest.entry import Entry
 from segedge.harvest.hashing import distances
-from segedge.labels import Rgb
-from segedge.video.output import megabytes, prepare_folder, replace_file, sink_error
+from segedge.machine.files import megabytes, prepare_folder, replace_file, sink_error
 
 MANIFEST, STATE = "manifest.jsonl", "harvest.json"
 SCHEMA = 1

@@ -11,7 +11,7 @@ from typing import Any
 from segedge.live.access import Access, Verdict
 from segedge.live.hub import Hub
 from segedge.live.stats import prometheus
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _KINDS = {
     "live.css": "text/css",

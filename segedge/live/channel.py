@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge.frame import Frame
-from segedge.labels import Rgb
+from segedge.card.labels import Rgb
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
 from segedge.live.meter import Meter
 from segedge.live.packet import Shown, encode, shown
-from segedge.video.protocols import ResultView
 
 State = Literal["waiting", "running", "ended", "failed"]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from segedge.frame import Frame
-from segedge.timing import percentile
+from segedge.frames.frame import Frame
+from segedge.frames.timing import percentile
 
 KEPT_SECONDS = 60
 """Points of the charts."""

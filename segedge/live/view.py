@@ -17,7 +17,7 @@ from segedge.live.app import make_app
 from segedge.live.channel import Channel, LiveSink
 from segedge.live.hub import Hub
 from segedge.live.stats import plain
-from segedge.optional import require
+from segedge.machine.optional import require
 
 _GRACE_SECONDS = 1
 """How long a viewer may take to say good-bye."""
@@ -129,7 +129,7 @@ class LiveView:
 
         Args:
             stats: Of a source: ``read``, ``written``, ``dropped``, ``failed`` (counts since the
-                start), ``fps``, ``latency_ms`` (p50, p95, p99, or a `segedge.timing.Summary`);
+                start), ``fps``, ``latency_ms`` (p50, p95, p99, or a `timing.Summary`);
                 what is missing comes from the frames that the view has seen. Of the process
                 (``source`` None): any numbers, such as ``cpu_percent`` or ``memory_bytes``. Other
                 numbers become gauges of `/metrics` as ``segedge_NAME``.

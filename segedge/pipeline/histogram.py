@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from segedge.timing import Summary
+from segedge.frames.timing import Summary
 
 _GROWTH = 1.01
 _LOWEST_MS = 1e-3

@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from segedge.errors import unknown_name_error
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
 from segedge.pipeline.stats import RunReport
-from segedge.video.protocols import EndOfRun, ResultView, Sink, Source
 
 _LOSSLESS_CAPACITY = 3
 """Frames that wait between two stages: enough to even out their jitter, little memory."""
@@ -23,7 +23,7 @@ _LATEST_CAPACITY = 1
 
 
 class FrameSegmenter(Protocol):
-    """What turns a frame into a result; `segedge.segmenter.Segmenter` is one.
+    """What turns a frame into a result; `segedge.segment.segmenter.Segmenter` is one.
 
     Results must own their arrays: sinks read them while the next frames are computed.
     """

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
+from segedge.frames.timing import COMPUTING, StageTimes, Summary
 from segedge.pipeline.stats import Place, PlaceReport, Progress, Recent, RunStats
-from segedge.timing import COMPUTING, StageTimes, Summary
-from segedge.video.protocols import ResultView
 
 Fate = Literal["written", "dropped", "failed"]
 

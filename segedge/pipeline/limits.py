@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from segedge.frame import Frame
-from segedge.video.protocols import Source, SourceFailure, SourceInfo
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import Source, SourceFailure, SourceInfo
 
 
 class LimitedSource:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from segedge.errors import UsageError
+from segedge.frames.protocols import Sink, Source
 from segedge.pipeline.interrupt import on_interrupt
 from segedge.pipeline.lane import FrameSegmenter, Lane
 from segedge.pipeline.machine import Machine
 from segedge.pipeline.mailbox import Policy, RoundRobin
 from segedge.pipeline.sampler import Sampler, SecondTicker, Ticker
 from segedge.pipeline.stats import Progress, RunReport
-from segedge.video.protocols import Sink, Source
 
 __all__ = ["FrameSegmenter", "Lane", "MultiPipeline", "Pipeline", "Watch"]
 

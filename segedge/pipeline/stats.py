@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segedge.frames.protocols import SourceFailure
+from segedge.frames.timing import STAGES, StageTimes, Summary
 from segedge.pipeline.histogram import Histogram
-from segedge.timing import STAGES, StageTimes, Summary
-from segedge.video.protocols import SourceFailure
 
 
 @dataclass(frozen=True)

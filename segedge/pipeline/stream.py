@@ -11,17 +11,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 from segedge.errors import unknown_name_error
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import Source
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
 from segedge.pipeline.stats import Progress
-from segedge.video.protocols import Source
 
 if TYPE_CHECKING:
     from segedge.pipeline.lane import FrameSegmenter
-    from segedge.result import Result
-    from segedge.segmenter import Segmenter
-    from segedge.segmenter_cuda import CudaSegmenter
+    from segedge.segment.on_gpu import CudaSegmenter
+    from segedge.segment.result import Result
+    from segedge.segment.segmenter import Segmenter
 
 
 def stream(
@@ -53,14 +53,14 @@ def stream(
     """
     opened: Source
     if isinstance(source, str | Path | int):
-        from segedge.video.open import open_source
+        from segedge.video.sources.open import open_source
 
         opened = open_source(str(source) if isinstance(source, int) else source)
     else:
         opened = source
     try:
         if isinstance(model, str | Path):
-            from segedge.segmenter import load
+            from segedge.segment.load import load
 
             segmenter = load(model, backend=backend)
             compute, closing = cast("FrameSegmenter", segmenter), segmenter.close

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from segedge.backends.base import TensorSpec
-from segedge.card import CARD_KEY, ModelCard
+from segedge.card.card import CARD_KEY, ModelCard
 from segedge.errors import ModelError
-from segedge.fitting import head_of, network_size
-from segedge.optional import require
+from segedge.machine.optional import require
+from segedge.segment.fitting import head_of, network_size
 from segedge.serve.network import ServedNetwork
 from segedge.serve.options import TritonOptions
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import TensorSpec
 from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
-from segedge.card import ModelCard
-from segedge.convert.engine_facts import EngineFacts, EngineTensor
-from segedge.convert.engine_file import read_engine
+from segedge.card.card import ModelCard
+from segedge.card.modelfile import ModelFacts, read_facts
+from segedge.engine.facts import EngineFacts, EngineTensor
+from segedge.engine.file import read_engine
 from segedge.errors import BackendError, CardError, ModelError, UsageError
-from segedge.fitting import check_network, network_size
-from segedge.modelfile import ModelFacts, read_facts
-from segedge.optional import is_importable
+from segedge.machine.optional import is_importable
+from segedge.segment.fitting import check_network, network_size
 
 if TYPE_CHECKING:
     from segedge.backends.base import Backend

@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge import __version__
-from segedge.card import CARD_KEY, ModelCard
+from segedge.card.card import CARD_KEY, ModelCard
+from segedge.card.modelfile import file_sha256
 from segedge.errors import UsageError
-from segedge.modelfile import file_sha256
+from segedge.machine.files import prepare_folder, sink_error
 from segedge.serve import config as configs
 from segedge.serve.config import LABELS_FILE
 from segedge.serve.network import ServedNetwork, read_network
 from segedge.serve.options import TritonOptions, served_name
-from segedge.video.output import prepare_folder, sink_error
+from segedge.version import __version__
 
 CONFIG_FILE = "config.pbtxt"
 

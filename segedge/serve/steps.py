@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.registry import available_threads
-from segedge.card import CARD_KEY, ModelCard
+from segedge.card.card import CARD_KEY, ModelCard
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError, CardError, SegedgeError
-from segedge.fitting import checked_image
-from segedge.geometry import Geometry, Size
-from segedge.optional import require
+from segedge.machine.optional import require
+from segedge.segment.fitting import checked_image
 from segedge.serve.config import FRAME, LABELS, LOGITS, OVERLAY, TENSOR
 
 _PLANS_KEPT = 8

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.frame import Frame
-from segedge.video.protocols import ResultView, SourceFailure, SourceInfo
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView, SourceFailure, SourceInfo
 
 
 class MemorySource:

@@ -33,7 +33,7 @@ class SourceOptions:
     pixel_format: str | None = None
     """What a camera sends: ``mjpeg``, ``yuyv422``, ``nv12``, ``h264`` ..., in FFmpeg's words."""
     decoder: Decoder = "auto"
-    """Where H.264, H.265 and AV1 are decoded; `auto` is the CPU (see `segedge.video.decoder`)."""
+    """Where H.264, H.265 and AV1 are decoded; `auto` is the CPU (see `sources/decoder.py`)."""
     pace: bool = False
     """Whether a file comes at its own rate, like a camera, instead of as fast as possible."""
     reconnect: bool = True

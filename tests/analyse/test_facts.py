@@ -19,12 +19,12 @@ from segedge.analyse.ground import Ground
 from segedge.analyse.road import RoadOptions
 from segedge.analyse.zones import Zone, ZoneRule, parse_zone, zone_pixels
 from segedge.backends.fake import FakeBackend
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.segmenter import Segmenter
-from segedge.video.json_lines import JsonLinesSink
+from segedge.frames.frame import Frame
+from segedge.segment.segmenter import Segmenter
 from segedge.video.memory import MemorySink
+from segedge.video.sinks.json_lines import JsonLinesSink
 
 
 @dataclass

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scenes import CAR, CLASSES, PAVEMENT, PERSON, ROAD, SKY, label_maps, slow_obstacle, slow_region
 
 from segedge.analyse.road import Nearest, RoadOptions, find_road
+from segedge.card.labels import label_set
 from segedge.errors import UsageError
-from segedge.labels import label_set
 
 
 @settings(deadline=None, max_examples=60)

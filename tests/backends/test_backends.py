@@ -12,7 +12,7 @@ import pytest
 from segedge.backends.base import Backend
 from segedge.backends.fake import FakeBackend
 from segedge.backends.registry import BACKENDS, open_backend, statuses
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.errors import BackendError, UsageError
 
 onnx = pytest.importorskip("onnx")

@@ -134,8 +134,8 @@ def test_the_table(whole: Path, model: Path, inputs: Path) -> None:
 
 
 def test_facts_are_those_of_the_result(whole: Path, model: Path, inputs: Path) -> None:
-    from segedge.segmenter import load
-    from segedge.video.file import VideoFile
+    from segedge.segment.load import load
+    from segedge.video.sources.file import VideoFile
 
     by_frame = {row["frame"]: row for row in rows(whole) if row["name"] == "drives/short"}
     with load(model, backend="onnxruntime") as segmenter:
@@ -461,7 +461,7 @@ def test_a_lost_part_is_told(model: Path, inputs: Path, tmp_path: Path) -> None:
 
 
 def test_done_survives_json() -> None:
-    from segedge.video.protocols import SourceFailure
+    from segedge.frames.protocols import SourceFailure
 
     done = Done("ab", 3, (SourceFailure("x.png", "bad"),), 1.5, "node:1")
     assert Done.of(done.to_json()) == done

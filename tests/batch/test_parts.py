@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segedge.errors import SourceError, UsageError
-from segedge.video.file import VideoFile
-from segedge.video.parts import VideoPart, is_idr, split_video
+from segedge.video.sources.file import VideoFile
+from segedge.video.sources.parts import VideoPart, is_idr, split_video
 from tests.batch.conftest import moving, write_video
 
 SHARED = Path(__file__).parents[3] / "shared"

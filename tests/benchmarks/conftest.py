@@ -33,7 +33,7 @@ def street(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -> P
     """The bundled network at a tiny size, in all forms, with frames."""
     for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(module)
-    from segedge.geometry import Size
+    from segedge.card.geometry import Size
 
     folder = tmp_path_factory.mktemp("street")
     scenes = importlib.import_module("frames.scenes")
@@ -46,7 +46,7 @@ def segformer(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -
     """A tiny SegFormer of 150 classes, with frames."""
     for module in ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "PIL"):
         pytest.importorskip(module)
-    from segedge.geometry import Size
+    from segedge.card.geometry import Size
 
     folder = tmp_path_factory.mktemp("segformer")
     scenes = importlib.import_module("frames.scenes")

@@ -86,7 +86,7 @@ def test_the_torch_script_computes_what_the_shared_onnx_file_does(
 
 
 def test_ways_that_need_a_gpu_say_so(load: Load) -> None:
-    from segedge.gpu import find_driver
+    from segedge.machine.gpu import find_driver
 
     if find_driver().gpu is not None:
         pytest.skip("there is a GPU here")

@@ -17,7 +17,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from segedge.card import ModelCard  # noqa: E402
+from segedge.card.card import ModelCard  # noqa: E402
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ("dark", "red", "bright")

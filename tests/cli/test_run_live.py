@@ -21,8 +21,8 @@ pytest.importorskip("onnxruntime")
 
 from segedge.cli.console import status_lines
 from segedge.cli.main import with_live_value
-from segedge.cli.run_options import parse_seconds
-from segedge.cli.run_outputs import outputs_by_source, source_labels
+from segedge.cli.options import parse_seconds
+from segedge.cli.run.outputs import outputs_by_source, source_labels
 from segedge.errors import UsageError
 from tests.cli.test_run import Run, expect_error, model, scene, segedge, write_clip
 

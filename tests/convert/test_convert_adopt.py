@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from convert_nets import DATA, MODELS, SIZE, plain
 
-from segedge.card import CARD_KEY, ModelCard
+from segedge.card.card import CARD_KEY, ModelCard
+from segedge.card.geometry import Size
+from segedge.card.modelfile import read_facts, read_metadata
 from segedge.convert import ExportOptions, adopt, export
 from segedge.convert.onnx_card import write_whole
 from segedge.errors import CardError, ExportError, ModelError, SinkError, UsageError
-from segedge.geometry import Size
-from segedge.modelfile import read_facts, read_metadata
 
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>\n'
 CONV = "Constant <value = float[3, 3, 1, 1] {1, 0, 0, 0, 1, 0, 0, 0, 1}> ()"

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from convert_nets import SIZE, Tiny, up, up_corners
 
+from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export
 from segedge.convert.parity import Comparison, require_agreement, untraced_sizes
-from segedge.convert.pooling import fuse_adaptive_pooling, pooling_matrix
+from segedge.convert.passes.pooling import fuse_adaptive_pooling, pooling_matrix
 from segedge.errors import ExportError, ParityError, SourceError, UsageError
-from segedge.geometry import Size
 
 
 def test_dynamic_batch_and_size(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_means_that_are_no_pooling_are_left_alone() -> None:
 
 
 def test_numbers_of_a_failed_comparison() -> None:
-    from segedge.card import ModelCard
+    from segedge.card.card import ModelCard
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 64, 96)
     require_agreement(Comparison(1000, 100, 900, 0.5), card, images=1)
@@ -124,7 +124,7 @@ def test_numbers_of_a_failed_comparison() -> None:
 
 
 def test_a_comparison_of_ties_proves_nothing() -> None:
-    from segedge.card import ModelCard
+    from segedge.card.card import ModelCard
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 64, 96)
     with pytest.raises(ParityError, match="cannot be measured") as caught:
@@ -142,11 +142,11 @@ def test_nan_is_no_agreement(tmp_path: Path) -> None:
 
 
 def test_nan_of_the_exported_network_alone() -> None:
-    from segedge.card import ModelCard
+    from segedge.card.card import ModelCard
     from segedge.convert import parity
-    from segedge.convert.chain import TailState
     from segedge.convert.options import TailReport
-    from segedge.convert.surgery import HeadFacts
+    from segedge.convert.passes.chain import TailState
+    from segedge.convert.passes.cut_tail import HeadFacts
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 8, 8)
     logits = np.random.default_rng(0).standard_normal((1, 2, 8, 8)).astype(np.float32)

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from convert_nets import SIZE, LogitsObject, Tail, Tiny, up, up_corners
 
-from segedge import reference
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.modelfile import read_metadata
 from segedge.convert import ExportOptions, ExportReport, export
 from segedge.errors import ExportError, SegedgeError, UsageError
-from segedge.geometry import Geometry, Size
-from segedge.modelfile import read_metadata
+from segedge.reference import frame as reference
 
 
 def exported(tmp_path: Path, tail: Tail, channels: int = 5, **options: Any) -> ExportReport:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from convert_nets import SIZE, Tiny, plain, up
 
+from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export, parse_argument
 from segedge.convert.checkpoint import load_checkpoint
 from segedge.convert.sources import resolve
@@ -24,7 +25,6 @@ from segedge.errors import (
     SinkError,
     UsageError,
 )
-from segedge.geometry import Size
 
 FACTORY = f"{Path(__file__).parent / 'convert_nets.py'}:plain"
 NONE = ExportOptions()

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segedge import reference
 from segedge.backends.registry import open_backend
-from segedge.card import ModelCard
-from segedge.convert.inside_tail import with_tail
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.modelfile import read_metadata
+from segedge.convert.passes.put_tail_back import with_tail
 from segedge.errors import BackendError
-from segedge.geometry import Geometry, Size
-from segedge.modelfile import read_metadata
+from segedge.reference import frame as reference
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from segedge.card import RESIZE_RULES, ModelCard
-from segedge.geometry import FITS, Geometry, Size
-from segedge.labels import distinct_palette
+from segedge.card.card import RESIZE_RULES, ModelCard
+from segedge.card.geometry import FITS, Geometry, Size
+from segedge.card.labels import distinct_palette
 
 CLASS_COUNTS = (2, 3, 11, 19, 150, 300)
 

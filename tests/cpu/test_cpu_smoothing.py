@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segedge import reference_smoothing as reference
 from segedge.cpu.smoothing import Smoother
 from segedge.cpu.workers import Workers
+from segedge.reference import smoothing as reference
 from tests.smooth_cases import Sequence, assert_close, figures, sequences
 
 CONFIGS: list[dict[str, Any]] = [

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpu.cases import OutputCase, a_card, output_cases
-from segedge import reference
-from segedge import reference_effects as truth
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.effect import Effect, background_rows, blur_steps, heat_table_rgb
 from segedge.errors import SourceError, UsageError
-from segedge.geometry import Geometry, Size
+from segedge.options.effect import Effect, background_rows, blur_steps, heat_table_rgb
+from segedge.reference import effects as truth
+from segedge.reference import frame as reference
 
 SOFT = Effect("cutout", edge_logits=2.0)
 SIZE = Size(40, 60)

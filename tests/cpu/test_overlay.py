@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from cpu.cases import a_card
-from segedge import reference
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
+from segedge.reference import frame as reference
 
 
 def test_a_class_filter_leaves_the_other_classes_as_they_are():

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 
 from cpu.cases import InputCase, a_card, input_cases
-from segedge import reference
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.workers import Workers
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
+from segedge.reference import frame as reference
 
 WORKERS = Workers(2)
 

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpu.cases import a_card
-from segedge import reference
-from segedge import reference_regions as slow
-from segedge.cleaning import Cleaning
-from segedge.cpu.components import compress_counts, find_regions
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions import RegionFinder, clean
+from segedge.cpu.regions.clean import RegionFinder, clean
+from segedge.cpu.regions.components import compress_counts, find_regions
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.geometry import Geometry, Size
+from segedge.options.cleaning import Cleaning
+from segedge.reference import frame as reference
+from segedge.reference import regions as slow
 from tests.region_cases import NAMES, cleanings, maps
 
 WORKERS = Workers(2)

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpu.cases import OutputCase, a_card, frames, output_cases, sizes
-from segedge import reference
+from segedge.card.geometry import FITS, Geometry, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import ModelError, UsageError
-from segedge.geometry import FITS, Geometry, Size
+from segedge.reference import frame as reference
 
 WORKERS = Workers(2)
 

@@ -98,7 +98,7 @@ def test_counts():
 def test_tickets_are_given_once():
     from numba import njit
 
-    from segedge.cpu.simd import take_ticket
+    from segedge.cpu.kernels.simd import take_ticket
 
     @njit(nogil=True)
     def work(ticket, taken):

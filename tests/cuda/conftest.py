@@ -12,7 +12,7 @@ import pytest
 from shim.gpu import GpuLauncher, absent, gpu_problem
 from shim.launcher import ShimLauncher, has_compiler
 
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.device import Device
 
 # test_simulated.py runs that folder in a child process.
 collect_ignore_glob = [] if os.environ.get("SIMCUDA") else ["simulated/*"]

@@ -15,7 +15,7 @@ import pytest
 from driver.simulated import ROOT, environment
 from shim.launcher import has_compiler
 
-from segedge.gpu import find_driver
+from segedge.machine.gpu import find_driver
 
 BENCHMARKS = ROOT / "benchmarks"
 SITE = Path(__file__).parent / "shim" / "site"
@@ -88,7 +88,7 @@ def test_kernels_runs_and_pytorch_gives_the_same() -> None:
     code = (
         "import kernels, torch\n"
         "from gpu.torch_way import torch_step, agreement\n"
-        "from segedge.geometry import Size\n"
+        "from segedge.card.geometry import Size\n"
         "kernels.SIZES['tiny'] = Size(64, 128)\n"
         "bench, rows = kernels.open_bench(quick=True), []\n"
         "for case in kernels.cases(bench, ['tiny'], 'street'):\n"

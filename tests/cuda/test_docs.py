@@ -18,10 +18,10 @@ NOT_SIMULATED = ("import torch", "import cupy", "import pycuda")
 PREAMBLE = """
 import cv2, numpy as np, segedge
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
-from segedge.geometry import Size
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.card.card import ModelCard
+from segedge.cuda.runtime.device import Device
+from segedge.card.geometry import Size
+from segedge.segment.on_gpu import CudaSegmenter
 card = ModelCard(("a", "b", "c"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)), 48, 64, stride=8)
 device = Device.open()
 backend = FakeCudaBackend(card, device)

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from shim.gpu import absent
 from shim.libraries import LIBRARIES, Library, NoGpuError, address_of, busy
 
-from segedge import reference
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.backends.registry import open_backend, statuses
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
 from segedge.cuda.foreign import Nv12Frame
+from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
-from segedge.geometry import Geometry, Size
-from segedge.result import OUTPUTS
-from segedge.segmenter import Segmenter
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.reference import frame as reference
+from segedge.segment.on_gpu import CudaSegmenter
+from segedge.segment.result import OUTPUTS
+from segedge.segment.segmenter import Segmenter
 
 pytestmark = pytest.mark.gpu
 

@@ -16,13 +16,13 @@ from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logi
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge import reference
-from segedge import reference_effects as truth
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.cuda.effects import Effects, Look, Tables
-from segedge.cuda.program import Plane
+from segedge.cuda.runtime.program import Plane
 from segedge.cuda.tail import Tail
-from segedge.effect import MATTED, Effect, outline_radius
+from segedge.options.effect import MATTED, Effect, outline_radius
+from segedge.reference import effects as truth
+from segedge.reference import frame as reference
 
 Launch = ShimLauncher | GpuLauncher
 
@@ -188,7 +188,7 @@ def test_pictures_are_the_reference(config: Config, launcher: Launch) -> None:
 
 def test_a_network_that_gives_labels_has_hard_edges(launcher: Launch) -> None:
     card = a_card(3, head="labels")
-    from segedge.geometry import Geometry, Size
+    from segedge.card.geometry import Geometry, Size
 
     size = Size(13, 21)
     geometry = Geometry.fit(size, size, "stretch")
@@ -217,7 +217,7 @@ def test_a_network_that_gives_labels_has_hard_edges(launcher: Launch) -> None:
 
 def test_rgb_frames_get_rgb_colours() -> None:
     card = a_card(3)
-    from segedge.geometry import Size
+    from segedge.card.geometry import Size
 
     bgr, rgb = (
         Tables.of(card, Effect("replace", "#112233"), Size(2, 2), classes=("c0",), is_rgb=is_rgb)

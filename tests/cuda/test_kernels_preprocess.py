@@ -14,13 +14,13 @@ from shim.cases import EXAMPLES, Buffer, Placed, a_card, inputs
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge import reference
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cuda.overlay import yuv_of_rgb
 from segedge.cuda.preprocess import Color, Preprocess
-from segedge.cuda.program import Launcher, Plane
+from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.errors import UsageError
-from segedge.geometry import AxisMap, Geometry, Size
+from segedge.reference import frame as reference
 
 
 @dataclass(frozen=True)

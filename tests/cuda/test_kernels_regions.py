@@ -9,10 +9,10 @@ from shim.cases import EXAMPLES
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge import reference_regions as slow
-from segedge.cleaning import Cleaning
+from segedge.card.geometry import Size
 from segedge.cuda.regions import Clean
-from segedge.geometry import Size
+from segedge.options.cleaning import Cleaning
+from segedge.reference import regions as slow
 from tests.region_cases import NAMES, cleanings, maps
 
 Launch = ShimLauncher | GpuLauncher

@@ -11,12 +11,12 @@ from shim.cases import EXAMPLES, a_card
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge import reference_smoothing as reference
-from segedge.cuda.program import Launcher
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Smooth
 from segedge.errors import UsageError
-from segedge.geometry import Size
-from segedge.smoothing import Changes, Flicker, Smoothing, Step
+from segedge.options.smoothing import Changes, Flicker, Smoothing, Step
+from segedge.reference import smoothing as reference
 from tests.smooth_cases import Sequence, assert_close, figures, sequences
 
 CONFIGS: list[dict[str, Any]] = [

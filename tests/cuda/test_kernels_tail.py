@@ -15,14 +15,14 @@ from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logi
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge import reference
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
+from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cpu.overlay import Blend as HostBlend
 from segedge.cuda.overlay import Blend, yuv_of_rgb
-from segedge.cuda.program import Launcher, Plane
+from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
-from segedge.geometry import AxisMap, Geometry, Size
+from segedge.reference import frame as reference
 
 
 @dataclass(frozen=True)

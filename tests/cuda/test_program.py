@@ -15,20 +15,20 @@ from pathlib import Path
 import pytest
 
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.card import ModelCard
-from segedge.cleaning import Cleaning
-from segedge.cuda import program
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.labels import distinct_palette
 from segedge.cuda.effects import Effects, Look
 from segedge.cuda.preprocess import Preprocess
-from segedge.cuda.program import Argument, Kernel, Plane, Resources
 from segedge.cuda.regions import Clean
+from segedge.cuda.runtime import program
+from segedge.cuda.runtime.program import Argument, Kernel, Plane, Resources
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import Picture, Tail
-from segedge.effect import Effect
 from segedge.errors import DeviceError
-from segedge.geometry import Geometry, Size
-from segedge.labels import distinct_palette
-from segedge.smoothing import Smoothing, Step
+from segedge.options.cleaning import Cleaning
+from segedge.options.effect import Effect
+from segedge.options.smoothing import Smoothing, Step
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 SHARED_LIMIT = 48 * 1024
@@ -239,7 +239,7 @@ def test_an_unknown_architecture_is_one_clear_error(tmp_path: Path):
 
 def test_importing_the_kernels_loads_no_cuda():
     code = (
-        "import sys, segedge.cuda.program, segedge.cuda.preprocess, segedge.cuda.tail\n"
+        "import sys, segedge.cuda.runtime.program, segedge.cuda.preprocess, segedge.cuda.tail\n"
         "print(sorted({'cuda', 'cuda.core'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

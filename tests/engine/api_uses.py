@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "segedge"
-FILES = [*sorted(PACKAGE.glob("convert/engine*.py")), PACKAGE / "backends" / "tensorrt.py"]
+FILES = [*sorted(PACKAGE.glob("engine/**/*.py")), PACKAGE / "backends" / "tensorrt.py"]
 GUARD_FILE = "engine_flavour.py"
 
 CLASS_OF_NAME = {

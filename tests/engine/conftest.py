@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from segedge.convert.engine_build import EngineBuild, build_engine
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_options import BuildOptions
-from segedge.flavour import Flavour, is_installed, load_flavour
+from segedge.engine.builder.build import EngineBuild, build_engine
+from segedge.engine.cache import EngineCache
+from segedge.engine.flavour import Flavour, is_installed, load_flavour
+from segedge.engine.options import BuildOptions
 
 for module in ("onnx", "onnxruntime"):
     pytest.importorskip(module, reason=f"{module} is not installed: segedge[export,cpu]")

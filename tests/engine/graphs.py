@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 
 Axis = int | str
 MODELS = Path(__file__).parents[3] / "shared" / "models"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from segedge.convert.engine_flavour import GUARDED
+from segedge.engine.versions import GUARDED
 from tests.engine import bindings
 from tests.engine.api_uses import CLASS_OF_NAME, CLASSES, GUARD_FILE, MEMBERS, Use, collect
 

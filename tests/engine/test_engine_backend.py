@@ -18,13 +18,13 @@ from segedge.backends import tensorrt as module
 from segedge.backends.registry import open_backend, statuses
 from segedge.backends.tensorrt import TensorRtBackend
 from segedge.backends.tensorrt_host import HostTensorRtBackend
-from segedge.convert.engine_build import build_engine
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_file import engine_card, kernels_path
-from segedge.convert.engine_options import BuildOptions
+from segedge.engine.builder.build import build_engine
+from segedge.engine.cache import EngineCache
+from segedge.engine.file import engine_card, kernels_path
+from segedge.engine.flavour import Flavour
+from segedge.engine.options import BuildOptions
 from segedge.errors import BackendError, DeviceError, UsageError
-from segedge.flavour import Flavour
-from segedge.gpu import Gpu, find_driver
+from segedge.machine.gpu import Gpu, find_driver
 from tests.engine.graphs import CARD, conv_model, save
 
 GPU = Gpu("NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, False)
@@ -99,7 +99,7 @@ class Array:
 
 
 class Device:
-    """What the backend uses of `segedge.cuda.device.Device`."""
+    """What the backend uses of `segedge.cuda.runtime.device.Device`."""
 
     gpu = GPU
     empty = pinned = staticmethod(Array)

@@ -11,13 +11,13 @@ from typing import Any
 import onnx
 import pytest
 
-from segedge.convert import engine as engine_module
-from segedge.convert.engine import NoKernelError, TimingCache, build_plan
-from segedge.convert.engine_options import BatchRange, BuildOptions, SizeRange
-from segedge.convert.engine_source import read_source
+from segedge.card.geometry import Size
+from segedge.engine.builder import builder as engine_module
+from segedge.engine.builder.builder import NoKernelError, TimingCache, build_plan
+from segedge.engine.flavour import Flavour
+from segedge.engine.options import BatchRange, BuildOptions, SizeRange
+from segedge.engine.source import read_source
 from segedge.errors import BackendError, DeviceError, ModelError, SegedgeError, UsageError
-from segedge.flavour import Flavour
-from segedge.geometry import Size
 from tests.engine.graphs import (
     CARD,
     conv_model,

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from segedge.convert import engine_build
-from segedge.convert.engine_build import EngineBuild, build_engine
-from segedge.convert.engine_cache import EngineCache, cache_folder, engine_key
-from segedge.convert.engine_file import facts_path
-from segedge.convert.engine_options import BuildOptions
-from segedge.convert.engine_source import read_source
+from segedge.engine.builder import build as engine_build
+from segedge.engine.builder.build import EngineBuild, build_engine
+from segedge.engine.cache import EngineCache, cache_folder, engine_key
+from segedge.engine.file import facts_path
+from segedge.engine.flavour import Flavour
+from segedge.engine.options import BuildOptions
+from segedge.engine.source import read_source
 from segedge.errors import UsageError
-from segedge.flavour import Flavour
 from tests.engine.graphs import CARD, conv_model, save
 
 
@@ -87,7 +87,7 @@ def test_another_gpu_is_the_reason(
     rtx: Flavour, model: Path, cache: EngineCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT proper is bound to a GPU; the library is RTX's, its name and the GPU pretended."""
-    from segedge.gpu import Gpu
+    from segedge.machine.gpu import Gpu
 
     pretended = Flavour("tensorrt", rtx.module, (10, 13, 3))
     source = read_source(model)
@@ -234,7 +234,7 @@ _BUILDER = """
 import sys
 from pathlib import Path
 from segedge.convert import engine_build
-from segedge.convert.engine_cache import EngineCache
+from segedge.engine.cache import EngineCache
 real = engine_build.build_plan
 def build(*args, **more):
     Path(sys.argv[2]).write_text("started")

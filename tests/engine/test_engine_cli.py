@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from segedge.cli.main import run
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_file import facts_path, read_engine
-from segedge.flavour import Flavour
+from segedge.engine.cache import EngineCache
+from segedge.engine.file import facts_path, read_engine
+from segedge.engine.flavour import Flavour
 from tests.engine.graphs import CARD, conv_model, nonzero_model, save
 
 

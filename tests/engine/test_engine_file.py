@@ -9,21 +9,15 @@ from typing import Any
 
 import pytest
 
-from segedge.convert.engine import Built, build_plan
-from segedge.convert.engine_check import check_engine
-from segedge.convert.engine_facts import EngineFacts
-from segedge.convert.engine_file import (
-    engine_card,
-    facts_path,
-    is_engine,
-    read_engine,
-    write_engine,
-)
-from segedge.convert.engine_header import read_header, split_ultralytics
-from segedge.convert.engine_options import BuildOptions
+from segedge.engine.builder.builder import Built, build_plan
+from segedge.engine.check import check_engine
+from segedge.engine.facts import EngineFacts
+from segedge.engine.file import engine_card, facts_path, is_engine, read_engine, write_engine
+from segedge.engine.flavour import Flavour
+from segedge.engine.header import read_header, split_ultralytics
+from segedge.engine.options import BuildOptions
 from segedge.errors import DeviceError, ModelError
-from segedge.flavour import Flavour
-from segedge.gpu import Gpu
+from segedge.machine.gpu import Gpu
 from tests.engine.graphs import CARD, conv_model, save
 
 RTX_4090 = Gpu("NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, False)
@@ -178,7 +172,7 @@ def test_wrong_gpu(engine: Path, rtx: Flavour) -> None:
 def tensorrt_file(built: Built, tmp_path: Path, **changes: Any) -> Path:
     """An engine as TensorRT 10.13 on an Orin would have left it."""
     plan = b"ftrt" + bytes(20) + bytes([10, 13, 3, 9]) + bytes(200)
-    from segedge.convert.engine_file import sha256
+    from segedge.engine.file import sha256
 
     facts = dataclasses.replace(
         built.facts, flavour="tensorrt", version="10.13.3", gpu="Orin", capability="sm_87",

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from segedge.convert.engine_build import build_engine
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_file import facts_path, read_engine, write_engine
-from segedge.convert.engine_options import BuildOptions
+from segedge.engine.builder.build import build_engine
+from segedge.engine.cache import EngineCache
+from segedge.engine.file import facts_path, read_engine, write_engine
+from segedge.engine.flavour import Flavour
+from segedge.engine.options import BuildOptions
 from segedge.errors import ModelError, UsageError
-from segedge.flavour import Flavour
 
 
 def test_a_cache_that_cannot_be_used_costs_one_warning(
@@ -132,7 +132,7 @@ def test_a_full_disk_costs_one_warning_and_leaves_nothing(
         stream.close()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("segedge.convert.engine_file.os.fdopen", full)
+    monkeypatch.setattr("segedge.engine.file.os.fdopen", full)
     built = make()
     assert "No space left on device" in built.warnings[0]
     assert built.plan
@@ -183,7 +183,7 @@ def test_a_failed_write_keeps_the_old_engine(
         os.close(handle)
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("segedge.convert.engine_file.os.fdopen", full)
+    monkeypatch.setattr("segedge.engine.file.os.fdopen", full)
     with pytest.raises(ModelError, match="cannot be written"):
         make(BuildOptions(tf32=False), output=target, cache=None)
     monkeypatch.undo()

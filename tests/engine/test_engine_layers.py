@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from segedge.convert.engine import build_plan
-from segedge.convert.engine_file import facts_path, write_engine
-from segedge.convert.engine_inspect import engine_inspect, layer_bytes
-from segedge.convert.engine_layers import (
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.builder.inspect import engine_inspect, layer_bytes
+from segedge.engine.file import facts_path, write_engine
+from segedge.engine.flavour import Flavour
+from segedge.engine.layers import (
     dtype_word,
     layers_from_json,
     layers_to_json,
@@ -19,8 +20,7 @@ from segedge.convert.engine_layers import (
     precision_counts,
     stayed_fp32,
 )
-from segedge.convert.engine_options import BuildOptions
-from segedge.flavour import Flavour
+from segedge.engine.options import BuildOptions
 
 TEN = {
     "Layers": [

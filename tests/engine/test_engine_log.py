@@ -12,19 +12,19 @@ from typing import Any
 
 import pytest
 
-from segedge.convert.engine import build_plan
-from segedge.convert.engine_log import build_log, paused_collector, recorded
-from segedge.convert.engine_progress import BuildProgress
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.builder.log import build_log, paused_collector, recorded
+from segedge.engine.builder.progress import BuildProgress
+from segedge.engine.flavour import Flavour
 from segedge.errors import ModelError
-from segedge.flavour import Flavour
 from tests.engine.graphs import nonzero_model, save
 
 _OLD_BUILDER = """
 import faulthandler, gc, sys
 faulthandler.dump_traceback_later(30, exit=True)
 from segedge.convert import engine_log
-from segedge.convert.engine import build_plan
-from segedge.flavour import load_flavour
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.flavour import load_flavour
 
 flavour = load_flavour("tensorrt_rtx")
 trt = flavour.module

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_precision import network_inputs
-from segedge.convert.engine_source import read_source
-from segedge.flavour import Flavour
+from segedge.engine.builder.half import network_inputs
+from segedge.engine.cache import EngineCache
+from segedge.engine.flavour import Flavour
+from segedge.engine.source import read_source
 from tests.engine.graphs import MODELS, quantize, shared_model
 
 pytest.importorskip("torch", reason="segedge export needs torch")

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from segedge.convert import engine_log
-from segedge.convert.engine import build_plan
-from segedge.convert.engine_cache import EngineCache
-from segedge.convert.engine_progress import BuildProgress, PhaseTracker, stop_on_interrupt
-from segedge.flavour import Flavour
+from segedge.engine.builder import log as engine_log
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.builder.progress import BuildProgress, PhaseTracker, stop_on_interrupt
+from segedge.engine.cache import EngineCache
+from segedge.engine.flavour import Flavour
 
 
 def test_nested_phases_make_one_fraction() -> None:

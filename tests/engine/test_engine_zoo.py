@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from segedge.convert.engine import build_plan
-from segedge.convert.engine_options import BuildOptions, SizeRange
-from segedge.flavour import Flavour
-from segedge.geometry import Size
+from segedge.card.geometry import Size
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.flavour import Flavour
+from segedge.engine.options import BuildOptions, SizeRange
 
 networks = pytest.importorskip("tests.networks", reason="the zoo needs torch and onnx")
 

@@ -7,11 +7,11 @@ import types
 
 import pytest
 
-from segedge import flavour as flavour_module
-from segedge import gpu as gpu_module
+from segedge.engine import flavour as flavour_module
+from segedge.engine.flavour import Flavour, flavour_order, flavour_statuses, load_flavour
 from segedge.errors import BackendError, DeviceError, MissingDependencyError, UsageError
-from segedge.flavour import Flavour, flavour_order, flavour_statuses, load_flavour
-from segedge.gpu import Driver, Gpu, find_driver, require_gpu
+from segedge.machine import gpu as gpu_module
+from segedge.machine.gpu import Driver, Gpu, find_driver, require_gpu
 
 RTX = Gpu("NVIDIA GeForce RTX 4090", (8, 9), 24 << 30, False)
 H100 = Gpu("NVIDIA H100", (9, 0), 80 << 30, False)

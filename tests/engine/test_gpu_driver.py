@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from segedge import gpu as gpu_module
-from segedge.gpu import Gpu, find_driver, is_tegra
+from segedge.machine import gpu as gpu_module
+from segedge.machine.gpu import Gpu, find_driver, is_tegra
 
 
 @pytest.fixture(scope="module")

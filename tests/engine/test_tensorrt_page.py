@@ -9,11 +9,11 @@ from typing import get_args, get_type_hints
 
 import pytest
 
-from segedge.cli.build import build_command
-from segedge.cli.export import export_command
-from segedge.cli.inspect import inspect_command
-from segedge.cli.quantize import quantize_command
-from segedge.cli.run import run_command
+from segedge.cli.run.command import run_command
+from segedge.cli.verbs.build import build_command
+from segedge.cli.verbs.export import export_command
+from segedge.cli.verbs.inspect import inspect_command
+from segedge.cli.verbs.quantize import quantize_command
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tensorrt.md").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.fake import FakeBackend
-from segedge.card import ModelCard
-from segedge.frame import Frame
+from segedge.card.card import ModelCard
+from segedge.frames.frame import Frame
 from segedge.harvest.harvest import Harvest
 from segedge.harvest.options import HarvestOptions
-from segedge.segmenter import Segmenter
+from segedge.segment.segmenter import Segmenter
 
 CLASSES = ("dark", "middle", "bright")
 CARD = ModelCard(CLASSES, ((0, 0, 80), (255, 0, 0), (255, 255, 0)), 48, 64, stride=8)

@@ -14,13 +14,13 @@ import pytest
 from harvests import CARD, CLASSES, picture, run, segmenter, size_of
 
 from segedge.errors import SinkError, UsageError
-from segedge.evaluate.datasets import open_dataset
-from segedge.evaluate.label_file import read_label_file
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
 from segedge.harvest.cvat import label_map, unique_palette
 from segedge.harvest.harvest import Harvest
 from segedge.harvest.options import HarvestOptions
-from segedge.video.png import encode_labels_png
+from segedge.measure.datasets.datasets import open_dataset
+from segedge.measure.datasets.label_file import read_label_file
+from segedge.video.sinks.png import encode_labels_png
 
 EVERY = {"top_share": 1.0}
 """Every frame is a candidate."""
@@ -270,7 +270,7 @@ def test_cvat_tells_classes_by_colour() -> None:
 
 def test_more_classes_than_a_palette_holds(tmp_path: Path) -> None:
     from segedge.backends.fake import FakeBackend
-    from segedge.segmenter import Segmenter
+    from segedge.segment.segmenter import Segmenter
 
     names = tuple(f"c{n}" for n in range(300))
     card = CARD.replace(

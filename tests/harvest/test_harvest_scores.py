@@ -16,21 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.errors import UsageError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
 from segedge.harvest.grid import Grid, grid_of
 from segedge.harvest.hashing import difference_hash, distances
 from segedge.harvest.options import HarvestOptions, parse_bytes
-from segedge.harvest.scores import (
-    Baseline,
-    Presence,
-    Scorer,
-    Usual,
-    drift,
-    flicker,
-    read_baseline,
-)
+from segedge.harvest.scores import Baseline, Presence, Scorer, Usual, drift, flicker, read_baseline
 
 
 def result_of(logits: NDArray[Any], **card: Any) -> Any:

@@ -38,7 +38,7 @@ class FakeResult:
 
 
 def grey_frame(index: int = 0, *, height: int = 48, width: int = 64, **options: Any) -> Any:
-    from segedge.frame import Frame
+    from segedge.frames.frame import Frame
 
     return Frame(np.full((height, width, 3), 100, np.uint8), index=index, **options)
 

@@ -183,7 +183,7 @@ def test_stats_come_every_second_and_the_pipeline_knows_better(view, watch) -> N
 
 
 def test_metrics_are_prometheus_text(view) -> None:
-    from segedge.timing import Summary
+    from segedge.frames.timing import Summary
 
     sink = view.sink('a "b"')
     frame = grey_frame(0)

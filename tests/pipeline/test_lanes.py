@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segedge.errors import UsageError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import EndOfRun, ResultView, SourceFailure
 from segedge.pipeline.gpu_meter import GpuMeter
 from segedge.pipeline.lane import Lane
 from segedge.pipeline.limits import LimitedSource
@@ -23,7 +24,6 @@ from segedge.pipeline.mailbox import Mailbox, RoundRobin
 from segedge.pipeline.runner import MultiPipeline, Pipeline, Watch
 from segedge.pipeline.stats import RunReport
 from segedge.video.memory import MemorySink, MemorySource
-from segedge.video.protocols import EndOfRun, ResultView, SourceFailure
 from tests.pipeline.test_runner import (
     WAIT_SECONDS,
     Broken,
@@ -362,8 +362,8 @@ def test_a_watcher_that_raises_ends_the_run() -> None:
 
 def test_jitter_and_intervals() -> None:
     """An even stream has none; one late frame shows twice: late, then early."""
+    from segedge.frames.timing import StageTimes
     from segedge.pipeline.stats import RunStats
-    from segedge.timing import StageTimes
 
     stats = RunStats()
     for now_ms in (0, 40, 80, 140, 160, 200):
@@ -413,7 +413,7 @@ def test_a_video_that_was_limited_does_not_count_as_cut() -> None:
 @pytest.mark.parametrize("policy", ["latest", "lossless"])
 def test_a_callable_that_raises_ends_the_run_and_never_hangs(policy: Any) -> None:
     """Whatever the other parts wait for: a source without end, a sink that is stalled."""
-    from segedge.video.callable_sink import CallableSink
+    from segedge.video.sinks.callable_sink import CallableSink
 
     stuck = WaitingSink()
 

@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from segedge.errors import SinkError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
 from segedge.pipeline.runner import Pipeline
 from segedge.video.memory import MemorySource
-from segedge.video.open import open_source
-from segedge.video.output import open_sink
-from segedge.video.protocols import ResultView
+from segedge.video.sinks.open import open_sink
+from segedge.video.sources.open import open_source
 
 REAL_CLIP = Path(__file__).parents[3] / "shared/data/video/car-detection.mp4"
 needs_clip = pytest.mark.skipif(

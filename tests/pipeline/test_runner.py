@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView, SourceFailure
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import Progress, RunReport
 from segedge.video.memory import MemorySink, MemorySource
-from segedge.video.protocols import ResultView, SourceFailure
 
 WAIT_SECONDS = 20.0
 """Longer than anything takes; only a hang reaches it."""

@@ -11,7 +11,7 @@ import pytest
 
 import segedge
 from segedge.errors import UsageError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
 
 WAIT_SECONDS = 20.0
 

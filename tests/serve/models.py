@@ -11,7 +11,7 @@ def write_batch_model(path: Path) -> Path:
     """The small model with a batch axis of any length."""
     import onnx
 
-    from segedge.card import CARD_KEY, ModelCard
+    from segedge.card.card import CARD_KEY, ModelCard
 
     write_model(path, has_card=True)
     proto = onnx.load(path)
@@ -25,9 +25,9 @@ def write_batch_model(path: Path) -> Path:
 
 def write_plan(path: Path, *, flavour: str = "tensorrt", largest_batch: int | None = None) -> Path:
     """An engine file with its facts beside it; the plan itself is a header and zeros."""
-    from segedge.card import ModelCard
-    from segedge.convert.engine_facts import EngineFacts, EngineTensor
-    from segedge.convert.engine_file import sha256, write_engine
+    from segedge.card.card import ModelCard
+    from segedge.engine.facts import EngineFacts, EngineTensor
+    from segedge.engine.file import sha256, write_engine
 
     plan = b"ftrt" + bytes(20) + bytes([10, 13, 3, 9]) + bytes(200)
     batch = 1 if largest_batch is None else None

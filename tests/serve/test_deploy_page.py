@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from segedge.cli.triton import triton_command
+from segedge.cli.verbs.triton import triton_command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
 
@@ -34,7 +34,7 @@ def test_options_of_the_page() -> None:
 
 
 def test_addresses_of_the_page() -> None:
-    from segedge.backends.remote_address import parse_address
+    from segedge.backends.remote.address import parse_address
 
     addresses = re.findall(r"(?:grpc|http)s?://(?:host|server)\S*/street\S*?(?=[`\s])", PAGE)
     assert len(addresses) >= 3

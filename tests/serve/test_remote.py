@@ -17,10 +17,10 @@ import pytest
 
 import segedge
 from segedge.backends.base import Backend
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.errors import BackendError, CardError, UsageError
 from segedge.remote import RemoteBackend, RemoteOptions, parse_address
-from segedge.segmenter import Segmenter
+from segedge.segment.segmenter import Segmenter
 from segedge.serve.options import TritonOptions
 from segedge.serve.repository import write_repository
 from tests.serve.kserve import Networks, RefusedError, grpc_server, http_server

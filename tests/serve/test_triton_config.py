@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segedge.card import ModelCard
+from segedge.card.card import ModelCard
 from segedge.errors import CardError, ModelError, UsageError
 from segedge.serve.config import parse_text
 from segedge.serve.network import read_network

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segedge.cli.triton import parse_microseconds
+from segedge.cli.verbs.triton import parse_microseconds
 from segedge.errors import SinkError, UsageError
 from segedge.serve.options import TritonOptions
 from segedge.serve.repository import write_repository

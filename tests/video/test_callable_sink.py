@@ -7,11 +7,11 @@ import pytest
 from video_clips import FakeResult, gradient_images
 
 from segedge.errors import UsageError
-from segedge.frame import Frame
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import EndOfRun, ResultView
 from segedge.pipeline.runner import Pipeline
-from segedge.video.callable_sink import CallableSink
 from segedge.video.memory import MemorySink, MemorySource
-from segedge.video.protocols import EndOfRun, ResultView
+from segedge.video.sinks.callable_sink import CallableSink
 
 
 def segment(frame: Frame, *, outputs: frozenset[str]) -> ResultView:

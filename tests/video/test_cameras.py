@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from segedge.errors import SourceError, UsageError
-from segedge.video import camera as camera_module
-from segedge.video import gstreamer
-from segedge.video.camera import cameras_here, device_path
-from segedge.video.open import open_source
+from segedge.video.live import camera as camera_module
+from segedge.video.live import gstreamer
+from segedge.video.live.camera import cameras_here, device_path
 from segedge.video.options import SourceOptions
+from segedge.video.sources.open import open_source
 
 
 def test_spelling() -> None:

@@ -14,14 +14,14 @@ from PIL import Image
 from video_clips import FakeResult
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.video.contact import ContactSheetSink, draw_sheet
-from segedge.video.encode_options import EncodeOptions
-from segedge.video.output import SinkOptions, open_sink
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import SourceInfo
+from segedge.video.encode.options import EncodeOptions
 from segedge.video.picture import over_checkerboard
-from segedge.video.protocols import SourceInfo
-from segedge.video.write_images import FolderSink, ImageSink
-from segedge.video.write_video import VideoSink
+from segedge.video.sinks.contact import ContactSheetSink, draw_sheet
+from segedge.video.sinks.images import FolderSink, ImageSink
+from segedge.video.sinks.open import SinkOptions, open_sink
+from segedge.video.sinks.video import VideoSink
 
 CLIP = SourceInfo("drive.mp4", "video", size=(48, 64), fps=25.0, frame_count=5)
 STILL = SourceInfo("a.png", "images", size=(48, 64), frame_count=1)

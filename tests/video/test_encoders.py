@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from video_clips import FakeResult, gradient_images, noise_images
 
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.video import encoders
-from segedge.video.encode_options import CODECS, ENCODERS, Codec, EncodeOptions, is_hardware
-from segedge.video.encoder_settings import pixel_format
-from segedge.video.encoders import choose_encoder, why_not
-from segedge.video.file import VideoFile
-from segedge.video.write_video import VideoSink
+from segedge.frames.frame import Frame
+from segedge.video.encode import encoders
+from segedge.video.encode.encoders import choose_encoder, why_not
+from segedge.video.encode.options import CODECS, ENCODERS, Codec, EncodeOptions, is_hardware
+from segedge.video.encode.settings import pixel_format
+from segedge.video.sinks.video import VideoSink
+from segedge.video.sources.file import VideoFile
 
 Images = list[NDArray[np.uint8]]
 FFMPEG_NAME = {"h264": "h264", "h265": "hevc", "av1": {"av1", "libdav1d"}, "vp9": "vp9"}
@@ -79,7 +79,7 @@ def test_an_encoder_that_knows_nv12_only(tmp_path: Path, monkeypatch: pytest.Mon
     """Quick Sync does not: here x264 is told to take it."""
     assert pixel_format(["nv12", "qsv"]) == "nv12"
     assert pixel_format(["yuv420p", "nv12"]) == pixel_format([]) == "yuv420p"
-    monkeypatch.setattr("segedge.video.encoder_settings.pixel_format", lambda known: "nv12")
+    monkeypatch.setattr("segedge.video.encode.settings.pixel_format", lambda known: "nv12")
     images = [np.full((96, 128, 3), (200, 60, 20), np.uint8)] * 3
     sink = record(tmp_path / "a.mp4", EncodeOptions(crf=5), images)
     frames = list(VideoFile(sink.paths[0]).frames())

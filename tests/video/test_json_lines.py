@@ -15,11 +15,11 @@ import pytest
 from video_clips import FakeResult
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.timing import StageTimes
-from segedge.video.json_lines import JsonLinesSink
-from segedge.video.output import SinkOptions, open_sink
-from segedge.video.protocols import ResultView, SourceInfo
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView, SourceInfo
+from segedge.frames.timing import StageTimes
+from segedge.video.sinks.json_lines import JsonLinesSink
+from segedge.video.sinks.open import SinkOptions, open_sink
 
 LABELS = np.array([[0, 0, 1], [2, 2, 2]], np.uint8)
 
@@ -133,9 +133,9 @@ def test_a_closed_pipe_ends_the_run() -> None:
         "import sys, numpy as np\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from video_clips import FakeResult\n"
-        "from segedge.frame import Frame\n"
-        "from segedge.video.json_lines import JsonLinesSink\n"
-        "from segedge.video.protocols import EndOfRun\n"
+        "from segedge.frames.frame import Frame\n"
+        "from segedge.video.sinks.json_lines import JsonLinesSink\n"
+        "from segedge.frames.protocols import EndOfRun\n"
         "sink, frame = JsonLinesSink('-'), Frame(np.zeros((2, 3, 3), np.uint8))\n"
         "try:\n"
         "    for _ in range(100_000):\n"

@@ -14,16 +14,16 @@ import pytest
 from video_clips import gradient_images
 
 from segedge.errors import UsageError
-from segedge.video.address import host_of, masked, scheme_of
 from segedge.video.decoder import choose_decoder
-from segedge.video.live_clock import LiveClock
-from segedge.video.live_source import delay_seconds
+from segedge.video.live.address import host_of, masked, scheme_of
+from segedge.video.live.clock import LiveClock
+from segedge.video.live.pump import Pump, PumpStalled
+from segedge.video.live.source import delay_seconds
 from segedge.video.memory import MemorySource
-from segedge.video.open import open_source
 from segedge.video.options import SourceOptions, parse_size
-from segedge.video.pace import PacedSource, Pacer, paced
-from segedge.video.pattern import PatternSource, index_of, pattern_source
-from segedge.video.pump import Pump, PumpStalled
+from segedge.video.sources.open import open_source
+from segedge.video.sources.pace import PacedSource, Pacer, paced
+from segedge.video.sources.pattern import PatternSource, index_of, pattern_source
 
 
 class FakeTime:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from segedge.errors import SourceError
-from segedge.video.connection import Picture
-from segedge.video.live_source import LiveSource
-from segedge.video.protocols import Source
+from segedge.frames.protocols import Source
+from segedge.video.live.connection import Picture
+from segedge.video.live.source import LiveSource
 
 SECOND = 1_000_000_000
 

@@ -19,11 +19,11 @@ from stream_servers import MjpegServer, TcpServer, free_port, remuxed, transport
 from video_clips import gradient_images, noise_images
 
 from segedge.errors import SourceError
-from segedge.frame import Frame
-from segedge.video.live_source import LiveSource
-from segedge.video.network import network_stream
-from segedge.video.open import open_source
+from segedge.frames.frame import Frame
+from segedge.video.live.network import network_stream
+from segedge.video.live.source import LiveSource
 from segedge.video.options import SourceOptions
+from segedge.video.sources.open import open_source
 
 ONCE = SourceOptions(reconnect=False)
 

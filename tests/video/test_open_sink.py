@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from segedge.errors import SinkError, UsageError
-from segedge.video.encode_options import ENCODERS
-from segedge.video.json_lines import JsonLinesSink
-from segedge.video.output import SinkOptions, open_sink
-from segedge.video.protocols import Sink, SourceInfo
-from segedge.video.push import PushSink
-from segedge.video.segments import SegmentedSink
-from segedge.video.write_images import FolderSink, ImageSink
-from segedge.video.write_video import VideoSink
+from segedge.frames.protocols import Sink, SourceInfo
+from segedge.video.encode.options import ENCODERS
+from segedge.video.push.sink import PushSink
+from segedge.video.sinks.images import FolderSink, ImageSink
+from segedge.video.sinks.json_lines import JsonLinesSink
+from segedge.video.sinks.open import SinkOptions, open_sink
+from segedge.video.sinks.segments import SegmentedSink
+from segedge.video.sinks.video import VideoSink
 
 PAGE = Path(__file__).parents[2] / "docs/sinks.md"
 CLIP = SourceInfo("drive.mp4", "video", (48, 64), 25.0, 100)
@@ -58,7 +58,7 @@ def test_every_spelling_of_the_page_opens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("segedge.video.window.no_window_because", lambda: None)
+    monkeypatch.setattr("segedge.video.sinks.window.no_window_because", lambda: None)
     sink = open_sink(target, info=ONE)
     assert sink.needs, f"{target} would take nothing of a frame"
     sink.close()

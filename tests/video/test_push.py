@@ -17,11 +17,11 @@ import pytest
 from video_clips import FakeResult, gradient_images
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.video.encode_options import EncodeOptions
+from segedge.frames.frame import Frame
+from segedge.video.encode.options import EncodeOptions
 from segedge.video.picture import Clock
-from segedge.video.push import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PushSink
-from segedge.video.push_link import redacted
+from segedge.video.push.link import redacted
+from segedge.video.push.sink import FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS, PushSink
 
 IMAGES = gradient_images(40)
 
@@ -160,7 +160,7 @@ def test_no_such_host(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*args: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr("segedge.video.push_link.socket.getaddrinfo", unknown)
+    monkeypatch.setattr("segedge.video.push.link.socket.getaddrinfo", unknown)
     sink = PushSink(f"{scheme}://nowhere.invalid:5000/a", fps=25)
     with pytest.raises(SinkError, match=r"no host 'nowhere\.invalid'"):
         feed(sink, 1)

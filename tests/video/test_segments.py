@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from video_clips import FakeResult, gradient_images, noise_images
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.video.encode_options import EncodeOptions
-from segedge.video.file import VideoFile
-from segedge.video.segments import SegmentedSink, seconds_of
+from segedge.frames.frame import Frame
+from segedge.video.encode.options import EncodeOptions
+from segedge.video.sinks.segments import SegmentedSink, seconds_of
+from segedge.video.sources.file import VideoFile
 
 Images = Sequence[NDArray[np.uint8]]
 

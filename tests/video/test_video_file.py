@@ -13,7 +13,7 @@ import pytest
 from video_clips import gradient_images, noise_images, write_clip
 
 from segedge.errors import SourceError
-from segedge.video.file import VideoFile
+from segedge.video.sources.file import VideoFile
 
 MakeClip = Callable[..., Path]
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError, UsageError
-from segedge.video.images import (
+from segedge.video.sources.images import (
     ImageFiles,
     images_in_folder,
     images_matching,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from video_clips import FakeResult
 
+from segedge.frames.protocols import Sink, Source
 from segedge.video.memory import MemorySink, MemorySource
-from segedge.video.protocols import Sink, Source
 
 
 def test_source() -> None:

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from segedge.errors import SinkError, SourceError, UsageError
-from segedge.video.file import VideoFile
-from segedge.video.images import ImageFiles
-from segedge.video.open import open_source
-from segedge.video.output import SinkOptions, open_sink
-from segedge.video.protocols import Sink, Source, SourceInfo
-from segedge.video.write_images import FolderSink, ImageSink
-from segedge.video.write_video import VideoSink
+from segedge.frames.protocols import Sink, Source, SourceInfo
+from segedge.video.sinks.images import FolderSink, ImageSink
+from segedge.video.sinks.open import SinkOptions, open_sink
+from segedge.video.sinks.video import VideoSink
+from segedge.video.sources.file import VideoFile
+from segedge.video.sources.images import ImageFiles
+from segedge.video.sources.open import open_source
 
 IMAGES = SourceInfo("folder", "images", frame_count=5)
 ONE = SourceInfo("a.png", "images", frame_count=1)
@@ -155,6 +155,8 @@ def test_unwritable_places(tmp_path: Path) -> None:
 
 
 def test_importing_it_does_not_load_ffmpeg() -> None:
-    code = "import sys, segedge.video.open; print('av' in sys.modules, 'cv2' in sys.modules)"
+    code = (
+        "import sys, segedge.video.sources.open; print('av' in sys.modules, 'cv2' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]

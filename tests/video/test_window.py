@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from video_clips import FakeResult, gradient_images
 
 from segedge.errors import SinkError
-from segedge.frame import Frame
-from segedge.video.protocols import EndOfRun
-from segedge.video.window import WindowSink, no_window_because
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import EndOfRun
+from segedge.video.sinks.window import WindowSink, no_window_because
 
 
 class FakeScreen:
@@ -105,13 +105,13 @@ def test_headless_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("lines", "is_refused"),
     [
-        ("import segedge.video.file; import av", False),
-        ("import av; import segedge.video.file", True),
+        ("import segedge.video.sources.file; import av", False),
+        ("import av; import segedge.video.sources.file", True),
     ],
 )
 def test_pyav_before_opencv_would_hang(lines: str, is_refused: bool) -> None:
     """segedge loads OpenCV before PyAV; where its caller did not, it says so instead of hanging."""
-    code = f"{lines}\nfrom segedge.video.window import no_window_because as why; print(why())"
+    code = f"{lines}\nfrom segedge.video.sinks.window import no_window_because as why; print(why())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ("imported before OpenCV" in done.stdout) == is_refused
 

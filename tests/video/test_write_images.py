@@ -17,9 +17,9 @@ from PIL import Image
 from video_clips import FakeResult
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.video.png import encode_labels_png
-from segedge.video.write_images import FolderSink, ImageSink
+from segedge.frames.frame import Frame
+from segedge.video.sinks.images import FolderSink, ImageSink
+from segedge.video.sinks.png import encode_labels_png
 
 BLANK = np.zeros((4, 6, 3), np.uint8)
 PALETTE = ((128, 64, 128), (244, 35, 232), (70, 70, 70))

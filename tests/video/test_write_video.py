@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from video_clips import FakeResult, gradient_images, noise_images
 
 from segedge.errors import SinkError, UsageError
-from segedge.frame import Frame
-from segedge.video.file import VideoFile
-from segedge.video.write_video import VideoOptions, VideoSink
+from segedge.frames.frame import Frame
+from segedge.video.sinks.video import VideoOptions, VideoSink
+from segedge.video.sources.file import VideoFile
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -236,7 +236,7 @@ def test_refused_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: s
 
     original = av.open
     monkeypatch.setattr(
-        "segedge.video.write_video.av.open",
+        "segedge.video.sinks.video.av.open",
         lambda *args, **kw: Refusing(original(*args, **kw)) if args[1:] else original(*args, **kw),
     )
 

@@ -1,5 +1,5 @@
 // Cleaning of label maps: majority filter, regions by union-find, small ones and holes given to
-// their neighbours; the rules and the order are those of segedge/reference_regions.py. Behind
+// their neighbours; the rules and the order are those of segedge/reference/regions.py. Behind
 // common.cu.
 //
 // LABEL  type of the labels: u8 or u16

@@ -1,5 +1,5 @@
 // Smoothing over time: the guide image and how far it is from the past's, then logits mixed with
-// their past; see segedge/reference_smoothing.py. Behind common.cu and logits.cu.
+// their past; see segedge/reference/smoothing.py. Behind common.cu and logits.cu.
 //
 // TENSOR_HALF   1: the network's input is float16      FINER        guide cells a point and axis
 // FLICKER       1: changed labels are counted          CUT_SHARE    of the points: another scene

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from shim.gpu import at
 from shim.launcher import ASAN
 
-from segedge.card import RESIZE_RULES, ModelCard
-from segedge.cuda.program import Plane
-from segedge.geometry import FITS, Geometry, Size
-from segedge.labels import distinct_palette
+from segedge.card.card import RESIZE_RULES, ModelCard
+from segedge.card.geometry import FITS, Geometry, Size
+from segedge.card.labels import distinct_palette
+from segedge.cuda.runtime.program import Plane
 
 GUARD = 77
 EXAMPLES = int(os.environ.get("SEGEDGE_EXAMPLES", 15 if ASAN else 60))

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from segedge.cuda.device import Device
-from segedge.cuda.program import Argument, Kernel
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.program import Argument, Kernel
 from segedge.errors import SegedgeError
-from segedge.gpu import find_driver
+from segedge.machine.gpu import find_driver
 
 REQUIRED = "SEGEDGE_REQUIRE_GPU"
 """Set to 1, a test that cannot run for want of a GPU fails: for machines that have one."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segedge.cuda.program import Argument, Kernel
+from segedge.cuda.runtime.program import Argument, Kernel
 
 HEADER = Path(__file__).parent / "shim.hpp"
 FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared", "-fPIC"]

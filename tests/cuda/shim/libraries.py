@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from segedge.cuda.array import DeviceArray
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.array import DeviceArray
+from segedge.cuda.runtime.device import Device
 
 
 class NoGpuError(Exception):

@@ -9,8 +9,8 @@ import pytest
 from driver.simulated import Control
 from shim.launcher import _build
 
-from segedge.cuda import program
-from segedge.cuda.program import Kernel
+from segedge.cuda.runtime import program
+from segedge.cuda.runtime.program import Kernel
 
 DEFAULTS = {"defer": 1, "memory_bytes": 8 << 30, "integrated": 0, "pools": 1, "capability": 87}
 

@@ -9,10 +9,10 @@ from cuda.bindings import driver as cu
 from cuda.core import Device, LegacyPinnedMemoryResource, Stream
 from shim.cases import a_card
 
-from segedge import reference
+from segedge.card.geometry import Geometry, Size
 from segedge.cuda.preprocess import Preprocess
-from segedge.cuda.program import Kernel, Plane, Programs
-from segedge.geometry import Geometry, Size
+from segedge.cuda.runtime.program import Kernel, Plane, Programs
+from segedge.reference import frame as reference
 
 RNG = np.random.default_rng(0)
 FRAME, NETWORK = Size(20, 26), Size(16, 24)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.bench.flow import FlowOptions, flow
-from segedge.bench.measure import Milliseconds, repeat
-from segedge.bench.modes import device_stages, network_step
-from segedge.bench.trace import Recorder
-from segedge.bench.worker import Bench, Job, _device_memory_mb, _figures
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
+from segedge.card.card import ModelCard
+from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.measure.bench.flow import FlowOptions, flow
+from segedge.measure.bench.measure import Milliseconds, repeat
+from segedge.measure.bench.modes import device_stages, network_step
+from segedge.measure.bench.show.trace import Recorder
+from segedge.measure.bench.worker import Bench, Job, _device_memory_mb, _figures
+from segedge.segment.on_gpu import CudaSegmenter
 
 CARD = ModelCard(("a", "b"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)

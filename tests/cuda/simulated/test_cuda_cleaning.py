@@ -10,15 +10,15 @@ from test_cuda_segmenter import CARD, device
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.cleaning import Cleaning
-from segedge.cpu.regions import clean
-from segedge.cuda.device import Device
+from segedge.cpu.regions.clean import clean
 from segedge.cuda.foreign import Nv12Frame
-from segedge.effect import Effect
+from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
-from segedge.result import OverlayStyle
-from segedge.segmenter import Segmenter
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.options.cleaning import Cleaning
+from segedge.options.effect import Effect
+from segedge.options.style import OverlayStyle
+from segedge.segment.on_gpu import CudaSegmenter
+from segedge.segment.segmenter import Segmenter
 
 __all__ = ["device"]  # a fixture
 

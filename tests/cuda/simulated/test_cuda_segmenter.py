@@ -14,19 +14,20 @@ import pytest
 from driver.simulated import Control
 from numpy.typing import NDArray
 
-from segedge import reference
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
 from segedge.cuda.foreign import Nv12Frame
-from segedge.cuda.graph import capture
+from segedge.cuda.runtime.device import Device
+from segedge.cuda.runtime.graph import capture
 from segedge.errors import DeviceError, UsageError
-from segedge.frame import Frame
-from segedge.geometry import Geometry, Size
-from segedge.result import OUTPUTS, OverlayStyle
-from segedge.segmenter import Segmenter
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.frames.frame import Frame
+from segedge.options.style import OverlayStyle
+from segedge.reference import frame as reference
+from segedge.segment.on_gpu import CudaSegmenter
+from segedge.segment.result import OUTPUTS
+from segedge.segment.segmenter import Segmenter
 
 CLASSES = ("night", "dusk", "day", "glare")
 PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.card import ModelCard
-from segedge.cuda.device import Device
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
-from segedge.frame import Frame
-from segedge.geometry import Size
-from segedge.segmenter import Segmenter
-from segedge.segmenter_cuda import CudaSegmenter
-from segedge.smoothing import Smoothing
+from segedge.frames.frame import Frame
+from segedge.options.smoothing import Smoothing
+from segedge.segment.on_gpu import CudaSegmenter
+from segedge.segment.segmenter import Segmenter
 
 CLASSES = ("night", "dusk", "day", "glare")
 PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))

@@ -15,13 +15,14 @@ from helpers import ok
 from test_cuda_segmenter import CARD, assert_like_the_host, device, image_of
 
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.cuda import program
-from segedge.cuda.device import Device
+from segedge.card.geometry import Size
 from segedge.cuda.plan import FramePlan, Tensor
+from segedge.cuda.runtime import program
+from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError, UsageError
-from segedge.geometry import Size
-from segedge.result import OUTPUTS, OverlayStyle
-from segedge.segmenter_cuda import CudaSegmenter
+from segedge.options.style import OverlayStyle
+from segedge.segment.on_gpu import CudaSegmenter
+from segedge.segment.result import OUTPUTS
 
 __all__ = ["device"]
 SHAPES = (1, 3, 48, 64), (1, 4, 6, 8)

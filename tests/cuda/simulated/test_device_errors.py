@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from driver.simulated import Control, run_simulated
 
-from segedge.cuda.device import Device
 from segedge.cuda.foreign import foreign_stream, stream_handle
+from segedge.cuda.runtime.device import Device
 from segedge.errors import DeviceError, UsageError
 
-OPEN = "from segedge.cuda.device import Device\nDevice.open()"
+OPEN = "from segedge.cuda.runtime.device import Device\nDevice.open()"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_an_array_of_another_gpu() -> None:
     code = """
 import numpy as np
 from cuda.bindings import driver as cu
-from segedge.cuda.device import Device
+from segedge.cuda.runtime.device import Device
 from segedge.cuda.foreign import device_frame
 first, second = Device.open(0), Device.open(1)
 array = second.empty((4, 5, 3), np.uint8)

@@ -20,8 +20,8 @@ from cuda.core import Device, EventOptions, Stream
 from driver.simulated import HERE, Control, run_simulated
 from helpers import FRAME, FRESH, Job, ok, pinned
 
-from segedge.cuda.program import Plane
-from segedge.gpu import find_driver
+from segedge.cuda.runtime.program import Plane
+from segedge.machine.gpu import find_driver
 
 Error = cu.CUresult
 TIMED = EventOptions(timing_enabled=True)
@@ -58,7 +58,7 @@ def test_device(device: Device):
 
 def test_settings_of_the_environment():
     code = (
-        "from segedge.gpu import find_driver; print(find_driver());"
+        "from segedge.machine.gpu import find_driver; print(find_driver());"
         "from cuda.core import Device; print(Device(1).properties.integrated)"
     )
     done = run_simulated(
@@ -71,7 +71,9 @@ def test_settings_of_the_environment():
 
 @pytest.mark.parametrize("code", [100, 803])
 def test_a_driver_that_does_not_start(code: int):
-    done = run_simulated("from segedge.gpu import find_driver; print(find_driver())", init=code)
+    done = run_simulated(
+        "from segedge.machine.gpu import find_driver; print(find_driver())", init=code
+    )
     assert f"(code {code})" in done.stdout
 
 

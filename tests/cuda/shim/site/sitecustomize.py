@@ -12,7 +12,7 @@ if os.environ.get("SIMCUDA"):
     sys.path.append(str(Path(__file__).parents[2]))
     from shim.launcher import _build
 
-    from segedge.cuda import program
+    from segedge.cuda.runtime import program
 
     def _compile_for(kernel: program.Kernel, arch: str, **_: object) -> bytes:
         return b"SHIM:" + str(_build(kernel)).encode() + b"\0"

@@ -1,0 +1,37 @@
+"""RegionsAnalysis: the regions of every frame, for JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
+
+
+class RegionsAnalysis:
+    """The regions of the label map as a GeoJSON-like feature collection, the largest first.
+
+    Coordinates are pixels of the image, y downwards, along the pixels' sides. Each feature has
+    ``class``, ``label``, ``area``, ``box`` (left, top, width, height) and ``centroid``.
+    """
+
+    name = "regions"
+    needs = frozenset({"labels"})
+
+    def __init__(self, *, min_area: int = 1, classes: Iterable[str] | None = None) -> None:
+        """Choose.
+
+        Args:
+            min_area: Smaller regions, in pixels, are left out.
+            classes: Names of the classes that are listed; None: all.
+        """
+        self._min_area = min_area
+        self._classes = None if classes is None else tuple(classes)
+
+    def __call__(self, frame: Frame, result: ResultView) -> dict[str, Any]:
+        """The features of one frame."""
+        # Of a `segedge.segment.result.Result`; what other sinks are handed need not know regions.
+        list_regions = cast("Callable[..., Any]", result.regions)  # type: ignore[attr-defined]
+        found = list_regions(min_area=self._min_area, classes=self._classes)
+        return {"type": "FeatureCollection", "features": [region.geojson() for region in found]}

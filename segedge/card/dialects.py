@@ -1,0 +1,339 @@
+"""Cards in other tongues: what Ultralytics, OpenVINO Model API and Hugging Face files say.
+
+Three dialects describe the same facts differently:
+
+- *Ultralytics* puts ``names`` (a Python dict as text), ``imgsz`` (a list as text), ``stride`` and
+  ``task`` into ``metadata_props``. There is no mean or std: its networks take RGB in 0..1, and
+  frames are letterboxed with grey 114.
+- *OpenVINO Model API* puts ``model_info <field>`` there: labels separated by spaces (spaces inside
+  a name written as ``_``), mean and scale in 0..255 units.
+- *Hugging Face* keeps ``config.json`` and ``preprocessor_config.json`` beside the weights.
+
+Nothing here is executed: Python texts are parsed as literals only.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segedge.card.card import ModelCard, ResizeRule
+from segedge.card.geometry import Fit, Size
+from segedge.card.labels import distinct_palette, known_set
+from segedge.errors import CardError
+
+_INFO = "model_info "
+_FIT_OF_RESIZE_TYPE: dict[str, Fit] = {
+    "standard": "stretch",
+    "fit_to_window": "letterbox",
+    "fit_to_window_letterbox": "letterbox",
+    "crop": "crop",
+}
+_RESIZE_TYPE_OF_FIT: dict[Fit, str] = {
+    "stretch": "standard",
+    "letterbox": "fit_to_window_letterbox",
+    "crop": "crop",
+}
+_RULE_OF_RESAMPLE: dict[int, ResizeRule] = {
+    0: "nearest",
+    1: "antialias",
+    2: "antialias",
+    3: "antialias",
+    4: "area",
+    5: "antialias",
+}
+"""Pillow's resampling codes. Its bilinear (2) is antialiased; the sharper filters (1, 3, 5) have
+no rule of their own, the triangle filter is the nearest to them."""
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class HuggingFaceFolder:
+    """What a Hugging Face folder says, before its network has been looked at."""
+
+    classes: tuple[str, ...]
+    """Class names in label order."""
+    input_size: Size | None
+    """Size that its preprocessor resizes to, where it names height and width."""
+    mean: Triple
+    """In units of value/255, as on a `ModelCard`."""
+    std: Triple
+    """In units of value/255."""
+    resize: ResizeRule
+    """How its preprocessor resamples."""
+    fit: Fit
+    """stretch, or crop where the preprocessor keeps the shape and crops the centre."""
+    notes: Mapping[str, str]
+    """What a card cannot say exactly."""
+
+
+def card_from_foreign_metadata(
+    metadata: Mapping[str, str], *, input_size: Size, channels: int
+) -> ModelCard | None:
+    """The card that Ultralytics' or Model API's keys amount to, or None where there are none.
+
+    Where both are present Model API's preprocessing and Ultralytics' names are taken (they keep
+    the spaces).
+
+    Args:
+        metadata: The file's ``metadata_props``.
+        input_size: Size of the network's input.
+        channels: Channels of the class logits.
+
+    Raises:
+        CardError: There are such keys, and they cannot be read or do not fit the channels.
+    """
+    names = class_names(metadata)
+    if names is None:
+        return None
+    wanted = 2 if channels == 1 else channels
+    if channels == 1 and len(names) == 1:
+        names = ("background", *names)
+    if len(names) != wanted:
+        raise CardError(
+            "the class names in the file's metadata do not fit its output",
+            facts={"names": str(len(names)), "channels": str(channels)},
+            fix="name the classes: --classes NAME,NAME,... or a label set or a text file",
+        )
+    known = known_set(names)
+    card = ModelCard(
+        classes=names,
+        palette_rgb=known.palette_rgb if known else distinct_palette(len(names)),
+        label_set=known.name if known else "",
+        ignore_index=known.ignore_index if known else 255,
+        input_height=input_size.height,
+        input_width=input_size.width,
+        activation="sigmoid" if channels == 1 else "softmax",
+    )
+    return with_foreign_preprocessing(card, metadata)
+
+
+def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The class names that either dialect gives, in label order; None where neither does.
+
+    Raises:
+        CardError: ``names`` is there and is no dict or list of names.
+    """
+    if "names" in metadata:
+        return _ultralytics_names(metadata["names"])
+    labels = metadata.get(f"{_INFO}labels")
+    return tuple(name.replace("_", " ") for name in labels.split()) if labels else None
+
+
+def image_size(metadata: Mapping[str, str]) -> Size | None:
+    """The input size that Ultralytics' ``imgsz`` names, or None."""
+    try:
+        value = ast.literal_eval(metadata.get("imgsz", ""))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    sides = [value, value] if isinstance(value, int) else value
+    if not isinstance(sides, (list, tuple)) or len(sides) != 2:
+        return None
+    height, width = sides
+    if not isinstance(height, int) or not isinstance(width, int) or min(height, width) < 1:
+        return None
+    return Size(height, width)
+
+
+def foreign_metadata(card: ModelCard) -> dict[str, str]:
+    """The card in both dialects, to be written beside our own key."""
+    scale = 255.0
+    return {
+        "task": "semantic",
+        "names": repr(dict(enumerate(card.classes))),
+        "imgsz": repr([card.input_height, card.input_width]),
+        "stride": str(card.stride),
+        f"{_INFO}model_type": "Segmentation",
+        f"{_INFO}labels": " ".join(name.replace(" ", "_") for name in card.classes),
+        f"{_INFO}mean_values": _numbers(value * scale for value in card.mean),
+        f"{_INFO}scale_values": _numbers(value * scale for value in card.std),
+        f"{_INFO}reverse_input_channels": str(card.color == "rgb"),
+        f"{_INFO}resize_type": _RESIZE_TYPE_OF_FIT[card.fit],
+        f"{_INFO}pad_value": str(card.pad_value),
+    }
+
+
+def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
+    """Read ``config.json`` and ``preprocessor_config.json`` of a local Hugging Face folder.
+
+    A missing preprocessor file means the defaults of SegFormer's: ImageNet mean and std.
+
+    Raises:
+        CardError: ``config.json`` is missing, is no JSON, or names no classes.
+    """
+    config = _json(Path(folder) / "config.json")
+    id2label = config.get("id2label")
+    if not isinstance(id2label, dict) or not id2label:
+        raise CardError(
+            f"{Path(folder).name}/config.json names no classes", facts={"expected": "id2label"}
+        )
+    names = tuple(str(name) for _, name in sorted(id2label.items(), key=lambda kv: int(kv[0])))
+    file = Path(folder) / "preprocessor_config.json"
+    if not file.is_file():
+        file = Path(folder) / "processor_config.json"
+    given = _json(file) if file.is_file() else {}
+    settings = given.get("image_processor", given)
+    mean, std = _huggingface_normalisation(settings)
+    resample = int(settings.get("resample", 2) or 0)
+    notes = {"resample": f"Pillow code {resample}"} if resample in (1, 3, 5) else {}
+    return HuggingFaceFolder(
+        classes=names,
+        input_size=_huggingface_size(settings),
+        mean=mean,
+        std=std,
+        resize=_RULE_OF_RESAMPLE.get(resample, "antialias"),
+        fit="crop" if settings.get("do_center_crop") else "stretch",
+        notes=notes,
+    )
+
+
+def card_from_huggingface(folder: str | Path, *, input_size: Size | None = None) -> ModelCard:
+    """The card of a Hugging Face folder; stride and alignment are left to the export.
+
+    Args:
+        folder: A local folder with ``config.json``.
+        input_size: The network's input size; by default the one its preprocessor names.
+
+    Raises:
+        CardError: The folder names no classes, or no size is known.
+    """
+    said = read_huggingface(folder)
+    size = input_size or said.input_size
+    if size is None:
+        raise CardError(
+            f"{Path(folder).name} names no input height and width", fix="give it: --size 512x512"
+        )
+    known = known_set(said.classes)
+    return ModelCard(
+        classes=said.classes,
+        palette_rgb=known.palette_rgb if known else distinct_palette(len(said.classes)),
+        label_set=known.name if known else "",
+        input_height=size.height,
+        input_width=size.width,
+        mean=said.mean,
+        std=said.std,
+        resize=said.resize,
+        fit=said.fit,
+        notes=said.notes,
+    )
+
+
+def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> ModelCard:
+    """A card with the preprocessing that Model API's keys say, or that is Ultralytics' habit.
+
+    A card comes back as it is where there are no such keys.
+
+    Raises:
+        CardError: A key cannot be read.
+    """
+    if not any(key.startswith(_INFO) for key in metadata):
+        if "names" not in metadata:
+            return card
+        return replace(
+            card, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), fit="letterbox", pad_value=114
+        )
+    kind = metadata.get(f"{_INFO}resize_type", "standard")
+    fit = _FIT_OF_RESIZE_TYPE.get(kind)
+    if fit is None:
+        raise CardError(
+            f"the file's metadata names resize type {kind!r}",
+            facts={"expected": ", ".join(_FIT_OF_RESIZE_TYPE)},
+            fix="say it yourself: --fit stretch|letterbox|crop",
+        )
+    # Without the flag Model API hands OpenCV's BGR on as it is.
+    reverse = metadata.get(f"{_INFO}reverse_input_channels", "False").strip().lower()
+    notes = {"resize_type": "was padded right and below"} if kind == "fit_to_window" else {}
+    pad = metadata.get(f"{_INFO}pad_value", "0")
+    return replace(
+        card,
+        color="rgb" if reverse in ("true", "1", "yes") else "bgr",
+        mean=_triple(metadata, "mean_values", 0.0),
+        std=_triple(metadata, "scale_values", 1.0),
+        fit=fit,
+        pad_value=int(float(pad)) if pad.replace(".", "", 1).isdigit() else 0,
+        notes={**card.notes, **notes},
+    )
+
+
+def _ultralytics_names(text: str) -> tuple[str, ...]:
+    """``{0: 'road', 1: 'car'}`` or ``['road', 'car']``, parsed as a literal."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise CardError(
+            "the file's metadata key 'names' cannot be read", facts={"found": text[:60]}
+        ) from error
+    if isinstance(value, dict) and sorted(value) == list(range(len(value))):
+        value = [value[index] for index in range(len(value))]
+    if not isinstance(value, (list, tuple)) or not value:
+        raise CardError(
+            "the file's metadata key 'names' is no list of names", facts={"found": text[:60]}
+        )
+    return tuple(str(name) for name in value)
+
+
+def _triple(metadata: Mapping[str, str], field: str, default: float) -> Triple:
+    """Three 0..255 numbers as 0..1, one number standing for all."""
+    text = metadata.get(f"{_INFO}{field}", "").replace(",", " ").strip("[] ")
+    try:
+        values = [float(part) / 255.0 for part in text.split()] or [default / 255.0]
+    except ValueError as error:
+        raise CardError(
+            f"the file's metadata key '{_INFO}{field}' holds no numbers", facts={"found": text[:60]}
+        ) from error
+    if len(values) == 1:
+        values *= 3
+    if len(values) != 3:
+        raise CardError(f"the file's metadata key '{_INFO}{field}' has {len(values)} numbers")
+    return values[0], values[1], values[2]
+
+
+def _numbers(values: Any) -> str:
+    return " ".join(f"{value:.9g}" for value in values)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file of a Hugging Face folder."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CardError(
+            f"{file.parent.name} has no {file.name}", fix="name a folder saved by save_pretrained()"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"{file.name} is not JSON", facts={"found": str(error)}) from error
+    if not isinstance(value, dict):
+        raise CardError(f"{file.name} is no JSON object")
+    return value
+
+
+def _huggingface_normalisation(settings: Mapping[str, Any]) -> tuple[Triple, Triple]:
+    """``(value * factor - mean) / std`` rewritten for values divided by 255."""
+    mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+    if settings.get("do_normalize", True):
+        mean = tuple(settings.get("image_mean", (0.485, 0.456, 0.406)))
+        std = tuple(settings.get("image_std", (0.229, 0.224, 0.225)))
+    if len(mean) != 3 or len(std) != 3:
+        raise CardError("image_mean and image_std are not three numbers each")
+    factor = settings.get("rescale_factor", 1 / 255) if settings.get("do_rescale", True) else 1.0
+    unit = 255.0 * float(factor)
+    # 255 * (1/255) is not 1 in floating point; the usual case should stay the numbers people know.
+    unit = 1.0 if abs(unit - 1.0) < 1e-6 else unit
+    scaled = [tuple(float(value) / unit for value in values) for values in (mean, std)]
+    return scaled[0], scaled[1]  # type: ignore[return-value]
+
+
+def _huggingface_size(settings: Mapping[str, Any]) -> Size | None:
+    """``size`` as a number or as height and width; other forms name no fixed size."""
+    if not settings.get("do_resize", True):
+        return None
+    size = settings.get("crop_size" if settings.get("do_center_crop") else "size")
+    if isinstance(size, int):
+        return Size(size, size)
+    if isinstance(size, dict) and "height" in size and "width" in size:
+        return Size(int(size["height"]), int(size["width"]))
+    return None

@@ -1,0 +1,173 @@
+"""Label sets: the names, colours and ids of a dataset's classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.errors import CardError, UsageError, unknown_name_error
+
+Rgb = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a dataset, in the order of the network's channels."""
+
+    name: str
+    """Short name, as used on the command line, e.g. ``cityscapes``."""
+    names: tuple[str, ...]
+    """Class names; the index is the label."""
+    palette_rgb: tuple[Rgb, ...]
+    """One RGB colour a class, 0..255."""
+    ignore_index: int | None = 255
+    """Label value in ground truth that counts for nothing, or None."""
+    label_of_id: Mapping[int, int] = field(default_factory=dict)
+    """Raw id in the dataset's label files to label, where they differ (Cityscapes)."""
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.palette_rgb):
+            raise UsageError(
+                f"label set {self.name!r} has {len(self.names)} names "
+                f"and {len(self.palette_rgb)} colours"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def label_set(name: str) -> LabelSet:
+    """A built-in label set by name.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    sets = built_in_sets()
+    if name.lower() not in sets:
+        raise unknown_name_error("class set", name, tuple(sets))
+    return sets[name.lower()]
+
+
+def known_set(names: Sequence[str]) -> LabelSet | None:
+    """The built-in label set that has exactly these class names, letter case aside, or None."""
+    wanted = tuple(name.strip().lower() for name in names)
+    matches = (s for s in built_in_sets().values() if wanted == tuple(n.lower() for n in s.names))
+    return next(matches, None)
+
+
+def named_set(names: tuple[str, ...]) -> LabelSet:
+    """Bare names, with the standard palette where they are a known set's."""
+    return known_set(names) or LabelSet("", names, distinct_palette(len(names)))
+
+
+def read_classes(path: Path) -> LabelSet:
+    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour.
+
+    Raises:
+        CardError: It cannot be read, or names none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(f"{path.name} cannot be read", facts={"found": str(error)}) from error
+    rows = [row.split() for row in text.splitlines() if row.strip()]
+    if not rows:
+        raise CardError(f"{path.name} names no classes", fix="one name a line")
+    colors = [_color(row[-3:]) if len(row) > 3 else None for row in rows]
+    names = tuple(
+        " ".join(row if color is None else row[:-3])
+        for row, color in zip(rows, colors, strict=True)
+    )
+    plain = named_set(names)
+    palette = tuple(color or given for color, given in zip(colors, plain.palette_rgb, strict=True))
+    return LabelSet(plain.name, names, palette, plain.ignore_index)
+
+
+def _color(words: list[str]) -> Rgb | None:
+    """Red, green and blue, or None where the words are no colour but part of a name."""
+    if not all(word.isdigit() and int(word) <= 255 for word in words):
+        return None
+    return int(words[0]), int(words[1]), int(words[2])
+
+
+@cache
+def built_in_sets() -> dict[str, LabelSet]:
+    """All label sets that come with segedge, by name."""
+    text = resources.files("segedge.card").joinpath("label_sets.json").read_text(encoding="utf-8")
+    return {name: _from_json(name, entry) for name, entry in json.loads(text).items()}
+
+
+def _from_json(name: str, entry: dict[str, object]) -> LabelSet:
+    classes = entry["classes"]
+    assert isinstance(classes, list)
+    ids = entry.get("label_of_id", {})
+    assert isinstance(ids, dict)
+    ignore = entry.get("ignore_index", 255)
+    assert ignore is None or isinstance(ignore, int)
+    return LabelSet(
+        name=name,
+        names=tuple(str(row[0]) for row in classes),
+        palette_rgb=tuple((row[1], row[2], row[3]) for row in classes),
+        ignore_index=ignore,
+        label_of_id={int(key): int(value) for key, value in ids.items()},
+    )
+
+
+def distinct_palette(count: int) -> tuple[Rgb, ...]:
+    """Colours for classes without a standard palette: Pascal VOC's bit-interleaved map, from 1 on.
+
+    Bit k of the label's base-8 digits goes to the high bits of red, green and blue in turn, so
+    neighbouring labels differ much; the formula is the one of the VOC development kit.
+    """
+    return tuple(_voc_color(label + 1) for label in range(count))
+
+
+def _voc_color(label: int) -> Rgb:
+    red = green = blue = 0
+    for bit in range(7, -1, -1):
+        red |= (label & 1) << bit
+        green |= (label >> 1 & 1) << bit
+        blue |= (label >> 2 & 1) << bit
+        label >>= 3
+    return red, green, blue
+
+
+def class_opacities(
+    count: int, opacity: float | Sequence[float], classes: Collection[int] | None
+) -> NDArray[np.float64]:
+    """How strongly each class is painted, 0..1.
+
+    Args:
+        count: Number of classes.
+        opacity: One number for all or one a class.
+        classes: Labels to paint, the others get 0; None paints all.
+
+    Raises:
+        UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
+    """
+    given = np.asarray(opacity, np.float64)
+    if given.ndim > 1 or (given.ndim == 1 and given.size != count):
+        raise UsageError(
+            "one opacity a class, or one for all",
+            facts={"classes": str(count), "found": f"{given.size} opacities"},
+        )
+    if not np.all((given >= 0.0) & (given <= 1.0)):
+        raise UsageError("an opacity lies between 0 and 1", facts={"found": str(opacity)})
+    shares = np.array(np.broadcast_to(given, (count,)))
+    if classes is None:
+        return shares
+    unknown = sorted(label for label in classes if not 0 <= label < count)
+    if unknown:
+        raise UsageError(
+            "labels that the palette does not have",
+            facts={"found": ", ".join(map(str, unknown)), "expected": f"0..{count - 1}"},
+        )
+    shares[[label not in classes for label in range(count)]] = 0.0
+    return shares

@@ -1,0 +1,194 @@
+"""`segedge bench`: how fast a model is here, and whether it became slower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segedge.cli.bench_options import (
+    parse_batches,
+    parse_modes,
+    parse_sizes,
+    parse_tolerance,
+    parse_words,
+)
+from segedge.cli.console import check_folder, err, out, print_prose, print_row
+from segedge.errors import UsageError
+from segedge.measure.bench import compare as comparing
+from segedge.measure.bench.accuracy import read_accuracy
+from segedge.measure.bench.results import Results, read_results, write_results, write_text
+from segedge.measure.bench.runner import BenchOptions, bench, trace
+from segedge.measure.bench.show import tables as report
+from segedge.measure.bench.show.html import html
+
+_REGRESSION = 3
+_WIDTH = 100
+
+
+def bench_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="The model: an ONNX file with its card; with --compare two results."),
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare two results: BEFORE.json AFTER.json.")
+    ] = False,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name that `segedge doctor` lists, with +tail to put upsampling and argmax into "
+            "its graph, or all; repeatable. None: all ready here."
+        ),
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="network: as papers and trtexec; frame: image in, overlay out; rate: the pipeline "
+            "at its peak; video: with decoding and encoding; both: network and frame; all."
+        ),
+    ] = None,
+    frame_size: Annotated[
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH, repeatable; default: twice the network's input."),
+    ] = None,
+    network_size: Annotated[
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH of a model with dynamic size, repeatable."),
+    ] = None,
+    batch: Annotated[
+        list[str] | None,
+        typer.Option(help="1,2,4,8: for the network alone, of a model with dynamic batch."),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="A video: decoding and encoding are measured, too.")
+    ] = None,
+    program: Annotated[
+        Path | None,
+        typer.Option(help="The same network as a torch program (.pt2): PyTorch beside the others."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each backend.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Duration of each mode in each round.")] = 2.0,
+    tolerance: Annotated[
+        str, typer.Option(help="With --compare: slower by more is a regression, exit code 3.")
+    ] = "5%",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the results here.")
+    ] = None,
+    md: Annotated[Path | None, typer.Option(help="Write a Markdown report here.")] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a report with charts here, one file.")
+    ] = None,
+    accuracy: Annotated[
+        list[Path] | None,
+        typer.Option(help="What `segedge eval --json` wrote: speed against accuracy in --html."),
+    ] = None,
+    trace_file: Annotated[
+        Path | None,
+        typer.Option("--trace", help="Write a timeline of a pipelined run (Chrome trace format)."),
+    ] = None,
+) -> None:
+    """Measure a model on every backend here, or compare two measurements.
+
+    Each backend runs in a process of its own, in turn, in several rounds.
+    """
+    if compare:
+        raise typer.Exit(_compare(files, parse_tolerance(tolerance)))
+    if len(files) != 1:
+        raise UsageError(
+            "segedge bench measures one model at a time",
+            facts={"found": ", ".join(map(str, files))},
+            fix="segedge bench MODEL.onnx, or --compare BEFORE.json AFTER.json",
+        )
+    options = BenchOptions(
+        backends=tuple(parse_words(backend or [])),
+        frame_sizes=parse_sizes(frame_size or []),
+        network_sizes=parse_sizes(network_size or []),
+        batches=parse_batches(batch or []),
+        modes=parse_modes(mode or ["both"], has_video=source is not None),
+        rounds=rounds,
+        seconds=seconds,
+        program=program,
+        video=source,
+    )
+    for path in (json_file, md, html_file, trace_file):
+        check_folder(path)
+    accuracies = [found for path in accuracy or [] for found in read_accuracy(path)]
+    console = err()
+    results = bench(files[0], options, say=lambda text: console.print(text, markup=False))
+    _print(results)
+    if json_file:
+        write_results(results, json_file)
+        print_row("wrote", str(json_file))
+    if md:
+        write_text(md, report.markdown(results))
+        print_row("wrote", str(md))
+    if html_file:
+        write_text(html_file, html(results, accuracies))
+        print_row("wrote", str(html_file))
+    if trace_file:
+        traced = trace(
+            files[0], options, trace_file, say=lambda text: console.print(text, markup=False)
+        )
+        print_row("wrote", f"{trace_file}  {traced}; open it in ui.perfetto.dev")
+    _print_next(files[0], json_file)
+
+
+def _print(results: Results) -> None:
+    subject = results.subject
+    sizes = f"network {subject.network_size}, frame {subject.frame_size}"
+    print_row("model", f"{subject.model}  {sizes}, SHA-256 {subject.sha256[:12]}")
+    print_row("machine", results.environment.line)
+    print_prose("answer", report.answer(results))
+    console = out()
+    tables = [report.speed_table(results), report.stage_table(results)]
+    tables += [report.start_table(results)]
+    if any(row.observed is not None and row.observed.gpu for row in results.rows):
+        tables.append(report.machine_table(results))
+    for table in filter(None, tables):
+        console.print()
+        for line in report.text_lines(report.narrowed(table, _WIDTH)):
+            console.print(line, markup=False)
+    console.print()
+    for name, text in report.included(results):
+        print_prose(name, text)
+    for text in report.cut_gains(results):
+        print_prose("the cut", text)
+    for text in report.warnings(results):
+        print_prose("warning", text)
+    for name, reason in results.skipped.items():
+        print_prose("skipped", f"{name}: {reason}")
+
+
+def _print_next(model: Path, json_file: Path | None) -> None:
+    if json_file is None:
+        print_row("next", f"segedge bench {model} --json before.json    keeps it for --compare")
+    else:
+        print_row("next", f"segedge bench --compare {json_file} LATER.json")
+
+
+def _compare(files: list[Path], tolerance: float) -> int:
+    if len(files) != 2:
+        raise UsageError(
+            "--compare takes two results files",
+            facts={"found": f"{len(files)}: {', '.join(map(str, files))}"},
+            fix="segedge bench --compare BEFORE.json AFTER.json",
+        )
+    before, after = (read_results(file) for file in files)
+    ratios = comparing.compare(before, after, tolerance=tolerance)
+    for line in report.text_lines(report.ratio_table(ratios)):
+        out().print(line, markup=False)
+    for text in comparing.notes(before, after):
+        print_prose("note", text)
+    slower = [ratio for ratio in ratios if ratio.verdict == "slower"]
+    unsure = [ratio for ratio in ratios if ratio.verdict == "too noisy to say"]
+    if slower:
+        print_row(
+            "regression", f"{len(slower)} of {len(ratios)} slower by more than {tolerance:.1%}"
+        )
+    if unsure:
+        print_row("next", "segedge bench MODEL --rounds 6 --seconds 5 --json FILE, both, when idle")
+    elif not slower:
+        print_row("result", f"nothing slower by more than {tolerance:.1%}")
+    return _REGRESSION if slower else 0

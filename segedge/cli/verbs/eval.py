@@ -1,0 +1,172 @@
+"""`segedge eval`: how accurate a model is on a labelled data set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from segedge.backends.remote.address import is_address
+from segedge.card.modelfile import file_sha256
+from segedge.cli import data_options, options
+from segedge.cli.console import (
+    check_folder,
+    frame_progress,
+    out,
+    print_json,
+    print_prose,
+    print_row,
+)
+from segedge.errors import UsageError
+
+if TYPE_CHECKING:
+    from segedge.measure.evaluate.evaluate import Evaluation
+
+_INCOMPLETE = 1
+_NAMED, _SHOWN = 3, 8
+"""Worst images that are named, and that the page shows."""
+
+
+def eval_command(
+    model: Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")],
+    data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
+    layout: data_options.Layout = "auto",
+    split: data_options.Split = "val",
+    mapping: data_options.Mapping = None,
+    ignore: data_options.Ignore = None,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 0,
+    min_region: options.MinRegion = "",
+    connectivity: options.Connectivity = 4,
+    majority: options.Majority = 0,
+    fill_holes: options.FillHoles = 0,
+    slide: options.SlideOption = None,
+    overlap: options.Overlap = None,
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many images, evenly spread.")
+    ] = None,
+    boundary: Annotated[bool, typer.Option(help="Measure the boundary F-score, too.")] = True,
+    worst: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="How many of the worst images to name (3) and to show in --html (8)."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with charts and the worst images here.")
+    ] = None,
+    as_json: options.AsJson = False,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON here.")] = None,
+) -> None:
+    """Measure mIoU, accuracy and boundary F-score of a model, as `segedge run` would segment.
+
+    Exit code 0: all images counted; 1: done, but some could not be read or have no labels; 2: an
+    error.
+    """
+    from segedge.machine.files import write_atomically
+    from segedge.measure.evaluate.evaluate import evaluate
+    from segedge.measure.evaluate.html import html as evaluation_page
+    from segedge.measure.evaluate.shots import take_shots
+    from segedge.options.sliding import parse_slide
+    from segedge.segment.load import load
+
+    check_folder(output)
+    _check_page(html)
+    windows = parse_slide(slide, overlap)
+    cleaning = options.parse_cleaning(min_region, connectivity, majority, fill_holes)
+    with load(
+        model, backend=backend, threads=threads or None, cleaning=cleaning, slide=windows
+    ) as segmenter:
+        dataset = data_options.open_data(
+            data, segmenter.card, layout=layout, split=split, mapping=mapping, ignore=ignore
+        )
+        with frame_progress() as bar:
+            task = bar.add_task(dataset.name, total=len(dataset))
+            found = evaluate(
+                segmenter, dataset, boundary=boundary, limit=limit,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )  # fmt: skip
+        sha256 = _sha256(model)
+        if html is not None:
+            shown = found.worst(_SHOWN if worst is None else worst)
+            shots = take_shots(segmenter, dataset, shown)
+            text = evaluation_page(
+                found, shots, model=model.name, sha256=sha256,
+                palette_rgb=segmenter.card.palette_rgb,
+            )  # fmt: skip
+            write_atomically(html, text.encode("utf-8"))
+    named = _NAMED if worst is None else worst
+    facts = {"model": model.name, "sha256": sha256, **found.to_dict(worst=named)}
+    if output is not None:
+        write_atomically(output, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
+    if as_json:
+        print_json(facts)
+    else:
+        _print(found, model, named)
+        for path in filter(None, (output, html)):
+            print_row("wrote", str(path))
+        print_row("next", f"segedge bench {model}    says how fast it is")
+    raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
+
+
+def _sha256(model: Path) -> str:
+    """Of the file; empty where it lies on a server."""
+    return "" if is_address(model) else file_sha256(model)
+
+
+def _check_page(path: Path | None) -> None:
+    """A wrong output is found before anything runs."""
+    if path is not None and path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path} is no .html file", fix=f"--html {path.with_suffix('.html')}")
+    check_folder(path)
+
+
+def _print(found: Evaluation, model: Path, worst: int) -> None:
+    print_row("model", f"{model.name} on {found.description}")
+    rate = found.count / found.seconds if found.seconds > 0 else 0.0
+    print_row("data", f"{found.dataset}: {found.count} images, {rate:.1f} a second")
+    for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):
+        if text:
+            print_row(label, text)
+    print_row("mIoU", f"{_percent(found.miou)}   of the classes that occur")
+    print_row("pixels", f"{_percent(found.pixel_accuracy)} right")
+    print_row("classes", f"{_percent(found.mean_accuracy)} right, mean over the classes")
+    if found.boundary_f is not None:
+        print_row("boundary", f"{_percent(found.boundary_f)} F-score within 0.75 % of the diagonal")
+    console = out()
+    console.print()
+    for line in _class_lines(found):
+        console.print(line, markup=False)
+    console.print()
+    for image in found.worst(worst):
+        print_row("worst", f"{_percent(image.miou)} mIoU on {image.name}")
+    for note in found.notes:
+        print_prose("note", note)
+    for name, reason in found.failures:
+        print_prose("unreadable", f"{name}: {reason}")
+    if found.missing:
+        named = ", ".join(found.missing[:3])
+        more = f" and {len(found.missing) - 3} more" if len(found.missing) > 3 else ""
+        print_prose("no labels", f"{len(found.missing)} images are not counted: {named}{more}")
+
+
+def _class_lines(found: Evaluation) -> list[str]:
+    """A line a class: IoU, share of the truth, boundary F where it was measured."""
+    width = max(len("class"), *(len(name) for name in found.iou))
+    truth = found.confusion.matrix.sum(axis=1)
+    total = max(int(truth.sum()), 1)
+    head = f"{'class':<{width}}     IoU   of truth"
+    lines = [head + ("   boundary F" if found.boundary_f is not None else "")]
+    for number, (name, iou) in enumerate(found.iou.items()):
+        line = f"{name:<{width}}  {_percent(iou):>6}    {_percent(truth[number] / total):>6}"
+        if found.boundary_f is not None:
+            line += f"       {_percent(found.boundary_f_per_class[name]):>6}"
+        lines.append(line)
+    return lines
+
+
+def _percent(share: float | None) -> str:
+    """Points of 100, two decimals: differences of models are that small."""
+    return "-" if share is None or share != share else f"{100 * share:.2f}"

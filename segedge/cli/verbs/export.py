@@ -1,0 +1,225 @@
+"""`segedge export`: a trained PyTorch network to one ONNX file that describes itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segedge.cli.console import err, megabytes, print_json, print_row
+from segedge.errors import UsageError, unknown_name_error
+
+if TYPE_CHECKING:
+    from segedge.convert.options import (
+        CheckpointReport,
+        DynamicAxis,
+        ExportOptions,
+        ExportReport,
+        Progress,
+    )
+
+Color = Literal["rgb", "bgr"]
+FitName = Literal["stretch", "letterbox", "crop"]
+Rule = Literal["bilinear", "antialias", "nearest", "area"]
+
+
+def export_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:factory, package.module:factory, a .pt2 program, a TorchScript file, "
+            "a Hugging Face folder, or an .onnx file to adopt."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The ONNX file to write.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Weights for a factory: a state dict or .safetensors.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Option("--arg", help="NAME=VALUE for the factory; repeatable.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="cityscapes, camvid, voc, ade20k, a comma list, or a text file."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="Three numbers 0..1; ImageNet's by default.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="Three numbers 0..1; ImageNet's by default.")
+    ] = None,
+    color: Annotated[Color | None, typer.Option(help="Channel order the network wants.")] = None,
+    fit: Annotated[FitName | None, typer.Option(help="How other shapes are fitted.")] = None,
+    resize: Annotated[Rule | None, typer.Option(help="How frames are resampled.")] = None,
+    dynamic: Annotated[
+        list[str] | None, typer.Option(help="Axes that may vary: batch, size; repeatable.")
+    ] = None,
+    keep_tail: Annotated[
+        bool, typer.Option("--keep-tail", help="Leave upsample and argmax in the graph.")
+    ] = False,
+    output: Annotated[
+        str | None, typer.Option("--output", help="INDEX or NAME of the main head's output.")
+    ] = None,
+    verify: Annotated[
+        str | None,
+        typer.Option(help="Image, folder, glob or video to measure parity on; else noise."),
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Export a trained network: one ONNX file with its card, tail cut, parity measured.
+
+    The file appears only when the exported network computes what the original does.
+    """
+    from segedge.card.geometry import Size
+    from segedge.convert import ExportOptions, export, parse_argument
+
+    options = ExportOptions(
+        checkpoint=checkpoint,
+        arguments=dict(parse_argument(text) for text in arguments or ()),
+        size=None if size is None else Size.parse(size),
+        classes=classes,
+        mean=_three("--mean", mean),
+        std=_three("--std", std),
+        color=color,
+        fit=fit,
+        resize=resize,
+        dynamic=_axes(dynamic or []),
+        keep_tail=keep_tail,
+        output=output,
+        verify=verify,
+        opset=opset,
+    )
+    target = out or _default_path(source, checkpoint)
+    with _status() as progress:
+        report = export(source, target, options=options, progress=progress)
+    if as_json:
+        print_json(report_dict(report))
+    else:
+        _print(report, options)
+
+
+def report_dict(report: ExportReport) -> dict[str, object]:
+    """The report as plain JSON values, the card among them."""
+    import dataclasses
+
+    return {**dataclasses.asdict(report), "path": str(report.path)}
+
+
+def _print(report: ExportReport, options: ExportOptions) -> None:
+    """What was done, what it cost, what to do next."""
+    card = report.card
+    if report.checkpoint is not None:
+        print_row("checkpoint", _checkpoint_line(report.checkpoint))
+    shape = "x".join(map(str, report.input_shape))
+    alignment = "align_corners" if card.align_corners else "half-pixel"
+    head = f"logits {report.channels} at stride {card.stride}, {alignment}"
+    if card.head == "labels":
+        head = f"labels of {len(card.classes)} classes at stride {card.stride}"
+    print_row("network", f"in {shape} {card.color.upper()} float32, {head}")
+    print_row("classes", _classes_line(report))
+    print_row("tail", _tail_line(report))
+    print_row("parity", _parity_line(report))
+    for note in report.notes:
+        print_row("note", note)
+    counts = f"{report.nodes} nodes"
+    if report.nodes != report.nodes_before:
+        counts += f" (from {report.nodes_before})"
+    size = megabytes(report.size_bytes)
+    print_row("wrote", f"{report.path}  {size}, opset {report.opset}, {counts}")
+    print_row("next", f"segedge run {report.path} video.mp4 -o out.mp4")
+    if options.verify is None:
+        print_row("", "parity was measured on noise; --verify FOLDER measures it on your images")
+
+
+def _checkpoint_line(loaded: CheckpointReport) -> str:
+    parts = [f"{loaded.file}: {loaded.loaded} of {loaded.expected} tensors"]
+    if loaded.prefix:
+        parts.append(f"prefix {loaded.prefix!r} removed")
+    if loaded.key:
+        parts.append(f"from key {loaded.key!r}")
+    if loaded.ignored:
+        first = loaded.ignored[0]
+        parts.append(f"{len(loaded.ignored)} without a place in the network, first: {first}")
+    epoch = "" if loaded.epoch is None else f" (epoch {loaded.epoch})"
+    return ", ".join(parts) + epoch
+
+
+def _classes_line(report: ExportReport) -> str:
+    card = report.card
+    shown = ", ".join(card.classes[:6]) + (", ..." if len(card.classes) > 6 else "")
+    return f"{len(card.classes)} {card.label_set}: {shown}".replace(" :", ":")
+
+
+def _tail_line(report: ExportReport) -> str:
+    tail = report.tail
+    if not tail.cut:
+        return f"not cut: {tail.reason}"
+    saved = f" ({megabytes(tail.saved_bytes)} of logits a frame no longer made)"
+    return f"cut: {', '.join(tail.removed)}{saved if tail.saved_bytes else ''}"
+
+
+def _parity_line(report: ExportReport) -> str:
+    parity = report.card.parity
+    assert parity is not None
+    what = f"{parity.images} {'images' if parity.kind == 'images' else 'noise images'}"
+    error = (
+        "labels only"
+        if parity.max_logit_error is None
+        else f"max logit error {parity.max_logit_error:.1e}"
+    )
+    equal = f"pixels equal {100 * parity.agreement:.3f} %"
+    others = f"{100 * parity.ambiguous:.3f} % ambiguous"
+    sizes = f"; at {', '.join(parity.sizes)}" if len(parity.sizes) > 1 else ""
+    return f"{what}: {equal} ({others} left out); {error}{sizes}"
+
+
+def _default_path(source: str, checkpoint: Path | None) -> Path:
+    """Without -o: the checkpoint's or source's name in the current folder."""
+    name = Path(checkpoint).stem if checkpoint else Path(source.rpartition(":")[2] or source).stem
+    path = Path(f"{name}.onnx")
+    if Path(source).suffix == ".onnx" and path.resolve() == Path(source).resolve():
+        return Path(f"{name}.segedge.onnx")
+    return path
+
+
+def _axes(given: list[str]) -> tuple[DynamicAxis, ...]:
+    """``--dynamic batch --dynamic size`` or ``--dynamic batch,size``, each axis once."""
+    words = [word.strip() for text in given for word in text.split(",")]
+    axes: dict[str, DynamicAxis] = {"batch": "batch", "size": "size"}
+    for word in words:
+        if word not in axes:
+            raise unknown_name_error("dynamic axis", word, tuple(axes))
+    return tuple(axes[word] for word in dict.fromkeys(words))
+
+
+def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
+    """``"0.485,0.456,0.406"`` or one number for all three."""
+    if text is None:
+        return None
+    try:
+        values = [float(part) for part in text.replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if len(values) == 1:
+        values *= 3
+    if len(values) != 3:
+        raise UsageError(
+            f"{option} {text!r} is not three numbers", fix=f"e.g. {option} 0.485,0.456,0.406"
+        )
+    return values[0], values[1], values[2]
+
+
+@contextlib.contextmanager
+def _status() -> Iterator[Progress]:
+    """A spinner with the current step on stderr; silent where stderr is no terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _step, _share: None
+        return
+    with console.status("loading") as status:
+        yield lambda step, share: status.update(f"{step}  {share:4.0%}")

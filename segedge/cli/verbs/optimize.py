@@ -1,0 +1,168 @@
+"""`segedge optimize`: which precision on which backend is best here."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from segedge.cli.bench_options import parse_sizes, parse_words
+from segedge.cli.console import check_folder, err, out, print_json, print_prose, print_row
+from segedge.cli.verbs.compare import named_images
+from segedge.errors import UsageError
+from segedge.measure.bench.show.tables import text_lines
+
+if TYPE_CHECKING:
+    from segedge.card.card import ModelCard
+    from segedge.measure.datasets.datasets import Dataset
+    from segedge.measure.optimize.optimize import Tuning
+    from segedge.measure.optimize.options import Objective, Precision, TuneOptions
+    from segedge.measure.optimize.trial import Named
+
+_COMPARED, _UNLABELLED = 32, 64
+"""Images that agreement is measured on, with labels and without."""
+
+
+def optimize_command(
+    models: Annotated[
+        list[Path],
+        typer.Argument(help="The float ONNX file with its card, then others of it (int8)."),
+    ],
+    dataset: Annotated[
+        Path | None, typer.Option(help="Labelled images: docs/evaluate.md; accuracy is of these.")
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Without --dataset: images to agree with float on.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="Images that int8 and fp16 are calibrated on.")
+    ] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="As `segedge doctor` lists; repeatable; none: all.")
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; commas; none: all.")
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="What shall be fast: frame (image to overlay) or network.")
+    ] = "frame",
+    max_drop: Annotated[
+        float | None, typer.Option(help="Points that may be lost: 0.5 of mIoU, 1 of agreement.")
+    ] = None,
+    layout: Annotated[str, typer.Option(help="Of the data set, as in segedge eval.")] = "auto",
+    split: Annotated[str, typer.Option(help="Part of the data set.")] = "val",
+    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
+    frame_size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH that is timed; default: twice the network's.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each candidate.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Duration of each mode in each round.")] = 2.0,
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder that keeps the files made.")
+    ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with the Pareto picture here.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Try the precisions and backends of this machine and recommend one.
+
+    A less exact precision is recommended only where it is faster beyond the intervals of the
+    medians, and loses no more than --max-drop.
+    """
+    from segedge.machine.files import prepare_folder
+    from segedge.measure.bench.results import write_text
+    from segedge.measure.optimize.html import html
+    from segedge.measure.optimize.make import card_of, given
+    from segedge.measure.optimize.optimize import tune
+    from segedge.measure.optimize.options import TuneOptions
+
+    options = TuneOptions(
+        backends=tuple(parse_words(backend or [])),
+        objective=cast("Objective", objective), max_drop=max_drop, rounds=rounds,
+        seconds=seconds, limit=limit, **_precisions(precision),
+        frame_size=parse_sizes([frame_size])[0] if frame_size else None,
+    )  # fmt: skip
+    if (dataset is None) == (images is None):
+        raise UsageError(
+            "segedge optimize needs either a labelled data set or images",
+            facts={"found": "neither" if dataset is None else "both"},
+            fix="--dataset DATASET, or --images FOLDER for agreement with the float model alone",
+        )
+    check_folder(html_file)
+    given(models)
+    data, pictures = _inputs(card_of(models[0]), dataset, images, layout, split, options)
+    console = err()
+    with ExitStack() as stack:
+        if folder is None:
+            temporary = tempfile.TemporaryDirectory(prefix="segedge-optimize-")
+            place = Path(stack.enter_context(temporary))
+        else:
+            place = folder
+            prepare_folder(place, purpose=place)
+        found = tune(
+            models, options, dataset=data, images=pictures, calibrate=calibrate, folder=place,
+            say=lambda text: console.print(text, markup=False),
+        )  # fmt: skip
+        if html_file is not None:
+            write_text(html_file, html(found))
+        if as_json:
+            made = found.recommendation.trial.candidate.artifact.origin == "made"
+            # A command on a file that is gone in a moment helps nobody.
+            lost = {"command": None} if made and folder is None else {}
+            print_json({**found.to_dict(), **lost})
+        else:
+            if html_file is not None:
+                print_row("wrote", str(html_file))
+            _print(found, is_kept=folder is not None)
+
+
+def _precisions(words: list[str] | None) -> dict[str, tuple[Precision, ...]]:
+    return (
+        {} if words is None else {"precisions": cast("tuple[Precision]", tuple(parse_words(words)))}
+    )
+
+
+def _inputs(
+    card: ModelCard, dataset: Path | None, images: str | None, layout: str, split: str,
+    options: TuneOptions,
+) -> tuple[Dataset | None, list[Named]]:  # fmt: skip
+    if dataset is None:
+        return None, list(named_images(images, options.limit or _UNLABELLED, card.input_size))
+    from segedge.measure.datasets.datasets import open_dataset
+
+    data = open_dataset(
+        dataset, card_classes=card.classes, palette_rgb=card.palette_rgb,
+        ignore_index=card.ignore_index, layout=layout, split=split,
+    )  # fmt: skip
+    step = max(1, len(data) // min(_COMPARED, options.limit or _COMPARED))
+    shown = data.samples[::step]
+    for one in shown:
+        one.labels()  # of other classes: found now, not after minutes of timing
+    return data, [(one.name, one.image()) for one in shown]
+
+
+def _print(found: Tuning, *, is_kept: bool) -> None:
+    from segedge.measure.optimize.report import table
+
+    print_row("machine", found.environment.line)
+    console = out()
+    console.print()
+    for line in text_lines(table(found)):
+        console.print(line, markup=False)
+    console.print()
+    objective = found.options.objective
+    told = f"> recommended; * on the Pareto front of mIoU (or agreement) and {objective} ms; "
+    print_prose("marks", f"{told}within: where the median of {objective} ms is known to be")
+    for name, reason in found.recommendation.rejected.items():
+        print_prose("not taken", f"{name}: {reason}")
+    for name, reason in found.skipped.items():
+        print_prose("skipped", f"{name}: {reason}")
+    print_prose("recommended", found.recommendation.sentence)
+    if found.recommendation.trial.candidate.artifact.origin == "made" and not is_kept:
+        print_prose("note", "its file was temporary: the same command with -o FOLDER keeps it")
+    else:
+        print_row("next", f"{found.command} -o out.mp4")

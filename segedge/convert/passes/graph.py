@@ -1,0 +1,121 @@
+"""Small things that every pass over an ONNX graph needs: constants, shapes, attributes.
+
+Graphs are ``onnx_ir.Model`` throughout; onnx_ir has no usable stubs here, hence the Any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.convert.options import PassReport
+from segedge.machine.optional import require
+
+Model = Any
+"""``onnx_ir.Model``"""
+Node = Any
+"""``onnx_ir.Node``"""
+Value = Any
+"""``onnx_ir.Value``"""
+
+
+def ir() -> Any:
+    """The onnx_ir library."""
+    return require("onnx_ir", purpose="export a network")
+
+
+def constant(value: Value | None) -> NDArray[Any] | None:
+    """The array of an initializer or Constant node, or None where the value is computed."""
+    if value is None:
+        return None
+    tensor = value.const_value
+    if tensor is None:
+        producer = value.producer()
+        if producer is not None and producer.op_type == "Constant":
+            attribute = producer.attributes.get("value")
+            tensor = attribute.value if attribute is not None else None
+    return None if tensor is None else np.asarray(tensor.numpy())
+
+
+def shape_of(value: Value) -> tuple[int | None, ...] | None:
+    """The shape with None for symbolic axes; None where even the rank is unknown."""
+    if value.shape is None:
+        return None
+    return tuple(axis if isinstance(axis, int) else None for axis in value.shape)
+
+
+def axis_names(value: Value) -> tuple[int | str, ...]:
+    """The shape for people: numbers, and the names of symbolic axes."""
+    axes = value.shape or ()
+    return tuple(axis if isinstance(axis, int) else str(axis.value or "?") for axis in axes)
+
+
+def attribute(node: Node, name: str, default: Any) -> Any:
+    """An attribute's value, bytes decoded, or the default where the node has none."""
+    found = node.attributes.get(name)
+    value = default if found is None else found.value
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def graph_nodes(model: Model) -> list[Node]:
+    """All nodes of the main graph, in order."""
+    return list(model.graph)
+
+
+def image_input(model: Model) -> Value:
+    """The one graph input that is no initializer (checked by `onnx_source.check_input`)."""
+    return runtime_inputs(model)[0]
+
+
+def runtime_inputs(model: Model) -> list[Value]:
+    """Graph inputs that must be fed: old exporters list the weights among them, too."""
+    weights = set(model.graph.initializers)
+    return [value for value in model.graph.inputs if value.name not in weights]
+
+
+def opset_of(model: Model) -> int:
+    """Version of the default operator set."""
+    return int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0)))
+
+
+def drop_dead(model: Model) -> None:
+    """Remove nodes, initializers, functions and opsets that no output needs."""
+    passes = require("onnx_ir.passes.common", purpose="export a network")
+    for each in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+    ):
+        each(model)
+
+
+def to_bytes(model: Model) -> bytes:
+    """The model as the bytes of an ONNX file.
+
+    Raises:
+        ValueError: It is over protobuf's 2 GB.
+    """
+    result: bytes = ir().to_proto(model).SerializeToString()
+    return result
+
+
+@contextlib.contextmanager
+def extra_outputs(model: Model, values: Sequence[Value]) -> Iterator[None]:
+    """Show inner values as graph outputs for a while, to measure them."""
+    outputs = model.graph.outputs
+    added = [value for value in values if not any(value is o for o in outputs)]
+    outputs.extend(added)
+    try:
+        yield
+    finally:
+        for _ in added:
+            outputs.pop()
+
+
+def unchanged(name: str, detail: str) -> PassReport:
+    """The report of a pass that found nothing to do."""
+    return PassReport(name, changed=False, detail=detail)

@@ -1,0 +1,300 @@
+"""Kernels of the matte: how far each frame pixel belongs to a foreground set of classes.
+
+Where one class is the best of the foreground at all four corners of a cell, and one class the best
+of the background, the margin between them is bilinear inside; most cells are so far on one side
+that they are filled. Only in the others all classes are looked at, as in `confidence`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, njit
+from numpy.typing import NDArray
+
+from segedge.cpu.kernels.cells import (
+    HUGE,
+    INNER,
+    KERNEL,
+    Doubles,
+    Floats,
+    Ints,
+    Longs,
+    low_and_high,
+    read_corners,
+)
+from segedge.cpu.kernels.simd import pointer_u8, take_ticket
+
+Flags = NDArray[np.bool_]
+_ROWS = 16
+_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
+_CLEAR, _OPAQUE, _LINEAR, _MIXED = 0, 255, 256, 257
+"""What is known of a cell; the first two are the opacity of all its pixels."""
+
+
+@njit(**KERNEL)
+def best_of_sets(
+    ticket: Longs,
+    logits: Floats,
+    strides: Longs,
+    channels: int,
+    sigmoid: bool,
+    is_foreground: Flags,
+    best: Floats,
+    winner: Ints,
+) -> None:
+    """Best logit and its class of both sets at every grid point.
+
+    Args:
+        ticket: Shared counter, see `simd.take_ticket`.
+        logits: All logits, flat.
+        strides: Elements between channels, rows and columns.
+        channels: How many logits a point has.
+        sigmoid: Whether class 0 is the background with logit zero.
+        is_foreground: The set of each class.
+        best: Result, (background, foreground) x grid height x width.
+        winner: Result, the same shape; -1 where a set has nothing above -`HUGE`.
+    """
+    height = best.shape[1]
+    while True:
+        first = take_ticket(ticket) * _ROWS
+        if first >= height:
+            return
+        for y in range(first, min(first + _ROWS, height)):
+            best[:, y] = np.float32(-HUGE)
+            winner[:, y] = np.int32(-1)
+            if sigmoid:
+                side = np.int64(is_foreground[0])
+                best[side, y] = np.float32(0.0)
+                winner[side, y] = np.int32(0)
+            for c in range(channels):
+                label = np.int32(c + 1) if sigmoid else np.int32(c)
+                side = np.int64(is_foreground[label])
+                start = c * strides[0] + y * strides[1]
+                _raise_row(logits, start, strides[2], label, best[side, y], winner[side, y])
+
+
+@njit(**INNER)
+def _raise_row(
+    logits: Floats, start: int, step: int, label: int, best: Floats, winner: Ints
+) -> None:
+    huge = np.float32(HUGE)
+    for x in range(best.size):
+        value = logits[start + x * step]
+        value = value if value < huge else (huge if value >= huge else -huge)  # NaN is the least
+        better = value > best[x]
+        best[x] = value if better else best[x]
+        winner[x] = np.int32(label) if better else winner[x]
+
+
+@njit(**_FAST)
+def opacity_run(margin: Floats, scale: float, out: Any) -> None:
+    """Smoothstep of margins to 0..255; ``scale`` is 1 / (2 * edge)."""
+    for i in range(out.size):
+        t = margin[i] * np.float32(scale) + np.float32(0.5)
+        t = min(max(t, np.float32(0.0)), np.float32(1.0))
+        smooth = t * t * (np.float32(3.0) - np.float32(2.0) * t)
+        out[i] = np.uint8(np.float32(255.0) * smooth + np.float32(0.5))
+
+
+@njit(**INNER)
+def _known(low: float, high: float, edge: float, otherwise: int) -> int:
+    """What bounds of the margin say about a cell."""
+    if low >= edge:
+        return _OPAQUE
+    return _CLEAR if high <= -edge else otherwise
+
+
+@njit(**INNER)
+def _classify(
+    best: Floats, winner: Ints, rows: Any, columns: Any, edge: float, margins: Doubles
+) -> int:
+    """Margins at the corners of a cell, and what follows from them."""
+    uniform = True
+    low, high = np.inf, -np.inf
+    for k in range(4):
+        y, x = rows[k >> 1], columns[k & 1]
+        margin = np.float64(best[1, y, x]) - np.float64(best[0, y, x])
+        margins[k] = margin
+        low, high = min(low, margin), max(high, margin)
+        for side in range(2):
+            uniform &= winner[side, y, x] == winner[side, rows[0], columns[0]]
+    return _known(low, high, edge, _LINEAR) if uniform else _MIXED
+
+
+@njit(**INNER)
+def _keep_sets(
+    corners: Doubles, classes: int, is_foreground: Flags, edge: float, contender: Ints
+) -> tuple[int, int, int]:
+    """Classes that can be the best of their set: the background's first.
+
+    Returns what is known of the cell, the end of the background's and of all contenders.
+    """
+    low0, high0, low1, high1 = -HUGE, -HUGE, -HUGE, -HUGE
+    for c in range(classes):
+        least, most = low_and_high(corners, c)
+        if is_foreground[c]:
+            low1, high1 = max(low1, least), max(high1, most)
+        else:
+            low0, high0 = max(low0, least), max(high0, most)
+    known = _known(low1 - high0, high1 - low0, edge, _MIXED)
+    count, middle = 0, 0
+    if known == _MIXED:
+        for c in range(classes):
+            if not is_foreground[c] and low_and_high(corners, c)[1] >= low0:
+                contender[count] = c
+                count += 1
+        middle = count
+        for c in range(classes):
+            if is_foreground[c] and low_and_high(corners, c)[1] >= low1:
+                contender[count] = c
+                count += 1
+    return known, middle, count
+
+
+@njit(**_FAST)
+def _best_line(
+    corners: Doubles,
+    contender: Ints,
+    first: int,
+    end: int,
+    weight: float,
+    base: float,
+    t: Floats,
+    out: Floats,
+) -> None:
+    """The highest of some classes' lines along a row, relative to a base."""
+    out[: t.size] = np.float32(-HUGE)
+    for k in range(first, end):
+        v = corners[contender[k]]
+        left = v[0] + (v[2] - v[0]) * weight
+        slope = np.float32(v[1] + (v[3] - v[1]) * weight - left)
+        start = np.float32(left - base)
+        for i in range(t.size):
+            out[i] = max(out[i], start + slope * t[i])
+
+
+@njit(**_FAST)
+def _mixed_run(
+    corners: Doubles,
+    contender: Ints,
+    middle: int,
+    count: int,
+    weight: float,
+    t: Floats,
+    lines: Floats,
+) -> None:
+    """Margins of a row of a mixed cell into ``lines[0]``."""
+    base = -np.inf  # keeps float32 accurate where logits are large and their differences small
+    for k in range(count):
+        v = corners[contender[k]]
+        base = max(base, max(v[0] + (v[2] - v[0]) * weight, v[1] + (v[3] - v[1]) * weight))
+    _best_line(corners, contender, 0, middle, weight, base, t, lines[1])
+    _best_line(corners, contender, middle, count, weight, base, t, lines[0])
+    for i in range(t.size):
+        lines[0, i] -= lines[1, i]
+
+
+@njit(**_FAST)
+def _linear_run(margins: Doubles, weight: float, t: Floats, out: Floats) -> None:
+    left = margins[0] + (margins[2] - margins[0]) * weight
+    right = margins[1] + (margins[3] - margins[1]) * weight
+    start, slope = np.float32(left), np.float32(right - left)
+    for i in range(t.size):
+        out[i] = start + slope * t[i]
+
+
+@njit(**INNER)
+def _fill(out: int, stride: int, top: int, bottom: int, start: int, end: int, value: int) -> None:
+    for y in range(top, bottom):
+        row = carray(pointer_u8(out + y * stride), (end,))
+        row[start:end] = np.uint8(value)
+
+
+@njit(**KERNEL)
+def render_matte(
+    ticket: Longs,
+    units: Ints,
+    row_weights: Doubles,
+    column_end: Ints,
+    column_low: Ints,
+    column_high: Ints,
+    column_weights: Floats,
+    logits: Floats,
+    strides: Longs,
+    channels: int,
+    sigmoid: bool,
+    is_foreground: Flags,
+    best: Floats,
+    winner: Ints,
+    edge: float,
+    contender: Ints,
+    corners: Doubles,
+    margins: Doubles,
+    lines: Floats,
+    out: int,
+    stride: int,
+) -> None:
+    """Opacity of every frame pixel, unit by unit until none is left.
+
+    Tables are those of `plan`, ``best`` and ``winner`` of `best_of_sets`; ``out`` addresses rows
+    of bytes, ``stride`` bytes apart.
+    """
+    scale = 0.5 / edge
+    while True:
+        unit = take_ticket(ticket)
+        if unit >= units.shape[0]:
+            return
+        top, bottom = np.int64(units[unit, 0]), np.int64(units[unit, 1])
+        rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
+        start, begin, pending = 0, 0, -1  # equal neighbours are filled at once
+        for span in range(column_end.size):
+            end = np.int64(column_end[span])
+            columns = (np.int64(column_low[span]), np.int64(column_high[span]))
+            known = _classify(best, winner, rows, columns, edge, margins)
+            middle, count = 0, 0
+            if known == _MIXED:
+                classes = read_corners(logits, strides, channels, sigmoid, rows, columns, corners)
+                known, middle, count = _keep_sets(corners, classes, is_foreground, edge, contender)
+            if known != pending:
+                if pending >= 0:
+                    _fill(out, stride, top, bottom, begin, start, pending)
+                begin, pending = start, known if known <= _OPAQUE else -1
+            if known > _OPAQUE:
+                t = column_weights[start:end]
+                for y in range(top, bottom):
+                    if known == _LINEAR:
+                        _linear_run(margins, row_weights[y], t, lines[0])
+                    else:
+                        _mixed_run(corners, contender, middle, count, row_weights[y], t, lines)
+                    row = carray(pointer_u8(out + y * stride), (end,))
+                    opacity_run(lines[0], scale, row[start:end])
+            start = end
+        if pending >= 0:
+            _fill(out, stride, top, bottom, begin, start, pending)
+
+
+@njit(**KERNEL)
+def look_up_matte(
+    ticket: Longs,
+    units: Ints,
+    column_low: Ints,
+    best: Floats,
+    edge: float,
+    line: Floats,
+    out: int,
+    stride: int,
+) -> None:
+    """Like `render_matte` where each pixel takes the value of one grid point."""
+    width = column_low.size
+    while True:
+        unit = take_ticket(ticket)
+        if unit >= units.shape[0]:
+            return
+        y = np.int64(units[unit, 2])
+        for x in range(width):
+            line[x] = best[1, y, column_low[x]] - best[0, y, column_low[x]]
+        for row_number in range(units[unit, 0], units[unit, 1]):
+            row = carray(pointer_u8(out + row_number * stride), (width,))
+            opacity_run(line, 0.5 / edge, row)

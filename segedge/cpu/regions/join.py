@@ -1,0 +1,282 @@
+"""Kernels that give small regions and holes to their neighbours; `segedge.reference.regions`."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from segedge.cpu.kernels.cells import INNER, KERNEL, Ints
+from segedge.cpu.regions.runs import Labels
+
+_SETTLED, _UNKNOWN = -1, -2
+"""What `_mark` says of regions that stay; the others get a number of their own from 0 on."""
+
+
+@njit(**KERNEL)
+def join_regions(
+    row_starts: Ints,
+    row_ends: Ints,
+    ends: Ints,
+    parents: Ints,
+    labels: Labels,
+    areas: Ints,
+    least: Ints,
+    fill: int,
+    marks: Ints,
+    tally: Ints,
+) -> int:
+    """Write the new labels of joined regions to ``labels`` at their first run; how many.
+
+    Args:
+        row_starts: Number of the first run of each row.
+        row_ends: Number after the last run of each row.
+        ends: End of each run.
+        parents: First run of each run's region.
+        labels: Label of each run.
+        areas: Pixels of each region, at its first run.
+        least: Least pixels of a region, by class; other labels name no class.
+        fill: Holes of fewer pixels are filled.
+        marks: Scratch, like ``ends``.
+        tally: Scratch, like ``ends``: all zero, before and after.
+    """
+    regions = _mark(row_starts, row_ends, ends, parents, labels, areas, least, fill, marks)
+    if regions.size == 0:
+        return 0
+    starts, neighbours, lengths = _borders(row_starts, row_ends, ends, parents, marks, regions.size)
+    level = np.zeros(regions.size, np.int32)
+    if fill > 1:
+        _keep_open(regions, starts, neighbours, labels, areas, least, marks, level)
+    joined: int = _join(regions, starts, neighbours, lengths, labels, marks, level, tally)
+    return joined
+
+
+@njit(**INNER)
+def _mark(
+    row_starts: Ints,
+    row_ends: Ints,
+    ends: Ints,
+    parents: Ints,
+    labels: Labels,
+    areas: Ints,
+    least: Ints,
+    fill: int,
+    marks: Ints,
+) -> Ints:
+    """Number the regions that may be given away: the small ones, and those that may be holes."""
+    count = 0
+    for y in range(row_ends.size):
+        for run in range(row_starts[y], row_ends[y]):
+            if parents[run] != run:
+                continue
+            label = labels[run]
+            if label >= least.size:
+                marks[run] = _UNKNOWN
+            elif areas[run] < least[label] or areas[run] < fill:
+                marks[run] = count
+                count += 1
+            else:
+                marks[run] = _SETTLED
+    regions = np.empty(count, np.int32)
+    for y in range(row_ends.size):
+        for run in range(row_starts[y], row_ends[y]):
+            if parents[run] == run and marks[run] >= 0:
+                regions[marks[run]] = run
+    if fill > 1:
+        _settle_at_edge(row_starts, row_ends, ends, parents, labels, areas, least, marks)
+    return regions
+
+
+@njit(**INNER)
+def _settle_at_edge(
+    row_starts: Ints,
+    row_ends: Ints,
+    ends: Ints,
+    parents: Ints,
+    labels: Labels,
+    areas: Ints,
+    least: Ints,
+    marks: Ints,
+) -> None:
+    """What touches the image's border is no hole, and what is not small either is settled."""
+    last = row_ends.size - 1
+    for y in range(row_ends.size):
+        end = np.int64(row_ends[y])
+        for run in range(row_starts[y], end):
+            if y == 0 or y == last or run == row_starts[y] or run == end - 1:
+                root = parents[run]
+                if marks[root] >= 0 and areas[root] >= least[labels[root]]:
+                    marks[root] = _SETTLED
+
+
+@njit(**INNER)
+def _borders(
+    row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, marks: Ints, count: int
+) -> tuple[Ints, Ints, Ints]:
+    """Common borders of the numbered regions: where each one's list starts, neighbour, sides.
+
+    A neighbour may come several times, each time with a part of the border.
+    """
+    runs = np.int64(0)
+    for y in range(row_ends.size):
+        runs += row_ends[y] - row_starts[y]
+    most = 6 * runs  # a run has at most one neighbour before it and as many above as ends there
+    owners, others = np.empty(most, np.int32), np.empty(most, np.int32)
+    sides = np.empty(most, np.int32)
+    used = 0
+    for y in range(row_ends.size):
+        first, end = np.int64(row_starts[y]), np.int64(row_ends[y])
+        for run in range(first + 1, end):
+            used = _note(parents[run], parents[run - 1], 1, marks, owners, others, sides, used)
+        if y == 0:
+            continue
+        above, start = np.int64(row_starts[y - 1]), np.int64(0)
+        run = first
+        while run < end:
+            stop = min(ends[run], ends[above])
+            used = _note(
+                parents[run], parents[above], stop - start, marks, owners, others, sides, used
+            )
+            start = stop
+            if ends[above] == stop:
+                above += 1
+            if ends[run] == stop:
+                run += 1
+    lists: tuple[Ints, Ints, Ints] = _sorted_by_owner(owners[:used], others, sides, marks, count)
+    return lists
+
+
+@njit(**INNER)
+def _note(
+    a: int, b: int, length: int, marks: Ints, owners: Ints, others: Ints, sides: Ints, used: int
+) -> int:
+    """Add a stretch of border to the lists of both its regions; returns the entries used."""
+    if a == b:
+        return used
+    if marks[a] >= 0:
+        owners[used], others[used], sides[used] = a, b, length
+        used += 1
+    if marks[b] >= 0:
+        owners[used], others[used], sides[used] = b, a, length
+        used += 1
+    return used
+
+
+@njit(**INNER)
+def _sorted_by_owner(
+    owners: Ints, others: Ints, sides: Ints, marks: Ints, count: int
+) -> tuple[Ints, Ints, Ints]:
+    starts = np.zeros(count + 1, np.int32)
+    for owner in owners:
+        starts[marks[owner] + 1] += 1
+    for k in range(count):
+        starts[k + 1] += starts[k]
+    place = starts[:-1].copy()
+    neighbours, lengths = np.empty(owners.size, np.int32), np.empty(owners.size, np.int32)
+    for i in range(owners.size):
+        k = marks[owners[i]]
+        neighbours[place[k]], lengths[place[k]] = others[i], sides[i]
+        place[k] += 1
+    return starts, neighbours, lengths
+
+
+@njit(**INNER)
+def _keep_open(
+    regions: Ints,
+    starts: Ints,
+    neighbours: Ints,
+    labels: Labels,
+    areas: Ints,
+    least: Ints,
+    marks: Ints,
+    level: Ints,
+) -> None:
+    """Settle the regions that are neither small nor enclosed by one class."""
+    for k in range(regions.size):
+        root = regions[k]
+        if marks[root] < 0 or areas[root] < least[labels[root]]:
+            continue
+        lowest, highest = np.int64(1 << 20), np.int64(-1)
+        for i in range(starts[k], starts[k + 1]):
+            near = neighbours[i]
+            label = np.int64(labels[near])
+            if label >= least.size or areas[near] >= least[label]:
+                lowest, highest = min(lowest, label), max(highest, label)
+        if lowest != highest or highest >= least.size:
+            level[k] = -1
+    for k in range(regions.size):
+        if level[k] < 0:
+            marks[regions[k]] = _SETTLED
+
+
+@njit(**INNER)
+def _join(
+    regions: Ints,
+    starts: Ints,
+    neighbours: Ints,
+    lengths: Ints,
+    labels: Labels,
+    marks: Ints,
+    level: Ints,
+    tally: Ints,
+) -> int:
+    """Join round by round; each region is looked at once, when a neighbour has been settled.
+
+    ``level`` is the round in which a region was settled, 0 where it was not.
+    """
+    queue = np.empty(regions.size, np.int32)
+    is_queued = np.zeros(regions.size, np.bool_)
+    size = 0
+    for k in range(regions.size):
+        if marks[regions[k]] >= 0:
+            for i in range(starts[k], starts[k + 1]):
+                if marks[neighbours[i]] == _SETTLED:
+                    queue[size], is_queued[k] = k, True
+                    size += 1
+                    break
+    done, turn = 0, 0
+    while done < size:
+        turn += 1
+        end = size
+        for at in range(done, end):
+            k = queue[at]
+            best = _longest(k, starts, neighbours, lengths, marks, level, turn, tally)
+            labels[regions[k]] = labels[best]
+            level[k] = turn
+        for at in range(done, end):
+            k = queue[at]
+            for i in range(starts[k], starts[k + 1]):
+                near = marks[neighbours[i]]
+                if near >= 0 and not is_queued[near]:
+                    queue[size], is_queued[near] = near, True
+                    size += 1
+        done = end
+    return size
+
+
+@njit(**INNER)
+def _longest(
+    k: int,
+    starts: Ints,
+    neighbours: Ints,
+    lengths: Ints,
+    marks: Ints,
+    level: Ints,
+    turn: int,
+    tally: Ints,
+) -> int:
+    """The neighbour, settled before this round, with the longest border; of equals the first."""
+    for i in range(starts[k], starts[k + 1]):
+        tally[neighbours[i]] += lengths[i]
+    best: int = np.int64(-1)
+    most: int = np.int64(0)
+    for i in range(starts[k], starts[k + 1]):
+        near = np.int64(neighbours[i])
+        length = np.int64(tally[near])
+        mark = marks[near]
+        if mark == _UNKNOWN or (mark >= 0 and not 0 < level[mark] < turn):
+            continue
+        if length > most or (length == most and near < best):
+            best, most = near, length
+    for i in range(starts[k], starts[k + 1]):
+        tally[neighbours[i]] = 0
+    return best

@@ -1,0 +1,4 @@
+"""CUDA from Python: devices, arrays, compiled programs, graphs, other libraries' arrays.
+
+Knows no picture; imports `machine` only.
+"""

@@ -1,0 +1,90 @@
+"""The graph in the precision that an engine is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.engine.source import EngineSource
+from segedge.errors import CardError, SourceError
+from segedge.machine.optional import require
+
+Images = Sequence[NDArray[Any]]
+"""Preprocessed network inputs, 3xHxW or Nx3xHxW float32."""
+_MOST_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph as it goes to the parser."""
+
+    data: bytes = field(repr=False)
+    """The ONNX file's bytes."""
+    notes: tuple[str, ...] = ()
+    """What was done to it, in lines for people."""
+    kept_fp32: tuple[str, ...] = ()
+    """``node (operator): reason`` of each node that conversion left in fp32."""
+    seconds: float = 0.0
+    """How long that took."""
+
+
+def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMAGES) -> Images:
+    """The user's own images as the network gets them.
+
+    Args:
+        where: An image, a video, a folder or a glob.
+        card: How images are prepared.
+        limit: How many images at most.
+
+    Raises:
+        CardError: The model has no card.
+        SourceError: There are no images, or one cannot be decoded.
+    """
+    from segedge.convert.images import image_files, read_images
+    from segedge.reference.frame import preprocess
+
+    if card is None:
+        raise CardError(
+            "--images needs a model with a card: how its inputs are prepared is unknown",
+            fix="segedge export MODEL.onnx --classes ... writes one, or leave --images out",
+        )
+    try:
+        images = list(read_images(image_files(where, limit), limit))
+    except SourceError as error:
+        # It speaks of the exporter's option.
+        fix = "--images IMAGE, FOLDER, 'GLOB' or VIDEO"
+        raise SourceError(error.headline, facts=error.facts, fix=fix) from error
+    return [
+        preprocess(image, card, Geometry.fit(Size(*image.shape[:2]), card.input_size, card.fit))
+        for image in images[:limit]
+    ]
+
+
+def half_graph(
+    source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
+) -> Prepared:
+    """The fp16 form of a model.
+
+    Args:
+        source: The ONNX file.
+        keep_fp32: Patterns of node names to leave in fp32.
+        images: What the ranges are measured on; None is noise.
+
+    Raises:
+        MissingDependencyError: The onnx package is not installed.
+        ModelError: The graph cannot be converted.
+        UsageError: A pattern fits no node.
+    """
+    onnx = require("onnx", purpose="convert a network to fp16")
+    from segedge.precision.fp16.fp16 import to_fp16
+
+    # With its path, so that weights in a file beside it are found.
+    model = onnx.load(str(source.path))
+    converted, report = to_fp16(model, keep=keep_fp32, images=images)
+    kept = tuple(map(str, report.kept))
+    return Prepared(converted.SerializeToString(), tuple(report.lines()), kept)

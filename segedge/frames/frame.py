@@ -1,0 +1,36 @@
+"""Frame: one picture on its way through the pipeline, with where and when it came from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.frames.timing import StageTimes
+
+
+@dataclass
+class Frame:
+    """One image of a source."""
+
+    image_hwc: NDArray[np.uint8]
+    """H x W x 3 uint8, BGR, as OpenCV gives it."""
+    index: int = 0
+    """Position in the source, from 0; gaps are dropped frames."""
+    name: str = ""
+    """Where it is from: the image's path, or the video's path or address."""
+    pts_seconds: float | None = None
+    """Presentation time in the source's own clock; None for still images."""
+    captured_ns: int = field(default_factory=time.monotonic_ns)
+    """When it entered the program, on the monotonic clock: latency is measured from here."""
+    stream: int | None = 0
+    """Which sequence of frames it belongs to, for smoothing over time; None: to none."""
+    times: StageTimes = field(default_factory=StageTimes)
+    """Stage times, travelling with the frame."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.image_hwc.shape[0], self.image_hwc.shape[1]

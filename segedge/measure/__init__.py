@@ -1,0 +1,1 @@
+"""What is measured: speed, accuracy, and which precision to take; and the pages that show it."""

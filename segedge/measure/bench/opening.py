@@ -1,0 +1,135 @@
+"""Opening what a worker measures, and what that takes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segedge.card.geometry import Size
+from segedge.errors import BackendError
+from segedge.machine.optional import IMPORT_MS
+from segedge.measure.bench.names import Contender
+
+if TYPE_CHECKING:
+    from segedge.card.card import ModelCard
+    from segedge.segment.on_gpu import CudaSegmenter
+    from segedge.segment.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be opened."""
+
+    model: Path
+    """The ONNX file with its card."""
+    contender: Contender
+    network: Size
+    """Input size; the card's own unless the model's is dynamic."""
+    batch: int = 1
+    """What the network alone will be given at once."""
+    program: Path | None = None
+    """What PyTorch runs instead."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A segmenter, and what it took to have one."""
+
+    segmenter: Segmenter | CudaSegmenter
+    import_ms: float
+    """Python's imports: segedge, NumPy, OpenCV, Numba, the inference library."""
+    open_ms: float
+    """Reading, optimising and compiling the model, without imports and engine building."""
+    build_ms: float | None
+    """What building the engine takes, now or when it was put into the cache; None without one."""
+
+
+def open_wish(wish: Wish, folder: Path) -> Opened:
+    """Open a model.
+
+    Args:
+        wish: Which, and how.
+        folder: A place for a graph that is made for it.
+
+    Raises:
+        SegedgeError: It cannot be opened.
+    """
+    start_ns = time.perf_counter_ns()
+    # What `segedge.load` would import; the library follows and is counted by `require`.
+    from segedge.segment.load import load  # noqa: F401
+
+    import_ms = (time.perf_counter_ns() - start_ns) / 1e6
+    path, card = _files(wish, folder)
+    imported_ms, start_ns = sum(IMPORT_MS.values()), time.perf_counter_ns()
+    segmenter = _opened(wish, path, card)
+    passed_ms = (time.perf_counter_ns() - start_ns) / 1e6
+    library_ms = sum(IMPORT_MS.values()) - imported_ms
+    built = getattr(getattr(segmenter.backend, "facts", None), "build_seconds", None)
+    build_ms = None if built is None else 1000.0 * built
+    open_ms = passed_ms - library_ms
+    if build_ms is not None and open_ms > build_ms:  # else it came from the cache
+        open_ms -= build_ms
+    return Opened(segmenter, import_ms + library_ms, open_ms, build_ms)
+
+
+def _files(wish: Wish, folder: Path) -> tuple[Path, ModelCard]:
+    """The file that is opened, and the card that it is opened with."""
+    from segedge.card.card import ModelCard
+    from segedge.card.modelfile import read_metadata
+
+    path, card = wish.model, ModelCard.from_metadata(read_metadata(wish.model))
+    assert card is not None, "the runner has read it"
+    if wish.contender.has_tail:
+        from segedge.convert.passes.put_tail_back import with_tail
+
+        path = folder / f"{wish.model.stem}-tail.onnx"
+        card = with_tail(wish.model, path)
+    if wish.contender.needs_program:
+        assert wish.program is not None, "the runner has checked it"
+        path = wish.program
+    return path, card.replace(input_height=wish.network.height, input_width=wish.network.width)
+
+
+def _opened(wish: Wish, path: Path, card: ModelCard) -> Segmenter | CudaSegmenter:
+    from segedge.segment.load import load
+
+    if wish.contender.base == "tensorrt" and wish.batch > 1:
+        return _tensorrt_of_batch(wish, path, card)
+    segmenter = load(path, backend=wish.contender.backend, card=card)
+    if wish.contender.needs_program:
+        return _fitted(segmenter, card)
+    return segmenter
+
+
+def _tensorrt_of_batch(wish: Wish, path: Path, card: ModelCard) -> CudaSegmenter:
+    """An engine is built for its batch: `load` builds for one image."""
+    from segedge.backends.tensorrt import TensorRtBackend
+    from segedge.engine.options import BatchRange, BuildOptions
+    from segedge.segment.on_gpu import CudaSegmenter
+
+    variant: Any = wish.contender.backend.partition(":")[2] or None
+    options = BuildOptions(precision=variant, batch=BatchRange(1, wish.batch, wish.batch))
+    return CudaSegmenter(card, TensorRtBackend(path, options=options))
+
+
+def _fitted(segmenter: Segmenter | CudaSegmenter, card: ModelCard) -> Segmenter | CudaSegmenter:
+    """A program has a size of its own, and may have its upsampling inside.
+
+    Raises:
+        BackendError: Its size is not that of the model that it is compared with.
+    """
+    (given, *_), (output, *_) = segmenter.backend.specs
+    size = Size(*(int(axis or 0) for axis in given.shape[2:]))
+    if size != card.input_size:
+        raise BackendError(
+            "the torch program is of another size than the model",
+            facts={"program": str(size), "model": str(card.input_size)},
+            fix="export both at one --size",
+        )
+    if card.head == "logits" and output.shape[2:] == given.shape[2:] and card.stride > 1:
+        make: Any = type(segmenter)
+        fitted: Segmenter | CudaSegmenter = make(card.replace(stride=1), segmenter.backend)
+        return fitted
+    return segmenter

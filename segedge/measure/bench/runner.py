@@ -1,0 +1,330 @@
+"""Contenders side by side: each in its own process and in turn, so that drift hits all alike."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segedge.backends.remote.address import address_text, is_address
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
+from segedge.card.modelfile import file_sha256, read_metadata
+from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
+from segedge.machine.environment import Environment
+from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.names import Contender, choose_backends
+from segedge.measure.bench.results import MODES, Mode, Results, Row, Subject
+from segedge.measure.bench.settings import Setting, settings
+from segedge.measure.bench.watch import Observed
+from segedge.measure.bench.worker import Job, encode_job
+
+__all__ = ["BenchOptions", "bench", "choose_backends", "run_worker", "trace"]
+
+_GRACE_SECONDS = 600.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure."""
+
+    backends: tuple[str, ...] = ()
+    """Names of `segedge.measure.bench.names`; empty: all that are ready here."""
+    frame_sizes: tuple[Size, ...] = ()
+    """Empty: twice the network's input size."""
+    network_sizes: tuple[Size, ...] = ()
+    """Empty: the card's; others where the model's size is dynamic."""
+    batches: tuple[int, ...] = (1,)
+    """Of the mode ``network``; above 1 where the model's batch is dynamic."""
+    modes: tuple[Mode, ...] = ("network", "frame")
+    rounds: int = 3
+    seconds: float = 2.0
+    """Target duration of each mode in each round."""
+    program: Path | None = None
+    """A ``torch.export`` program of the same network, for the backends of PyTorch."""
+    video: Path | None = None
+    """What the mode ``video`` and a timeline decode."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("--rounds", self.rounds), ("--seconds", self.seconds)):
+            if not 0 < value < 1e6:
+                raise UsageError(
+                    f"{name} must be positive",
+                    facts={"found": f"{value:g}"},
+                    fix=f"{name} {'3' if name == '--rounds' else '2'}",
+                )
+        for batch in self.batches:
+            if batch < 1:
+                raise UsageError(
+                    "--batch must be positive", facts={"found": str(batch)}, fix="--batch 1,2,4,8"
+                )
+        for mode in self.modes:
+            if mode not in MODES:
+                raise unknown_name_error("mode", mode, MODES)
+        if not self.batches or not self.modes:
+            raise UsageError("nothing to measure: no batch or no mode")
+        if "video" in self.modes and self.video is None:
+            raise UsageError("the mode video needs a video", fix="--source VIDEO.mp4")
+        for name in self.backends:
+            if name != "all":
+                Contender.parse(name)
+
+
+def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -> Results:
+    """Measure a model on each backend.
+
+    Args:
+        model: An ONNX file that carries its card.
+        options: What to measure.
+        say: Told a line before each worker and for each backend that is skipped.
+
+    Raises:
+        UsageError, ModelError: The file is no ONNX file with a card.
+        BackendError: Not one backend could run it.
+    """
+    _check_is_file(model)
+    card = read_card(model)
+    _check_files(options)
+    chosen, skipped = settings(
+        card, options.modes, networks=options.network_sizes, frames=options.frame_sizes,
+        batches=options.batches,
+    )  # fmt: skip
+    if not chosen:
+        raise BackendError(f"nothing of {model.name} can be measured", facts=skipped)
+    environment = Environment.capture()
+    ready, missing = choose_backends(options.backends, has_program=options.program is not None)
+    run = _Run(model, options, chosen, {**missing, **skipped}, say)
+    run.rounds(ready)
+    rows = [row for setting in chosen for name in ready for row in run.rows(name, setting)]
+    if not rows:
+        fix = f"segedge inspect {model.name}, and segedge doctor for the libraries"
+        raise BackendError(f"no backend could measure {model.name}", facts=run.skipped, fix=fix)
+    for name, reason in run.skipped.items():
+        say(f"skipped     {name}: {reason}")
+    subject = Subject(
+        model.name, file_sha256(model), json.loads(card.to_json()),
+        str(chosen[0].network), str(chosen[0].frame), options.rounds, options.seconds,
+    )  # fmt: skip
+    rows.sort(key=lambda row: MODES.index(row.mode))
+    return Results(subject, environment, tuple(rows), run.skipped)
+
+
+def _check_is_file(model: Path) -> None:
+    if is_address(model):
+        raise UsageError(
+            f"bench measures files on this machine, and {address_text(model)} is on a server",
+            fix=f"segedge run {address_text(model)} video.mp4 prints what its frames take",
+        )
+
+
+def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda text: None) -> str:
+    """Write a timeline of a pipelined run in Chrome's trace format.
+
+    Args:
+        model: An ONNX file that carries its card.
+        options: The first of its backends and sizes is traced, with its video where it has one.
+        path: Where to write.
+        say: Told what is run.
+
+    Returns:
+        The backend that was traced.
+
+    Raises:
+        BackendError: None is ready, or it failed.
+    """
+    card = read_card(model)
+    _check_files(options)
+    ready, missing = choose_backends(options.backends, has_program=options.program is not None)
+    if not ready:
+        raise BackendError("no backend is ready for a timeline", facts=missing)
+    chosen, refused = settings(
+        card, ("rate",), networks=options.network_sizes, frames=options.frame_sizes, batches=(1,)
+    )
+    if not chosen:
+        raise BackendError(f"nothing of {model.name} can be traced", facts=refused)
+    say(f"timeline    {ready[0]}")
+    part = path.with_name(path.name + ".part")
+    job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
+    answer = run_worker(job)
+    figures = answer.get("modes", {}).get("trace", {})
+    if "error" in answer or "refused" in figures:
+        part.unlink(missing_ok=True)
+        found = _reason(answer["error"]) if "error" in answer else figures["refused"]
+        raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
+    part.replace(path)
+    return ready[0]
+
+
+def read_card(model: Path) -> ModelCard:
+    """The card of an ONNX file.
+
+    Raises:
+        UsageError: It is no ONNX file.
+        CardError: It carries none.
+    """
+    if model.suffix.lower() != ".onnx":
+        raise UsageError(
+            "segedge bench takes an ONNX file with its card",
+            facts={"found": model.name},
+            fix="segedge export makes one: docs/export.md; a torch program goes with --program",
+        )
+    card = ModelCard.from_metadata(read_metadata(model))
+    if card is None:
+        raise CardError(
+            f"{model.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"segedge export {model} --classes cityscapes -o {model.stem}-card.onnx",
+        )
+    return card
+
+
+def _check_files(options: BenchOptions) -> None:
+    for option, path in (("--program", options.program), ("--source", options.video)):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{option} {path} does not exist")
+
+
+class _Run:
+    """Answers of the workers as they come in."""
+
+    def __init__(
+        self, model: Path, options: BenchOptions, chosen: Sequence[Setting],
+        skipped: dict[str, str], say: Say,
+    ) -> None:  # fmt: skip
+        self._model, self._options, self._chosen, self._say = model, options, chosen, say
+        self.skipped = skipped
+        self._answers: dict[tuple[str, Setting], list[dict[str, Any]]] = {}
+
+    def rounds(self, names: Sequence[str]) -> None:
+        """Everyone in turn, several times."""
+        for turn in range(self._options.rounds):
+            for setting in self._chosen:
+                for name in names:
+                    if self._wanted(name, setting):
+                        text = f"round {turn + 1}/{self._options.rounds}  {name}"
+                        self._say(text + self._said(setting))
+                        self._one(name, setting)
+
+    def _wanted(self, name: str, setting: Setting) -> bool:
+        if name in self.skipped or self._label(name, setting) in self.skipped:
+            return False
+        is_plain = setting.batch == 1 and setting.network == self._chosen[0].network
+        if Contender.parse(name).needs_program and not is_plain:
+            self.skipped[self._label(name, setting)] = (
+                "a torch program is measured at the size and batch that it was traced with"
+            )
+            return False
+        return True
+
+    def _one(self, name: str, setting: Setting) -> None:
+        answer = run_worker(_job(self._model, self._options, name, setting))
+        if "error" not in answer:
+            self._answers.setdefault((name, setting), []).append(answer)
+            for mode, figures in answer["modes"].items():
+                if "refused" in figures:
+                    self.skipped[f"{self._label(name, setting)} {mode}"] = figures["refused"]
+        elif setting is self._chosen[0]:
+            self.skipped[name] = _reason(answer["error"])
+        else:
+            self.skipped[self._label(name, setting)] = _reason(answer["error"])
+
+    def _label(self, name: str, setting: Setting) -> str:
+        return name + self._said(setting)
+
+    def _said(self, setting: Setting) -> str:
+        """What distinguishes a setting from the first."""
+        first = self._chosen[0]
+        parts = [f"batch {setting.batch}"] if setting.batch > 1 else []
+        parts += [f"network {setting.network}"] if setting.network != first.network else []
+        parts += [f"frame {setting.frame}"] if setting.frame != first.frame else []
+        return " " + ", ".join(parts) if parts else ""
+
+    def rows(self, name: str, setting: Setting) -> list[Row]:
+        """One row a mode, over all rounds; none where a round failed."""
+        answers = self._answers.get((name, setting), [])
+        if not answers or name in self.skipped or self._label(name, setting) in self.skipped:
+            return []
+        return _rows(name, answers, setting)
+
+
+def _job(
+    model: Path, options: BenchOptions, name: str, setting: Setting, *,
+    modes: tuple[str, ...] | None = None, timeline: Path | None = None,
+) -> Job:  # fmt: skip
+    return Job(
+        str(model), name, modes or setting.modes, setting.frame.height, setting.frame.width,
+        options.seconds, batch=setting.batch, network_height=setting.network.height,
+        network_width=setting.network.width,
+        program=str(options.program) if options.program else None,
+        video=str(options.video) if options.video else None,
+        trace=str(timeline) if timeline else None,
+    )  # fmt: skip
+
+
+def run_worker(job: Job) -> dict[str, Any]:
+    """Measure in a fresh process; what goes wrong there comes back under ``error``."""
+    command = [sys.executable, "-m", "segedge.measure.bench.worker"]
+    limit = _GRACE_SECONDS + 10 * job.seconds
+    try:
+        done = subprocess.run(
+            command, input=encode_job(job), capture_output=True, text=True, check=False,
+            timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return {"error": {"headline": f"no answer within {limit:.0f} s"}}
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
+        return {"error": {"headline": f"the worker ended with code {done.returncode}: {last[0]}"}}
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def _reason(error: dict[str, Any]) -> str:
+    facts = "".join(f"; {label} {text}" for label, text in (error.get("facts") or {}).items())
+    return f"{error['headline']}{facts}"
+
+
+def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> list[Row]:
+    rows = []
+    for mode in answers[0]["modes"]:
+        figures = [answer["modes"][mode] for answer in answers]
+        if any("refused" in figure for figure in figures):
+            continue
+        frames = [frame for figure in figures for frame in figure["stages"]]
+        builds = [a["build_ms"] for a in answers if a["build_ms"] is not None]
+        memory = [a["device_memory_mb"] for a in answers if a["device_memory_mb"] is not None]
+        rows.append(
+            Row(
+                backend=name,
+                mode=mode,
+                description=answers[0]["description"],
+                times=Statistics.of([figure["samples_ms"] for figure in figures]),
+                stages_ms=_stages(frames) if frames else {},
+                is_steady=all(figure["is_steady"] for figure in figures),
+                open_ms=statistics.median(answer["open_ms"] for answer in answers),
+                first_frame_ms=statistics.median(answer["first_frame_ms"] for answer in answers),
+                peak_memory_mb=max(answer["peak_memory_mb"] for answer in answers),
+                batch=setting.batch if mode == "network" else 1,
+                network_size=str(setting.network),
+                frame_size="of the video" if mode == "video" else str(setting.frame),
+                import_ms=statistics.median(answer["import_ms"] for answer in answers),
+                build_ms=builds[0] if builds else None,
+                device_memory_mb=max(memory) if memory else None,
+                observed=Observed.join([Observed.from_dict(f["observed"]) for f in figures]),
+            )
+        )
+    return rows
+
+
+def _stages(frames: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of each stage that every frame has."""
+    return {
+        stage: statistics.median(frame[stage] for frame in frames)
+        for stage in frames[0]
+        if all(stage in frame for frame in frames)
+    }

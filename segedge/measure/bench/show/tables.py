@@ -1,0 +1,341 @@
+"""Results as tables of text, as one sentence, and as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from segedge.measure.bench.compare import Ratio
+from segedge.measure.bench.names import TAIL
+from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
+from segedge.measure.bench.watch import Observed, doubts
+
+Table = list[list[str]]
+TOO_WIDE = 0.20
+"""Span of the median, as a share of it, above which a figure says nothing finer."""
+_UNSTEADY_ROUNDS = 0.10
+_NAMED = 3
+"""How many a warning names."""
+_RANKED: tuple[Mode, ...] = ("frame", "rate", "network", "video")
+"""Which mode says who is fastest, the first that was measured."""
+_DROPPED = (("min", "mean", "max"), ("p90", "p99"), ("median within",))
+"""Columns that a narrow table does without, step by step."""
+
+
+def first_sizes(results: Results) -> list[Row]:
+    """The rows of each mode at its first sizes: what backends are compared by."""
+    first: dict[Mode, str] = {}
+    for row in results.rows:
+        first.setdefault(row.mode, row.key.sizes)
+    return [row for row in results.rows if row.key.sizes == first[row.mode]]
+
+
+def speed_table(results: Results, rows: Sequence[Row] | None = None) -> Table:
+    """Latency of each backend and mode; the first row is the head.
+
+    Args:
+        results: What was measured.
+        rows: Some of its rows; None: all.
+    """
+    rows = results.rows if rows is None else rows
+    sizes = _varying(rows)
+    head = ["mode", "backend", *(name for name, _ in sizes), "p50 ms", "median within"]
+    head += ["min", "mean", "p90", "p95", "p99", "max", "/s"]
+    return [head, *(_speed_row(row, sizes) for row in rows)]
+
+
+_Sizes = list[tuple[str, Callable[[Row], str]]]
+
+
+def _varying(rows: Sequence[Row]) -> _Sizes:
+    """The columns for sizes and batches of which there are several."""
+    columns: _Sizes = [
+        ("batch", lambda row: str(row.batch)),
+        ("network", lambda row: row.network_size),
+        ("frame", lambda row: row.key.frame_size or "-"),
+    ]
+    return [
+        (name, read)
+        for name, read in columns
+        if len({read(row) for row in rows} - {"-", "of the video"}) > 1
+    ]
+
+
+def _speed_row(row: Row, sizes: _Sizes) -> list[str]:
+    t = row.times
+    low, high = t.span_ms
+    figures = (t.min_ms, t.mean_ms, t.p90_ms, t.p95_ms, t.p99_ms, t.max_ms)
+    texts = [ms(value) for value in figures]
+    span = f"{ms(low)} .. {ms(high)}"
+    named = [row.mode, row.backend, *(read(row) for _, read in sizes)]
+    return [*named, ms(t.p50_ms), span, *texts, f"{row.images_per_second:.1f}"]
+
+
+def narrowed(table: Table, width: int) -> Table:
+    """The table without the columns that do not fit; a file has them all."""
+    for names in _DROPPED:
+        if max(map(len, text_lines(table))) <= width:
+            break
+        kept = [i for i, name in enumerate(table[0]) if name not in names]
+        table = [[row[i] for i in kept] for row in table]
+    return table
+
+
+def stage_table(results: Results) -> Table:
+    """What takes the time of a frame: medians of the stages; empty where none was measured."""
+    rows = [row for row in results.rows if row.stages_ms]
+    if not rows:
+        return []
+    names = list(dict.fromkeys(stage for row in rows for stage in row.stages_ms))
+    sizes = _varying(rows)
+    table = [["mode", "backend", *(n for n, _ in sizes), *(f"{name} ms" for name in names)]]
+    for row in rows:
+        stages = [ms(row.stages_ms[n]) if n in row.stages_ms else "-" for n in names]
+        table.append([row.mode, row.backend, *(read(row) for _, read in sizes), *stages])
+    return table
+
+
+def start_table(results: Results) -> Table:
+    """What it takes until the first frame, and memory: one row a backend, at the first size."""
+    rows = list({row.backend: row for row in reversed(results.rows)}.values())[::-1]
+    columns: list[tuple[str, Callable[[Row], float | None]]] = [
+        ("import ms", lambda row: row.import_ms),
+        ("open ms", lambda row: row.open_ms),
+        ("build ms", lambda row: row.build_ms),
+        ("first ms", lambda row: row.first_frame_ms),
+        ("peak MB", lambda row: row.peak_memory_mb),
+        ("GPU MB", lambda row: row.device_memory_mb),
+    ]
+    kept = [(n, read) for n, read in columns if any(read(row) is not None for row in rows)]
+    table = [["backend", *(name for name, _ in kept)]]
+    for row in rows:
+        values = [read(row) for _, read in kept]
+        table.append([row.backend, *("-" if v is None else f"{v:.0f}" for v in values)])
+    return table
+
+
+def machine_table(results: Results) -> Table:
+    """What the machine did meanwhile, over all sizes; empty where that is not known."""
+    parts: dict[tuple[str, str], list[Observed]] = {}
+    for row in results.rows:
+        if row.observed is not None:
+            parts.setdefault((row.mode, row.backend), []).append(row.observed)
+    joined = {names: Observed.join(seen) for names, seen in parts.items()}
+    if not joined:
+        return []
+    gpu = list(dict.fromkeys(name for seen in joined.values() for name in seen.gpu))
+    head = ["mode", "backend", "own CPU %", "others %", "stolen %", "CPU MHz"]
+    table = [[*head, *(f"GPU {name}" for name in gpu)]]
+    for names, seen in joined.items():
+        shares = (seen.own_percent, seen.others_percent, seen.stolen_percent)
+        texts = ["-" if share is None else f"{share:.0f}" for share in shares]
+        spreads = [seen.cpu_mhz, *(seen.gpu.get(name) for name in gpu)]
+        texts += [
+            "-" if s is None else f"{s.low:.0f} .. {s.high:.0f}" if s.moved else f"{s.mean:.0f}"
+            for s in spreads
+        ]
+        table.append([*names, *texts])
+    return table
+
+
+def ratio_table(ratios: Sequence[Ratio]) -> Table:
+    """The second results over the first."""
+    sizes = [r.key.sizes for r in ratios]
+    is_one = len(set(sizes)) <= 1 or len({s.partition(", frame")[0] for s in sizes}) <= 1
+    named = ["mode", "backend"] if is_one else ["mode", "backend", "sizes"]
+    head = [*named, "first ms", "second ms", "ratio", "interval", "verdict"]
+    return [
+        head,
+        *(
+            [
+                *((r.key.mode, r.key.backend) if is_one else (r.key.mode, r.key.backend, size)),
+                ms(r.before_ms), ms(r.after_ms), f"{r.value:.3f}", f"{r.low:.3f} .. {r.high:.3f}",
+                r.verdict,
+            ]
+            for r, size in zip(ratios, sizes, strict=True)
+        ),
+    ]  # fmt: skip
+
+
+def ranked(results: Results) -> list[Row]:
+    """The rows that say who is fastest: one mode, the first size, the fastest first."""
+    for mode in _RANKED:
+        rows = [row for row in first_sizes(results) if row.mode == mode]
+        if rows:
+            return sorted(rows, key=lambda row: row.times.p50_ms)
+    return []
+
+
+def answer(results: Results) -> str:
+    """What a reader wants to know, in two sentences."""
+    best, *others = ranked(results)
+    said = _what(best)
+    if best.times.relative_span > TOO_WIDE:
+        low, high = best.times.span_ms
+        return (
+            f"The machine was too noisy to say much: {said} took {ms(low)} to {ms(high)} ms with "
+            f"{best.backend}."
+        )
+    rate = f"{best.images_per_second:.0f} a second"
+    share = _network_share(best)
+    text = f"{best.backend}: {said} takes {ms(best.times.p50_ms)} ms ({rate}){share}."
+    if best.observed is not None and best.observed.was_busy:
+        text = f"Measured on a machine that was busy with other work. {text}"
+    rivals = [row for row in others if not row.backend.endswith(TAIL)]
+    if not rivals:
+        return text
+    second = rivals[0]
+    if second.times.span_ms[0] <= best.times.span_ms[1]:
+        return f"{text} {second.backend} cannot be told apart from it here."
+    times = second.times.p50_ms / best.times.p50_ms
+    return f"{text} That is the fastest here; {second.backend} takes {times:.2f} times as long."
+
+
+def _what(row: Row) -> str:
+    if row.mode == "network":
+        batch = f" of {row.batch} images" if row.batch > 1 else ""
+        return f"the network alone at {row.network_size}{batch}"
+    if row.mode == "video":
+        return "a frame of the video, decoded to encoded,"
+    how = "from image to overlay" if row.mode == "frame" else "in the pipeline"
+    return f"a {row.frame_size} frame {how}"
+
+
+def _network_share(row: Row) -> str:
+    total = sum(row.stages_ms.values())
+    if row.mode != "frame" or "network" not in row.stages_ms or total <= 0.0:
+        return ""
+    return f", {100 * row.stages_ms['network'] / total:.0f} % of it in the network"
+
+
+def cut_gains(results: Results) -> list[str]:
+    """What it brings that upsampling and argmax are not in the graph, where both were measured."""
+    rows = {row.key: row for row in results.rows}
+    pairs = [
+        (row, other)
+        for key, row in rows.items()
+        for k, other in rows.items()
+        if k.backend == key.backend + TAIL and (k.mode, k.sizes) == (key.mode, key.sizes)
+    ]
+    cut = [row for row, _ in pairs]
+    return [
+        f"{row_name(row, cut)}: {ms(row.times.p50_ms)} ms, with the tail inside the graph "
+        f"{ms(whole.times.p50_ms)} ms ({whole.times.p50_ms / row.times.p50_ms:.2f} times as long)"
+        for row, whole in pairs
+    ]
+
+
+def warnings(results: Results) -> list[str]:
+    """Why a reader should doubt these figures."""
+    found = []
+    environment = results.environment
+    if environment.was_busy:
+        found.append(
+            f"the machine was busy: load {environment.load_1_min:g} on "
+            f"{environment.processors} processors before the first round"
+        )
+    found += doubts(
+        {row_name(r, results.rows): r.observed for r in results.rows if r.observed is not None}
+    )
+    noisy, drifting, unsteady = {}, {}, {}
+    for row in results.rows:
+        name, times = row_name(row, results.rows), row.times
+        spread = (max(times.rounds_ms) - min(times.rounds_ms)) / times.p50_ms
+        if times.relative_span > TOO_WIDE:
+            noisy[name] = times.relative_span
+        elif spread > _UNSTEADY_ROUNDS:
+            drifting[name] = spread
+        if not row.is_steady:
+            unsteady[name] = 0.0
+    for names, text in (
+        (noisy, "too noisy to say: median uncertain by {} %; raise --rounds, --seconds"),
+        (drifting, "the medians of the rounds differ by {} %"),
+        (unsteady, "the warm-up did not become steady"),
+    ):
+        if names:
+            found.append(f"{_named(names, len(results.rows))}: {text.format(_most(names))}")
+    return found
+
+
+def _named(names: Mapping[str, float], everything: int) -> str:
+    """The worst three, and how many there are."""
+    worst = sorted(names, key=lambda name: -names[name])[:_NAMED]
+    if len(names) <= _NAMED:
+        return "; ".join(worst)
+    return f"{len(names)} of {everything} figures ({'; '.join(worst)} ...)"
+
+
+def _most(names: Mapping[str, float]) -> str:
+    low, high = 100 * min(names.values()), 100 * max(names.values())
+    return f"{high:.0f}" if len(names) == 1 else f"{low:.0f} to {high:.0f}"
+
+
+def row_name(row: Row, among: Sequence[Row]) -> str:
+    """Backend and mode, with what distinguishes the row besides among others."""
+    parts = [
+        f"{name} {read(row)}"
+        for name, read in _varying(among)
+        if read(row) != "-" and (name != "batch" or row.mode == "network")
+    ]
+    return ", ".join([f"{row.backend} {row.mode}", *parts])
+
+
+def included(results: Results) -> list[tuple[str, str]]:
+    """What each figure of these results includes."""
+    modes = list(dict.fromkeys(row.mode for row in results.rows))
+    names = [*modes, "within"]
+    names += ["import"] if any(row.import_ms is not None for row in results.rows) else []
+    names += ["open"]
+    names += ["build"] if any(row.build_ms is not None for row in results.rows) else []
+    names += ["first", "peak"]
+    names += ["GPU MB"] if any(row.device_memory_mb is not None for row in results.rows) else []
+    return [(name, INCLUDES[name]) for name in names]
+
+
+def text_lines(table: Table) -> list[str]:
+    """Aligned columns, numbers to the right."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    is_left = [not any(c.isdigit() for c in table[1][i][:1]) for i in range(len(widths))]
+    return [
+        "  ".join(
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(row, widths, is_left, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
+def markdown(results: Results) -> str:
+    """A page that can be pasted into an issue."""
+    subject = results.subject
+    tables = [speed_table(results), stage_table(results), start_table(results)]
+    tables += [machine_table(results)]
+    parts = [
+        f"# {subject.model} on {results.environment.line}",
+        answer(results),
+        f"Network {subject.network_size}, frame {subject.frame_size}; {subject.rounds} rounds of "
+        f"{subject.seconds:g} s; model SHA-256 {subject.sha256[:12]}; "
+        f"{results.environment.date}, Python {results.environment.python}.",
+        *(_markdown_table(table) for table in tables if table),
+    ]
+    notes = [f"- **{name}**: {text}" for name, text in included(results)]
+    notes += [f"- **{name}**: {text}" for name, text in descriptions(results).items()]
+    notes += [f"- **the cut**: {text}" for text in cut_gains(results)]
+    notes += [f"- **warning**: {text}" for text in warnings(results)]
+    notes += [f"- **skipped** {name}: {reason}" for name, reason in results.skipped.items()]
+    return "\n\n".join([*parts, "\n".join(notes)]) + "\n"
+
+
+def descriptions(results: Results) -> dict[str, str]:
+    """Backend to library, version, device and precision."""
+    return {row.backend: row.description for row in reversed(results.rows)}
+
+
+def _markdown_table(table: Table) -> str:
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in table]
+    lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def ms(value: float) -> str:
+    """Milliseconds: two decimals below 100."""
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"

@@ -1,0 +1,1 @@
+"""Labelled images: layouts of folders, label files, maps between label sets."""

@@ -1,0 +1,1 @@
+"""How right a model is: the confusion matrix and the scores made from it."""

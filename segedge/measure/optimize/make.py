@@ -1,0 +1,142 @@
+"""Files of the network in other precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segedge.card.card import ModelCard
+from segedge.convert.onnx_card import write_whole
+from segedge.engine.builder.half import half_graph, network_inputs
+from segedge.engine.source import read_source
+from segedge.errors import CardError, UsageError
+from segedge.measure.evaluate.agreement import check_classes
+from segedge.measure.optimize.candidates import Artifact
+from segedge.measure.optimize.options import Precision
+
+if TYPE_CHECKING:
+    from segedge.precision.int8.quantizer import QuantizeOptions
+
+_WORDS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "fp16": "fp16",
+                                "int8": "int8"}  # fmt: skip
+
+
+def given(models: Sequence[Path]) -> list[Artifact]:
+    """The user's files, the float model first.
+
+    Raises:
+        UsageError: The first is not in float32, or one has other classes.
+        CardError, ModelError: One is no ONNX file with a card.
+    """
+    found: list[Artifact] = []
+    first = card_of(models[0])
+    for path in models:
+        card = card_of(path)
+        try:
+            check_classes(first, card)
+        except UsageError as error:
+            facts = {models[0].name: error.facts["first"], path.name: error.facts["second"]}
+            raise UsageError(
+                f"{path.name} has other classes than {models[0].name}", facts=facts, fix=error.fix
+            ) from error
+        precision = _WORDS.get(card.notes.get("precision", "")) or _stored(path)
+        if not found and precision != "fp32":
+            raise UsageError(
+                f"{path.name} is in {precision} already: there is no float model to compare with",
+                fix=f"segedge optimize MODEL.onnx {path.name} --dataset DATASET",
+            )
+        found.append(Artifact(path, precision, "given" if found else "model"))
+    return found
+
+
+def card_of(path: Path) -> ModelCard:
+    """The card of an ONNX file.
+
+    Raises:
+        ModelError: It is no ONNX file.
+        CardError: It carries none.
+    """
+    card = read_source(path).card
+    if card is None:
+        raise CardError(
+            f"{path.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+        )
+    return card
+
+
+def _stored(path: Path) -> Precision:
+    """What a graph without a word about it holds."""
+    from segedge.machine.optional import is_importable
+
+    if not is_importable("onnx"):
+        return "fp32"
+    from segedge.precision.graph import graph_precision
+
+    return _WORDS[graph_precision(path)]
+
+
+def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> Artifact:
+    """The network in fp16, where that is safe.
+
+    Args:
+        source: The float model.
+        folder: Where to write.
+        images: Network inputs that its ranges are measured on; None is noise.
+
+    Raises:
+        ModelError: It cannot be converted.
+        MissingDependencyError: onnx is not installed.
+    """
+    made = half_graph(read_source(source.path), keep_fp32=(), images=images)
+    out = folder / f"{source.path.stem}.fp16.onnx"
+    write_whole(out, made.data)
+    return Artifact(out, "fp16", "made", made.notes[0] if made.notes else "")
+
+
+def int8_options(backends: Sequence[str], cpu_flags: Sequence[str]) -> QuantizeOptions:
+    """How int8 is made for what runs it here.
+
+    For CPUs alone with uint8 activations, which ONNX Runtime needs to compute in integers. 7-bit
+    weights where an x86 CPU without VNNI computes: its 16-bit sums of 8-bit products saturate.
+
+    Args:
+        backends: What will run the file.
+        cpu_flags: Of the processor, as `Environment` tells them.
+    """
+    from segedge.precision.int8.quantizer import QuantizeOptions
+
+    on_cpu = [name.partition(":")[0] in ("openvino", "onnxruntime") for name in backends]
+    is_x86 = "avx2" in cpu_flags
+    has_vnni = any("vnni" in flag for flag in cpu_flags)
+    return QuantizeOptions(
+        activations="uint8" if all(on_cpu) else "int8",
+        weight_bits=7 if any(on_cpu) and is_x86 and not has_vnni else 8,
+    )
+
+
+def make_int8(
+    source: Artifact, folder: Path, calibrate: Path | None, options: QuantizeOptions
+) -> Artifact:
+    """The network in int8, calibrated on images.
+
+    Raises:
+        UsageError: There are no calibration images.
+        SegedgeError: It cannot be quantized.
+    """
+    if calibrate is None:
+        raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
+    from segedge.precision.int8.int8 import quantize
+
+    out = folder / f"{source.path.stem}.int8.onnx"
+    report = quantize(source.path, out, calibrate=[calibrate], options=options)
+    note = f"{report.images} calibration images, {100 * report.mac_share:.0f} % of the work in int8"
+    note += ", 7-bit weights" if options.weight_bits == 7 else ""
+    note += ", uint8 activations" if options.activations == "uint8" else ""
+    return Artifact(out, "int8", "made", note)
+
+
+def ranges_images(card: ModelCard, calibrate: Path | None) -> Sequence[Any] | None:
+    """Inputs that fp16's ranges are measured on; None without images."""
+    return None if calibrate is None else network_inputs(str(calibrate), card)

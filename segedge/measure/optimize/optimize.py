@@ -1,0 +1,177 @@
+"""tune(): try the precisions and backends of this box, and recommend one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segedge.errors import BackendError, SegedgeError
+from segedge.machine.environment import Environment
+from segedge.measure.datasets.datasets import Dataset
+from segedge.measure.optimize.candidates import Artifact, Candidate, Skipped, choose, needed, plan
+from segedge.measure.optimize.front import pareto_front
+from segedge.measure.optimize.make import (
+    card_of,
+    given,
+    int8_options,
+    make_fp16,
+    make_int8,
+    ranges_images,
+)
+from segedge.measure.optimize.options import TuneOptions
+from segedge.measure.optimize.recommend import Recommendation, recommend
+from segedge.measure.optimize.trial import Named, Say, Score, Timing, Trial, score_all, time_all
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Everything of one `segedge optimize`."""
+
+    trials: tuple[Trial, ...]
+    """The most exact first; the first is the float model that the others are compared with."""
+    front: tuple[bool, ...]
+    """Whether nothing beats a trial in both accuracy and speed."""
+    recommendation: Recommendation
+    skipped: Skipped
+    options: TuneOptions
+    bound: float
+    """Allowed drop in points."""
+    environment: Environment
+
+    @property
+    def command(self) -> str:
+        """What runs the recommended one."""
+        one = self.recommendation.trial.candidate
+        return f"segedge run {shlex.quote(str(one.artifact.path))} VIDEO --backend {one.backend}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        chosen = self.recommendation
+        return {
+            "trials": [
+                _plain(one, on_front) for one, on_front in zip(self.trials, self.front, strict=True)
+            ],
+            "recommended": chosen.trial.candidate.name,
+            "sentence": chosen.sentence,
+            "command": self.command,
+            "rejected": chosen.rejected,
+            "skipped": self.skipped,
+            "objective": self.options.objective,
+            "max_drop": self.bound,
+            "environment": vars(self.environment),
+        }
+
+
+def _plain(one: Trial, on_front: bool) -> dict[str, Any]:
+    times = {"network": one.timing.network, "frame": one.timing.frame}
+    return {
+        "name": one.candidate.name,
+        "file": str(one.candidate.artifact.path),
+        "size_bytes": one.candidate.artifact.size_bytes,
+        "precision": one.candidate.precision,
+        "backend": one.candidate.backend,
+        "description": one.timing.description,
+        "miou": one.score.miou,
+        "drop": None if one.drop != one.drop else one.drop,
+        "agreement": one.score.agreement,
+        "faults": list(one.score.faults),
+        **{f"{name}_ms": t.p50_ms for name, t in times.items()},
+        **{f"{name}_interval_ms": list(t.span_ms) for name, t in times.items()},
+        "pareto": on_front,
+    }
+
+
+def tune(
+    models: Sequence[Path], options: TuneOptions, *, dataset: Dataset | None,
+    images: Sequence[Named], calibrate: Path | None, folder: Path, say: Say = lambda text: None,
+) -> Tuning:  # fmt: skip
+    """Try every precision and backend.
+
+    Args:
+        models: The float model, then files of it in other precisions.
+        options: What to try.
+        dataset: Labelled images in the model's classes; None: only agreement is measured.
+        images: What agreement is measured on.
+        calibrate: Images for int8 and for fp16's ranges.
+        folder: Where files are made.
+        say: Told a line at each step.
+
+    Raises:
+        UsageError: A name, a file or a class list that does not fit.
+        BackendError: Nothing in fp32 could be measured.
+    """
+    ready, skipped = choose(options.backends)
+    artifacts = given(models)
+    environment = Environment.capture()
+    if ready:
+        artifacts += _made(
+            artifacts, ready, options, calibrate, folder, skipped, say, environment.cpu_flags
+        )
+    candidates, left_out = plan(
+        artifacts, ready, options.precisions, cpu_flags=environment.cpu_flags
+    )
+    skipped |= left_out
+    timings, failed = time_all(candidates, card_of(models[0]), options, say=say)
+    skipped |= failed
+    alive = [one for one in candidates if one.name in timings]
+    if not alive or alive[0].precision != "fp32":
+        raise BackendError(
+            f"{models[0].name} could not be measured in fp32 on any backend",
+            facts=skipped, fix="segedge doctor",
+        )  # fmt: skip
+    scores, failed = score_all(alive, dataset, images, options, say=say)
+    trials = _trials(alive, timings, scores)
+    skipped |= failed
+    costs = [(one.times(options.objective).p50_ms, one.drop) for one in trials]
+    bound = options.bound(has_labels=dataset is not None)
+    found = recommend(trials, objective=options.objective, bound=bound)
+    return Tuning(tuple(trials), pareto_front(costs), found, skipped, options, bound, environment)
+
+
+def _made(
+    artifacts: Sequence[Artifact], ready: Sequence[str], options: TuneOptions,
+    calibrate: Path | None, folder: Path, skipped: Skipped, say: Say,
+    cpu_flags: Sequence[str],
+) -> list[Artifact]:  # fmt: skip
+    """The files that are missing; what cannot be made is skipped with its reason."""
+    missing = needed(ready, options.precisions) - {one.precision for one in artifacts}
+    source, card = artifacts[0], card_of(artifacts[0].path)
+    int8 = int8_options(ready, cpu_flags)
+    makers: dict[str, Callable[[], Artifact]] = {
+        "fp16": lambda: make_fp16(source, folder, ranges_images(card, calibrate)),
+        "int8": lambda: make_int8(source, folder, calibrate, int8),
+    }
+    made = []
+    for precision in ("fp16", "int8"):
+        if precision not in missing:
+            continue
+        say(f"making      {precision}")
+        try:
+            made.append(makers[precision]())
+            say(f"made        {made[-1].path.name}  {made[-1].note}".rstrip())
+        except SegedgeError as error:
+            fix = f" (fix: {error.fix})" if error.fix else ""
+            skipped[precision] = error.headline + fix
+    return made
+
+
+def _trials(
+    alive: Sequence[Candidate], timings: dict[str, Timing], scores: dict[str, Score]
+) -> list[Trial]:
+    base = scores.get(alive[0].name)
+    if base is None:
+        raise BackendError(f"{alive[0].name} could not be scored")
+    trials = []
+    for one in alive:
+        if one.name not in scores:
+            continue
+        score = scores[one.name]
+        if score.miou is None or base.miou is None:
+            drop = 100.0 * (1.0 - score.agreement)
+        else:
+            drop = 100.0 * (base.miou - score.miou)
+        trials.append(Trial(one, timings[one.name], score, drop))
+    return trials

@@ -1,0 +1,4 @@
+"""What a user may ask of a run, as values: effect, cleaning, smoothing, windows, style.
+
+Knows the card; computes nothing.
+"""

@@ -1,0 +1,40 @@
+"""OverlayStyle: how the picture of a result looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from segedge.card.card import ModelCard
+from segedge.errors import UsageError, unknown_name_error
+from segedge.options.effect import WITH_LEGEND, Effect
+
+
+@dataclass(frozen=True)
+class OverlayStyle:
+    """How an overlay looks."""
+
+    opacity: float = 0.5
+    """Share of the class colour, 0..1."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes that are coloured, or kept as foreground; None: all, and of a
+    foreground all but the class called background."""
+    legend: bool = False
+    """Whether names and shares are drawn into the lower left corner."""
+    effect: Effect = field(default_factory=Effect)
+    """What the picture shows; the plain overlay by default."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.opacity <= 1.0:
+            raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
+        if self.legend and self.effect.name not in WITH_LEGEND:
+            raise UsageError(
+                f"no legend on {self.effect.name}: it shows no class colours",
+                fix="leave the legend out",
+            )
+
+    def check(self, card: ModelCard) -> None:
+        """Raise UsageError on a class that the card does not have, with the nearest one."""
+        for name in self.classes or ():
+            if name not in card.classes:
+                raise unknown_name_error("class", name, card.classes)
+        self.effect.check(card, self.classes)

@@ -1,0 +1,189 @@
+"""Whether a network in fp16 still says what it said in fp32, and where it overflows if not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.card import ModelCard, Parity
+from segedge.card.geometry import Geometry, Size
+from segedge.errors import ModelError
+from segedge.precision.graph import TypedGraph, prepare
+from segedge.precision.measure import (
+    Kind,
+    Probes,
+    emulated,
+    float_values,
+    input_tensors,
+    open_session,
+    probe,
+    run,
+)
+from segedge.reference import frame as reference
+
+
+@dataclass(frozen=True)
+class Fp16Check:
+    """What came out when a network ran in fp32 and in fp16 side by side."""
+
+    parity: Parity
+    """Pixel agreement after the tail, ambiguous share, and the largest logit error."""
+    nonfinite: tuple[str, ...]
+    """Values that hold an inf or a NaN in fp16 and not in fp32, in the order of the graph."""
+
+
+def check_fp16(
+    original: Any, converted: Any, images: Sequence[NDArray[Any]] | None = None
+) -> Fp16Check:
+    """Compare a network with its fp16 conversion.
+
+    ONNX Runtime's CPU provider computes fp16 graphs in float32 and does not even round in between,
+    so a plain run of the converted graph would show neither its rounding nor its overflow. What is
+    compared is therefore the graph with an explicit rounding to float16 behind every fp16 node;
+    the converted graph itself is run once, to see that it loads and runs. GPU kernels that
+    *accumulate* in fp16 may still differ: the margin of `to_fp16`'s range limit is for them.
+
+    Args:
+        original: The fp32 ``onnx.ModelProto``. Its card, where it has one, says how its output is
+            to be read; without one it is NCHW logits, upsampled half-pixel.
+        converted: What `to_fp16` made of it.
+        images: Network input tensors, 3xHxW or Nx3xHxW float32, preprocessed; None: noise.
+
+    Raises:
+        ModelError: One of the two does not load or does not run on these images.
+    """
+    tensors, kind = input_tensors(original, images)
+    return compare(
+        original, converted, tensors, kind=kind, wide=probe(prepare(original).model, tensors)
+    )
+
+
+def compare(
+    original: Any, converted: Any, tensors: Sequence[NDArray[Any]], *, kind: Kind, wide: Probes
+) -> Fp16Check:
+    """`check_fp16` with the fp32 network's run given."""
+    run(open_session(converted), tensors[0])
+    half = probe(emulated(converted), tensors, names=float_values(converted))
+    already = {_plain(name) for name in wide.nonfinite}
+    nonfinite = tuple(name for name in half.nonfinite if _plain(name) not in already)
+    return Fp16Check(_parity(original, tensors, kind, (wide, half)), nonfinite)
+
+
+def overflowing(graph: TypedGraph, converted: Any, check: Fp16Check) -> dict[str, str]:
+    """The layers around the first value that is inf or NaN only in fp16, each with the reason.
+
+    Args:
+        graph: The prepared fp32 graph, whose node names the conversion keeps.
+        converted: The converted model.
+        check: What `compare` found, with something nonfinite.
+    """
+    value = _value_in(graph, converted, check.nonfinite[0])
+    maker = graph.producers.get(value)
+    reasons = {maker.name: "overflows in fp16: gives inf or NaN"} if maker is not None else {}
+    for reader in graph.consumers.get(value, []):
+        reasons.setdefault(reader.name, f"reads {value}, which overflows in fp16")
+    return reasons
+
+
+def _value_in(graph: TypedGraph, converted: Any, name: str) -> str:
+    """The prepared graph's name of a converted value; casts lead back to what they cast."""
+    makers = {out: node for node in converted.graph.node for out in node.output}
+    originals = {node.name: node for node in graph.nodes}
+    while name in makers and makers[name].name not in originals:
+        name = makers[name].input[0]
+    if name not in makers:
+        return name
+    node = makers[name]
+    value: str = originals[node.name].output[list(node.output).index(name)]
+    return value
+
+
+def _plain(name: str) -> str:
+    return name.removesuffix("_fp16")
+
+
+def _parity(
+    model: Any, tensors: Sequence[NDArray[Any]], kind: Kind, runs: Sequence[Probes]
+) -> Parity:
+    card = _stated_card(model)
+    index = _head_index(model, card)
+    same = clear = pixels = 0
+    error = 0.0
+    sizes: dict[str, None] = {}
+    for tensor, *outputs in zip(tensors, runs[0].outputs, runs[1].outputs, strict=True):
+        wide, half = outputs[0][index], outputs[1][index]
+        for one, other in _items(tensor, wide, half):
+            size = _input_size(tensor, card)
+            sizes[str(size)] = None
+            counts = _compare(one, other, card or _assumed_card(one, size), size)
+            same, clear, pixels = same + counts[0], clear + counts[1], pixels + counts[2]
+            error = max(error, counts[3])
+    images = sum(len(tensor) for tensor in tensors)
+    agreement = same / clear if clear else 1.0
+    return Parity(images, kind, agreement, 1.0 - clear / pixels, error, tuple(sizes))
+
+
+def _items(
+    tensor: NDArray[Any], wide: NDArray[Any], half: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """One pair of outputs an image of the batch."""
+    if len(wide) != len(tensor):
+        yield wide, half
+        return
+    for index in range(len(tensor)):
+        yield wide[index : index + 1], half[index : index + 1]
+
+
+def _compare(
+    wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size
+) -> tuple[int, int, int, float]:
+    """(pixels that agree, unambiguous pixels, all pixels, largest logit error) of one image."""
+    geometry = Geometry.fit(size, size, "stretch")
+    labels = reference.labels(wide, card, geometry)
+    agree = labels == reference.labels(half, card, geometry)
+    if card.head == "labels":
+        return int(agree.sum()), agree.size, agree.size, 0.0
+    clear = ~reference.ambiguous(wide, card, geometry)
+    difference = np.abs(wide.astype(np.float64) - half)
+    error = float(np.nan_to_num(difference, nan=np.inf).max())
+    return int((agree & clear).sum()), int(clear.sum()), agree.size, error
+
+
+def _stated_card(model: Any) -> ModelCard | None:
+    return ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
+
+
+def _head_index(model: Any, card: ModelCard | None) -> int:
+    """Position of the output that holds the head: the one the card names, else the first."""
+    names = [value.name for value in model.graph.output]
+    return names.index(card.output) if card is not None and card.output in names else 0
+
+
+def _input_size(tensor: NDArray[Any], card: ModelCard | None) -> Size:
+    """Height and width of the image inside an input tensor."""
+    if tensor.ndim != 4:
+        raise ModelError(
+            "the network's input is no batch of images",
+            facts={"found": f"shape {tensor.shape}", "expected": "1x3xHxW or 1xHxWx3"},
+        )
+    nhwc = card.input_layout == "nhwc" if card else tensor.shape[3] == 3 != tensor.shape[1]
+    return Size(*(tensor.shape[1:3] if nhwc else tensor.shape[2:]))
+
+
+def _assumed_card(output: NDArray[Any], size: Size) -> ModelCard:
+    """A card for a network without one: labels where the output is integer, else NCHW logits."""
+    labels = output.dtype.kind in "iub"
+    channels = 256 if labels else output.shape[1]
+    count = max(2, channels)
+    return ModelCard(
+        classes=tuple(map(str, range(count))),
+        palette_rgb=((0, 0, 0),) * count,
+        input_height=size.height,
+        input_width=size.width,
+        head="labels" if labels else "logits",
+        activation="softmax" if channels > 1 else "sigmoid",
+    )

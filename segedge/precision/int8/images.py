@@ -1,0 +1,122 @@
+"""Calibration images: found, sampled evenly, hashed, and brought to the network as deployed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.convert.images import image_files, read_images
+from segedge.cpu.preprocess import Preprocessor
+from segedge.errors import SourceError
+
+_FEW = 16
+_FIX = "--calibrate FOLDER, 'GLOB', IMAGE or VIDEO, with scenes like those the network will see"
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """The files that ranges are measured on."""
+
+    files: tuple[Path, ...]
+    """Images and videos, evenly sampled."""
+    limit: int
+    """At most so many images, frames of a video counted."""
+    count: int
+    """Images that are used."""
+    constant: tuple[str, ...]
+    """Names of images that are one colour: they are left out."""
+    sha256: str
+    """Over the SHA-256 of each file's contents, in order."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of them, in sentences."""
+        texts = []
+        if self.count < _FEW:
+            images = "one image" if self.count == 1 else f"{self.count} images"
+            texts.append(
+                f"calibrated on {images}: what it does not show is clipped; {_FEW} to 100 varied "
+                "images are usual"
+            )
+        if self.constant:
+            texts.append(
+                f"{len(self.constant)} images are one colour and were left out, first "
+                f"{self.constant[0]}"
+            )
+        return tuple(texts)
+
+    def images(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        """Name and H x W x 3 uint8 BGR image of each that is used, read when asked for."""
+        yield from ((n, i) for n, i in _read(self.files, self.limit) if not _is_constant(i))
+
+    def tensors(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
+        """The images as the network gets them when it is deployed, 1 x 3 x H x W or NHWC."""
+        made: dict[tuple[int, ...], Preprocessor] = {}
+        for _, image in self.images():
+            shape = image.shape[:2]
+            if shape not in made:
+                geometry = Geometry.fit(Size(*shape), card.input_size, card.fit)
+                made[shape] = Preprocessor(card, geometry)
+            tensor = np.empty(made[shape].shape, np.float32)
+            made[shape].run(image, tensor)
+            yield tensor
+
+
+def find_images(where: Sequence[str | Path], *, limit: int) -> CalibrationImages:
+    """Look at what a user names for calibration.
+
+    Args:
+        where: Images, videos, folders or globs.
+        limit: How many images at most, evenly sampled.
+
+    Raises:
+        SourceError: There is no image, one cannot be decoded, or all are one colour.
+    """
+    files = _files(where, limit)
+    names: list[str] = []
+    constant: list[str] = []
+    for name, image in _read(files, limit):
+        (constant if _is_constant(image) else names).append(name)
+    if not names:
+        raise SourceError(
+            "all calibration images are one colour: no range can be measured on them",
+            facts={"images": f"{len(constant)}, first {constant[0]}"},
+            fix=_FIX,
+        )
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return CalibrationImages(files, limit, len(names), tuple(constant), digest.hexdigest())
+
+
+def _files(where: Sequence[str | Path], limit: int) -> tuple[Path, ...]:
+    try:
+        found = [file for each in where for file in image_files(each, 1 << 30)]
+    except SourceError as error:
+        raise SourceError(error.headline, facts=error.facts, fix=_FIX) from error
+    if not found:
+        raise SourceError("no images to calibrate on", fix=_FIX)
+    picks = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int)
+    return tuple(found[index] for index in picks)
+
+
+def _read(files: Sequence[Path], limit: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Name and image; of a video its share of the limit in frames."""
+    share = max(1, limit // len(files))
+    for file in files:
+        try:
+            for number, image in enumerate(read_images([file], share)):
+                yield (f"{file.name} frame {number}" if number else file.name), image
+        except SourceError as error:
+            fix = "remove it, or name the images: --calibrate 'GLOB'"
+            raise SourceError(error.headline, facts=error.facts, fix=fix) from error
+
+
+def _is_constant(image: NDArray[np.uint8]) -> bool:
+    return bool((image == image[0, 0]).all())

@@ -1,0 +1,273 @@
+"""The slow truth: what every fast path must compute, in plain NumPy and float64.
+
+Preprocessing resamples the raw 0..255 values without rounding in between. OpenCV and Pillow round
+the resized image to whole levels first, so a network trained behind them sees values that differ
+by up to half a level; torch and the kernels of this package do not round.
+
+Logits that are NaN or minus infinity count as -1e30 and plus infinity as 1e30: NaN never wins, and
+neither spreads to neighbours through a weight of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.card import ModelCard, ResizeRule
+from segedge.card.geometry import AxisMap, Geometry, Size
+from segedge.errors import ModelError
+
+ConfidenceKind = Literal["probability", "margin"]
+
+TIE = 1e-4
+"""Top-2 margin, as a share of the logits' range, below which a pixel's label is ambiguous."""
+_HUGE = 1e30
+
+
+# --------------------------------------------------------------------------- preprocessing
+
+
+def preprocess(
+    image_hwc: NDArray[np.uint8], card: ModelCard, geometry: Geometry
+) -> NDArray[np.float32]:
+    """The network's input tensor for a frame.
+
+    Args:
+        image_hwc: H x W x 3 uint8, BGR, of ``geometry.frame``'s size.
+        card: Colour order, mean, std, resize rule, padding and layout.
+        geometry: How the frame lies in the input.
+
+    Returns:
+        1 x 3 x H x W (or 1 x H x W x 3 by ``card.input_layout``) float32.
+    """
+    top, left, bottom, right = geometry.content()
+    source = geometry.frame_from_network()
+    rows = axis_matrix(card.resize, source.y, range(top, bottom), geometry.frame.height)
+    columns = axis_matrix(card.resize, source.x, range(left, right), geometry.frame.width)
+    planes = image_hwc.astype(np.float64).transpose(2, 0, 1)
+    network = np.full((3, geometry.network.height, geometry.network.width), float(card.pad_value))
+    network[:, top:bottom, left:right] = rows @ planes @ columns.T
+    if card.color == "rgb":
+        network = network[::-1]
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (card.mean, card.std))
+    tensor = ((network / 255.0 - mean) / std).astype(np.float32)
+    if card.input_layout == "nhwc":
+        tensor = tensor.transpose(1, 2, 0)
+    return np.ascontiguousarray(tensor[None])
+
+
+def axis_matrix(
+    rule: ResizeRule, axis: AxisMap, outputs: range, length: int
+) -> NDArray[np.float64]:
+    """Resampling of one axis as a matrix, output pixels x input pixels; rows sum to one.
+
+    - ``bilinear``: the two pixels around the position, whatever the scale
+      (``cv2.INTER_LINEAR``, ``F.interpolate(antialias=False)``).
+    - ``antialias``: a triangle as wide as the scale, cut at the border and normalised
+      (Pillow's ``BILINEAR``, ``F.interpolate(antialias=True)``).
+    - ``nearest``: the pixel that holds the centre, floor((output + 0.5) * scale); a centre on the
+      border of two takes the upper. Pillow's ``NEAREST`` and torch's ``nearest-exact`` do this,
+      and it agrees with the half-pixel maps used everywhere here; ``cv2.INTER_NEAREST`` and
+      torch's ``nearest`` floor(output * scale) look half an output pixel up and left of it.
+    - ``area``: the mean over the output pixel's box, fractions included (``cv2.INTER_AREA``), on
+      an axis that shrinks; on one that grows, bilinear.
+
+    Args:
+        rule: One of the card's resize rules.
+        axis: Input index from output index.
+        outputs: The output pixels.
+        length: Input pixels of the axis.
+    """
+    matrix = np.zeros((len(outputs), length))
+    for row, output in enumerate(outputs):
+        for index, weight in _taps(rule, axis(output), axis.scale, length):
+            matrix[row, min(max(index, 0), length - 1)] += weight
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
+
+
+def _taps(rule: ResizeRule, position: float, scale: float, length: int) -> list[tuple[int, float]]:
+    """Input index and weight of everything that one output pixel reads."""
+    centre = position + 0.5
+    if rule == "nearest":
+        return [(int(np.floor(centre + 1e-6)), 1.0)]
+    if rule == "antialias":
+        reach = max(scale, 1.0)
+        window = range(max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), length))
+        return [(i, max(0.0, 1.0 - abs(i + 0.5 - centre) / reach)) for i in window]
+    if rule == "area" and scale > 1.0:
+        low, high = max(centre - scale / 2, 0.0), min(centre + scale / 2, float(length))
+        window = range(int(low), min(int(np.ceil(high)), length))
+        return [(i, max(0.0, min(i + 1.0, high) - max(float(i), low))) for i in window]
+    inside = min(max(position, 0.0), length - 1.0)
+    low_index = int(np.floor(inside))
+    return [(low_index, 1.0 - (inside - low_index)), (low_index + 1, inside - low_index)]
+
+
+# --------------------------------------------------------------------------- tail
+
+
+def labels(output: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[Any]:
+    """The label of every frame pixel.
+
+    Args:
+        output: The network's output: 1 x C x Gh x Gw or NHWC logits as the card says, or an
+            integer grid for ``head="labels"``.
+        card: What the output means.
+        geometry: How the frame lies in the network's input.
+
+    Returns:
+        H x W uint8, or uint16 for more than 256 classes. The first of equal logits wins.
+    """
+    dtype = np.uint8 if len(card.classes) <= 256 else np.uint16
+    if card.head == "labels":
+        found = _nearest_labels(output, card, geometry, int(np.iinfo(dtype).max))
+    else:
+        found = np.argmax(interpolate(output, card, geometry), axis=0)
+    return np.asarray(found, dtype)
+
+
+def argmax_grid(logits: NDArray[Any], card: ModelCard) -> NDArray[np.int64]:
+    """Labels at the grid points, Gh x Gw."""
+    return np.asarray(np.argmax(class_logits(logits, card), axis=0), np.int64)
+
+
+def class_logits(logits: NDArray[Any], card: ModelCard) -> NDArray[np.float64]:
+    """One finite plane a class, C x Gh x Gw; a sigmoid head's background has logit zero.
+
+    Raises:
+        ModelError: The output does not have the channels that the card says.
+    """
+    planes: NDArray[np.float64] = np.asarray(logits, np.float64).reshape(*logits.shape[-3:])
+    if card.logits_layout == "nhwc":
+        planes = planes.transpose(2, 0, 1)
+    if planes.shape[0] != card.channels:
+        raise ModelError(
+            "the logits do not fit the card",
+            facts={"expected": f"{card.channels} channels", "found": str(logits.shape)},
+        )
+    planes = np.clip(np.where(np.isnan(planes), -_HUGE, planes), -_HUGE, _HUGE)
+    if card.activation == "sigmoid":
+        planes = np.concatenate([np.zeros_like(planes), planes])
+    return planes
+
+
+def interpolate(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[np.float64]:
+    """Logits of every class at every frame pixel, C x H x W, bilinear between grid points."""
+    return _bilinear(class_logits(logits, card), card, geometry)
+
+
+def _bilinear(
+    planes: NDArray[np.float64], card: ModelCard, geometry: Geometry
+) -> NDArray[np.float64]:
+    grid = Size(planes.shape[-2], planes.shape[-1])
+    maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
+    top, bottom, down = _between(maps.y, geometry.frame.height, grid.height)
+    left, right, along = _between(maps.x, geometry.frame.width, grid.width)
+    mixed = planes[:, top] + (planes[:, bottom] - planes[:, top]) * down[:, None]
+    return np.asarray(mixed[:, :, left] + (mixed[:, :, right] - mixed[:, :, left]) * along)
+
+
+def confidence(
+    logits: NDArray[Any],
+    card: ModelCard,
+    geometry: Geometry,
+    *,
+    kind: ConfidenceKind = "probability",
+) -> NDArray[np.float32]:
+    """How sure the network is of each frame pixel's label, H x W.
+
+    Args:
+        logits: The network's output.
+        card: What the output means.
+        geometry: How the frame lies in the network's input.
+        kind: ``probability``: softmax of the interpolated logits at the winner (for a sigmoid
+            head the sigmoid, which is the same with a background logit of zero); ``margin``: best
+            minus second-best logit. A single class has probability and margin 1.
+    """
+    values = np.sort(interpolate(logits, card, geometry), axis=0)
+    if values.shape[0] == 1:
+        return np.ones(values.shape[1:], np.float32)
+    if kind == "margin":
+        return np.asarray(values[-1] - values[-2], np.float32)
+    return np.asarray(1.0 / np.exp(values - values[-1]).sum(axis=0), np.float32)
+
+
+def ambiguous(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[np.bool_]:
+    """Frame pixels whose top-2 margin is at most `TIE` times the range of the finite logits.
+
+    Where a class mixes infinities of both signs, its value is rounding noise: a pixel that such a
+    class could win within that noise counts too.
+    """
+    planes = class_logits(logits, card)
+    finite = planes[np.abs(planes) < _HUGE]
+    span = float(np.ptp(finite)) if finite.size else 0.0
+    values = _bilinear(planes, card, geometry)
+    noise = 1e-12 * _bilinear(np.abs(planes), card, geometry)
+    winner = np.argmax(values, axis=0)[None]
+    lowest = np.take_along_axis(values - noise, winner, axis=0)[0]
+    rivals = values + noise
+    np.put_along_axis(rivals, winner, -np.inf, axis=0)
+    return np.asarray(lowest - rivals.max(axis=0) <= TIE * span)
+
+
+def overlay(
+    image_hwc: NDArray[np.uint8],
+    labels_hw: NDArray[Any],
+    palette_bgr: Sequence[tuple[int, int, int]],
+    alpha: float | Sequence[float],
+) -> NDArray[np.uint8]:
+    """The frame with each class's colour at opacity ``alpha``, rounded to nearest.
+
+    Args:
+        image_hwc: H x W x 3 uint8.
+        labels_hw: H x W labels; one beyond the palette leaves the frame as it is.
+        palette_bgr: One colour a class, 0..255, in the image's channel order.
+        alpha: Share of the colour, 0..1; one number, or one a class.
+    """
+    count = len(palette_bgr)
+    shares = np.append(np.broadcast_to(np.asarray(alpha, np.float64), (count,)), 0.0)
+    colors = np.concatenate([np.reshape(palette_bgr, (count, 3)), np.zeros((1, 3), int)])
+    index = np.minimum(labels_hw.astype(np.int64), count)
+    share = shares[index][..., None]
+    mixed = image_hwc * (1.0 - share) + colors[index] * share
+    return np.asarray(np.floor(mixed + 0.5), np.uint8)
+
+
+def class_pixels(labels_hw: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """Pixels of each class; labels beyond the last class are not counted."""
+    return np.bincount(labels_hw.ravel(), minlength=classes)[:classes].astype(np.int64)
+
+
+def _between(
+    axis: AxisMap, pixels: int, grid: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Grid index below and above each pixel's position, and the share of the one above."""
+    position = np.clip(axis.scale * np.arange(pixels) + axis.offset, 0.0, grid - 1.0)
+    low = np.floor(position).astype(np.int64)
+    return low, np.minimum(low + 1, grid - 1), position - low
+
+
+def _nearest_labels(
+    output: NDArray[Any], card: ModelCard, geometry: Geometry, most: int
+) -> NDArray[np.int64]:
+    """Nearest lookup in a grid of labels; values outside 0..most become ``most``."""
+    shape = [n for n in output.shape if n != 1]
+    grid_shape = output.shape[-3:-1] if card.logits_layout == "nhwc" and output.ndim == 4 else None
+    height, width = grid_shape or output.shape[-2:]
+    if int(np.prod(shape)) != height * width:
+        raise ModelError("the labels are no grid", facts={"found": str(output.shape)})
+    grid = output.reshape(height, width).astype(np.int64)
+    grid = np.where((grid < 0) | (grid > most), most, grid)
+    maps = geometry.grid_from_frame(Size(height, width), align_corners=card.align_corners)
+    rows = _nearest_index(maps.y, geometry.frame.height, height)
+    columns = _nearest_index(maps.x, geometry.frame.width, width)
+    return np.asarray(grid[rows[:, None], columns])
+
+
+def _nearest_index(axis: AxisMap, pixels: int, grid: int) -> NDArray[np.int64]:
+    """Nearest grid point; halfway goes up."""
+    position = np.clip(axis.scale * np.arange(pixels) + axis.offset, 0.0, grid - 1.0)
+    return np.asarray(np.floor(position + 0.5), np.int64)

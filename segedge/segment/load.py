@@ -1,0 +1,151 @@
+"""`load`: from a model file, an engine or an address to a segmenter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from segedge.backends.base import Backend
+from segedge.backends.registry import (
+    ENGINE_SUFFIXES,
+    may_run_on_host,
+    open_backend,
+)
+from segedge.backends.remote.address import is_address
+from segedge.card.card import ModelCard
+from segedge.cpu.ready import make_ready
+from segedge.errors import CardError, UsageError
+from segedge.options.cleaning import Cleaning
+from segedge.options.sliding import Slide
+from segedge.options.smoothing import Smoothing
+from segedge.options.style import OverlayStyle
+from segedge.segment.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from segedge.backends.base import DeviceBackend
+    from segedge.segment.on_gpu import CudaSegmenter
+
+
+def load(
+    model: str | Path,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    card: ModelCard | None = None,
+    style: OverlayStyle | None = None,
+    cleaning: Cleaning | None = None,
+    slide: Slide | None = None,
+    smoothing: Smoothing | None = None,
+    slots: int = 2,
+    graphs: bool = True,
+) -> Segmenter | CudaSegmenter:
+    """Open a model.
+
+    Args:
+        model: A ``.onnx`` file that carries its card, a ``.engine`` with its JSON file beside it,
+            a ``.pt2`` program with ``card``, or a model on a server: ``grpc://host:8001/model``.
+        backend: ``auto`` or a name that `segedge doctor` lists.
+        threads: CPU threads; None takes all that this process may use.
+        card: Overrides the file's own card.
+        style: How overlays look; None is the palette at 50 %.
+        cleaning: What is done with small regions of the labels; None leaves them.
+        slide: Windows over the frame at full resolution, their logits averaged; None brings the
+            whole frame to the network's size.
+        smoothing: How the logits of a video are steadied over time; None leaves each frame alone.
+        slots: On a GPU: frames in flight at once.
+        graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
+
+    Raises:
+        ModelError: The file is missing, truncated, or carries no card.
+        BackendError: No backend can run it.
+    """
+    path = Path(model)
+    if card is None and not is_address(path):
+        card = card_of(path)
+    ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
+    try:
+        choice = open_backend(path, backend, threads=threads)
+    finally:
+        if ready is not None:
+            ready.join()
+    card = card or _served_card(path, choice.backend)
+    if choice.backend.memory == "host":
+        segmenter: Segmenter | CudaSegmenter = Segmenter(
+            card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide,
+            smoothing=smoothing,
+        )  # fmt: skip
+    else:
+        _refuse_slide(slide, choice.backend)
+        segmenter = _on_gpu(card, choice.backend, style, cleaning, smoothing, slots, graphs)
+    segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
+    return segmenter
+
+
+def card_of(path: Path) -> ModelCard:
+    """The card that a model file carries, or that lies beside an engine.
+
+    Raises:
+        ModelError: The file is missing or truncated.
+        CardError: There is none.
+    """
+    card = _own_card(path)
+    if card is None:
+        is_engine = path.suffix.lower() in ENGINE_SUFFIXES
+        raise CardError(
+            f"{path.name} carries no card: its classes and preprocessing are unknown",
+            fix=f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
+            if is_engine
+            else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+        )
+    return card
+
+
+def _on_gpu(
+    card: ModelCard,
+    backend: Backend,
+    style: OverlayStyle | None,
+    cleaning: Cleaning | None,
+    smoothing: Smoothing | None,
+    slots: int,
+    graphs: bool,
+) -> CudaSegmenter:
+    from segedge.segment.on_gpu import CudaSegmenter
+
+    device_backend = cast("DeviceBackend", backend)
+    return CudaSegmenter(
+        card, device_backend, style=style, cleaning=cleaning, smoothing=smoothing,
+        slots=slots, graphs=graphs,
+    )  # fmt: skip
+
+
+def _refuse_slide(slide: Slide | None, backend: Backend) -> None:
+    """On a GPU the frame's own launch holds one window, from upload to labels."""
+    if slide is not None:
+        raise UsageError(
+            "windows do not slide on the GPU: there a frame is one captured launch of the network",
+            facts={"backend": backend.description},
+            fix="leave --slide out, or take a host backend: openvino, onnxruntime",
+        )
+
+
+def _own_card(path: Path) -> ModelCard | None:
+    """The card that a model file carries, or that lies beside an engine."""
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        from segedge.engine.file import engine_card
+
+        return engine_card(path)
+    from segedge.card.modelfile import read_metadata
+
+    return ModelCard.from_metadata(read_metadata(path))
+
+
+def _served_card(address: Path, backend: Backend) -> ModelCard:
+    """The card that a server tells."""
+    card: ModelCard | None = getattr(backend, "card", None)
+    if card is None:
+        backend.close()
+        raise CardError(
+            f"the server tells no card of {address.name}: its classes are unknown",
+            fix="serve it with segedge triton, which puts its card there, or --card MODEL.onnx",
+        )
+    return card

@@ -1,0 +1,1 @@
+"""Encoders: which one, with which settings, at which priority."""

@@ -1,0 +1,1 @@
+"""Sources that do not wait: cameras, network streams, GStreamer, and their reconnection."""

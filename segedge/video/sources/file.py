@@ -1,0 +1,203 @@
+"""VideoFile: a video file as a source, decoded by FFmpeg through PyAV."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.errors import SourceError
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import SourceFailure, SourceInfo
+from segedge.video.bgr import LENIENT, BgrConverter, angle_of, video_stream
+from segedge.video.decoder import choose_decoder
+from segedge.video.ffmpeg import av
+from segedge.video.options import Decoder
+from segedge.video.sources.diagnose import unreadable_video
+from segedge.video.sources.parts import VideoPart, packets_from, within_part
+
+_DEFAULT_FPS = 25.0
+"""For raw streams that declare no rate; FFmpeg's own default."""
+
+_CONVERT = "convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4"
+
+
+class VideoFile:
+    """Frames of a video file, in presentation order, turned upright, all of one size.
+
+    Every iteration opens the file anew. A file that ends early yields what can be decoded; what
+    is missing is in `failures` afterwards.
+
+    Colours are converted with the matrix and range that the stream declares; where it declares
+    none FFmpeg takes BT.601, as OpenCV's VideoCapture does.
+    """
+
+    def __init__(
+        self, path: str | Path, *, decoder: Decoder = "auto", part: VideoPart | None = None
+    ) -> None:
+        """Open the file, read its header and decode one frame.
+
+        Args:
+            path: The file.
+            decoder: Where it is decoded; see `segedge.video.decoder`.
+            part: Only these frames, under their numbers in the file; None: all.
+
+        Raises:
+            SourceError: It is missing, no video, has no video stream, or no frame decodes.
+        """
+        self._path = Path(path)
+        self._part = part
+        self._closed = threading.Event()
+        self.failures: list[SourceFailure] = []
+        self._hwaccel, note = choose_decoder(decoder)
+        self.notes: tuple[str, ...] = (note,) if note else ()
+        with _opened(self._path) as container:
+            stream = video_stream(container, str(self._path), fix=_CONVERT)
+            stream.thread_type = "SLICE"  # frame threads would decode several to give the first
+            first = next((p for p in _pictures(container.demux(stream), []) if p is not None), None)
+            self._declared_frames = int(stream.frames)
+            self._declared_seconds = (container.duration or 0) / av.time_base
+            self._start_seconds = (container.start_time or 0) / av.time_base
+            fps = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
+            codec = stream.codec_context.name
+        if first is None:
+            raise SourceError(
+                f"no frame of {self._path} can be decoded",
+                facts={"found": f"a {codec} stream of {self._declared_frames} frames"},
+                fix="check that it plays, e.g. ffplay",
+            )
+        size = (first.height, first.width)
+        upright = size[::-1] if angle_of(first) in (90, 270) else size
+        count = self._declared_frames or round(self._declared_seconds * fps) or None
+        self._expected_frames = count
+        shown = count if part is None else part.frames
+        self.info = SourceInfo(str(self._path), "video", upright, fps, shown)
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames that can be decoded, from the start.
+
+        Raises:
+            SourceError: The file can no longer be opened, or the frames change their size.
+        """
+        self.failures.clear()
+        problems: list[str] = []
+        fps = self.info.fps or _DEFAULT_FPS
+        part = self._part
+        index, end_seconds = part.first_index if part else 0, 0.0
+        with _opened(self._path, self._hwaccel) as container:
+            stream = video_stream(container, str(self._path), fix=_CONVERT)
+            stream.thread_type = "AUTO"
+            if part is None:
+                pictures = _pictures(container.demux(stream), problems)
+            else:
+                packets = packets_from(container, stream, part.start_pts, part.key_dts)
+                pictures = within_part(_pictures(packets, problems), part)
+            to_bgr = BgrConverter()
+            while not self._closed.is_set():
+                start_ns = time.monotonic_ns()
+                picture = next(pictures, None)
+                if picture is None:
+                    break
+                image = to_bgr(picture)
+                self._check_size(image, index)
+                pts_seconds = index / fps if picture.time is None else float(picture.time)
+                frame = Frame(image, index, self.info.name, pts_seconds, start_ns)
+                frame.times.add("decode", (time.monotonic_ns() - start_ns) / 1e6)
+                index += 1
+                end_seconds = max(end_seconds, pts_seconds - self._start_seconds + 1 / fps)
+                yield frame
+        if not self._closed.is_set():
+            self._record(problems, index, end_seconds)
+
+    def close(self) -> None:
+        """End a running iteration before its next frame."""
+        self._closed.set()
+
+    def _check_size(self, image: NDArray[np.uint8], index: int) -> None:
+        """Joined recordings change size: two videos in one file, of which no sink makes one."""
+        height, width = self.info.size or image.shape[:2]
+        if image.shape[:2] == (height, width):
+            return
+        raise SourceError(
+            f"{self._path} changes size in mid-stream",
+            facts={
+                "found": f"frame {index} is {image.shape[1]}x{image.shape[0]}",
+                "expected": f"{width}x{height}, as the {index} frames before it",
+            },
+            fix=f"bring it to one size: ffmpeg -i {self._path.name} -vf scale={width}:{height} "
+            "one-size.mp4",
+        )
+
+    def _record(self, problems: list[str], count: int, end_seconds: float) -> None:
+        """Note what did not decode, and whether the end is missing."""
+        part = self._part
+        first = part.first_index if part else 0
+        if problems:
+            more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+            reason = f"damaged: {problems[0]}{more}; {count - first} frames decoded"
+            self.failures.append(SourceFailure(self.info.name, reason))
+        if part is not None and part.end_pts is not None:
+            if count - first < part.frames and not problems:
+                reason = f"{count - first} of {part.frames} frames decoded, from frame {first} on"
+                self.failures.append(SourceFailure(self.info.name, reason))
+        elif self._ends_early(count, end_seconds):
+            expected = self._expected_frames or 0
+            about = "" if self._declared_frames else "about "
+            reason = (
+                f"truncated: {count} of {about}{expected} frames, "
+                f"{end_seconds:.1f} of {self._declared_seconds:.1f} s"
+            )
+            self.failures.append(SourceFailure(self.info.name, reason, cut=True))
+
+    def _ends_early(self, count: int, end_seconds: float) -> bool:
+        """Whether frames *and* time are missing.
+
+        Either alone is no proof: an edit list hides frames that are in the count, and the
+        duration is that of the longest stream, which may be the sound. Without a count the
+        tolerance is therefore a second.
+        """
+        if self._declared_frames:
+            slack_seconds = 2.0 / (self.info.fps or _DEFAULT_FPS)
+            return count < self._declared_frames and (
+                end_seconds < self._declared_seconds - slack_seconds
+            )
+        return bool(end_seconds < self._declared_seconds - 1.0)
+
+
+@contextmanager
+def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
+    """The container, closed afterwards; FFmpeg's refusal as our error."""
+    try:
+        container = av.open(str(path), hwaccel=hwaccel, **LENIENT)
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        raise unreadable_video(path, error.strerror) from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise SourceError(
+            f"cannot open video {path}", facts={"found": error.strerror or str(error)}
+        ) from error
+    with container:
+        yield container
+
+
+def _pictures(packets: Iterator[Any], problems: list[str]) -> Iterator[Any]:
+    """Decoded pictures; damaged packets are noted in ``problems`` and skipped."""
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError as error:  # the container itself is broken from here on
+            problems.append(f"reading stopped: {error.strerror}")
+            return
+        if packet is None:
+            return
+        try:
+            pictures = packet.decode()
+        except av.error.FFmpegError as error:
+            problems.append(f"a packet of {packet.size} bytes: {error.strerror}")
+            continue
+        yield from pictures
