@@ -20,11 +20,12 @@ from segedge.engine.builder.network import numpy_name
 from segedge.engine.cache import EngineCache
 from segedge.engine.check import check_engine
 from segedge.engine.facts import EngineFacts
-from segedge.engine.file import is_engine, kernels_path, read_engine, write_whole
+from segedge.engine.file import is_engine, kernels_path, read_engine
 from segedge.engine.flavour import Flavour, load_flavour
 from segedge.engine.options import BuildOptions
 from segedge.engine.versions import create_context, is_capturable, plan_validity, serialized_kernels
 from segedge.errors import BackendError, DeviceError
+from segedge.machine.files import replace_file
 from segedge.machine.gpu import Gpu, require_gpu
 from segedge.machine.optional import require
 
@@ -186,7 +187,7 @@ class TensorRtBackend:
         if self._runtime_cache is None or self._kernels is None:
             return
         with contextlib.suppress(OSError):
-            write_whole(self._kernels, serialized_kernels(self._runtime_cache))
+            replace_file(self._kernels, serialized_kernels(self._runtime_cache))
 
     def close(self) -> None:
         """Free the engine; in this order, as TensorRT wants it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from segedge.batch.inputs import InputFile, find_inputs
 from segedge.batch.ledger import (
@@ -405,11 +405,9 @@ def _locked(store: Store) -> Iterator[None]:
     if not isinstance(store, LocalStore):
         yield
         return
-    lock: IO[bytes] | None = store.lock()
-    try:
+    with store.lock():
         store.tidy()
-        yield
-    finally:
-        store.tidy()
-        if lock is not None:
-            lock.close()
+        try:
+            yield
+        finally:
+            store.tidy()

@@ -15,7 +15,7 @@ from shutil import rmtree
 from typing import IO, Any, Protocol
 
 from segedge.errors import SegedgeError, SinkError, SourceError, UsageError
-from segedge.machine.files import prepare_folder, sink_error, write_atomically
+from segedge.machine.files import locked, prepare_folder, write_atomically, writing
 from segedge.machine.optional import require
 
 STAGING = ".parts"
@@ -97,10 +97,8 @@ class LocalStore:
     def publish(self, path: Path, name: str) -> None:
         """See `Store`."""
         target = self._path(name)
-        try:
+        with writing(target):
             path.replace(target)
-        except OSError as error:
-            raise sink_error(target, error) from error
 
     def remove(self, name: str) -> None:
         """See `Store`."""
@@ -116,44 +114,17 @@ class LocalStore:
     def staging(self) -> Iterator[Path]:
         """See `Store`. On the same disk: publishing is a rename."""
         folder = self._root / STAGING / uuid.uuid4().hex
-        try:
+        with writing(folder):
             folder.mkdir(parents=True)
-        except OSError as error:
-            raise sink_error(folder, error) from error
         try:
             yield folder
         finally:
             rmtree(folder, ignore_errors=True)
 
-    def lock(self) -> IO[bytes] | None:
-        """Keep other runs out until the file is closed or this process ends.
-
-        Returns:
-            None where the system has no such locks, as on Windows.
-
-        Raises:
-            SinkError: Another run is at work here.
-        """
-        try:
-            import fcntl
-        except ImportError:
-            return None
-        path = self._root / ".lock"
-        try:
-            file = path.open("ab")
-        except OSError as error:
-            raise sink_error(path, error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.close()
-            raise SinkError(
-                f"another run is at work in {self._root}", fix="wait for its end, or --out ANOTHER"
-            ) from error
-        except OSError:  # a network file system without locks
-            file.close()
-            return None
-        return file
+    def lock(self) -> IO[bytes]:
+        """Keep other runs out until the file is closed or this process ends."""
+        text = f"another run is at work in {self._root}"
+        return locked(self._root, busy=SinkError(text, fix="wait for its end, or --out ANOTHER"))
 
     def tidy(self) -> None:
         """Take away what killed workers left. Nobody else may be at work."""
@@ -164,10 +135,8 @@ class LocalStore:
     def _path(self, name: str) -> Path:
         path = self._root / name
         if path.parent not in self._made:
-            try:
+            with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise sink_error(path, error) from error
             self._made.add(path.parent)
         return path
 

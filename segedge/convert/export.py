@@ -13,7 +13,7 @@ from segedge.card.modelfile import ModelFacts
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
 from segedge.convert.images import image_files, read_images, smooth_noise
-from segedge.convert.onnx_card import attach_card, check_output, checked_bytes, write_whole
+from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
 from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
 from segedge.convert.outputs import pick_output
@@ -32,6 +32,7 @@ from segedge.convert.passes.simplify import infer_shapes, simplify
 from segedge.convert.runtime import OnnxRunner
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
+from segedge.machine.files import write_atomically
 from segedge.machine.optional import require
 
 _OTHER_SIZES = (
@@ -113,7 +114,7 @@ def export(
     tell("writing", 0.95)
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
-    write_whole(path, data)
+    write_atomically(path, data, durable=True)
     tell("done", 1.0)
     return _report(path, found, loaded, head, card, passes, len(data))
 

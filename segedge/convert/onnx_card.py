@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.dialects import foreign_metadata
 from segedge.convert.describe import segedge_version
 from segedge.convert.passes.graph import Model, to_bytes
-from segedge.errors import ExportError, SinkError, UsageError
+from segedge.errors import ExportError, UsageError
+from segedge.machine.files import prepare_folder
 from segedge.machine.optional import require
 
 _KEPT = ("author", "license", "docs", "description", "version")
@@ -64,44 +63,4 @@ def check_output(path: Path, *, source: Path | None) -> None:
         raise UsageError(f"{path} is a folder", fix=f"-o {path / 'model.onnx'}")
     if source is not None and path.exists() and path.samefile(source):
         raise UsageError(f"{path.name} is the source itself", fix="write to another file: -o OTHER")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(path, error) from error
-    if not os.access(path.parent, os.W_OK):
-        raise SinkError(
-            f"{path.name} cannot be written",
-            facts={"folder": str(path.parent), "found": "no permission to write there"},
-            fix="choose another folder: -o FOLDER/model.onnx",
-        )
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its final name and move it there when all of it is on disk.
-
-    Raises:
-        SinkError: The disk is full, or the folder cannot be written; nothing is left behind.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise _not_writable(path, error, needed=len(data)) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _not_writable(path: Path, error: OSError, *, needed: int = 0) -> SinkError:
-    facts = {"folder": str(path.parent), "found": error.strerror or str(error)}
-    if needed:
-        free = shutil.disk_usage(path.parent).free
-        facts["needed"] = f"{needed / 1e6:.1f} MB, free are {free / 1e6:.1f} MB"
-    return SinkError(
-        f"{path.name} cannot be written",
-        facts=facts,
-        fix="free some space or choose another folder: -o FOLDER/model.onnx",
-    )
+    prepare_folder(path.parent, purpose=path)

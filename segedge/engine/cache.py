@@ -27,13 +27,13 @@ from segedge.engine.file import (
     read_facts_beside,
     sha256,
     write_engine,
-    write_whole,
 )
 from segedge.engine.flavour import Flavour
 from segedge.engine.options import BuildOptions
 from segedge.engine.source import EngineSource
 from segedge.engine.versions import checked_targets, device_key
 from segedge.errors import SegedgeError
+from segedge.machine.files import replace_file
 from segedge.machine.gpu import Gpu
 from segedge.version import __version__
 
@@ -169,7 +169,7 @@ class EngineCache:
         """Keep kernel timings; a cache that cannot be written keeps none."""
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / f"{name}.timings", data)
+            replace_file(self.folder / f"{name}.timings", data)
 
     def _evict(self, *, keep: str) -> None:
         entries = self.entries()

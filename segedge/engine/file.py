@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +10,7 @@ from segedge.card.card import CARD_KEY, ModelCard
 from segedge.engine.facts import EngineFacts
 from segedge.engine.header import PlanHeader, read_header, split_ultralytics
 from segedge.errors import ModelError
+from segedge.machine.files import staged
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 """File names that are taken for engines."""
@@ -105,39 +102,11 @@ def write_engine(path: str | Path, plan: bytes, facts: EngineFacts) -> None:
         OSError: The folder cannot be written, or is full; what was there before is there still.
     """
     file = Path(path)
-    with _staged(file, plan) as plan_part, _staged(facts_path(file), _encoded(facts)) as facts_part:
-        # The facts first: a plan that appears is always described, and a stale description is
-        # found out by its SHA-256.
-        facts_part.replace(facts_path(file))
-        plan_part.replace(file)
-
-
-def _encoded(facts: EngineFacts) -> bytes:
-    return facts.to_json().encode()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, never a part.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    with _staged(path, data) as part:
-        part.replace(path)
-
-
-@contextlib.contextmanager
-def _staged(path: Path, data: bytes) -> Iterator[Path]:
-    """A file beside ``path`` that holds the data, to be renamed to it; else it is deleted."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o644)
-        yield Path(name)
-    finally:
-        with contextlib.suppress(OSError):  # gone, where it was renamed
-            Path(name).unlink()
+    # The facts appear first: a plan that appears is always described, and a stale description is
+    # found out by its SHA-256.
+    with staged(file) as plan_part, staged(facts_path(file)) as facts_part:
+        plan_part.write_bytes(plan)
+        facts_part.write_text(facts.to_json(), encoding="utf-8")
 
 
 def sha256(*parts: bytes) -> str:

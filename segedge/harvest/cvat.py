@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segedge.card.labels import Rgb, distinct_palette
-from segedge.machine.files import part_path
+from segedge.machine.files import staged
 
 ARCHIVE = "cvat.zip"
 ENTRY_BYTES = 300
@@ -55,15 +55,9 @@ def write_archive(
     Raises:
         OSError: The disk refuses it.
     """
-    part = part_path(path)
     names = "".join(f"{label.stem}\n" for label in labels)
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("labelmap.txt", label_map(classes, palette_rgb))
-            archive.writestr("ImageSets/Segmentation/default.txt", names)
-            for label in labels:
-                archive.write(label, f"SegmentationClass/{label.name}")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    with staged(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("labelmap.txt", label_map(classes, palette_rgb))
+        archive.writestr("ImageSets/Segmentation/default.txt", names)
+        for label in labels:
+            archive.write(label, f"SegmentationClass/{label.name}")

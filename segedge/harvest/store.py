@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from segedge.errors import SinkError, UsageError
 from segedge.harvest.cvat import ARCHIVE, ENTRY_BYTES, label_map, unique_palette, write_archive
 from segedge.harvest.entry import Entry
 from segedge.harvest.hashing import distances
-from segedge.machine.files import megabytes, prepare_folder, replace_file, sink_error
+from segedge.machine.files import locked, megabytes, prepare_folder, replace_file, writing
 
 MANIFEST, STATE = "manifest.jsonl", "harvest.json"
 SCHEMA = 1
@@ -68,7 +68,9 @@ class Store:
         self.entries: list[Entry] = []
         self.state: dict[str, Any] = {}
         prepare_folder(folder, purpose=folder)
-        self._lock = _locked(folder)
+        text = f"another run harvests into {folder}"
+        busy = SinkError(text, fix="--harvest ANOTHER/, or wait for its end")
+        self._lock = locked(folder, busy=busy)
         try:
             self._open()
         except BaseException:
@@ -158,18 +160,14 @@ class Store:
             for name in ("images", "labels"):
                 (self.folder / name).mkdir(exist_ok=True)
             (self.folder / "labelmap.txt").write_text(label_map(self.classes, self.palette_rgb))
-            try:
+            with writing(state_path):
                 self.save({})
-            except OSError as error:
-                raise sink_error(state_path, error) from error
             return
         self.state = self._read_state(state_path)
         self._read_manifest()
         self._sweep()
-        try:
+        with writing(self.folder):
             self._trim()
-        except OSError as error:
-            raise sink_error(self.folder, error) from error
 
     def _check_empty(self) -> None:
         found = sorted(p.name for p in self.folder.iterdir() if not p.name.startswith("."))
@@ -310,27 +308,6 @@ def _cost(entry: Entry) -> int:
     """What an entry takes on the disk: its files, its line, and its labels in the archive."""
     line = len(entry.line().encode())
     return entry.image_bytes + 2 * entry.label_bytes + ENTRY_BYTES + line
-
-
-def _locked(folder: Path) -> IO[bytes]:
-    """Keep other runs out, until the file is closed or this process ends."""
-    path = folder / ".lock"
-    try:
-        file = path.open("ab")
-    except OSError as error:
-        raise sink_error(path, error) from error
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs into one folder are the user's own care
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise SinkError(
-            f"another run harvests into {folder}", fix="--harvest ANOTHER/, or wait for its end"
-        ) from error
-    return file
 
 
 def used_text(store: Store) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from segedge.errors import SinkError
 
@@ -17,32 +19,36 @@ def part_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.part-{uuid.uuid4().hex[:8]}{path.suffix}")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+@contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A `part_path` to write to: renamed to ``path`` at the end, or gone where that failed."""
+    part = part_path(path)
+    try:
+        yield part
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """`write_atomically` for those who tell of the disk's refusal, an `OSError`, themselves."""
+    with staged(path) as part:
+        part.write_bytes(data)
+        if durable:  # it survives a power cut; too slow for a file a frame
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file so that its name never stands for half of it.
 
     Raises:
         SinkError: It cannot be written; what was there before is untouched.
     """
-    try:
-        replace_file(path, data)
-    except OSError as error:
-        raise sink_error(path, error, facts={"needed": megabytes(len(data))}) from error
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """`write_atomically` for those who tell of a refusal themselves.
-
-    Raises:
-        OSError: The disk refuses it; what was there before is untouched.
-    """
-    part = part_path(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+    with writing(path, facts={"needed": megabytes(len(data))}):
+        replace_file(path, data, durable=durable)
 
 
 def prepare_folder(folder: Path, *, purpose: Path) -> None:
@@ -56,27 +62,50 @@ def prepare_folder(folder: Path, *, purpose: Path) -> None:
         SinkError: It cannot be made or written.
     """
     probe = folder / f".segedge-{uuid.uuid4().hex[:8]}"
-    try:
+    with writing(purpose):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+
+
+def locked(folder: Path, *, busy: SinkError) -> IO[bytes]:
+    """Keep other runs out of a folder until the file that is returned is closed.
+
+    Where there are no such locks (Windows, some network file systems) two runs in one folder are
+    the user's own care. ``busy`` is raised where another run has it.
+    """
+    path = folder / ".lock"
+    with writing(path):
+        file = path.open("ab")
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise busy from error
+    return file
+
+
+@contextmanager
+def writing(path: Path, *, facts: Mapping[str, str] | None = None) -> Iterator[None]:
+    """What the system refuses in a ``with`` statement becomes a `sink_error` of ``path``."""
+    try:
+        yield
     except OSError as error:
-        raise sink_error(purpose, error) from error
+        raise sink_error(path, error, facts=facts) from error
 
 
 def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = None) -> SinkError:
-    """The system's refusal to write, in words.
-
-    Args:
-        path: What was to be written.
-        error: The refusal.
-        facts: Further facts, after ours.
-    """
+    """The system's refusal to write, in words; ``facts`` come after ours."""
     facts = facts or {}
     if error.errno == errno.ENOSPC:
+        folder = next(p for p in (path, *path.absolute().parents) if p.is_dir())
+        free = shutil.disk_usage(folder).free
         return SinkError(
             f"the disk is full: cannot write {path}",
-            facts={"free": f"{free_space(path)} on the disk of {existing_folder(path)}", **facts},
+            facts={"free": f"{megabytes(free)} on the disk of {folder}", **facts},
             fix="free some space, or write to another disk with -o",
         )
     reason = error.strerror or str(error)
@@ -85,16 +114,6 @@ def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = 
         facts={"found": reason, **facts},
         fix="choose another place with -o",
     )
-
-
-def existing_folder(path: Path) -> Path:
-    """The nearest folder at or above ``path`` that exists."""
-    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-
-
-def free_space(path: Path) -> str:
-    """Free space where ``path`` is or would be, for people."""
-    return megabytes(shutil.disk_usage(existing_folder(path)).free)
 
 
 def megabytes(count: float) -> str:

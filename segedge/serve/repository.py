@@ -20,7 +20,7 @@ from typing import Any
 from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.modelfile import file_sha256
 from segedge.errors import UsageError
-from segedge.machine.files import prepare_folder, sink_error
+from segedge.machine.files import prepare_folder, writing
 from segedge.serve import config as configs
 from segedge.serve.config import LABELS_FILE
 from segedge.serve.network import ServedNetwork, read_network
@@ -121,13 +121,10 @@ def write_repository(
     prepare_folder(root, purpose=root)
     head = f"Written by segedge {__version__} from {network.path.name}, SHA-256 "
     head += file_sha256(network.path)
-    try:
-        with _staging(root) as stage:
-            for entry in models:
-                _stage(stage / entry.name, entry, network, options, head=head)
-            _put_in_place(stage, root, [entry.name for entry in models], options.version)
-    except OSError as error:
-        raise sink_error(root, error) from error
+    with writing(root), _staging(root) as stage:
+        for entry in models:
+            _stage(stage / entry.name, entry, network, options, head=head)
+        _put_in_place(stage, root, [entry.name for entry in models], options.version)
     return _report(root, network, options, models, notes)
 
 

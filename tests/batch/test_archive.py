@@ -407,9 +407,10 @@ def test_a_replaced_video_that_is_broken(model: Path, inputs: Path, tmp_path: Pa
 
 
 def test_two_runs_at_once_are_refused(model: Path, inputs: Path, tmp_path: Path) -> None:
-    lock = LocalStore(tmp_path / "out").lock()
-    assert lock is not None
-    with lock, pytest.raises(SinkError, match="another run is at work"):
+    with (
+        LocalStore(tmp_path / "out").lock(),
+        pytest.raises(SinkError, match="another run is at work"),
+    ):
         archive(model, inputs, tmp_path / "out")
 
 

@@ -16,8 +16,8 @@ from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_facts, read_metadata
 from segedge.convert import ExportOptions, adopt, export
-from segedge.convert.onnx_card import write_whole
 from segedge.errors import CardError, ExportError, ModelError, SinkError, UsageError
+from segedge.machine.files import write_atomically
 
 HEADER = '<ir_version: 10, opset_import: ["" : {opset}]>\n'
 CONV = "Constant <value = float[3, 3, 1, 1] {1, 0, 0, 0, 1, 0, 0, 0, 1}> ()"
@@ -268,8 +268,8 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(SinkError, match="No space left on device"):
-        write_whole(tmp_path / "m.onnx", b"new")
+    with pytest.raises(SinkError, match="the disk is full"):
+        write_atomically(tmp_path / "m.onnx", b"new", durable=True)
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
     assert (tmp_path / "m.onnx").read_bytes() == b"the old one"
 

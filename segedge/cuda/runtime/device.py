@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.program import Programs
 from segedge.errors import DeviceError, SegedgeError
+from segedge.machine.files import megabytes
 from segedge.machine.gpu import Gpu, find_driver, require_gpu
 from segedge.machine.optional import installed_version, require
 
@@ -245,11 +246,11 @@ def translated(
     except (SegedgeError, KeyboardInterrupt):
         raise
     except Exception as error:  # cuda-core's own exception types are private
-        facts = {"needed": _megabytes(needed_bytes)} if needed_bytes else {}
+        facts = {"needed": megabytes(needed_bytes)} if needed_bytes else {}
         if device is not None and _OUT_OF_MEMORY in str(error):
             with contextlib.suppress(SegedgeError):
                 free, total = device.memory_bytes()
-                facts["free"] = f"{_megabytes(free)} of {_megabytes(total)}"
+                facts["free"] = f"{megabytes(free)} of {megabytes(total)}"
         raise device_error(headline, str(error), gpu=gpu, facts=facts) from error
 
 
@@ -268,7 +269,3 @@ def device_error(
     elif "CUDA_ERROR_ILLEGAL_ADDRESS" in says or "LAUNCH_FAILED" in says:
         fix = "a kernel failed: compute-sanitizer python ... shows where; please report it"
     return DeviceError(headline, facts=facts, fix=fix)
-
-
-def _megabytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"

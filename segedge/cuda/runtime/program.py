@@ -12,7 +12,6 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segedge.errors import DeviceError
+from segedge.machine.files import replace_file
 from segedge.machine.optional import require
 
 FOLDER = Path(__file__).parents[1] / "kernels"
@@ -273,9 +273,6 @@ def _write_entry(path: Path, code: bytes) -> None:
     """Keep a cubin behind its digest; a folder that cannot be written costs only time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
-        Path(name).replace(path)
+        replace_file(path, hashlib.sha256(code).digest() + code)
     except OSError:
         return

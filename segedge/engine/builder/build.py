@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from segedge.engine.options import BuildOptions, options_difference
 from segedge.engine.source import EngineSource, read_buildable
 from segedge.engine.versions import checked_targets, device_key
 from segedge.errors import ModelError, UsageError
+from segedge.machine.files import megabytes, prepare_folder, sink_error, writing
 from segedge.machine.gpu import Gpu
 from segedge.version import __version__
 
@@ -95,7 +96,7 @@ def build_engine(
 
     Raises:
         SegedgeError: As `segedge.engine.builder.builder.build_plan`.
-        ModelError: The output cannot be written.
+        SinkError: The output cannot be written.
         UsageError: The output is not named like an engine.
         KeyboardInterrupt: Ctrl-C; nothing is left behind.
     """
@@ -213,31 +214,15 @@ def _check_output(output: Path) -> None:
             facts={"expected": f"a name that ends in {', '.join(ENGINE_SUFFIXES)}"},
             fix=f"-o {output.with_suffix('.engine')}",
         )
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(output, error.strerror or str(error)) from error
     if output.is_dir():
-        raise _unwritable(output, "Is a directory")
-    if not os.access(output.parent, os.W_OK):
-        raise _unwritable(output, "Permission denied")
+        raise sink_error(output, IsADirectoryError(errno.EISDIR, "Is a directory"))
+    prepare_folder(output.parent, purpose=output)
 
 
 def _written(result: EngineBuild, output: Path) -> EngineBuild:
-    try:
+    with writing(output, facts={"needed": megabytes(len(result.plan))}):
         write_engine(output, result.plan, result.facts)
-    except OSError as error:
-        found = f"{error.strerror or error}; the engine has {len(result.plan)} bytes"
-        raise _unwritable(output, found) from error
     return dataclasses.replace(result, path=output)
-
-
-def _unwritable(output: Path, found: str) -> ModelError:
-    return ModelError(
-        f"{output} cannot be written",
-        facts={"found": found},
-        fix="name a folder that can be written and has room: -o",
-    )
 
 
 def _timing(order: _Order, cache: EngineCache | None) -> TimingCache | None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.card.card import ModelCard
-from segedge.convert.onnx_card import write_whole
 from segedge.engine.builder.half import half_graph, network_inputs
 from segedge.engine.source import read_source
 from segedge.errors import CardError, UsageError
+from segedge.machine.files import write_atomically
 from segedge.measure.evaluate.agreement import check_classes
 from segedge.measure.optimize.candidates import Artifact
 from segedge.measure.optimize.options import Precision
@@ -91,7 +91,7 @@ def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> A
     """
     made = half_graph(read_source(source.path), keep_fp32=(), images=images)
     out = folder / f"{source.path.stem}.fp16.onnx"
-    write_whole(out, made.data)
+    write_atomically(out, made.data, durable=True)
     return Artifact(out, "fp16", "made", made.notes[0] if made.notes else "")
 
 

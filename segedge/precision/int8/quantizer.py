@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Quantization
 from segedge.card.modelfile import read_facts
-from segedge.convert.onnx_card import write_whole
 from segedge.errors import CardError, ModelError, UsageError, unknown_name_error
+from segedge.machine.files import write_atomically
 from segedge.machine.optional import require
 from segedge.precision.graph import FLOAT16, TypedGraph, prepare
 from segedge.precision.int8.calibrate import Channels, measure, measure_channels, thresholds
@@ -250,7 +250,7 @@ class Quantizer:
         properties |= card.to_metadata()
         require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
         data: bytes = network.SerializeToString()
-        write_whole(out, data)
+        write_atomically(out, data, durable=True)
         return len(data)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from segedge.errors import SinkError, UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import Analysis, EndOfRun, ResultView
-from segedge.machine.files import prepare_folder, sink_error
+from segedge.machine.files import prepare_folder, sink_error, writing
 
 STDOUT = "-"
 """The path that stands for standard output."""
@@ -97,10 +97,8 @@ class JsonLinesSink:
             sys.stdout.flush()
             return 1
         prepare_folder(self._path.parent, purpose=self._path)
-        try:
+        with writing(self._path):
             return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise sink_error(self._path, error) from error
 
     def _facts(self, frame: Frame, result: ResultView) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -242,7 +242,7 @@ def refused(error: type[SegedgeError], model: Path, out: Path, **options: Any) -
     with pytest.raises(error) as caught:
         quantize(model, out, **options)
     assert not out.exists() or out.samefile(model)
-    assert not list(out.parent.glob(".*.part"))
+    assert not list(out.parent.glob(".*.part-*"))
     return str(caught.value)
 
 
