@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
-from segedge.convert.images import image_files, read_images, smooth_noise
+from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
 from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
@@ -34,6 +35,7 @@ from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
 from segedge.machine.optional import require
+from segedge.video.sources.sample import ImageSample, sample_images
 
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
@@ -254,8 +256,8 @@ def _with_parity(
 ) -> ModelCard:
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
     exported = OnnxRunner(to_bytes(loaded.model))
-    files = image_files(options.verify, options.verify_images) if options.verify else []
-    images = read_images(files, options.verify_images) if files else smooth_noise(card.input_size)
+    sample = _sample(options)
+    images = sample.pixels() if sample else smooth_noise(card.input_size)
     count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
     parity.require_agreement(result, card, images=count)
     sizes = [card.input_size]
@@ -263,22 +265,29 @@ def _with_parity(
         parity.require_batch(exported, list(smooth_noise(card.input_size)), card)
     if "size" in options.dynamic:
         for size in parity.untraced_sizes(card.input_size, card.stride):
-            result += _at_untraced_size(loaded.original, exported, size, files, card, head)
+            result += _at_untraced_size(loaded.original, exported, size, sample, card, head)
             sizes.append(size)
-    measured = parity.as_parity(result, images=count, noise=not files, sizes=sizes)
+    measured = parity.as_parity(result, images=count, noise=sample is None, sizes=sizes)
     return replace(card, parity=measured)
+
+
+def _sample(options: ExportOptions) -> ImageSample | None:
+    """The images that the user verifies on."""
+    if not options.verify:
+        return None
+    return sample_images([options.verify], limit=options.verify_images, option="--verify")
 
 
 def _at_untraced_size(
     original: Network,
     exported: Network,
     size: Size,
-    files: list[Path],
+    sample: ImageSample | None,
     card: ModelCard,
     head: HeadFacts,
 ) -> parity.Comparison:
     """Compare at a size that the exporter has not seen; refuse the export where they differ."""
-    images = read_images(files[:2], 2) if files else smooth_noise(size, 2)
+    images = islice(sample.pixels(), 2) if sample else smooth_noise(size, 2)
     there = replace(card, input_height=size.height, input_width=size.width)
     try:
         count, result = parity.compare(original, exported, images, card=there, head=head)

@@ -182,7 +182,7 @@ def test_verification_on_a_video(tmp_path: Path) -> None:
     assert report.card.parity is not None
     assert (report.card.parity.images, report.card.parity.kind) == (5, "images")
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(SourceError, match=r"drive\.avi cannot be decoded"):
+    with pytest.raises(SourceError, match=r"drive\.avi"):
         export(Tiny(up), tmp_path / "n.onnx", options=options)
 
 
@@ -198,9 +198,9 @@ def test_verification_images(tmp_path: Path) -> None:
     assert report.card.parity is not None
     assert (report.card.parity.images, report.card.parity.kind) == (3, "images")
     (tmp_path / "2.png").write_bytes(b"broken")
-    with pytest.raises(SourceError, match=r"2\.png cannot be decoded"):
+    with pytest.raises(SourceError, match=r"cannot read image .*2\.png"):
         export(Tiny(up), tmp_path / "n.onnx", options=options)
-    with pytest.raises(SourceError, match="no images"):
+    with pytest.raises(SourceError, match="not found"):
         export(
             Tiny(up),
             tmp_path / "n.onnx",

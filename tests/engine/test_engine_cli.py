@@ -74,7 +74,7 @@ def test_images_of_the_user(command: Any, model: Path, tmp_path: Path) -> None:
     assert "1 images" in out
     code, _, err = command("build", model, "--precision", "fp16", "--images", tmp_path / "none")
     assert code == 2
-    assert "no images" in err
+    assert "not found" in err
     assert "--images IMAGE" in err
     clip = Path(__file__).parents[2] / "export" / "street" / "street.mp4"
     code, out, _ = command("build", model, "--precision", "fp16", "--images", clip)

@@ -40,12 +40,15 @@ def write_clip(
     fps: Fraction | int = 25,
     container_options: dict[str, str] | None = None,
     times: list[float] | None = None,
+    codec: str = "libx264",
 ) -> Path:
     """Encode BGR images, near-lossless; ``times`` in seconds makes a variable rate."""
     height, width = images[0].shape[:2]
     with av.open(str(path), "w", container_options=container_options or {}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "1", "bf": "0"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        options = {"crf": "1", "bf": "0"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 10_000)
         for index, image in enumerate(images):

@@ -14,8 +14,8 @@ from segedge.cli import data_options
 from segedge.cli import options as run_options
 from segedge.cli.compare_report import as_data, print_agreement
 from segedge.cli.console import check_folder, frame_progress, print_json, print_row
-from segedge.convert.images import image_files, read_images, smooth_noise
-from segedge.errors import SourceError, UsageError
+from segedge.convert.noise import smooth_noise
+from segedge.errors import UsageError
 from segedge.measure.evaluate.agreement import Pair, check_classes, compare
 from segedge.measure.evaluate.difference import draw_pair
 from segedge.segment.load import load
@@ -177,17 +177,10 @@ def parse_model(text: str) -> tuple[Path, str]:
 def named_images(where: str | None, limit: int, size: Any) -> Iterator[Named]:
     """Images by name from a file, folder, glob or video; of smooth noise where none are given."""
     if where is None:
-        yield from ((f"noise {i}", image) for i, image in enumerate(smooth_noise(size)))
-        return
-    try:
-        for file in image_files(where, limit):
-            found = list(read_images([file], limit))
-            for index, image in enumerate(found):
-                yield (file.name if len(found) == 1 else f"{file.name} frame {index}"), image
-    except SourceError as error:
-        # It speaks of the exporter's option.
-        fix = "--images IMAGE, FOLDER, 'GLOB' or VIDEO"
-        raise SourceError(error.headline, facts=error.facts, fix=fix) from error
+        return ((f"noise {i}", image) for i, image in enumerate(smooth_noise(size)))
+    from segedge.video.sources.sample import sample_images
+
+    return iter(sample_images([where], limit=limit, option="--images"))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.engine.source import EngineSource
-from segedge.errors import CardError, SourceError
+from segedge.errors import CardError
 from segedge.machine.optional import require
 
 Images = Sequence[NDArray[Any]]
@@ -45,23 +45,18 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
         CardError: The model has no card.
         SourceError: There are no images, or one cannot be decoded.
     """
-    from segedge.convert.images import image_files, read_images
     from segedge.reference.frame import preprocess
+    from segedge.video.sources.sample import sample_images
 
     if card is None:
         raise CardError(
             "--images needs a model with a card: how its inputs are prepared is unknown",
             fix="segedge export MODEL.onnx --classes ... writes one, or leave --images out",
         )
-    try:
-        images = list(read_images(image_files(where, limit), limit))
-    except SourceError as error:
-        # It speaks of the exporter's option.
-        fix = "--images IMAGE, FOLDER, 'GLOB' or VIDEO"
-        raise SourceError(error.headline, facts=error.facts, fix=fix) from error
+    sample = sample_images([where], limit=limit, option="--images")
     return [
         preprocess(image, card, Geometry.fit(Size(*image.shape[:2]), card.input_size, card.fit))
-        for image in images[:limit]
+        for image in sample.pixels()
     ]
 
 

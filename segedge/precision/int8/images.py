@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.convert.images import image_files, read_images
 from segedge.cpu.preprocess import Preprocessor
 from segedge.errors import SourceError
+from segedge.video.sources.sample import ImageSample, sample_images
 
 _FEW = 16
 _FIX = "--calibrate FOLDER, 'GLOB', IMAGE or VIDEO, with scenes like those the network will see"
@@ -24,10 +24,7 @@ _FIX = "--calibrate FOLDER, 'GLOB', IMAGE or VIDEO, with scenes like those the n
 class CalibrationImages:
     """The files that ranges are measured on."""
 
-    files: tuple[Path, ...]
-    """Images and videos, evenly sampled."""
-    limit: int
-    """At most so many images, frames of a video counted."""
+    sample: ImageSample
     count: int
     """Images that are used."""
     constant: tuple[str, ...]
@@ -53,7 +50,7 @@ class CalibrationImages:
 
     def images(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         """Name and H x W x 3 uint8 BGR image of each that is used, read when asked for."""
-        yield from ((n, i) for n, i in _read(self.files, self.limit) if not _is_constant(i))
+        yield from ((name, image) for name, image in self.sample if not _is_constant(image))
 
     def tensors(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
         """The images as the network gets them when it is deployed, 1 x 3 x H x W or NHWC."""
@@ -78,10 +75,10 @@ def find_images(where: Sequence[str | Path], *, limit: int) -> CalibrationImages
     Raises:
         SourceError: There is no image, one cannot be decoded, or all are one colour.
     """
-    files = _files(where, limit)
+    sample = sample_images(where, limit=limit, option="--calibrate")
     names: list[str] = []
     constant: list[str] = []
-    for name, image in _read(files, limit):
+    for name, image in sample:
         (constant if _is_constant(image) else names).append(name)
     if not names:
         raise SourceError(
@@ -90,32 +87,9 @@ def find_images(where: Sequence[str | Path], *, limit: int) -> CalibrationImages
             fix=_FIX,
         )
     digest = hashlib.sha256()
-    for file in files:
+    for file in sample.files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return CalibrationImages(files, limit, len(names), tuple(constant), digest.hexdigest())
-
-
-def _files(where: Sequence[str | Path], limit: int) -> tuple[Path, ...]:
-    try:
-        found = [file for each in where for file in image_files(each, 1 << 30)]
-    except SourceError as error:
-        raise SourceError(error.headline, facts=error.facts, fix=_FIX) from error
-    if not found:
-        raise SourceError("no images to calibrate on", fix=_FIX)
-    picks = np.linspace(0, len(found) - 1, min(limit, len(found))).round().astype(int)
-    return tuple(found[index] for index in picks)
-
-
-def _read(files: Sequence[Path], limit: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """Name and image; of a video its share of the limit in frames."""
-    share = max(1, limit // len(files))
-    for file in files:
-        try:
-            for number, image in enumerate(read_images([file], share)):
-                yield (f"{file.name} frame {number}" if number else file.name), image
-        except SourceError as error:
-            fix = "remove it, or name the images: --calibrate 'GLOB'"
-            raise SourceError(error.headline, facts=error.facts, fix=fix) from error
+    return CalibrationImages(sample, len(names), tuple(constant), digest.hexdigest())
 
 
 def _is_constant(image: NDArray[np.uint8]) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from segedge.video.sources.parts import VideoPart, packets_from, within_part
 _DEFAULT_FPS = 25.0
 """For raw streams that declare no rate; FFmpeg's own default."""
 
+_SEEK_BEFORE_SECONDS = (0.0, 2.0, 10.0, math.inf)
 _CONVERT = "convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4"
 
 
@@ -114,6 +116,58 @@ class VideoFile:
                 yield frame
         if not self._closed.is_set():
             self._record(problems, index, end_seconds)
+
+    def sampled(self, most: int) -> Iterator[NDArray[np.uint8]]:
+        """At most so many frames' H x W x 3 uint8 BGR images, evenly spread over the file.
+
+        They are sought, since decoding all of a long recording takes minutes; a raw stream, which
+        has no times to seek by, is read through.
+
+        Raises:
+            SourceError: As `frames`.
+        """
+        count = self._expected_frames if self._declared_seconds else self._counted()
+        indices = np.linspace(0, (count or 1) - 1, min(most, count or 1)).round()
+        if not self._declared_seconds:
+            wanted = set(indices.tolist())
+            yield from (frame.image_hwc for frame in self.frames() if frame.index in wanted)
+            return
+        last_pts = None
+        for index in indices:
+            seconds = self._start_seconds + (index - 0.5) / (self.info.fps or _DEFAULT_FPS)
+            picture = self._picture_at(seconds)
+            if picture is not None and picture.pts != last_pts:
+                last_pts = picture.pts
+                yield BgrConverter()(picture)
+
+    def _picture_at(self, seconds: float) -> Any:
+        """The first picture from a time on, or None at the end.
+
+        MPEG-TS has no index: a seek may end behind the key frame, and decoding begins too late.
+        So it is tried from ever earlier, and at last from the start.
+        """
+        for before_seconds in _SEEK_BEFORE_SECONDS:
+            from_seconds = seconds - before_seconds
+            with _opened(self._path) as container:
+                stream = video_stream(container, str(self._path), fix=_CONVERT)
+                stream.thread_type = "AUTO"
+                if from_seconds > self._start_seconds:
+                    with suppress(av.error.FFmpegError):  # no seeking here: from the start
+                        container.seek(round(from_seconds / stream.time_base), stream=stream)
+                pictures = _pictures(container.demux(stream), [])
+                shown = (p for p in pictures if p is not None and p.time is not None)
+                first = next(shown, None)
+                if first is not None and first.time < seconds:
+                    return next((p for p in shown if p.time >= seconds), None)
+                if from_seconds <= self._start_seconds:
+                    return first
+        return None
+
+    def _counted(self) -> int:
+        """How many frames a stream without a duration has; nothing is decoded."""
+        with _opened(self._path) as container:
+            stream = video_stream(container, str(self._path), fix=_CONVERT)
+            return sum(1 for packet in container.demux(stream) if packet.size)
 
     def close(self) -> None:
         """End a running iteration before its next frame."""

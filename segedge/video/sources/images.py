@@ -36,10 +36,10 @@ class ImageFiles:
         """
         if not paths:
             raise UsageError("no image was given")
-        self._paths = [Path(path) for path in paths]
+        self.paths = tuple(Path(path) for path in paths)
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
-        self.info = SourceInfo(name or str(paths[0]), "images", frame_count=len(self._paths))
+        self.info = SourceInfo(name or str(paths[0]), "images", frame_count=len(self.paths))
 
     def frames(self) -> Iterator[Frame]:
         """The readable images; ``index`` is the position in the list, gaps are unreadable ones.
@@ -48,7 +48,7 @@ class ImageFiles:
             SourceError: Not one of them can be read.
         """
         self.failures.clear()
-        for index, path in enumerate(self._paths):
+        for index, path in enumerate(self.paths):
             if self._closed.is_set():
                 return
             times = StageTimes()
@@ -60,7 +60,7 @@ class ImageFiles:
                 self.failures.append(SourceFailure(str(path), reason))
                 continue
             yield Frame(image, index=index, name=str(path), times=times)
-        if len(self.failures) == len(self._paths):
+        if len(self.failures) == len(self.paths):
             raise _all_failed(self.failures)
 
     def close(self) -> None:
@@ -79,7 +79,7 @@ def images_in_folder(folder: str | Path) -> ImageFiles:
         entries = list(folder.iterdir())
     except OSError as error:
         raise SourceError(f"cannot list {folder}", facts={"found": _reason(error)}) from error
-    paths = [path for path in entries if _is_image(path)]
+    paths = [path for path in entries if is_image(path)]
     if not paths:
         raise _no_images_error(folder, entries)
     return ImageFiles(sorted(paths, key=natural_key), name=str(folder))
@@ -92,7 +92,7 @@ def images_matching(pattern: str) -> ImageFiles:
         SourceError: No image matches.
     """
     matches = [Path(text) for text in glob.glob(pattern, recursive=True)]  # noqa: PTH207
-    paths = [path for path in matches if _is_image(path)]
+    paths = [path for path in matches if is_image(path)]
     if not paths:
         others = sorted({path.suffix for path in matches if path.is_file()})
         found = f"{len(matches)} matches, endings {', '.join(others)}" if others else "no match"
@@ -193,7 +193,7 @@ def _is_cut_jpeg(data: bytes) -> bool:
     return True
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """By ending; hidden files (macOS leaves ``._name.jpg``) are none."""
     return (
         path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
@@ -202,7 +202,7 @@ def _is_image(path: Path) -> bool:
 
 def _no_images_error(folder: Path, entries: Sequence[Path]) -> SourceError:
     facts = {"found": f"{len(entries)} entries" if entries else "an empty folder"}
-    inside = next((p for e in entries if e.is_dir() for p in e.iterdir() if _is_image(p)), None)
+    inside = next((p for e in entries if e.is_dir() for p in e.iterdir() if is_image(p)), None)
     fix = None
     if inside is not None:
         facts["inside"] = f"images in sub-folders: {inside.relative_to(folder)}"

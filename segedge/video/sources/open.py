@@ -7,7 +7,7 @@ from pathlib import Path
 from segedge.errors import SourceError, UsageError, nearest_name
 from segedge.frames.protocols import Source
 from segedge.video.formats import DEFAULT_FPS, VIDEO_SUFFIXES
-from segedge.video.options import SourceOptions
+from segedge.video.options import Decoder, SourceOptions
 
 
 def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> Source:
@@ -30,7 +30,7 @@ def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> So
     text = str(spec).removeprefix("file://") if isinstance(spec, str) else spec
     without = ("size", "pixel_format") if options.pace else ("size", "pixel_format", "fps")
     _check_options(spec, options, "a file", without=without)
-    source = _open_files(text, options)
+    source = open_files(text, decoder=options.decoder)
     if not options.pace:
         return source
     from segedge.video.sources.pace import paced
@@ -96,8 +96,8 @@ def _check_options(
             )
 
 
-def _open_files(spec: str | Path, options: SourceOptions) -> Source:
-    """Images and videos on disk."""
+def open_files(spec: str | Path, *, decoder: Decoder = "auto") -> Source:
+    """Images and videos on disk; `open_source` without cameras, addresses and pipelines."""
     from segedge.video.formats import IMAGE_SUFFIXES
     from segedge.video.sources.images import ImageFiles, images_in_folder, images_matching
 
@@ -124,7 +124,7 @@ def _open_files(spec: str | Path, options: SourceOptions) -> Source:
         return ImageFiles([path])
     from segedge.video.sources.file import VideoFile
 
-    return VideoFile(path, decoder=options.decoder)
+    return VideoFile(path, decoder=decoder)
 
 
 def _not_found(path: Path) -> SourceError:
