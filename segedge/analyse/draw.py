@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -16,6 +15,7 @@ from segedge.analyse.road import Nearest, Road, RoadOptions
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink
+from segedge.frames.wrapped import WrappedSink
 
 Painter = Callable[[NDArray[np.uint8], Frame, ResultView], None]
 """Draws into an H x W x 3 uint8 BGR picture, in place."""
@@ -24,17 +24,12 @@ _GREEN, _RED, _WHITE, _BLACK = (80, 220, 80), (80, 80, 255), (255, 255, 255), (0
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-class DrawnSink:
+class DrawnSink(WrappedSink):
     """Passes results on to another sink, with things drawn into their overlays."""
 
     def __init__(self, sink: Sink, painters: Sequence[Painter]) -> None:
-        """Wrap a sink.
-
-        Args:
-            sink: Takes the results, and is closed with this one.
-            painters: What draws, in order; for this sink alone, as some keep state.
-        """
-        self._sink = sink
+        """Wrap a sink, and close it with this one; painters draw in order, and may keep state."""
+        super().__init__(sink)
         self._painters = tuple(painters)
 
     @property
@@ -42,29 +37,9 @@ class DrawnSink:
         """What the sink reads, and what the painters do."""
         return self._sink.needs | {"labels"}
 
-    @property
-    def paths(self) -> Sequence[Path]:
-        """What the sink made."""
-        return self._sink.paths
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What the sink has to say."""
-        return self._sink.notes
-
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Draw, and pass on.
-
-        Raises:
-            UsageError: The overlay is no BGR picture, or a zone has no pixel in it.
-            SinkError: The sink cannot write it.
-            EndOfRun: The sink has seen enough.
-        """
+        """Draw, and pass on."""
         self._sink.write(frame, DrawnResult(result, frame, self._painters))
-
-    def close(self, *, error: bool = False) -> None:
-        """Close the sink."""
-        self._sink.close(error=error)
 
 
 class DrawnResult:
@@ -98,12 +73,7 @@ class RoadPainter:
     """The outline of the drivable area, the obstacles' feet, and the nearest one on the road."""
 
     def __init__(self, options: RoadOptions | None = None, *, ground: Ground | None = None) -> None:
-        """Keep the options.
-
-        Args:
-            options: What counts as what.
-            ground: The nearest obstacle shows its distance.
-        """
+        """With ``ground`` the nearest obstacle shows its distance."""
         self._options = options or RoadOptions()
         self._ground = ground
 
@@ -139,11 +109,6 @@ class ZonePainter:
     """Zones with their state: green when free, red when occupied."""
 
     def __init__(self, watch: ZoneWatch) -> None:
-        """Keep the states.
-
-        Args:
-            watch: The zones; for this painter alone.
-        """
         self._watch = watch
 
     def __call__(self, picture: NDArray[np.uint8], frame: Frame, result: ResultView) -> None:

@@ -60,16 +60,7 @@ class RoadAnalysis:
         ground: Ground | None = None,
         step_px: int = 16,
     ) -> None:
-        """Keep the options.
-
-        Args:
-            options: What counts as what.
-            ground: Adds metres.
-            step_px: Limits are told of every so many rows; columns are told in groups of so many.
-
-        Raises:
-            UsageError: The step is below 1.
-        """
+        """``ground`` adds metres; limits are told of every ``step_px`` rows and columns."""
         if step_px < 1:
             raise UsageError(f"a step has at least 1 pixel, found {step_px}", fix="--road-step 16")
         self._options = options or RoadOptions()
@@ -137,22 +128,12 @@ class ZoneWatch:
     """The states of zones over the frames of one source."""
 
     def __init__(self, zones: Sequence[Zone], rule: ZoneRule | None = None) -> None:
-        """Begin with all zones free.
-
-        Args:
-            zones: The zones.
-            rule: When they are occupied.
-        """
         self.rule = rule or ZoneRule()
         self.zones = tuple(zones)
         self.states = {zone.name: ZoneState(self.rule) for zone in zones}
 
     def look(self, frame: Frame, result: ResultView) -> dict[str, tuple[float, Event | None]]:
-        """Take one more frame: of each zone the share that is taken, and what happened.
-
-        Raises:
-            UsageError: A zone has no pixel in the frame, or names a class that there is not.
-        """
+        """Take one more frame: of each zone the share that is taken, and what happened."""
         seen: dict[str, tuple[float, Event | None]] = {}
         for zone in self.zones:
             taking = moving_names(result.classes, zone.classes or self.rule.classes)
@@ -171,12 +152,6 @@ class ZoneAnalysis:
     needs = frozenset({"labels"})
 
     def __init__(self, zones: Sequence[Zone], rule: ZoneRule | None = None) -> None:
-        """Begin with all zones free.
-
-        Args:
-            zones: The zones.
-            rule: When they are occupied.
-        """
         self._watch = ZoneWatch(zones, rule)
 
     def __call__(self, frame: Frame, result: ResultView) -> dict[str, Any]:

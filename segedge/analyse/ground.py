@@ -59,16 +59,10 @@ class Ground:
     def positions_m(
         self, x: NDArray[Any], y: NDArray[Any], size: tuple[int, int]
     ) -> NDArray[np.float64]:
-        """Where pixels lie on the ground.
+        """N x 2 metres (X, Y) on the ground, of N columns and N rows of a (height, width) frame.
 
-        Args:
-            x: N columns.
-            y: N rows.
-            size: (height, width) of the frame.
-
-        Returns:
-            N x 2 metres (X, Y); NaN for what is at or beyond the horizon: on the other side of it
-            than the middle of the image's lowest row.
+        NaN for what is at or beyond the horizon: on the other side of it than the middle of the
+        image's lowest row.
         """
         height, width = size
         own_height, own_width = self.image_size or size

@@ -145,16 +145,7 @@ class Road:
 def find_road(
     labels: NDArray[Any], classes: Sequence[str], options: RoadOptions | None = None
 ) -> Road:
-    """Find the drivable area and the obstacles.
-
-    Args:
-        labels: H x W class labels, uint8 or uint16.
-        classes: Class names, in label order.
-        options: What counts as what.
-
-    Raises:
-        UsageError: The model has no such classes.
-    """
+    """Find the drivable area and the obstacles in H x W class labels, uint8 or uint16."""
     options = options or RoadOptions()
     drivable = drivable_names(classes, options.drivable)
     obstacles = obstacle_names(classes, options.obstacles, drivable=drivable)

@@ -32,15 +32,7 @@ MOVING = (
 
 
 def drivable_names(classes: Sequence[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The drivable classes of a model.
-
-    Args:
-        classes: Its class names.
-        wanted: What the user names; none stands for those of `DRIVABLE`.
-
-    Raises:
-        UsageError: It has none of them, or not one that was named.
-    """
+    """The drivable classes of a model; none wanted stands for those of `DRIVABLE`."""
     names = _named(classes, wanted) or _matching(classes, DRIVABLE)
     if not names:
         raise UsageError(
@@ -54,15 +46,9 @@ def drivable_names(classes: Sequence[str], wanted: Sequence[str] = ()) -> tuple[
 def obstacle_names(
     classes: Sequence[str], wanted: Sequence[str] = (), *, drivable: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The classes of a model that are obstacles.
+    """The classes of a model that are obstacles; none wanted stands for all but those of `FLAT`.
 
-    Args:
-        classes: Its class names.
-        wanted: What the user names; none stands for all but the flat ones of `FLAT`.
-        drivable: Classes that never are, unless they are named.
-
-    Raises:
-        UsageError: It lacks one that was named.
+    ``drivable`` ones never are, unless they are named.
     """
     flat = {name.lower() for name in (*FLAT, *drivable)}
     return _named(classes, wanted) or tuple(name for name in classes if name.lower() not in flat)
@@ -71,13 +57,8 @@ def obstacle_names(
 def moving_names(classes: Sequence[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
     """The classes of a model that occupy a zone.
 
-    Args:
-        classes: Its class names.
-        wanted: What the user names; none stands for those of `MOVING`, and where the model has
-            none of these for all obstacles.
-
-    Raises:
-        UsageError: It lacks one that was named.
+    None wanted stands for those of `MOVING`, and where the model has none of these for all
+    obstacles.
     """
     named = _named(classes, wanted) or _matching(classes, MOVING)
     return named or obstacle_names(classes) or tuple(classes)

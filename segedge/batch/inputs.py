@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segedge.batch.store import file_system, is_remote
-from segedge.errors import SourceError, UsageError, nearest_name
+from segedge.errors import SourceError, UsageError
 from segedge.frames.protocols import SourceFailure
 from segedge.video.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from segedge.video.sources.images import natural_key
+from segedge.video.sources.open import not_found
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Endings of text files with a path a line."""
@@ -42,13 +43,8 @@ class InputFile:
 def find_inputs(specs: Sequence[str]) -> tuple[list[InputFile], list[SourceFailure]]:
     """All files that were named, each once, in order; and what a list names that is not there.
 
-    Args:
-        specs: Folders (with all folders in them), patterns in quotes, lists (``.txt``: a path a
-            line, relative to the list), videos and images.
-
-    Raises:
-        SourceError: One of them does not exist, or holds no video or image.
-        UsageError: A camera or stream; there is nothing.
+    Folders (with all folders in them), patterns in quotes, lists (``.txt``: a path a line, relative
+    to the list), videos and images.
     """
     if not specs:
         raise UsageError("no input was given")
@@ -80,7 +76,7 @@ def _of_spec(spec: str) -> Iterable[InputFile]:
         return [_file(path, path.parent)]
     if any(character in spec for character in _MAGIC):
         return _some(_matching(path), spec)
-    raise _not_found(path)
+    raise not_found(path)
 
 
 def _matching(pattern: Path) -> list[InputFile]:
@@ -201,13 +197,4 @@ def _some(files: list[InputFile], spec: str) -> list[InputFile]:
     raise SourceError(
         f"no video or image in {spec}",
         facts={"images": " ".join(IMAGE_SUFFIXES), "videos": " ".join(VIDEO_SUFFIXES)},
-    )
-
-
-def _not_found(path: Path) -> SourceError:
-    if not path.parent.is_dir():
-        return SourceError(f"{path} not found", facts={"found": f"no folder {path.parent} either"})
-    near = nearest_name(path.name, [entry.name for entry in path.parent.iterdir()])
-    return SourceError(
-        f"{path} not found" + (f"; did you mean {path.parent / near}?" if near else "")
     )

@@ -72,15 +72,7 @@ def manifest_of(job: Job) -> dict[str, Any]:
 
 
 def open_archive(store: Store, manifest: Mapping[str, Any]) -> bool:
-    """Begin an archive, or go on with one of the same manifest.
-
-    Returns:
-        Whether it was there before.
-
-    Raises:
-        UsageError: It was made with another model, version or other options: names both.
-        SinkError: The store refuses to be written.
-    """
+    """Begin an archive, or go on with one of the same manifest; whether it was there before."""
     data = store.read(MANIFEST)
     if data is None:
         store.write(MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")

@@ -107,10 +107,8 @@ def make_plan(
 ) -> Plan:
     """Cut the inputs into shards.
 
-    Args:
-        files: From `segedge.batch.inputs.find_inputs`.
-        shard_frames: Shortest part of a video, and most images of a shard.
-        known: Sources of earlier runs into the same archive: they keep their names and cuts.
+    ``shard_frames`` is the shortest part of a video, and most images of a shard; ``known`` sources,
+    of earlier runs into the same archive, keep their names and cuts.
     """
     before = {planned.key: planned for planned in known}
     names = _Names(planned.name for planned in known)

@@ -60,15 +60,6 @@ class BatchProgress:
         """Frames a second, all workers together."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
 
-    @property
-    def seconds_left(self) -> float | None:
-        """At this rate; None where it is not known."""
-        if self.frames and self.total_frames is not None:
-            return max(0.0, (self.total_frames - self.frames) / self.fps) if self.fps else None
-        if self.shards:
-            return (self.total_shards - self.shards) * self.seconds / self.shards
-        return None
-
 
 @dataclass(frozen=True)
 class BatchReport:

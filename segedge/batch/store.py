@@ -52,12 +52,7 @@ class Store(Protocol):
 
 
 def open_store(out: str) -> Store:
-    """The store of a path or address.
-
-    Raises:
-        MissingDependencyError: fsspec, or the library that it needs for this scheme, is missing.
-        UsageError: A scheme that fsspec does not know.
-    """
+    """The store of a path or address."""
     if is_remote(out):
         return RemoteStore(out)
     return LocalStore(Path(out.removeprefix("file://")))
@@ -67,11 +62,7 @@ class LocalStore:
     """A folder."""
 
     def __init__(self, root: Path) -> None:
-        """Make it where it is missing.
-
-        Raises:
-            SinkError: It cannot be made or written.
-        """
+        """Make it where it is missing."""
         self._root = root
         self._made: set[Path] = set()
         prepare_folder(root, purpose=root)
@@ -145,12 +136,7 @@ class RemoteStore:
     """A folder of an fsspec file system."""
 
     def __init__(self, address: str) -> None:
-        """Look the file system up; nothing is written yet.
-
-        Raises:
-            MissingDependencyError: fsspec, or what it needs for this scheme, is missing.
-            UsageError: A scheme that fsspec does not know.
-        """
+        """Look the file system up; nothing is written yet."""
         self._fs, root = file_system(address)
         self._root = root.rstrip("/")
         self._address = address.rstrip("/")
@@ -226,12 +212,7 @@ class RemoteStore:
 
 
 def file_system(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path in it.
-
-    Raises:
-        MissingDependencyError: fsspec, or what it needs for this scheme, is missing.
-        UsageError: A scheme that fsspec does not know, or options that it lacks.
-    """
+    """The fsspec file system of an address, and the path in it."""
     fsspec = require("fsspec", purpose=f"read or write {address.partition('://')[0]}://")
     try:
         found, path = fsspec.core.url_to_fs(address)
@@ -247,11 +228,7 @@ def file_system(address: str) -> tuple[Any, str]:
 
 @contextmanager
 def local_copy(address: str) -> Iterator[Path]:
-    """A local file with the contents of an input; itself where it is local.
-
-    Raises:
-        SourceError: It cannot be fetched.
-    """
+    """A local file with the contents of an input; itself where it is local."""
     if not is_remote(address):
         yield Path(address)
         return

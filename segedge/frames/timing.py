@@ -47,11 +47,7 @@ class StageTimes:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Percentile with linear interpolation between order statistics (as NumPy's default).
-
-    Raises:
-        ValueError: ``values`` is empty or ``percent`` is outside 0..100.
-    """
+    """Percentile with linear interpolation between order statistics (as NumPy's default)."""
     if not values or not 0.0 <= percent <= 100.0:
         raise ValueError(f"percentile {percent} of {len(values)} values")
     ordered = sorted(values)

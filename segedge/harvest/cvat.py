@@ -44,17 +44,7 @@ def label_map(classes: Sequence[str], palette_rgb: Sequence[Rgb]) -> str:
 def write_archive(
     path: Path, labels: Sequence[Path], classes: Sequence[str], palette_rgb: Sequence[Rgb]
 ) -> None:
-    """Write the archive; its name stands for a whole one only.
-
-    Args:
-        path: The archive.
-        labels: Indexed PNGs, one a frame.
-        classes: Class names, in label order.
-        palette_rgb: Their colours, none twice.
-
-    Raises:
-        OSError: The disk refuses it.
-    """
+    """Write the archive; its name stands for a whole one only."""
     names = "".join(f"{label.stem}\n" for label in labels)
     with staged(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("labelmap.txt", label_map(classes, palette_rgb))

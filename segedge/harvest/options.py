@@ -45,11 +45,7 @@ class HarvestOptions:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes of ``500MB``, ``2 GB`` or ``750k``, in powers of ten.
-
-    Raises:
-        UsageError: It is no size, or not above 0.
-    """
+    """Bytes of ``500MB``, ``2 GB`` or ``750k``, in powers of ten."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([kmgt]?)b?\s*", text.lower())
     count = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if count < 1:

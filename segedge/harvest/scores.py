@@ -60,11 +60,7 @@ class Baseline:
 
 
 def read_baseline(path: Path, classes: Sequence[str]) -> Baseline:
-    """A baseline of a JSON file: class names to shares or pixels, or a harvest's ``harvest.json``.
-
-    Raises:
-        UsageError: It cannot be read, names a class that there is not, or has negative numbers.
-    """
+    """A baseline of JSON: class names to shares or pixels, or a harvest's ``harvest.json``."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -159,13 +155,7 @@ class Scorer:
         self._last: Grid | None = None
 
     def __call__(self, grid: Grid, baseline: Baseline, *, moving: bool) -> Scores:
-        """The values of the next frame.
-
-        Args:
-            grid: The frame.
-            baseline: What is usual; not changed.
-            moving: Whether it follows on the frame before, as in a video.
-        """
+        """The values of the next frame; ``moving``: it follows on the one before, as in a video."""
         values: dict[Reason, float] = {}
         if grid.doubt is not None:
             values["margin"] = float(grid.doubt.mean())

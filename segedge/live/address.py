@@ -48,12 +48,8 @@ class Address:
 def parse_address(text: str | None) -> Address:
     """The address that ``--live [HOST:PORT]`` names.
 
-    Args:
-        text: ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT`` (every address of this machine),
-            ``[IPV6]:PORT``; empty or None is 127.0.0.1:8090.
-
-    Raises:
-        UsageError: It is none of these.
+    ``HOST:PORT``, ``HOST``, ``PORT``, ``:PORT`` (every address of this machine), ``[IPV6]:PORT``;
+    empty or None is 127.0.0.1:8090.
     """
     text = (text or "").strip()
     if not text:
@@ -88,11 +84,7 @@ def _not_an_address(text: str) -> UsageError:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        SinkError: The port is taken or not allowed, or the host is not this machine.
-    """
+    """A listening socket."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

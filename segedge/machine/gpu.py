@@ -67,8 +67,7 @@ class Driver:
 def find_driver(*, index: int = 0) -> Driver:
     """Ask the driver for its version and a GPU; never raises.
 
-    Args:
-        index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
+    GPUs are counted within ``CUDA_VISIBLE_DEVICES``.
     """
     try:
         library = ctypes.CDLL(_LIBRARY)
@@ -95,18 +94,11 @@ def require_gpu(
     instead: str = "use --backend openvino or onnxruntime on this CPU",
     older: str = "",
 ) -> Gpu:
-    """The first GPU, or the error that says what is missing.
+    """The first GPU, or a `DeviceError` that says what is missing.
 
-    Args:
-        purpose: What needs it, completing "... needs a GPU".
-        cuda_major: CUDA major version that the caller's library is built for, where known: a
-            driver of an older major version cannot run it.
-        index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
-        instead: What else the user can do, completing "install the NVIDIA driver, or ...".
-        older: What else serves an older driver, completing "update the NVIDIA driver, or ...".
-
-    Raises:
-        DeviceError: No driver, no GPU, or a driver that is too old.
+    ``purpose`` completes "... needs a GPU", ``instead`` "install the NVIDIA driver, or ...",
+    ``older`` "update the NVIDIA driver, or ..."; a driver of an older major version than
+    ``cuda_major`` is refused.
     """
     driver = find_driver(index=index)
     if driver.gpu is None:

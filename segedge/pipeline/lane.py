@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from segedge.errors import unknown_name_error
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
 from segedge.pipeline.ledger import Job, Ledger
-from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
+from segedge.pipeline.mailbox import Mailbox, MailboxClosed, Policy, usual_policy
 from segedge.pipeline.stats import RunReport
 
 _LOSSLESS_CAPACITY = 3
@@ -55,22 +54,12 @@ class Lane:
     ) -> None:
         """Put the parts together; nothing starts yet.
 
-        Args:
-            source: Where frames come from.
-            sinks: Where results go; none is a run for its statistics alone.
-            policy: ``lossless`` waits for the slowest stage. ``latest`` drops the oldest waiting
-                frame, in front of the segmenter and in front of each sink. None is ``latest`` for
-                live sources and ``lossless`` for others.
-            sink_names: What the report calls them; None: "sink 0" and so on.
-            is_sequence: Whether the frames show one scene over time, so that smoothing applies;
-                None: all sources but images.
-
-        Raises:
-            UsageError: The policy is unknown.
+        ``policy``: ``lossless`` waits for the slowest stage; ``latest`` drops the oldest waiting
+        frame, in front of the segmenter and of each sink, and is usual for live sources.
+        ``is_sequence``: the frames show one scene over time, so that smoothing applies; None: all
+        sources but images.
         """
-        policy = policy or ("latest" if source.info.live else "lossless")
-        if policy not in POLICIES:
-            raise unknown_name_error("policy", policy, POLICIES)
+        policy = usual_policy(policy, live=source.info.live)
         self.source = source
         self.sinks = tuple(sinks)
         self.policy = policy
@@ -178,14 +167,7 @@ class Lane:
     def _read(self) -> None:
         """The source's thread."""
         try:
-            for frame in self.source.frames():
-                job = self.ledger.enter(frame)
-                pushed_out = self.inbox.put(job)
-                if pushed_out is not None:
-                    self.ledger.dropped(pushed_out)
-                del job, frame, pushed_out  # not to be kept alive while waiting for the next
-        except MailboxClosed:
-            pass  # the run ended elsewhere
+            self.ledger.enter_all(self.source, self.inbox)
         except BaseException as error:
             self.fail(error)
         finally:

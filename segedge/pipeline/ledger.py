@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import ResultView
+from segedge.frames.protocols import ResultView, Source
 from segedge.frames.timing import COMPUTING, StageTimes, Summary
+from segedge.pipeline.mailbox import Mailbox, MailboxClosed
 from segedge.pipeline.stats import Place, PlaceReport, Progress, Recent, RunStats
 
 Fate = Literal["written", "dropped", "failed"]
@@ -49,13 +51,7 @@ class Ledger:
     def __init__(
         self, *, sinks: Sequence[str], expected: int | None, clock_ns: Callable[[], int]
     ) -> None:
-        """Begin the run.
-
-        Args:
-            sinks: Their names; empty where the run itself is done with a frame.
-            expected: Frames to come, for `Progress`.
-            clock_ns: The monotonic clock.
-        """
+        """Begin the run; no sinks where it is itself done with a frame."""
         self.stats = RunStats()
         self._places = [Place("inbox", queued=True), Place("segmenter", queued=False)]
         self._places += [Place(name, queued=True) for name in sinks]
@@ -74,6 +70,15 @@ class Ledger:
             self._places[_INBOX].counts["received"] += 1
             self._open.add(job)
         return job
+
+    def enter_all(self, source: Source, inbox: Mailbox[Job]) -> None:
+        """Read a source into its box, until either is at its end."""
+        with suppress(MailboxClosed):  # the run, or the loop, ended elsewhere
+            for frame in source.frames():
+                pushed_out = inbox.put(self.enter(frame))
+                if pushed_out is not None:
+                    self.dropped(pushed_out)
+                del frame, pushed_out  # not to be kept alive while waiting for the next
 
     def taken(self, job: Job) -> None:
         """The segmenter has it in hand."""
@@ -97,13 +102,7 @@ class Ledger:
             self._places[_FIRST_SINK + sink].waited.add(waited_ms)
 
     def written(self, job: Job, times: StageTimes, sink: int | None = None) -> None:
-        """One sink (or the run itself, where there is none) is done with it.
-
-        Args:
-            job: The frame's entry.
-            times: The times of the `Job.for_sink` that this sink had.
-            sink: Its number, from 0.
-        """
+        """One sink, or the run itself where there is none, is done with it in times of its own."""
         with self._lock:
             if job not in self._open:
                 return

@@ -24,12 +24,8 @@ class LimitedSource:
     ) -> None:
         """Wrap a source; closing this one closes it.
 
-        Args:
-            source: What is limited.
-            frames: How many at most.
-            seconds: How long at most: of the video, by its time stamps; of a live source, by the
-                clock from the first frame.
-            clock_ns: The monotonic clock.
+        ``seconds`` are of the video, by its time stamps; of a live source, by the clock from the
+        first frame.
         """
         self._source = source
         self._frames = frames

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Literal, TypeVar
 
+from segedge.errors import unknown_name_error
+
 T = TypeVar("T")
 
 Policy = Literal["lossless", "latest"]
@@ -15,6 +17,14 @@ POLICIES: tuple[Policy, ...] = ("lossless", "latest")
 
 class MailboxClosed(Exception):  # noqa: N818 - a signal between threads, not a failure
     """The other end is gone: nothing can be put, or nothing is left to get."""
+
+
+def usual_policy(policy: Policy | None, *, live: bool) -> Policy:
+    """The policy that was asked for, else ``latest`` for live sources; refuses an unknown one."""
+    policy = policy or ("latest" if live else "lossless")
+    if policy not in POLICIES:
+        raise unknown_name_error("policy", policy, POLICIES)
+    return policy
 
 
 class Mailbox(Generic[T]):
@@ -31,16 +41,7 @@ class Mailbox(Generic[T]):
         policy: Policy = "lossless",
         changed: threading.Condition | None = None,
     ) -> None:
-        """An open, empty box.
-
-        Args:
-            capacity: Items that it holds.
-            policy: What `put` does when it is full.
-            changed: Told of every change; boxes that share one can be waited for together.
-
-        Raises:
-            ValueError: The capacity is not positive, or the policy is unknown.
-        """
+        """An open, empty box; those that share ``changed`` can be waited for together."""
         if capacity < 1 or policy not in POLICIES:
             raise ValueError(f"a mailbox of capacity {capacity}, policy {policy!r}")
         self.capacity = capacity
@@ -69,14 +70,7 @@ class Mailbox(Generic[T]):
         return len(self._items)
 
     def put(self, item: T) -> T | None:
-        """Add an item.
-
-        Returns:
-            The item that was dropped for it (``latest`` only), else None.
-
-        Raises:
-            MailboxClosed: The box is closed, also while waiting.
-        """
+        """Add an item; the one dropped for it (``latest`` only). `MailboxClosed` once it is."""
         with self._changed:
             while not self._closed and self._is_full() and self.policy == "lossless":
                 self._changed.wait()
@@ -88,11 +82,7 @@ class Mailbox(Generic[T]):
             return dropped
 
     def get(self) -> T:
-        """Take the oldest item; waits for one.
-
-        Raises:
-            MailboxClosed: The box is closed and nothing is left in it.
-        """
+        """The oldest item, waited for. `MailboxClosed` once nothing is left in a closed box."""
         with self._changed:
             while not self._closed and not self._items:
                 self._changed.wait()
@@ -111,11 +101,7 @@ class Mailbox(Generic[T]):
                 return
 
     def close(self, error: BaseException | None = None) -> None:
-        """Wake both ends; again with an error after without one makes it an error.
-
-        Args:
-            error: None lets the items inside be taken; an error throws them away.
-        """
+        """Wake both ends; an error, a later one too, throws away what is inside."""
         with self._changed:
             self._closed = True
             if error is not None:
@@ -142,14 +128,11 @@ class RoundRobin(Generic[T]):
         ready: Callable[[int], bool] = lambda number: True,
         on_end: Callable[[int], None] = lambda number: None,
     ) -> None:
-        """Begin with the first box.
+        """Begin with the first box; all share the condition.
 
-        Args:
-            boxes: They share ``changed``.
-            changed: Their condition.
-            ready: Whether an item of this box can be used now; asked under the condition, and
-                again after each of its changes.
-            on_end: Called once for each box, when it is closed and empty, by whoever iterates.
+        ``ready`` says whether an item of a box can be used now, asked under the condition and again
+        after each of its changes; ``on_end`` is called once for each box, when it is closed and
+        empty.
         """
         self._boxes = boxes
         self._changed = changed

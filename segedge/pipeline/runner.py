@@ -58,17 +58,7 @@ class MultiPipeline:
         fail_fast: bool = False,
         watch: Watch | None = None,
     ) -> None:
-        """Put the stages together; nothing starts yet.
-
-        Args:
-            lanes: At least one.
-            segmenter: What happens to the frames of all.
-            fail_fast: Whether the first error of a lane ends the others.
-            watch: Who wants to know.
-
-        Raises:
-            UsageError: There is no lane.
-        """
+        """Put the stages together; ``fail_fast``: the first error of a lane ends the others."""
         if not lanes:
             raise UsageError("a pipeline without a source")
         self._lanes = tuple(lanes)

@@ -7,14 +7,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
-from segedge.errors import unknown_name_error
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import Source
 from segedge.pipeline.ledger import Job, Ledger
-from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
+from segedge.pipeline.mailbox import Mailbox, MailboxClosed, Policy, usual_policy
 from segedge.pipeline.stats import Progress
 
 if TYPE_CHECKING:
@@ -90,22 +88,8 @@ class FrameStream:
         on_close: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Begin to read.
-
-        Args:
-            source: Where frames come from; closed at the end.
-            segmenter: What happens to them.
-            policy: See `stream`.
-            outputs: What to compute at once.
-            on_close: Called once, at the end.
-            clock_ns: The monotonic clock.
-
-        Raises:
-            UsageError: The policy is unknown.
-        """
-        policy = policy or ("latest" if source.info.live else "lossless")
-        if policy not in POLICIES:
-            raise unknown_name_error("policy", policy, POLICIES)
+        """Begin to read; the source is closed, and ``on_close`` called, at the end."""
+        policy = usual_policy(policy, live=source.info.live)
         self._source = source
         self._segmenter = segmenter
         self._outputs = frozenset(outputs)
@@ -179,12 +163,7 @@ class FrameStream:
         """Use in a ``with`` statement."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
 
@@ -192,13 +171,7 @@ class FrameStream:
 def _read(source: Source, inbox: Mailbox[Job], ledger: Ledger) -> None:
     """The source's thread. It does not know the stream: one that nobody holds is collected."""
     try:
-        for frame in source.frames():
-            pushed_out = inbox.put(ledger.enter(frame))
-            if pushed_out is not None:
-                ledger.dropped(pushed_out)
-            del frame, pushed_out  # not to be kept alive while waiting for the next
-    except MailboxClosed:
-        pass  # closed by the loop
+        ledger.enter_all(source, inbox)
     except BaseException as error:
         inbox.close(error)
     finally:

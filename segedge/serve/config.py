@@ -46,23 +46,14 @@ def schema() -> Any:
 
 
 def as_text(config: Config, *, head: str) -> str:
-    """A configuration as the text of ``config.pbtxt``.
-
-    Args:
-        config: The message.
-        head: A comment before it.
-    """
+    """A configuration as the text of ``config.pbtxt``; ``head`` is a comment before it."""
     text_format = require("google.protobuf.text_format", purpose="write a Triton repository")
     text: str = text_format.MessageToString(config, as_utf8=True)
     return f"# {head}\n{text}"
 
 
 def parse_text(text: str) -> Config:
-    """Read a ``config.pbtxt`` by the server's schema.
-
-    Raises:
-        ModelError: It is none.
-    """
+    """Read a ``config.pbtxt`` by the server's schema."""
     text_format = require("google.protobuf.text_format", purpose="read a Triton repository")
     try:
         return text_format.Parse(text, schema().ModelConfig())
@@ -80,12 +71,7 @@ def max_batch_size(network: ServedNetwork, options: TritonOptions) -> int:
 
 
 def network_config(network: ServedNetwork, options: TritonOptions, *, name: str) -> Config:
-    """The network itself: tensors in, logits out.
-
-    Raises:
-        ModelError: A tensor is of a type that Triton does not have.
-        CardError: It is unclear which output is the head.
-    """
+    """The network itself: tensors in, logits out."""
     proto = schema()
     batch = max_batch_size(network, options)
     config = proto.ModelConfig(name=name, backend=network.backend, max_batch_size=batch)
@@ -135,14 +121,7 @@ def tail_config(network: ServedNetwork, options: TritonOptions, *, name: str) ->
 def frames_config(
     network: ServedNetwork, options: TritonOptions, *, name: str, steps: tuple[str, str, str]
 ) -> Config:
-    """The ensemble: frame in, labels out, through preprocessing, network and tail.
-
-    Args:
-        network: What is served.
-        options: How.
-        name: Name of the ensemble.
-        steps: Names of the three models that it is made of, in order.
-    """
+    """The ensemble: frame in, labels out, through preprocessing, network and tail."""
     config = schema().ModelConfig(name=name, platform="ensemble", max_batch_size=0)
     config.input.add(**_tensor(_FRAME_SPEC))
     _add_picture_outputs(config, network, options)

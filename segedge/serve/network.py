@@ -57,16 +57,7 @@ class ServedNetwork:
 
 
 def read_network(path: str | Path) -> ServedNetwork:
-    """Read a model file as a server would see it.
-
-    Args:
-        path: An ONNX file with its card, or a TensorRT engine with its JSON file beside it.
-
-    Raises:
-        ModelError: The file is missing, damaged, or of a kind that Triton does not serve.
-        CardError: It carries no card.
-        UsageError: A TensorRT-RTX engine or a torch program: no backend of Triton's loads it.
-    """
+    """An ONNX file with its card, or a TensorRT engine with its JSON file, as a server sees it."""
     file = Path(path)
     if file.suffix.lower() in ENGINE_SUFFIXES:
         return _read_engine(file)
@@ -118,11 +109,7 @@ def _checked_specs(
 
 
 def _check_batches(file: Path, card: ModelCard, backend: Backend) -> None:
-    """That a batch axis is one: graphs that were made for one frame may only claim to have it.
-
-    Raises:
-        ModelError: Two frames together fail, or give something else than one after the other.
-    """
+    """That a batch axis is one: graphs that were made for one frame may only claim to have it."""
     inputs, outputs = backend.specs
     if any(not spec.shape or spec.shape[0] is not None for spec in (*inputs, *outputs)):
         return

@@ -55,13 +55,6 @@ class FramePreprocessor:
     """Frames of any size to the network's input tensor. One call at a time."""
 
     def __init__(self, card: ModelCard, *, dtype: str, threads: int) -> None:
-        """Prepare.
-
-        Args:
-            card: What the network wants.
-            dtype: Type of its input, NumPy's name.
-            threads: CPU threads.
-        """
         workers = Workers(threads)
 
         def make(frame: Size) -> Preprocessor:
@@ -72,11 +65,7 @@ class FramePreprocessor:
         self._plans = _Plans(make)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
-        """A fresh tensor of one frame, H x W x 3 uint8 BGR.
-
-        Raises:
-            UsageError: The frame has another shape.
-        """
+        """A fresh tensor of one frame, H x W x 3 uint8 BGR."""
         image = checked_image(frame)
         preprocessor = self._plans.of(Size(*image.shape[:2]))
         tensor = np.empty(preprocessor.shape, self._dtype)
@@ -88,12 +77,6 @@ class FrameTail:
     """The network's output to labels and overlay, at the frame's own size. One call at a time."""
 
     def __init__(self, card: ModelCard, *, threads: int) -> None:
-        """Prepare.
-
-        Args:
-            card: What the output means.
-            threads: CPU threads.
-        """
         self._card, self._workers = card, Workers(threads)
         self._blend = Blend.of(card.palette_rgb, _OPACITY)
 
@@ -105,16 +88,7 @@ class FrameTail:
     def __call__(
         self, frame: NDArray[np.uint8], logits: NDArray[Any], *, outputs: Sequence[str]
     ) -> dict[str, NDArray[Any]]:
-        """Fresh arrays of what is asked for.
-
-        Args:
-            frame: H x W x 3 uint8 BGR.
-            logits: The network's output for it.
-            outputs: Any of ``labels`` and ``overlay``.
-
-        Raises:
-            UsageError: The frame has another shape.
-        """
+        """Fresh ``labels`` and ``overlay``, as asked for, of a frame, H x W x 3 uint8 BGR."""
         image = checked_image(frame)
         size = Size(*image.shape[:2])
         tail = self._tail(size, self._card.grid_size(logits.shape))
@@ -140,11 +114,7 @@ class PreprocessStep:
     """``TritonPythonModel`` of the step before the network."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Called once, before the first request.
-
-        Args:
-            args: ``model_config`` holds the configuration as JSON.
-        """
+        """Called once, before the first request; ``model_config`` is the configuration as JSON."""
         self._triton = _python_backend()
         config = json.loads(args["model_config"])
         tensor = _entry(config["output"], TENSOR)
@@ -179,14 +149,7 @@ class TailStep:
 
 
 def card_of(config: Mapping[str, Any]) -> ModelCard:
-    """The card in a configuration's parameters.
-
-    Args:
-        config: The configuration as Triton's JSON says it.
-
-    Raises:
-        CardError: There is none, or it cannot be read.
-    """
+    """The card in the parameters of a configuration, as Triton's JSON says it."""
     text = config.get("parameters", {}).get(CARD_KEY, {}).get("string_value", "")
     if not text:
         raise CardError(
@@ -199,9 +162,8 @@ def card_of(config: Mapping[str, Any]) -> ModelCard:
 def _python_backend() -> Any:
     """The library that a model of the Python backend talks through.
 
-    Raises:
-        BackendError: It was compiled for NumPy 1, and NumPy 2 is here: it would hand in frames
-            that hold one value everywhere and send answers of no bytes, without a word.
+    One that was compiled for NumPy 1 is refused where NumPy 2 is: it would hand in frames that hold
+    one value everywhere and send answers of no bytes, without a word.
     """
     triton = require("triton_python_backend_utils", purpose="run inside Triton's python backend")
     if int(np.__version__.partition(".")[0]) < 2:

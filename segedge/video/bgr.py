@@ -54,15 +54,9 @@ def angle_of(picture: Any) -> int:
 
 
 def video_stream(container: Any, name: str, *, fix: str) -> Any:
-    """The first video stream of an open container, with a decoder.
+    """The first video stream of an open container, with a decoder, or a `SourceError`.
 
-    Args:
-        container: What `av.open` gave.
-        name: For the error: the path or the address, without credentials.
-        fix: What to do where this build has no decoder for the codec.
-
-    Raises:
-        SourceError: There is none, or its codec is unknown here.
+    ``name`` is shown in it, so without credentials.
     """
     if not container.streams.video:
         others = ", ".join(

@@ -11,12 +11,9 @@ from segedge.video.options import Decoder
 def choose_decoder(decoder: Decoder) -> tuple[Any, str | None]:
     """FFmpeg's accelerator for `av.open`, and a note where the wish cannot be met.
 
-    ``auto`` is the CPU: pictures decoded by NVDEC come back to host memory here, where the
-    sources' frames live, and no measurement yet says that this is faster for the whole frame.
-
-    Returns:
-        (None, None) for the CPU; (an `HWAccel`, None) for NVDEC, which itself falls back to the
-        CPU for codecs that the GPU lacks; (None, why not) where NVDEC cannot be had.
+    ``auto`` is the CPU, (None, None): pictures decoded by NVDEC come back to host memory here,
+    where the sources' frames live, and no measurement yet says that this is faster for the whole
+    frame. NVDEC falls back to the CPU by itself for codecs that the GPU lacks.
     """
     if decoder != "nvdec":
         return None, None

@@ -42,11 +42,6 @@ class SourceOptions:
     """How long nothing may come from a live source before it counts as lost."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UsageError: A figure out of range, or an unknown decoder.
-        """
         if self.decoder not in DECODERS:
             raise unknown_name_error("decoder", self.decoder, DECODERS)
         if self.size is not None and not all(1 <= side <= _MAX_SIDE for side in self.size):
@@ -61,11 +56,7 @@ class SourceOptions:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of ``1280x720``, ``720p`` or ``4k``.
-
-    Raises:
-        UsageError: It is no size.
-    """
+    """(height, width) of ``1280x720``, ``720p`` or ``4k``."""
     named = _HEIGHT_NAMES.get(text.lower())
     if named is not None:
         return named

@@ -45,11 +45,6 @@ class Fitter:
     """Images at one size, which the first one sets, padded to even sides."""
 
     def __init__(self, name: str) -> None:
-        """Begin.
-
-        Args:
-            name: What the note about another size calls the video.
-        """
         self._name = name
         self.size = (0, 0)
         """(height, width) of the first image; zeros before it."""

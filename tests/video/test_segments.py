@@ -14,7 +14,7 @@ from video_clips import FakeResult, gradient_images, noise_images
 from segedge.errors import SinkError, UsageError
 from segedge.frames.frame import Frame
 from segedge.video.encode.options import EncodeOptions
-from segedge.video.sinks.segments import SegmentedSink, seconds_of
+from segedge.video.sinks.segments import SegmentedSink
 from segedge.video.sources.file import VideoFile
 
 Images = Sequence[NDArray[np.uint8]]
@@ -119,19 +119,6 @@ def test_full_disk_in_mid_recording(tiny_disk: Path) -> None:
     counts = [sum(1 for _ in VideoFile(path).frames()) for path in sink.paths]
     assert len(counts) >= 2
     assert counts[:-1] == [20] * (len(counts) - 1) or sink.paths[-1].name.endswith(".partial.mp4")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2 MIN", 120)]
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "-3s", "10x", "m", "ten"])
-def test_no_durations(text: str) -> None:
-    with pytest.raises(UsageError, match="is no duration"):
-        seconds_of(text)
 
 
 @pytest.mark.parametrize(("key", "value"), [("segment_seconds", 0), ("fps", 0)])

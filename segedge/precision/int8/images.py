@@ -66,15 +66,7 @@ class CalibrationImages:
 
 
 def find_images(where: Sequence[str | Path], *, limit: int) -> CalibrationImages:
-    """Look at what a user names for calibration.
-
-    Args:
-        where: Images, videos, folders or globs.
-        limit: How many images at most, evenly sampled.
-
-    Raises:
-        SourceError: There is no image, one cannot be decoded, or all are one colour.
-    """
+    """Look at what a user names for calibration; refuses images that are all one colour."""
     sample = sample_images(where, limit=limit, option="--calibrate")
     names: list[str] = []
     constant: list[str] = []

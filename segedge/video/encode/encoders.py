@@ -45,14 +45,6 @@ def choose_encoder(
     Hardware encoders are tried on a few frames, once a process: FFmpeg has them in its list
     whether there is hardware or not. One that was asked for and does not work is replaced by the
     CPU's, and the note says so.
-
-    Args:
-        options: What was asked for.
-        size: (height, width), even.
-        probe: Why an encoder does not work, or None; for tests.
-
-    Raises:
-        UsageError: No encoder of this codec is in this FFmpeg.
     """
     refusal = probe or why_not
     asked = ENCODERS[options.codec] if options.encoder == "auto" else (options.encoder,)

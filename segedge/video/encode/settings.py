@@ -15,18 +15,7 @@ from segedge.video.picture import BT601_MATRIX, LIMITED_RANGE
 def open_encoder(
     codec: Any, encoder: str, options: EncodeOptions, rate: Fraction, time_base: Fraction
 ) -> None:
-    """Set up and open a codec context whose size is set.
-
-    Args:
-        codec: PyAV's CodecContext.
-        encoder: Its encoder's name.
-        options: How to encode; a preset of another encoder is left out.
-        rate: Nominal frames a second.
-        time_base: Of the frames' times.
-
-    Raises:
-        av.error.FFmpegError: The encoder refuses.
-    """
+    """Open a codec context whose size is set; a preset of another encoder is left out."""
     _configure(codec, encoder, options, rate, time_base)
     with ordinary_threads():
         codec.open()

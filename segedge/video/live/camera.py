@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from segedge.video.bgr import video_stream
 from segedge.video.decoder import choose_decoder
 from segedge.video.ffmpeg import av
 from segedge.video.live.connection import AvConnection
-from segedge.video.live.source import LiveSource, Wait
+from segedge.video.live.source import LiveSource
 from segedge.video.options import SourceOptions
 
 # PyAV and not OpenCV: FFmpeg's reader says why it refuses (OpenCV only that it does), gives each
@@ -30,21 +29,8 @@ def camera(
     spec: str,
     *,
     options: SourceOptions | None = None,
-    on_note: Callable[[str], None] | None = None,
-    wait: Wait | None = None,
 ) -> LiveSource:
-    """A camera.
-
-    Args:
-        spec: ``0``, ``camera:0``, ``/dev/video0`` or ``camera:/dev/v4l/by-id/...``.
-        options: Size, rate, pixel format, and whether to reconnect.
-        on_note: See `LiveSource`.
-        wait: See `LiveSource`.
-
-    Raises:
-        UsageError: It is not spelled like a camera.
-        SourceError: There is none, it is busy, or does not have this mode.
-    """
+    """A camera: ``0``, ``camera:0``, ``/dev/video0`` or ``camera:/dev/v4l/by-id/...``."""
     options = options or SourceOptions()
     device = device_path(spec)
     hwaccel, note = choose_decoder(options.decoder)
@@ -54,17 +40,11 @@ def camera(
         reconnect=options.reconnect,
         stall_seconds=options.timeout_seconds,
         notes=(f"{spec}: {note}",) if note else (),
-        on_note=on_note,
-        wait=wait,
     )
 
 
 def device_path(spec: str) -> Path:
-    """``/dev/video0`` of ``0``.
-
-    Raises:
-        UsageError: It is neither a number nor a path in ``/dev``.
-    """
+    """``/dev/video0`` of ``0``."""
     match = _SPEC.fullmatch(spec)
     if match is None:
         raise UsageError(

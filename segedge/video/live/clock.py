@@ -26,12 +26,7 @@ class LiveClock:
         self._stream_seconds = None
 
     def __call__(self, stream_seconds: float | None, captured_ns: int) -> float:
-        """Seconds since the first frame.
-
-        Args:
-            stream_seconds: The frame's time in the stream; None counts by arrival.
-            captured_ns: When it arrived, on the monotonic clock.
-        """
+        """Seconds since the first frame; by arrival where the stream has no times."""
         if self._seconds is None:
             seconds = 0.0
         else:

@@ -55,11 +55,7 @@ class Connection(Protocol):
         """Pictures so far that came damaged and were not given."""
 
     def pictures(self) -> Iterator[Picture]:
-        """What arrives, until the other side ends it.
-
-        Raises:
-            SourceError: It broke off; ``found`` says how.
-        """
+        """What arrives, until the other side ends it; `SourceError` where it broke off."""
 
     def close(self) -> None:
         """Free what it holds; in the thread that reads."""
@@ -81,15 +77,9 @@ class AvConnection:
     ) -> None:
         """Take over an open container.
 
-        Args:
-            container: What `av.open` gave.
-            stream: The stream of it that is decoded.
-            name: What is shown for it.
-            translate: From FFmpeg's error to ours.
-            has_times: Whether the stream's times mean something (those of MJPEG over HTTP are
-                made up by FFmpeg).
-            captured_ns: When a packet was captured, from itself and the time of its arrival.
-            seconds: Length, where it has an end.
+        ``translate`` makes FFmpeg's error ours; ``has_times``: the stream's mean something (those
+        of MJPEG over HTTP are made up by FFmpeg); ``captured_ns`` tells when a packet was captured,
+        from itself and the time of its arrival; ``seconds``: its length, where it has an end.
         """
         self._container = container
         self._stream = stream
@@ -106,11 +96,7 @@ class AvConnection:
         stream.thread_type = "SLICE"  # frame threads would each hold a picture back
 
     def pictures(self) -> Iterator[Picture]:
-        """Decoded pictures; damaged ones are left out, `MAX_DAMAGED` at most.
-
-        Raises:
-            SourceError: Reading failed, or it ended in mid-frame.
-        """
+        """Decoded pictures; damaged ones are left out, `MAX_DAMAGED` at most."""
         packets = self._container.demux(self._stream)
         to_bgr = BgrConverter()
         while True:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 from segedge.errors import SourceError
 from segedge.video.live.address import masked
 from segedge.video.live.connection import Picture
-from segedge.video.live.source import LiveSource, Wait
+from segedge.video.live.source import LiveSource
 from segedge.video.options import SourceOptions
 
 PREFIX = "gst:"
@@ -22,20 +22,8 @@ def gstreamer_source(
     spec: str,
     *,
     options: SourceOptions | None = None,
-    on_note: Callable[[str], None] | None = None,
-    wait: Wait | None = None,
 ) -> LiveSource:
-    """What a pipeline's ``appsink`` gives.
-
-    Args:
-        spec: ``gst:`` and a pipeline that ends in ``appsink``, best with BGR before it.
-        options: Time-out, and whether to start it again when it ends.
-        on_note: See `LiveSource`.
-        wait: See `LiveSource`.
-
-    Raises:
-        SourceError: OpenCV has no GStreamer, or the pipeline does not start.
-    """
+    """What the ``appsink`` of ``gst:`` and a pipeline gives; best with BGR before it."""
     options = options or SourceOptions()
     pipeline = spec.removeprefix(PREFIX).strip()
     if not has_gstreamer():
@@ -57,8 +45,6 @@ def gstreamer_source(
         lambda: GStreamerConnection(pipeline),
         reconnect=options.reconnect,
         stall_seconds=options.timeout_seconds,
-        on_note=on_note,
-        wait=wait,
     )
 
 
@@ -74,15 +60,7 @@ class GStreamerConnection:
     left_out = 0
 
     def __init__(self, pipeline: str, *, capture: Any = None) -> None:
-        """Start the pipeline.
-
-        Args:
-            pipeline: Without the prefix.
-            capture: In place of OpenCV's, for tests.
-
-        Raises:
-            SourceError: It does not start.
-        """
+        """Start a pipeline, without its prefix."""
         self._capture = capture or cv2.VideoCapture(pipeline, cv2.CAP_GSTREAMER)
         if not self._capture.isOpened():
             alone = masked(pipeline).replace("appsink", "fakesink")

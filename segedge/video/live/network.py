@@ -43,17 +43,7 @@ def network_stream(
     on_note: Callable[[str], None] | None = None,
     wait: Wait | None = None,
 ) -> LiveSource:
-    """A stream at an address.
-
-    Args:
-        address: With user and password where it takes them; they are never shown.
-        options: Decoder, time-out, and whether to reconnect.
-        on_note: See `LiveSource`.
-        wait: See `LiveSource`.
-
-    Raises:
-        SourceError: It does not answer, refuses, or is no video.
-    """
+    """A stream at an address; its user and password are never shown."""
     options = options or SourceOptions()
     hwaccel, note = choose_decoder(options.decoder)
 

@@ -28,12 +28,7 @@ class Pump(Generic[T]):
     """
 
     def __init__(self, items: Callable[[], Iterator[T]], *, name: str = "segedge-read") -> None:
-        """Start the thread.
-
-        Args:
-            items: Called in the thread; its iterator is closed there, too.
-            name: Of the thread.
-        """
+        """Start the thread; ``items`` is called in it, and its iterator is closed there, too."""
         self._items = items
         self._queue: deque[T] = deque()
         self._changed = threading.Condition()
@@ -51,12 +46,7 @@ class Pump(Generic[T]):
             self._changed.notify_all()
 
     def get(self, timeout_seconds: float | None = None) -> T | None:
-        """The next item, or None when the iterator has ended or the pump is closed.
-
-        Raises:
-            PumpStalled: None came within the time.
-            BaseException: What the iterator raised, after the items before it.
-        """
+        """The next item, or None when the iterator has ended or the pump is closed."""
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         with self._changed:
             self._only_newest = False

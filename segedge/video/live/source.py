@@ -50,19 +50,11 @@ class LiveSource:
     ) -> None:
         """Connect and take the first frame.
 
-        Args:
-            name: What is shown for it, without credentials.
-            connect: Opens it, in a thread of the source.
-            reconnect: Whether to open it again when it is lost; never the first time, and never
-                where it has an end of its own (a file on a web server).
-            stall_seconds: How long nothing may come, whatever the driver or library does.
-            notes: What is to be told already.
-            on_note: Called with every further note, in the thread that reads.
-            wait: Between attempts to reconnect; for tests.
-            clock_ns: The monotonic clock.
-
-        Raises:
-            SourceError: It cannot be opened, or gives no frame in time.
+        What is lost is opened again with ``reconnect``, but never the first time, and never where
+        it has an end of its own (a file on a web server). ``connect`` opens it, in a thread of the
+        source; ``stall_seconds``: how long nothing may come, whatever driver or library does;
+        ``on_note`` gets notes after the first in the thread that reads; ``name`` is shown, so
+        without credentials.
         """
         self._connect = connect
         self._stall_seconds = stall_seconds
@@ -95,9 +87,8 @@ class LiveSource:
     def frames(self) -> Iterator[Frame]:
         """Frames from now on, across reconnections; ``index`` and times go on, too.
 
-        Raises:
-            SourceError: A live source is lost and shall not be opened again. Of one that has an
-                end, `failures` tell what is missing, as of a file.
+        `SourceError` where a live source is lost and shall not be opened again. Of one that has an
+        end, `failures` tell what is missing, as of a file.
         """
         try:
             yield from self._frames()

@@ -57,11 +57,7 @@ class NetworkStream:
     def __init__(
         self, url: str, choice: Choice, options: EncodeOptions, size: tuple[int, int], clock: Clock
     ) -> None:
-        """Start the process.
-
-        Raises:
-            OSError: There is no such host.
-        """
+        """Start the process."""
         parts = urlsplit(url)
         if parts.hostname:
             socket.getaddrinfo(parts.hostname, parts.port or 0)  # FFmpeg says "I/O error" only
@@ -88,11 +84,7 @@ class NetworkStream:
         self._write(json.dumps(setup).encode() + b"\n")
 
     def send(self, picture: Any) -> None:
-        """Encode one picture and have it sent.
-
-        Raises:
-            OSError: The other side refused it, or is gone.
-        """
+        """Encode one picture and have it sent."""
         for packet in self._codec.encode(picture):
             self._pass_on(packet)
 
@@ -137,11 +129,7 @@ class Link:
     """
 
     def __init__(self, connect: Callable[[], Stream]) -> None:
-        """Start to connect.
-
-        Args:
-            connect: Makes the stream; called in the thread.
-        """
+        """Start to connect, in a thread."""
         self.error: Exception | None = None
         """Why it is no more."""
         self.sent = 0

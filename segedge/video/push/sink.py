@@ -51,20 +51,10 @@ class PushSink:
         clock: Callable[[], float] = time.monotonic,
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
-        """Check the address; the first frame connects.
+        """Check the address; the first frame connects. ``connect`` and ``clock`` are for tests.
 
-        Args:
-            url: ``rtsp://``, ``rtmp://``, ``rtmps://``, ``udp://`` or ``tcp://``; the last two get
-                MPEG-TS.
-            fps: Nominal frames a second.
-            options: How to encode; ``low_latency`` is set, key frames come once a second at least.
-            live: Whether the source is: see the class.
-            connect: What makes a connection, given the size and the clock; for tests.
-            clock: Seconds, for the back-off.
-            connect_seconds: How long a connection may take.
-
-        Raises:
-            UsageError: No such kind of address, no host, no port, or a rate that is not positive.
+        ``rtsp://``, ``rtmp://``, ``rtmps://``, ``udp://`` or ``tcp://``; the last two get MPEG-TS.
+        ``low_latency`` is set, key frames come once a second at least.
         """
         options = options or EncodeOptions()
         check_address(url, options.codec)
@@ -110,11 +100,7 @@ class PushSink:
         return notes
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Queue one overlay for the network.
-
-        Raises:
-            SinkError: Nobody answers at the start; or, not live, the connection is lost.
-        """
+        """Queue one overlay for the network."""
         with frame.times.measure("encode"):
             image = self._fitter(result.overlay(), frame.index)
             self._frames += 1

@@ -32,19 +32,10 @@ def draw_sheet(
     columns: int | None = None,
     tile_width: int = TILE_WIDTH,
 ) -> NDArray[np.uint8]:
-    """Pictures side by side in rows, each as wide as the others, on dark paper.
+    """Pictures side by side, each as wide as the others, on dark paper: H x W x 3 uint8 BGR.
 
-    Args:
-        pictures: H x W x 3 or 4 uint8 BGR; those of another shape than the first are letterboxed.
-        captions: A line below each; none leaves no room for them.
-        columns: Pictures in a row; None: about as wide as high, times 16/10.
-        tile_width: Width of each in pixels.
-
-    Returns:
-        The sheet, H x W x 3 uint8 BGR.
-
-    Raises:
-        UsageError: No pictures, no columns, or tiles below 16 pixels.
+    They are H x W x 3 or 4 uint8 BGR; those of another shape than the first are letterboxed. No
+    captions leave no room for them; None ``columns``: about as wide as high, times 16/10.
     """
     if not pictures:
         raise UsageError("a contact sheet needs at least one picture")
@@ -103,17 +94,7 @@ class ContactSheetSink:
     def __init__(
         self, path: str | Path, *, tile_width: int = TILE_WIDTH, most: int = MOST_TILES
     ) -> None:
-        """Check name and place; the file is written in `close`.
-
-        Args:
-            path: The file; its ending is the format.
-            tile_width: Width of each small picture in pixels.
-            most: Pictures at most.
-
-        Raises:
-            UsageError: The ending is none of a picture's.
-            SinkError: The folder cannot be written.
-        """
+        """Check name and place; the file is written in `close`."""
         self._path = Path(path)
         if self._path.suffix.lower() not in OVERLAY_SUFFIXES:
             raise UsageError(
@@ -140,11 +121,7 @@ class ContactSheetSink:
         self._seen += 1
 
     def close(self, *, error: bool = False) -> None:
-        """Draw the sheet and write it.
-
-        Raises:
-            SinkError: It cannot be written.
-        """
+        """Draw the sheet and write it."""
         if not self._tiles:
             return
         pictures, captions = zip(*self._tiles, strict=True)

@@ -30,14 +30,8 @@ class ImageSink:
     def __init__(self, path: str | Path, *, picture: Picture = "overlay") -> None:
         """Check the name and its folder, which is made where it is missing.
 
-        Args:
-            path: The file; its ending is the format.
-            picture: What it shows. Label maps (``labels``, ``palette``, ``panoptic``) are PNG only;
-                panoptic ones have a ``.json`` of that name beside them.
-
-        Raises:
-            UsageError: The ending does not fit.
-            SinkError: The folder cannot be written.
+        Label maps (``labels``, ``palette``, ``panoptic``) are PNG only; panoptic ones have a
+        ``.json`` of that name beside them.
         """
         self._path = Path(path)
         self._picture = picture
@@ -48,11 +42,7 @@ class ImageSink:
         prepare_folder(self._path.parent, purpose=self._path)
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Write the image; the name appears when it is whole.
-
-        Raises:
-            SinkError: It cannot be written, or is a second one.
-        """
+        """Write the image; the name appears when it is whole. A second one is refused."""
         if self.paths:
             raise SinkError(
                 f"{self._path} is one image, and the source has more frames",
@@ -82,18 +72,10 @@ class FolderSink:
         suffix: str | None = None,
         names: Callable[[Frame], str] | None = None,
     ) -> None:
-        """Make the folder where it is missing.
+        """Make the folder where it is missing; files are named as ``names`` or `FrameNames` says.
 
-        Args:
-            folder: Where the files go. They are named as `FrameNames` says.
-            picture: What they show.
-            suffix: Their format; None is ``.jpg`` for overlays, else ``.png``. A folder of panoptic
-                maps has a ``panoptic.json`` once it is closed.
-            names: Gives a frame's file its stem; None: `FrameNames`.
-
-        Raises:
-            UsageError: The ending does not fit.
-            SinkError: The folder cannot be made or written.
+        No ``suffix`` is ``.jpg`` for overlays, else ``.png``. A folder of panoptic maps has a
+        ``panoptic.json`` once it is closed.
         """
         self._folder = Path(folder)
         self._picture = picture
@@ -108,11 +90,7 @@ class FolderSink:
         prepare_folder(self._folder, purpose=self._folder)
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Write this frame's file.
-
-        Raises:
-            SinkError: It cannot be written, or it would replace the image that was read.
-        """
+        """Write this frame's file; refused where it would replace the image that was read."""
         with frame.times.measure("encode"):
             path = self._folder / f"{self._names(frame)}{self._suffix}"
             _write(path, frame, self._encode(result))
@@ -122,11 +100,7 @@ class FolderSink:
         self.paths = (self._folder,)
 
     def close(self, *, error: bool = False) -> None:
-        """Write the segments of panoptic maps; every other file is whole already.
-
-        Raises:
-            SinkError: It cannot be written.
-        """
+        """Write the segments of panoptic maps; every other file is whole already."""
         if self._annotations:
             data = panoptic_json(self._annotations, self._categories)
             write_atomically(self._folder / "panoptic.json", data)

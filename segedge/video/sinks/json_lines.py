@@ -49,17 +49,9 @@ class JsonLinesSink:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Open the file.
+        """Open the file, or ``-``: standard output; analyses keep state for this sink alone.
 
-        Args:
-            path: The file, or ``-`` for standard output.
-            analyses: What else is found out; for this sink alone, as they keep state.
-            clock_ns: The clock of `Frame.captured_ns`.
-            wall_ns: The time of day, read once: `captured` does not jump with it.
-
-        Raises:
-            UsageError: Two analyses of one name, or one with the name of a key above.
-            SinkError: It cannot be written.
+        The time of day is read once: `captured` does not jump with it.
         """
         _check_names(analyses)
         self._path = Path(path)
@@ -74,12 +66,7 @@ class JsonLinesSink:
         self.notes: Sequence[str] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Write one line.
-
-        Raises:
-            SinkError: The disk refuses it.
-            EndOfRun: Nobody reads standard output any more.
-        """
+        """Write one line; `EndOfRun` where nobody reads standard output any more."""
         if self._fd is None:
             return
         facts = self._facts(frame, result)

@@ -55,11 +55,7 @@ class SinkOptions:
     """Whether pictures have an opacity (the effect ``cutout``), which few formats keep."""
 
     def encoding(self) -> EncodeOptions:
-        """The part that is the encoder's.
-
-        Raises:
-            UsageError: No such codec, encoder or preset, with the nearest name.
-        """
+        """The part that is the encoder's."""
         from segedge.video.encode.options import EncodeOptions
 
         return EncodeOptions(

@@ -28,15 +28,7 @@ def segment_ids(labels: NDArray[Any], classes: int) -> NDArray[np.int32]:
 
 
 def encode_panoptic_png(labels: NDArray[Any], classes: int) -> bytes:
-    """The PNG of a label map's segment ids.
-
-    Args:
-        labels: H x W, uint8 or uint16.
-        classes: How many there are; labels from there on are no segment.
-
-    Returns:
-        The file's bytes.
-    """
+    """The PNG of the segment ids of H x W labels; those from ``classes`` on are no segment."""
     ids = segment_ids(labels, classes)
     bgr = np.stack([ids >> 16, ids >> 8 & 255, ids & 255], axis=2).astype(np.uint8)
     return bytes(cv2.imencode(".png", bgr)[1])
@@ -77,12 +69,7 @@ def categories(result: ResultView) -> list[Json]:
 
 
 def panoptic_json(annotations: Sequence[Json], known: Sequence[Json]) -> bytes:
-    """The file beside the PNGs.
-
-    Args:
-        annotations: Of each picture, from `annotation`.
-        known: From `categories`.
-    """
+    """The file beside the PNGs, of `annotation` of each and `categories`."""
     images = [
         {
             "id": one["image_id"],

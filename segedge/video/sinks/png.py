@@ -26,19 +26,11 @@ _LEVEL = 1
 
 
 def encode_labels_png(labels: NDArray[Any], *, palette_rgb: Sequence[Rgb] | None = None) -> bytes:
-    """A PNG file of a label map.
+    """A PNG file of a label map, H x W uint8 or uint16.
 
-    Args:
-        labels: H x W, uint8 or uint16.
-        palette_rgb: Colours in label order make a palette PNG (viewers show colours, readers that
-            ask for indices get the labels); labels beyond it are black. None makes a grey PNG
-            whose values are the labels, with 16 bits for uint16.
-
-    Returns:
-        The file's bytes.
-
-    Raises:
-        UsageError: A palette for more than 256 classes, which PNG does not have.
+    Colours in label order make a palette PNG (viewers show colours, readers that ask for indices
+    get the labels), of at most 256 classes; labels beyond it are black. None makes a grey PNG whose
+    values are the labels, with 16 bits for uint16.
     """
     if palette_rgb is not None and (labels.dtype != np.uint8 or len(palette_rgb) > 256):
         raise UsageError(

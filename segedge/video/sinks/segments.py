@@ -14,22 +14,6 @@ from segedge.video.encode.options import EncodeOptions
 from segedge.video.picture import Clock
 from segedge.video.sinks.video import VideoSink
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
-
-
-def seconds_of(text: str) -> float:
-    """A duration as people write it: ``90``, ``90s``, ``10m``, ``1.5h``; in seconds.
-
-    Raises:
-        UsageError: It is none, or not positive.
-    """
-    match = _DURATION.fullmatch(text.strip().lower())
-    seconds = float(match[1]) * _UNITS[match[2]] if match and match[2] in _UNITS else 0.0
-    if seconds <= 0:
-        raise UsageError(f"{text!r} is no duration", fix="write 90s, 10m or 1h")
-    return seconds
-
 
 @dataclass
 class SegmentedSink:
@@ -56,12 +40,6 @@ class SegmentedSink:
     """See `Sink`."""
 
     def __post_init__(self) -> None:
-        """Check name and place.
-
-        Raises:
-            UsageError: The ending is none of a video's, or rate or length is not positive.
-            SinkError: The folder cannot be made or written.
-        """
         self.path = Path(self.path)
         if not self.segment_seconds > 0:
             raise UsageError(f"segments need a positive length, found {self.segment_seconds} s")
@@ -84,11 +62,7 @@ class SegmentedSink:
         return tuple(self._paths)
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Encode one overlay into the segment that its time belongs to.
-
-        Raises:
-            SinkError: The file cannot be written.
-        """
+        """Encode one overlay into the segment that its time belongs to."""
         now, _ = self._clock.ticks(frame.pts_seconds)
         size = result.overlay().shape[:2]
         if self._start is not None and (
@@ -107,11 +81,7 @@ class SegmentedSink:
             raise
 
     def close(self, *, error: bool = False) -> None:
-        """Finish the current segment; after a failed run it is called partial.
-
-        Raises:
-            SinkError: It cannot be finished.
-        """
+        """Finish the current segment; after a failed run it is called partial."""
         self._finish(error=error)
 
     @property

@@ -60,15 +60,7 @@ class VideoSink:
     ) -> None:
         """Check name and place; the file is begun with the first frame.
 
-        Args:
-            path: The file; its ending is the container.
-            fps: Nominal frames a second.
-            options: How to encode.
-            frame_count: Frames to come, if known: lets a full disk say how much is missing.
-
-        Raises:
-            UsageError: The ending is none of a video's, or the rate is not positive.
-            SinkError: The folder cannot be made or written.
+        A known ``frame_count`` lets a full disk say how much is missing.
         """
         self._path = Path(path)
         if self._path.suffix.lower() not in SINK_VIDEO_SUFFIXES:
@@ -90,11 +82,7 @@ class VideoSink:
         self.paths: Sequence[Path] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Encode one overlay.
-
-        Raises:
-            SinkError: The file cannot be written; what is playable is kept, see the class.
-        """
+        """Encode one overlay."""
         with frame.times.measure("encode"):
             image = self._fitter(result.overlay(), frame.index)
             try:
@@ -109,11 +97,7 @@ class VideoSink:
             self._written += 1
 
     def close(self, *, error: bool = False) -> None:
-        """Finish the file and give it its name; see the class for which.
-
-        Raises:
-            SinkError: It cannot be finished.
-        """
+        """Finish the file and give it its name; see the class for which."""
         if self._container is None:
             return
         try:

@@ -74,16 +74,7 @@ class WindowSink:
         screen: Screen | None = None,
         why_none: Callable[[], str | None] | None = None,
     ) -> None:
-        """Be sure that there can be a window.
-
-        Args:
-            title: What its bar says.
-            screen: What shows it; None is OpenCV.
-            why_none: Why there can be none, or None; for tests.
-
-        Raises:
-            SinkError: OpenCV has no windows, or there is no display.
-        """
+        """Be sure that there can be a window; ``screen`` and ``why_none`` are for tests."""
         reason = (why_none or (no_window_because if screen is None else lambda: None))()
         if reason is not None:
             raise SinkError(
@@ -99,12 +90,7 @@ class WindowSink:
         self.notes: Sequence[str] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Show one overlay; nothing once the window was closed.
-
-        Raises:
-            SinkError: The desktop refuses.
-            EndOfRun: The user pressed "q" or Escape, or closed the window.
-        """
+        """Show one overlay; `EndOfRun` on "q", Escape or a closed window, and nothing after."""
         if self._ended:
             return
         try:

@@ -10,12 +10,7 @@ _TEXT = frozenset(range(32, 127)) | {9, 10, 13}
 
 
 def unreadable_video(path: Path, reason: str) -> SourceError:
-    """The error for a file that FFmpeg refuses, with what can be found out about it.
-
-    Args:
-        path: The file; it exists and is not empty.
-        reason: FFmpeg's own words, used where nothing better is known.
-    """
+    """The error for a file that FFmpeg refuses for a reason; it exists and is not empty."""
     with path.open("rb") as file:
         head = file.read(512)
     size = path.stat().st_size

@@ -45,13 +45,7 @@ class VideoFile:
     ) -> None:
         """Open the file, read its header and decode one frame.
 
-        Args:
-            path: The file.
-            decoder: Where it is decoded; see `segedge.video.decoder`.
-            part: Only these frames, under their numbers in the file; None: all.
-
-        Raises:
-            SourceError: It is missing, no video, has no video stream, or no frame decodes.
+        Of a ``part`` only its frames come, under their numbers in the file.
         """
         self._path = Path(path)
         self._part = part
@@ -82,11 +76,7 @@ class VideoFile:
         self.info = SourceInfo(str(self._path), "video", upright, fps, shown)
 
     def frames(self) -> Iterator[Frame]:
-        """All frames that can be decoded, from the start.
-
-        Raises:
-            SourceError: The file can no longer be opened, or the frames change their size.
-        """
+        """All frames that can be decoded, from the start."""
         self.failures.clear()
         problems: list[str] = []
         fps = self.info.fps or _DEFAULT_FPS
@@ -122,9 +112,6 @@ class VideoFile:
 
         They are sought, since decoding all of a long recording takes minutes; a raw stream, which
         has no times to seek by, is read through.
-
-        Raises:
-            SourceError: As `frames`.
         """
         count = self._expected_frames if self._declared_seconds else self._counted()
         indices = np.linspace(0, (count or 1) - 1, min(most, count or 1)).round()

@@ -25,15 +25,7 @@ class ImageFiles:
     """Image files in the given order; unreadable ones are recorded and skipped."""
 
     def __init__(self, paths: Sequence[str | Path], *, name: str | None = None) -> None:
-        """Take a list of files; they are opened when their turn comes.
-
-        Args:
-            paths: The files, in the order in which they are wanted.
-            name: What `SourceInfo.name` says; None is the first path.
-
-        Raises:
-            UsageError: The list is empty.
-        """
+        """Take a list of files; they are opened when their turn comes. No name: the first path."""
         if not paths:
             raise UsageError("no image was given")
         self.paths = tuple(Path(path) for path in paths)
@@ -42,11 +34,7 @@ class ImageFiles:
         self.info = SourceInfo(name or str(paths[0]), "images", frame_count=len(self.paths))
 
     def frames(self) -> Iterator[Frame]:
-        """The readable images; ``index`` is the position in the list, gaps are unreadable ones.
-
-        Raises:
-            SourceError: Not one of them can be read.
-        """
+        """The readable images; ``index`` is the position in the list, gaps are unreadable ones."""
         self.failures.clear()
         for index, path in enumerate(self.paths):
             if self._closed.is_set():
@@ -69,11 +57,7 @@ class ImageFiles:
 
 
 def images_in_folder(folder: str | Path) -> ImageFiles:
-    """The images directly in a folder, in natural order (``9.png`` before ``10.png``).
-
-    Raises:
-        SourceError: There are none; says what there is instead.
-    """
+    """The images directly in a folder, in natural order (``9.png`` before ``10.png``)."""
     folder = Path(folder)
     try:
         entries = list(folder.iterdir())
@@ -86,11 +70,7 @@ def images_in_folder(folder: str | Path) -> ImageFiles:
 
 
 def images_matching(pattern: str) -> ImageFiles:
-    """The images that match a glob pattern (``**`` goes into sub-folders), in natural order.
-
-    Raises:
-        SourceError: No image matches.
-    """
+    """The images that match a glob pattern (``**`` goes into sub-folders), in natural order."""
     matches = [Path(text) for text in glob.glob(pattern, recursive=True)]  # noqa: PTH207
     paths = [path for path in matches if is_image(path)]
     if not paths:
@@ -107,15 +87,10 @@ def images_matching(pattern: str) -> ImageFiles:
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
-    """Decode an image file as OpenCV does: EXIF orientation applied, alpha dropped.
+    """An image file as OpenCV decodes it: H x W x 3 uint8 BGR, EXIF orientation applied, no alpha.
 
-    Reads through NumPy because OpenCV cannot open every Unicode path on every system.
-
-    Returns:
-        H x W x 3 uint8 BGR; grey is repeated, 16 bits a sample are cut to the upper 8.
-
-    Raises:
-        SourceError: The file is missing, empty, truncated or of no known format.
+    Grey is repeated, 16 bits a sample are cut to the upper 8. Reads through NumPy because OpenCV
+    cannot open every Unicode path on every system.
     """
     try:
         data = np.fromfile(path, np.uint8)

@@ -107,7 +107,7 @@ def open_files(spec: str | Path, *, decoder: Decoder = "auto") -> Source:
     if not path.exists():
         if any(character in text for character in "*?["):
             return images_matching(text)
-        raise _not_found(path)
+        raise not_found(path)
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES + VIDEO_SUFFIXES:
         raise SourceError(
@@ -127,7 +127,8 @@ def open_files(spec: str | Path, *, decoder: Decoder = "auto") -> Source:
     return VideoFile(path, decoder=decoder)
 
 
-def _not_found(path: Path) -> SourceError:
+def not_found(path: Path) -> SourceError:
+    """The error for a file that is not there, with the nearest name that is."""
     parent = path.parent
     if not parent.is_dir():
         return SourceError(f"{path} not found", facts={"found": f"no folder {parent} either"})

@@ -21,12 +21,6 @@ class Pacer:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
-        """Not started yet.
-
-        Args:
-            clock_ns: The monotonic clock.
-            wait: Waits for some seconds, True when closed meanwhile; for tests.
-        """
         self._closed = threading.Event()
         self._clock_ns = clock_ns
         self._wait = wait or self._closed.wait
@@ -37,11 +31,10 @@ class Pacer:
         return self._closed.is_set()
 
     def until(self, seconds: float) -> int:
-        """Wait until so many seconds after the first call's time.
+        """Wait until so many seconds after the first call's time; that time on the monotonic clock.
 
-        Returns:
-            That time on the monotonic clock. It is the past where the caller is late: a frame's
-            latency counts from when it was due, or a stalled pipeline would look fast.
+        It is the past where the caller is late: a frame's latency counts from when it was due, or a
+        stalled pipeline would look fast.
         """
         now_ns = self._clock_ns()
         if self._start_ns is None:
@@ -64,16 +57,7 @@ class PacedSource:
     """Another source's frames, each at its own time; `SourceInfo.live` is true."""
 
     def __init__(self, source: Source, *, fps: float | None = None, pacer: Pacer | None = None):
-        """Take over a source; closing this closes it.
-
-        Args:
-            source: A video, or images with a rate.
-            fps: Frames a second; None takes the frames' own times.
-            pacer: The clock, for tests.
-
-        Raises:
-            UsageError: The frames have no times, and no rate is given.
-        """
+        """Take over a source; closing this closes it. No ``fps`` takes the frames' own times."""
         if fps is None and source.info.fps is None:
             raise UsageError(
                 f"{source.info.name} has no rate of its own: still images",

@@ -51,19 +51,10 @@ class _Key:
 
 
 def split_video(path: str | Path, *, frames: int) -> tuple[VideoPart, ...]:
-    """Cut a video into parts; the file is read once, nothing is decoded.
+    """Cut a video into parts of so many frames or more; it is read once, nothing is decoded.
 
-    Args:
-        path: The file.
-        frames: Shortest length of a part; the next key frame that starts afresh ends it.
-
-    Returns:
-        The parts in order; none where the file has no such frames in its midst, or no times to
-        tell them by: it is to be read as a whole.
-
-    Raises:
-        SourceError: It cannot be opened or has no video stream.
-        UsageError: Less than one frame.
+    The next key frame that starts afresh ends a part. None where there is no such in its midst, or
+    no times to tell them by: it is to be read as a whole.
     """
     if frames < 1:
         raise UsageError(f"a part of {frames} frames", fix="1 or more")
@@ -127,9 +118,8 @@ def _starts_afresh(packet: Any, stream: Any) -> bool:
 def is_idr(data: bytes, extradata: bytes) -> bool:
     """Whether an H.264 packet is an IDR picture; other key frames only recover by and by.
 
-    Args:
-        data: The packet, with lengths (MP4) or start codes (everything else).
-        extradata: The stream's; a first byte of 1 announces lengths (ISO/IEC 14496-15).
+    It comes with lengths (MP4) or start codes (everything else); a first byte of 1 in the stream's
+    ``extradata`` announces lengths (ISO/IEC 14496-15).
     """
     units = _by_length(data, (extradata[4] & 3) + 1) if extradata[:1] == b"\1" else _by_code(data)
     kinds = (unit & 31 for unit in units)
@@ -184,11 +174,7 @@ def _parts(shown: list[int], first: _Key, cuts: list[_Key]) -> tuple[VideoPart, 
 
 
 def packets_from(container: Any, stream: Any, pts: int, dts: int) -> Iterator[Any]:
-    """Packets from one on, found by seeking.
-
-    Raises:
-        SourceError: It is not there.
-    """
+    """Packets from one on, found by seeking; `SourceError` where it is not there."""
     container.seek(dts, stream=stream, backward=True)
     packets = container.demux(stream)
     for packet in packets:

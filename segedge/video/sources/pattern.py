@@ -37,16 +37,7 @@ class PatternSource:
         name: str = "test:",
         pacer: Pacer | None = None,
     ) -> None:
-        """Draw what does not move.
-
-        Args:
-            size: (height, width).
-            fps: Frames a second.
-            frame_count: Where it ends; None never.
-            live: Whether frames come at the rate, like a camera's, or as fast as they are taken.
-            name: What `SourceInfo.name` says.
-            pacer: The clock, for tests.
-        """
+        """Draw what does not move; ``live``: at the rate, not as fast as frames are taken."""
         self.info = SourceInfo(name, "video", size, fps, frame_count, live)
         self.failures: Sequence[SourceFailure] = ()
         self._pacer = pacer or Pacer()
@@ -103,9 +94,6 @@ def pattern_source(
 
     With a number of frames it is a recording: as fast as possible unless ``options.pace``;
     without one it is a camera.
-
-    Raises:
-        UsageError: It is not spelled like this.
     """
     options = options or SourceOptions()
     rest = spec.removeprefix(PREFIX)

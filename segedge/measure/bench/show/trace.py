@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink, Source, SourceFailure, SourceInfo
 from segedge.frames.timing import StageTimes
+from segedge.frames.wrapped import WrappedSink
 from segedge.pipeline.lane import FrameSegmenter
 
 _PROCESS, _GPU = 1, 2
@@ -180,7 +180,7 @@ class TracedSegmenter:
             return self._segmenter(frame, outputs=outputs)
 
 
-class TracedSink:
+class TracedSink(WrappedSink):
     """A sink whose writing is recorded, and with it what the GPU did for the frame."""
 
     def __init__(self, sink: Sink, recorder: Recorder, gpu: GpuClock | None = None) -> None:
@@ -191,22 +191,8 @@ class TracedSink:
             recorder: Where spans go.
             gpu: Knows when the GPU's events were; None without a GPU.
         """
-        self._sink, self._recorder, self._gpu = sink, recorder, gpu
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What the sink reads."""
-        return self._sink.needs
-
-    @property
-    def paths(self) -> Sequence[Path]:
-        """What it made."""
-        return self._sink.paths
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What it wants to be known."""
-        return self._sink.notes
+        super().__init__(sink)
+        self._recorder, self._gpu = recorder, gpu
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Write one frame."""
@@ -215,10 +201,6 @@ class TracedSink:
         times = TracedTimes(self._recorder, frame.index, frame.times.milliseconds)
         with self._recorder.measure("write", frame.index):
             self._sink.write(dataclasses.replace(frame, times=times), result)
-
-    def close(self, *, error: bool = False) -> None:
-        """Close it."""
-        self._sink.close(error=error)
 
 
 class GpuClock:
