@@ -24,11 +24,7 @@ from segedge.video.formats import IMAGE_SUFFIXES
 from segedge.video.sources.sample import sample_images
 
 CARD = ModelCard(
-    classes=("a", "b"),
-    palette_rgb=((0, 0, 0), (9, 9, 9)),
-    input_height=48,
-    input_width=64,
-    stride=1,
+    classes=("a", "b"), palette_rgb=((0, 0, 0), (9, 9, 9)), input_height=48, input_width=64
 )
 
 TAKERS: dict[str, Callable[[str], Iterable[Any]]] = {
