@@ -7,10 +7,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 from segedge.errors import unknown_name_error
+from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import Source
 from segedge.pipeline.ledger import Job, Ledger
@@ -72,7 +72,7 @@ def stream(
         raise
 
 
-class FrameStream:
+class FrameStream(Closing):
     """An iterator of (frame, result); made by `stream`.
 
     The frame is computed in the thread that asks for it, so that with ``latest`` it is as fresh as
@@ -174,19 +174,6 @@ class FrameStream:
             self._thread.join()
         self._ledger.settle_rest("failed" if fate == "failed" else "dropped")
         self._on_close()
-
-    def __enter__(self) -> FrameStream:
-        """Use in a ``with`` statement."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
 
 
 def _read(source: Source, inbox: Mailbox[Job], ledger: Ledger) -> None:
