@@ -14,6 +14,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import BackendError, CardError, UsageError
 from segedge.frames.frame import Frame
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import frame as reference
 from segedge.segment.segmenter import Segmenter
@@ -134,7 +135,7 @@ def test_style_filters_classes_and_draws_a_legend() -> None:
     card = make_card()
     image = image_of(120, 160)
     style = OverlayStyle(opacity=1.0, classes=("day",))
-    with Segmenter(card, FakeBackend(card), style=style) as segmenter:
+    with Segmenter(card, FakeBackend(card), options=FrameOptions(style=style)) as segmenter:
         result = segmenter(image)
         overlay = result.overlay()
         day = result.labels == 2
