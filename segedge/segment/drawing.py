@@ -47,8 +47,7 @@ class Drawing(Protocol):
 def checked_outputs(outputs: Iterable[str], style: OverlayStyle) -> tuple[str, ...]:
     """Outputs in order, and with an overlay the counts that its legend tells.
 
-    Raises:
-        UsageError: A name that is none of `OUTPUTS`.
+    UsageError on a name that is none of `OUTPUTS`.
     """
     names = set(outputs)
     for name in names:

@@ -81,12 +81,7 @@ def load(
 
 
 def card_of(path: Path) -> ModelCard:
-    """The card that a model file carries, or that lies beside an engine.
-
-    Raises:
-        ModelError: The file is missing or truncated.
-        CardError: There is none.
-    """
+    """The card that a model file carries, or that lies beside an engine."""
     card = _own_card(path)
     if card is None:
         is_engine = path.suffix.lower() in ENGINE_SUFFIXES

@@ -26,8 +26,8 @@ from segedge.frames.frame import Frame
 from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import frame as reference
+from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
-from segedge.segment.result import OUTPUTS
 from segedge.segment.segmenter import Segmenter
 
 CLASSES = ("night", "dusk", "day", "glare")

@@ -21,8 +21,8 @@ from segedge.cuda.runtime import program
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError, UsageError
 from segedge.options.style import OverlayStyle
+from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
-from segedge.segment.result import OUTPUTS
 
 __all__ = ["device"]
 SHAPES = (1, 3, 48, 64), (1, 4, 6, 8)
