@@ -28,12 +28,7 @@ class DrawnSink:
     """Passes results on to another sink, with things drawn into their overlays."""
 
     def __init__(self, sink: Sink, painters: Sequence[Painter]) -> None:
-        """Wrap a sink.
-
-        Args:
-            sink: Takes the results, and is closed with this one.
-            painters: What draws, in order; for this sink alone, as some keep state.
-        """
+        """Wrap a sink, closed with this one; painters may keep state, and are its own."""
         self._sink = sink
         self._painters = tuple(painters)
 
@@ -53,13 +48,7 @@ class DrawnSink:
         return self._sink.notes
 
     def write(self, frame: Frame, result: ResultView) -> None:
-        """Draw, and pass on.
-
-        Raises:
-            UsageError: The overlay is no BGR picture, or a zone has no pixel in it.
-            SinkError: The sink cannot write it.
-            EndOfRun: The sink has seen enough.
-        """
+        """Draw, and pass on."""
         self._sink.write(frame, DrawnResult(result, frame, self._painters))
 
     def close(self, *, error: bool = False) -> None:
@@ -98,12 +87,7 @@ class RoadPainter:
     """The outline of the drivable area, the obstacles' feet, and the nearest one on the road."""
 
     def __init__(self, options: RoadOptions | None = None, *, ground: Ground | None = None) -> None:
-        """Keep the options.
-
-        Args:
-            options: What counts as what.
-            ground: The nearest obstacle shows its distance.
-        """
+        """Keep the options; with a ground the nearest obstacle shows its distance."""
         self._options = options or RoadOptions()
         self._ground = ground
 
@@ -139,11 +123,7 @@ class ZonePainter:
     """Zones with their state: green when free, red when occupied."""
 
     def __init__(self, watch: ZoneWatch) -> None:
-        """Keep the states.
-
-        Args:
-            watch: The zones; for this painter alone.
-        """
+        """Keep the states; the watch is for this painter alone."""
         self._watch = watch
 
     def __call__(self, picture: NDArray[np.uint8], frame: Frame, result: ResultView) -> None:

@@ -137,22 +137,13 @@ class ZoneWatch:
     """The states of zones over the frames of one source."""
 
     def __init__(self, zones: Sequence[Zone], rule: ZoneRule | None = None) -> None:
-        """Begin with all zones free.
-
-        Args:
-            zones: The zones.
-            rule: When they are occupied.
-        """
+        """Begin with all zones free."""
         self.rule = rule or ZoneRule()
         self.zones = tuple(zones)
         self.states = {zone.name: ZoneState(self.rule) for zone in zones}
 
     def look(self, frame: Frame, result: ResultView) -> dict[str, tuple[float, Event | None]]:
-        """Take one more frame: of each zone the share that is taken, and what happened.
-
-        Raises:
-            UsageError: A zone has no pixel in the frame, or names a class that there is not.
-        """
+        """Take one more frame: of each zone the share that is taken, and what happened."""
         seen: dict[str, tuple[float, Event | None]] = {}
         for zone in self.zones:
             taking = moving_names(result.classes, zone.classes or self.rule.classes)

@@ -40,15 +40,10 @@ def polygon_area(points: Sequence[Point]) -> float:
 
 
 def polygon_spans(points: Sequence[Point], height: int, width: int) -> Spans:
-    """The pixels of a frame whose centres lie inside a polygon.
+    """The pixels of a frame whose centres, at integers, lie inside a polygon.
 
     A centre on an edge belongs to the polygon on its right (below, for level edges), so polygons
     that share an edge share no pixel.
-
-    Args:
-        points: Its corners in pixel indices: centres lie at integers.
-        height: The frame's.
-        width: The frame's.
     """
     x, y = np.asarray(points, np.float64).T
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)

@@ -20,12 +20,7 @@ class RegionsAnalysis:
     needs = frozenset({"labels"})
 
     def __init__(self, *, min_area: int = 1, classes: Iterable[str] | None = None) -> None:
-        """Choose.
-
-        Args:
-            min_area: Smaller regions, in pixels, are left out.
-            classes: Names of the classes that are listed; None: all.
-        """
+        """Choose the least area, in pixels, and the classes that are listed."""
         self._min_area = min_area
         self._classes = None if classes is None else tuple(classes)
 

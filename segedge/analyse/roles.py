@@ -69,15 +69,9 @@ def obstacle_names(
 
 
 def moving_names(classes: Sequence[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The classes of a model that occupy a zone.
+    """The classes of a model that occupy a zone: those wanted, else those of `MOVING`.
 
-    Args:
-        classes: Its class names.
-        wanted: What the user names; none stands for those of `MOVING`, and where the model has
-            none of these for all obstacles.
-
-    Raises:
-        UsageError: It lacks one that was named.
+    Where the model has none of these, all obstacles do.
     """
     named = _named(classes, wanted) or _matching(classes, MOVING)
     return named or obstacle_names(classes) or tuple(classes)

@@ -63,11 +63,7 @@ class Zone:
         return tuple((x * width - 0.5, y * height - 0.5) for x, y in self.points)
 
     def spans(self, height: int, width: int) -> Spans:
-        """The pixels of a frame that lie in the zone; the rest of the zone is cut off.
-
-        Raises:
-            UsageError: There is none: the zone is outside the image, or smaller than a pixel.
-        """
+        """The pixels of a frame that lie in the zone; the rest of the zone is cut off."""
         return _spans(self, height, width)
 
     def _crosses(self, a: int, b: int) -> UsageError:
@@ -121,10 +117,9 @@ def parse_zone(text: str) -> Zone:
 
 
 def read_zones(path: Path) -> list[Zone]:
-    """Zones of a JSON file: ``{"gate": [[x, y], ...], "lane": {"polygon": ..., "classes": ...}}``.
+    """Zones of a JSON file.
 
-    Raises:
-        UsageError: It cannot be read, or holds something else.
+    ``{"gate": [[x, y], ...], "lane": {"polygon": ..., "classes": ...}}``
     """
     try:
         data = json.loads(path.read_text("utf-8"))
@@ -169,11 +164,7 @@ def _is_names(value: Any) -> bool:
 
 
 def zones_of(spellings: Iterable[str]) -> list[Zone]:
-    """Zones as options name them: typed ones, and JSON files of several.
-
-    Raises:
-        UsageError: One cannot be read, or two have one name.
-    """
+    """Zones as options name them: typed ones, and JSON files of several."""
     zones: list[Zone] = []
     for text in spellings:
         is_file = "=" not in text and text.lower().endswith(".json")
@@ -239,14 +230,9 @@ class ZoneState:
     """Since when the share asks for the other state."""
 
     def update(self, share: float, pts_seconds: float | None) -> Event | None:
-        """Take the share of one more frame.
+        """Take one more frame's share of the zone, 0..1; what happened, if anything.
 
-        Args:
-            share: Share of the zone that is taken, 0..1.
-            pts_seconds: The frame's time; None, as still images have it, is not waited for.
-
-        Returns:
-            What happened, if anything did.
+        A time of None, as still images have it, is not waited for.
         """
         limit = self.rule.leave_share if self.occupied else self.rule.enter_share
         if (share >= limit) == self.occupied:

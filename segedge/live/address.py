@@ -88,11 +88,7 @@ def _not_an_address(text: str) -> UsageError:
 
 
 def listen(address: Address) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        SinkError: The port is taken or not allowed, or the host is not this machine.
-    """
+    """A listening socket; SinkError where the port is taken or the host is not this machine."""
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -63,11 +63,7 @@ def page_file(name: str) -> bytes:
 
 
 def make_app(hub: Hub, access: Access) -> Any:
-    """The ASGI application.
-
-    Raises:
-        MissingDependencyError: Starlette is not installed.
-    """
+    """The ASGI application."""
     purpose = "serve the live view"
     responses = require("starlette.responses", purpose=purpose)
     routing = require("starlette.routing", purpose=purpose)

@@ -40,14 +40,8 @@ class Channel:
     ) -> None:
         """Start its encoder.
 
-        Args:
-            name: The source's, as people read it.
-            number: Its place in the list of sources.
-            model: What the page says about the model.
-            backend: What the page says about the backend.
-            on_change: Called by any thread when classes or state are new.
-            on_message: Called by the encoder thread when `message` is new.
-            clock_ns: The clock of `Frame.captured_ns`.
+        ``on_change`` is called by any thread when classes or state are new, ``on_message`` by the
+        encoder's when `message` is.
         """
         self.name, self.number, self.model, self.backend = name, number, model, backend
         self.classes: tuple[str, ...] = ()

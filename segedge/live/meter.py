@@ -70,11 +70,7 @@ class Meter:
         return latency_ms
 
     def tick(self, dropped: int | None = None) -> Point:
-        """End a second.
-
-        Args:
-            dropped: Dropped frames so far, where somebody knows better than the gaps tell.
-        """
+        """End a second; ``dropped`` so far, where somebody knows better than the gaps tell."""
         with self._lock:
             now_ns = self._clock_ns()
             total = self.gaps if dropped is None else dropped

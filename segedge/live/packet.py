@@ -59,13 +59,7 @@ def shown(image_hwc: NDArray[np.uint8], labels: NDArray[Any], facts: Mapping[str
 
 
 def encode(shown: Shown, *, source: int, class_count: int) -> bytes:
-    """The message of a frame.
-
-    Args:
-        shown: The frame.
-        source: Number of its source in the page's list.
-        class_count: Length of the list of shares, which are of the labels as they are shown.
-    """
+    """The message of a frame; shares are counted in the labels as they are shown."""
     import cv2
 
     jpeg = cv2.imencode(".jpg", shown.picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]

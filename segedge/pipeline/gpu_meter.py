@@ -92,11 +92,7 @@ class _Memory(ctypes.Structure):
 
 
 def nvml_reader(library: Any = None) -> Callable[[], Reading] | None:
-    """What asks NVML for the first GPU, or None where there is no driver or no GPU.
-
-    Args:
-        library: The loaded library; None loads the driver's own.
-    """
+    """What asks NVML for the first GPU, or None where there is no driver or no GPU."""
     try:
         nvml = library or ctypes.CDLL("libnvidia-ml.so.1")
         device = ctypes.c_void_p()

@@ -38,11 +38,7 @@ class Histogram:
         self._max_ms = max(self._max_ms, milliseconds)
 
     def percentile(self, percent: float) -> float:
-        """The value below which ``percent`` of all lie (nearest rank), in milliseconds.
-
-        Raises:
-            ValueError: It is empty, or ``percent`` is outside 0..100.
-        """
+        """The value below which ``percent`` of all lie (nearest rank), in milliseconds."""
         if not self._count or not 0.0 <= percent <= 100.0:
             raise ValueError(f"percentile {percent} of {self._count} values")
         rank = max(1, math.ceil(self._count * percent / 100.0))
@@ -56,11 +52,7 @@ class Histogram:
         return min(_middle_of(index), self._max_ms)
 
     def summary(self) -> Summary:
-        """Count, mean, percentiles and maximum.
-
-        Raises:
-            ValueError: It is empty.
-        """
+        """Count, mean, percentiles and maximum; ValueError where it is empty."""
         return Summary(
             count=self._count,
             mean_ms=self._sum_ms / max(1, self._count),

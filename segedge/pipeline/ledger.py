@@ -49,13 +49,7 @@ class Ledger:
     def __init__(
         self, *, sinks: Sequence[str], expected: int | None, clock_ns: Callable[[], int]
     ) -> None:
-        """Begin the run.
-
-        Args:
-            sinks: Their names; empty where the run itself is done with a frame.
-            expected: Frames to come, for `Progress`.
-            clock_ns: The monotonic clock.
-        """
+        """Begin; ``sinks`` are names, none where the run itself is done with a frame."""
         self.stats = RunStats()
         self._places = [Place("inbox", queued=True), Place("segmenter", queued=False)]
         self._places += [Place(name, queued=True) for name in sinks]
@@ -97,13 +91,7 @@ class Ledger:
             self._places[_FIRST_SINK + sink].waited.add(waited_ms)
 
     def written(self, job: Job, times: StageTimes, sink: int | None = None) -> None:
-        """One sink (or the run itself, where there is none) is done with it.
-
-        Args:
-            job: The frame's entry.
-            times: The times of the `Job.for_sink` that this sink had.
-            sink: Its number, from 0.
-        """
+        """A sink, by its number, is done with a frame, or the run itself where there is none."""
         with self._lock:
             if job not in self._open:
                 return

@@ -24,13 +24,7 @@ class Machine:
         cpu_seconds: Callable[[], float] | None = None,
         gpu: GpuMeter | None = None,
     ) -> None:
-        """Begin to count.
-
-        Args:
-            clock_ns: The monotonic clock.
-            cpu_seconds: Processor time of this process so far, all threads; None asks the system.
-            gpu: What knows the GPU; None looks for one.
-        """
+        """Begin to count; None asks the system for its processor time, and looks for a GPU."""
         self._clock_ns = clock_ns
         self._cpu_seconds = cpu_seconds or _cpu_seconds
         self._gpu = gpu or GpuMeter.find()

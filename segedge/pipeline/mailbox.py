@@ -7,10 +7,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Literal, TypeVar
 
+from segedge.errors import unknown_name_error
+
 T = TypeVar("T")
 
 Policy = Literal["lossless", "latest"]
-POLICIES: tuple[Policy, ...] = ("lossless", "latest")
+CAPACITY: dict[Policy, int] = {"lossless": 3, "latest": 1}
+"""Items that wait between two stages: enough to even out their jitter, with little memory; with
+``latest`` every waiting frame is one frame time of latency."""
+POLICIES: tuple[Policy, ...] = tuple(CAPACITY)
+
+
+def policy_of(asked: Policy | None, *, live: bool) -> Policy:
+    """The policy that is asked for, else the one that suits the source."""
+    policy = asked or ("latest" if live else "lossless")
+    if policy not in POLICIES:
+        raise unknown_name_error("policy", policy, POLICIES)
+    return policy
 
 
 class MailboxClosed(Exception):  # noqa: N818 - a signal between threads, not a failure
@@ -31,16 +44,7 @@ class Mailbox(Generic[T]):
         policy: Policy = "lossless",
         changed: threading.Condition | None = None,
     ) -> None:
-        """An open, empty box.
-
-        Args:
-            capacity: Items that it holds.
-            policy: What `put` does when it is full.
-            changed: Told of every change; boxes that share one can be waited for together.
-
-        Raises:
-            ValueError: The capacity is not positive, or the policy is unknown.
-        """
+        """An open, empty box; those that share ``changed`` can be waited for together."""
         if capacity < 1 or policy not in POLICIES:
             raise ValueError(f"a mailbox of capacity {capacity}, policy {policy!r}")
         self.capacity = capacity
@@ -69,13 +73,9 @@ class Mailbox(Generic[T]):
         return len(self._items)
 
     def put(self, item: T) -> T | None:
-        """Add an item.
+        """Add an item; returns the one that was dropped for it, if any.
 
-        Returns:
-            The item that was dropped for it (``latest`` only), else None.
-
-        Raises:
-            MailboxClosed: The box is closed, also while waiting.
+        Raises MailboxClosed where the box is closed, also while waiting.
         """
         with self._changed:
             while not self._closed and self._is_full() and self.policy == "lossless":
@@ -88,11 +88,7 @@ class Mailbox(Generic[T]):
             return dropped
 
     def get(self) -> T:
-        """Take the oldest item; waits for one.
-
-        Raises:
-            MailboxClosed: The box is closed and nothing is left in it.
-        """
+        """Take the oldest item; waits for one, and raises MailboxClosed where none can come."""
         with self._changed:
             while not self._closed and not self._items:
                 self._changed.wait()
@@ -111,10 +107,9 @@ class Mailbox(Generic[T]):
                 return
 
     def close(self, error: BaseException | None = None) -> None:
-        """Wake both ends; again with an error after without one makes it an error.
+        """Wake both ends; an error throws away what is inside.
 
-        Args:
-            error: None lets the items inside be taken; an error throws them away.
+        Again with an error after without one makes it an error.
         """
         with self._changed:
             self._closed = True
@@ -142,14 +137,11 @@ class RoundRobin(Generic[T]):
         ready: Callable[[int], bool] = lambda number: True,
         on_end: Callable[[int], None] = lambda number: None,
     ) -> None:
-        """Begin with the first box.
+        """Begin with the first of boxes that share ``changed``.
 
-        Args:
-            boxes: They share ``changed``.
-            changed: Their condition.
-            ready: Whether an item of this box can be used now; asked under the condition, and
-                again after each of its changes.
-            on_end: Called once for each box, when it is closed and empty, by whoever iterates.
+        ``ready`` says whether an item of a box can be used now, asked under the condition after
+        each change. ``on_end`` is called once for each box, when it is closed and empty, by whoever
+        iterates.
         """
         self._boxes = boxes
         self._changed = changed

@@ -58,16 +58,9 @@ class MultiPipeline:
         fail_fast: bool = False,
         watch: Watch | None = None,
     ) -> None:
-        """Put the stages together; nothing starts yet.
+        """Put at least one lane together; nothing starts yet.
 
-        Args:
-            lanes: At least one.
-            segmenter: What happens to the frames of all.
-            fail_fast: Whether the first error of a lane ends the others.
-            watch: Who wants to know.
-
-        Raises:
-            UsageError: There is no lane.
+        With ``fail_fast`` the first error of a lane ends the others.
         """
         if not lanes:
             raise UsageError("a pipeline without a source")

@@ -43,13 +43,7 @@ class Sampler:
         ticker: Ticker,
         on_error: Callable[[BaseException], None],
     ) -> None:
-        """Nothing starts yet.
-
-        Args:
-            step: What to do.
-            ticker: When.
-            on_error: Told of what ``step`` raises; after that nothing is done any more.
-        """
+        """Nothing starts yet; after an error of ``step`` nothing is done any more."""
         self._step, self._ticker, self._on_error = step, ticker, on_error
         self._thread = threading.Thread(target=self._run, name="segedge-sampler", daemon=True)
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from segedge.errors import unknown_name_error
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import Source
 from segedge.pipeline.ledger import Job, Ledger
-from segedge.pipeline.mailbox import POLICIES, Mailbox, MailboxClosed, Policy
+from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import Progress
 
 if TYPE_CHECKING:
@@ -90,28 +89,14 @@ class FrameStream(Closing):
         on_close: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Begin to read.
-
-        Args:
-            source: Where frames come from; closed at the end.
-            segmenter: What happens to them.
-            policy: See `stream`.
-            outputs: What to compute at once.
-            on_close: Called once, at the end.
-            clock_ns: The monotonic clock.
-
-        Raises:
-            UsageError: The policy is unknown.
-        """
-        policy = policy or ("latest" if source.info.live else "lossless")
-        if policy not in POLICIES:
-            raise unknown_name_error("policy", policy, POLICIES)
+        """Begin to read; ``on_close`` is called once, at the end."""
+        chosen = policy_of(policy, live=source.info.live)
         self._source = source
         self._segmenter = segmenter
         self._outputs = frozenset(outputs)
         self._on_close = on_close
         self._clock_ns = clock_ns
-        self._inbox: Mailbox[Job] = Mailbox(1 if policy == "latest" else 3, policy=policy)
+        self._inbox: Mailbox[Job] = Mailbox(CAPACITY[chosen], policy=chosen)
         self._ledger = Ledger(sinks=(), expected=source.info.frame_count, clock_ns=clock_ns)
         self._closed = False
         self._thread = threading.Thread(
