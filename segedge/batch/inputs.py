@@ -42,13 +42,8 @@ class InputFile:
 def find_inputs(specs: Sequence[str]) -> tuple[list[InputFile], list[SourceFailure]]:
     """All files that were named, each once, in order; and what a list names that is not there.
 
-    Args:
-        specs: Folders (with all folders in them), patterns in quotes, lists (``.txt``: a path a
-            line, relative to the list), videos and images.
-
-    Raises:
-        SourceError: One of them does not exist, or holds no video or image.
-        UsageError: A camera or stream; there is nothing.
+    There are folders (with all folders in them), patterns in quotes, lists (``.txt``: a path a
+    line, relative to the list), videos and images.
     """
     if not specs:
         raise UsageError("no input was given")

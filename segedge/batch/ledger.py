@@ -72,14 +72,9 @@ def manifest_of(job: Job) -> dict[str, Any]:
 
 
 def open_archive(store: Store, manifest: Mapping[str, Any]) -> bool:
-    """Begin an archive, or go on with one of the same manifest.
+    """Begin an archive, or go on with one of the same manifest: then True.
 
-    Returns:
-        Whether it was there before.
-
-    Raises:
-        UsageError: It was made with another model, version or other options: names both.
-        SinkError: The store refuses to be written.
+    UsageError where it was made with another model, version or other options; it names both.
     """
     data = store.read(MANIFEST)
     if data is None:

@@ -47,13 +47,7 @@ class LocalPool:
         return serve
 
     def __init__(self, job: Job, *, workers: int, gpus: Sequence[str] = ()) -> None:
-        """Start them.
-
-        Args:
-            job: What they are told.
-            workers: How many.
-            gpus: Names of GPUs, shared out in turn; none: the CPU.
-        """
+        """Start them; GPUs, by name, are shared out in turn, and none means the CPU."""
         self.workers = workers
         self._job = job
         # A fork would copy locks that other threads hold, and CUDA does not survive one.
@@ -177,13 +171,9 @@ def serve(
     *,
     make_worker: Callable[[Job], Any] | None = None,
 ) -> None:
-    """The worker process.
+    """The worker process: shards come through the connection, what becomes of them goes.
 
-    Args:
-        connection: Shards come, what becomes of them goes.
-        job: What it is told once.
-        gpu: The one GPU that it sees; None leaves that as it is.
-        make_worker: Makes the `Worker`; None: as the job says.
+    It sees that one GPU; None leaves that as it is.
     """
     # Ctrl-C goes to the whole group: the run's own process decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

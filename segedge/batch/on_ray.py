@@ -74,14 +74,8 @@ def layout_of(
 ) -> Layout:
     """Share a cluster out: an actor a GPU where the backend may use them, else by cores.
 
-    Args:
-        nodes: (CPUs, GPUs) of every node.
-        backend: As in `segedge.batch.options.BatchOptions`.
-        workers: How many actors; 0: as many as fit.
-        threads: CPUs of each; 0: two, or what the smallest node has; with GPUs, a GPU's share.
-
-    Raises:
-        UsageError: No node has as much as one worker asks for.
+    ``nodes`` are (CPUs, GPUs) of each. No workers: as many as fit. No threads: two, or what the
+    smallest node has; with GPUs, a GPU's share. UsageError where no node has room for one worker.
     """
     gpus = sum(int(gpu) for _, gpu in nodes)
     on_gpu = gpus > 0 and backend.partition(":")[0] in _ON_GPU
@@ -105,18 +99,9 @@ class RayPool:
     """Actors that are replaced when they are lost, wherever Ray finds room."""
 
     def __init__(self, job: Job, *, address: str = AUTO, workers: int = 0, threads: int = 0):
-        """Connect and start them.
+        """Connect to ``host:6379``, ``ray://host:10001`` or `AUTO`, and start them.
 
-        Args:
-            job: What they are told; its threads are set anew for the cluster.
-            address: ``host:6379``, ``ray://host:10001``, or `AUTO`.
-            workers: See `layout_of`.
-            threads: See `layout_of`.
-
-        Raises:
-            BackendError: The cluster cannot be reached.
-            MissingDependencyError: Ray is not installed.
-            UsageError: No node has room for a worker.
+        The job's threads are set anew for the cluster.
         """
         from dataclasses import replace
 
@@ -226,8 +211,7 @@ class _Actor:
 def connect(ray: Any, address: str) -> None:
     """Join a cluster, quietly: nothing of Ray's goes to standard output.
 
-    Raises:
-        BackendError: It is not there, within seconds.
+    BackendError where it is not there, within seconds.
     """
     _check_reach(address)
     # Warnings of Ray's about its own future, and its counting of users.

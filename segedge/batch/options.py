@@ -75,11 +75,7 @@ class Job:
 
 
 def model_hash(model: Path) -> str:
-    """SHA-256 of a model file; where weights lie beside it, of both digests.
-
-    Raises:
-        ModelError: It cannot be read.
-    """
+    """SHA-256 of a model file; where weights lie beside it, of both digests."""
     import hashlib
 
     from segedge.card.modelfile import file_sha256

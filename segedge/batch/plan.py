@@ -105,13 +105,7 @@ class Plan:
 def make_plan(
     files: Sequence[InputFile], *, shard_frames: int, known: Sequence[Planned] = ()
 ) -> Plan:
-    """Cut the inputs into shards.
-
-    Args:
-        files: From `segedge.batch.inputs.find_inputs`.
-        shard_frames: Shortest part of a video, and most images of a shard.
-        known: Sources of earlier runs into the same archive: they keep their names and cuts.
-    """
+    """Cut the inputs into shards; known sources, of earlier runs, keep their names and cuts."""
     before = {planned.key: planned for planned in known}
     names = _Names(planned.name for planned in known)
     folders: dict[str, list[InputFile]] = {}

@@ -30,14 +30,7 @@ class FactsSink:
     def __init__(
         self, shard: Shard, *, model_sha256: str, confidence: bool = True, threads: int = 1
     ) -> None:
-        """Begin a shard's rows.
-
-        Args:
-            shard: Tells the names.
-            model_sha256: For the column ``model``.
-            confidence: Whether that column is filled.
-            threads: To find regions with.
-        """
+        """Begin a shard's rows."""
         self._needs_confidence = confidence
         self.needs = facts_needs(confidence)
         self.paths: Sequence[Any] = ()
@@ -131,17 +124,7 @@ def encode_rows(rows: Sequence[dict[str, Any]], classes: Sequence[str]) -> bytes
 
 
 def merge_parts(store: Store, shards: Sequence[str], classes: Sequence[str]) -> int:
-    """Make ``frames.parquet`` of the shards' parts, in the given order; the number of rows.
-
-    Args:
-        store: The archive.
-        shards: Ids of finished shards.
-        classes: Class names, in label order.
-
-    Raises:
-        SourceError: A part is missing or damaged.
-        SinkError: The table cannot be written.
-    """
+    """Make ``frames.parquet`` of the shards' parts, in the given order; the number of rows."""
     pa = require("pyarrow", purpose="write the table of facts")
     parquet = require("pyarrow.parquet", purpose="write the table of facts")
     rows = 0

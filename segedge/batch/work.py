@@ -59,17 +59,7 @@ class Worker:
     """Does shards, one after the other."""
 
     def __init__(self, job: Job, *, opened: Open = open_model) -> None:
-        """Check that this place is as the job wants it, and load the model.
-
-        Args:
-            job: What is to be done.
-            opened: Makes the segmenter.
-
-        Raises:
-            UsageError: Another version of segedge, or another model under that name.
-            SinkError: What is written here would not be seen where the run was started.
-            SegedgeError: The model cannot be loaded.
-        """
+        """Check that this place is as the job wants it, and load the model."""
         check_place(job)
         self._job = job
         self._store = open_store(job.out)
@@ -84,17 +74,7 @@ class Worker:
         self.description = f"{self._segmenter.backend.description}, {job.threads} threads"
 
     def do(self, shard: Shard, *, tell: Tell | None = None) -> Done:
-        """Do a shard: its files, its facts, and last the mark that it is finished.
-
-        Args:
-            shard: What to do.
-            tell: Who wants to know how far it is.
-
-        Raises:
-            SourceError: Nothing of it can be read.
-            SinkError: The store refuses to be written.
-            Interrupted: This process was asked to end.
-        """
+        """Do a shard: its files, its facts, and last the mark that it is finished."""
         start = time.monotonic()
         facts = FactsSink(
             shard,

@@ -159,13 +159,7 @@ class Scorer:
         self._last: Grid | None = None
 
     def __call__(self, grid: Grid, baseline: Baseline, *, moving: bool) -> Scores:
-        """The values of the next frame.
-
-        Args:
-            grid: The frame.
-            baseline: What is usual; not changed.
-            moving: Whether it follows on the frame before, as in a video.
-        """
+        """The values of the next frame; ``moving``: it follows on the one before, as in a video."""
         values: dict[Reason, float] = {}
         if grid.doubt is not None:
             values["margin"] = float(grid.doubt.mean())

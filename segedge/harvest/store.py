@@ -83,27 +83,14 @@ class Store:
     def room_for(self, dhash: int, score: float, rate: Rate) -> bool:
         """Whether a frame of this hash and score would be kept; of equals the older one is.
 
-        Args:
-            dhash: Its hash.
-            score: Its score.
-            rate: Scores the kept ones anew.
+        ``rate`` scores the kept ones anew.
         """
         return all(rate(entry) < score and not entry.edited for entry in self._like(dhash))
 
     def keep(self, entry: Entry, image: bytes, labels: bytes, rate: Rate) -> bool:
         """Write a frame, and drop what is of the same picture or beyond the budget.
 
-        Args:
-            entry: What is known of it.
-            image: The image file.
-            labels: The label file.
-            rate: Scores the kept ones anew, to find the least worth.
-
-        Returns:
-            Whether it was kept: not where all others are worth more and there is no room.
-
-        Raises:
-            OSError: The disk refuses it; what is there is whole.
+        False where it was not kept: all others are worth more and there is no room.
         """
         going = self._like(entry.hash)
         going += self._least_worth(_cost(entry), going, entry.score, rate)
@@ -125,20 +112,12 @@ class Store:
         return True
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write what the next run goes on with.
-
-        Raises:
-            OSError: The disk refuses it.
-        """
+        """Write what the next run goes on with."""
         head = {"schema": SCHEMA, "classes": list(self.classes)}
         replace_file(self.folder / STATE, (json.dumps({**head, **state}) + "\n").encode())
 
     def finish(self, state: dict[str, Any]) -> None:
-        """Save, and write the archive; the folder is free for another run.
-
-        Raises:
-            OSError: The disk refuses it.
-        """
+        """Save, and write the archive; the folder is free for another run."""
         try:
             self.save(state)
             self._write_manifest()
