@@ -165,6 +165,17 @@ def test_unknown_classes_and_opacities_are_refused() -> None:
             result.compute(["label"])
 
 
+def test_parts_and_places_on_the_cpu() -> None:
+    card = make_card()
+    with Segmenter(card, FakeBackend(card)) as segmenter:
+        result = segmenter(image_of(40, 50))
+        np.testing.assert_array_equal(result.labels_of(3, 7, 20, 30), result.labels[3:23, 7:37])
+        with pytest.raises(UsageError, match="leaves the frame"):
+            result.labels_of(30, 0, 20, 10)
+        with pytest.raises(UsageError, match="labels is not on the GPU"):
+            result.on_device("labels")
+
+
 @pytest.mark.parametrize(
     "image",
     [

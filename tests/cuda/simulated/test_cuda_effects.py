@@ -104,6 +104,16 @@ def test_effects_on_frames_that_cannot_have_them(device: Device) -> None:
         del result
 
 
+def test_nv12_frames_have_no_legend(device: Device) -> None:
+    frame = Nv12Frame(np.zeros((48, 64), np.uint8), np.full((24, 64), 128, np.uint8))
+    options = FrameOptions(style=OverlayStyle(legend=True))
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), options=options) as segmenter:
+        result = segmenter(frame, outputs=("labels",))
+        with pytest.raises(UsageError, match="no legend on NV12 frames"):
+            result.overlay()
+        del result
+
+
 def test_rgb_frames_keep_their_order_in_effects(device: Device) -> None:
     image = image_of(60, 80, 1)
     style = OverlayStyle(classes=("day",), effect=Effect("replace", "#ff8000"))
