@@ -34,6 +34,7 @@ from segedge.card.modelfile import read_metadata
 from segedge.frames.frame import Frame
 from segedge.machine.environment import Environment
 from segedge.measure.evaluate.confusion import Confusion
+from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import Smoothing
 from segedge.segment.segmenter import Segmenter
 
@@ -137,7 +138,7 @@ def measure(card: ModelCard, backend: Backend, count: int) -> dict[str, dict[str
     rng = np.random.default_rng(0)
     segmenters = {
         (noise, name): Segmenter(
-            card, once, smoothing=Smoothing(strength=strength, flicker=True)
+            card, once, options=FrameOptions(smoothing=Smoothing(strength=strength, flicker=True))
         )
         for noise in NOISE_LEVELS
         for name, strength in SETTINGS.items()

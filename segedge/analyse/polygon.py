@@ -40,7 +40,7 @@ def polygon_area(points: Sequence[Point]) -> float:
 
 
 def polygon_spans(points: Sequence[Point], height: int, width: int) -> Spans:
-    """The pixels of a frame whose centres lie inside a polygon.
+    """The pixels of a frame whose centres, at integers, lie inside a polygon.
 
     A centre on an edge belongs to the polygon on its right (below, for level edges), so polygons
     that share an edge share no pixel.

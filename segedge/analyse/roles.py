@@ -55,7 +55,7 @@ def obstacle_names(
 
 
 def moving_names(classes: Sequence[str], wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """The classes of a model that occupy a zone.
+    """The classes of a model that occupy a zone: those wanted, else those of `MOVING`.
 
     None wanted stands for those of `MOVING`, and where the model has none of these for all
     obstacles.

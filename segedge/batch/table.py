@@ -83,7 +83,7 @@ class FactsSink:
 
 
 def facts_needs(confidence: bool) -> frozenset[str]:
-    """What a row is made of, in the words of `segedge.segment.result.OUTPUTS`."""
+    """What a row is made of, in the words of `segedge.segment.drawing.OUTPUTS`."""
     return frozenset({"labels", "class_pixels"} | ({"confidence"} if confidence else set()))
 
 

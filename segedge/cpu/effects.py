@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,8 @@ from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Task, Workers, shared_workers
-from segedge.errors import UsageError
 from segedge.options.effect import (
-    MATTED,
+    DrawnBy,
     Effect,
     background_rows,
     blur_steps,
@@ -152,15 +152,12 @@ class Effects:
             UsageError: The frame has another shape or type.
         """
         source = readable_image("frame", frame, self._frame)
-        name = look.effect.name
-        if name == "outline":
-            self._outline(logits, source, out, look, labels)
-        elif name == "heat":
-            self._heat(logits, source, out, look, labels, confidence)
-        elif name in MATTED:
-            self._matted(logits, source, out, look)
-        else:
-            raise UsageError(f"{name} is drawn by the tail")
+        draws: dict[DrawnBy, Callable[[], None]] = {
+            "matte": lambda: self._matted(logits, source, out, look),
+            "outline": lambda: self._outline(logits, source, out, look, labels),
+            "heat": lambda: self._heat(logits, source, out, look, labels, confidence),
+        }
+        draws[look.effect.traits.drawn_by]()
 
     def matte(self, logits: NDArray[Any], out: NDArray[np.uint8], look: Look) -> None:
         """Opacity of the look's foreground, 0..255, H x W."""
@@ -203,11 +200,11 @@ class Effects:
     ) -> None:
         alpha = self._pool.take((self._frame.height, self._frame.width), np.uint8)
         self.matte(logits, alpha, look)
-        if look.effect.name == "cutout":
+        if look.effect.traits.alpha:
             planes = (*_rows(alpha), *_rows(frame), *_rows(out))
             self._share_rows(compose.cut_out, *planes)
             return
-        if look.effect.name == "blur":
+        if look.effect.traits.blurs:
             behind = self._blurred(frame, alpha, look.effect.blur * self._frame.height)
             self._compose(alpha, frame, _rows(behind), out)
             return
@@ -274,7 +271,7 @@ class Effects:
         labels: NDArray[Any] | None,
         confidence: NDArray[np.float32] | None,
     ) -> None:
-        is_confidence = look.effect.heat == "confidence"
+        is_confidence = not look.effect.is_entropy
         values = confidence
         if not is_confidence or values is None:
             values = self._pool.take((self._frame.height, self._frame.width), np.float32)

@@ -7,6 +7,7 @@ then one to five launches make the picture, on the same stream and so in the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cuda.preprocess import fixed_point
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.options.effect import (
-    MATTED,
+    DrawnBy,
     Effect,
     background_rows,
     blur_steps,
@@ -27,7 +28,6 @@ from segedge.options.effect import (
     outline_radius,
 )
 
-_TARGETS = {"blur": 0, "cutout": 1, "replace": 2}
 _BLOCK = (32, 8)
 
 
@@ -162,7 +162,7 @@ class Effects:
         for name, item in (("labels", self._label_bytes), ("confidence", 4)):
             if name in parts:
                 found[name] = Plane(scratch + parts[name], _pitch(self._frame.width * item))
-        if look.effect.heat == "entropy":  # its values lie there, and the tail does not make them
+        if look.effect.is_entropy:  # its values lie there, and the tail does not make them
             found.pop("confidence", None)
         return found
 
@@ -172,17 +172,19 @@ class Effects:
 
     def _parts(self, look: Look) -> dict[str, int]:
         """Byte offsets in the scratch memory."""
-        name, frame = look.effect.name, self._frame
+        traits, frame = look.effect.traits, self._frame
         sizes: dict[str, int] = {}
         points = self._grid.height * self._grid.width
-        needs_labels = name == "outline" or (name == "heat" and look.is_about_some)
-        if needs_labels or (name in MATTED and self._gives_labels):
+        needs_labels: dict[DrawnBy, bool] = {
+            "outline": True, "heat": look.is_about_some, "matte": self._gives_labels
+        }  # fmt: skip
+        if needs_labels.get(traits.drawn_by):
             sizes["labels"] = frame.height * _pitch(frame.width * self._label_bytes)
-        elif name in MATTED:
+        elif traits.parts_foreground:
             sizes |= {"best": 8 * points, "winner": 4 * points}
-        if name == "heat":
+        if traits.drawn_by == "heat":
             sizes["confidence"] = frame.height * _pitch(frame.width * 4)
-        if name == "blur":
+        if traits.blurs:
             rows, columns = self._blocks(look)
             sizes |= {
                 "alpha": frame.height * _pitch(frame.width),
@@ -228,18 +230,25 @@ class Effects:
             confidence: The frame's confidence, where `spare` names it.
         """
         parts = {name: scratch + offset for name, offset in self._parts(look).items()}
-        if look.effect.name == "outline":
-            assert labels is not None
-            radius = np.int32(outline_radius(self._frame.height))
-            self._paint(
-                launcher, "draw_outline", self._frame,
-                [*_plane(labels), look.flags, look.colors, self._class_count, radius,
-                 *self._size, *_plane(frame), *_plane(out)],
-            )  # fmt: skip
-        elif look.effect.name == "heat":
-            self._heat(launcher, look, logits, parts, frame, out, labels, confidence)
-        else:
-            self._matted(launcher, look, logits, parts, frame, out, labels)
+        draws: dict[DrawnBy, Callable[[], None]] = {
+            "matte": lambda: self._matted(launcher, look, logits, parts, frame, out, labels),
+            "outline": lambda: self._outline(launcher, look, frame, out, labels),
+            "heat": lambda: self._heat(
+                launcher, look, logits, parts, frame, out, labels, confidence
+            ),
+        }
+        draws[look.effect.traits.drawn_by]()
+
+    def _outline(
+        self, launcher: Launcher, look: Look, frame: Plane, out: Plane, labels: Plane | None
+    ) -> None:
+        assert labels is not None
+        radius = np.int32(outline_radius(self._frame.height))
+        self._paint(
+            launcher, "draw_outline", self._frame,
+            [*_plane(labels), look.flags, look.colors, self._class_count, radius,
+             *self._size, *_plane(frame), *_plane(out)],
+        )  # fmt: skip
 
     def _heat(
         self,
@@ -252,7 +261,7 @@ class Effects:
         labels: Plane | None,
         confidence: Plane | None,
     ) -> None:
-        is_confidence = look.effect.heat == "confidence"
+        is_confidence = not look.effect.is_entropy
         values = confidence
         if not is_confidence or values is None:
             values = Plane(parts["confidence"], _pitch(self._frame.width * 4))
@@ -280,8 +289,8 @@ class Effects:
         out: Plane,
         labels: Plane | None,
     ) -> None:
-        target = out
-        if look.effect.name == "blur":
+        traits, target = look.effect.traits, out
+        if traits.blurs:
             target = Plane(parts["alpha"], _pitch(self._frame.width))
         pictures: list[Argument] = [
             *self._size,
@@ -289,7 +298,7 @@ class Effects:
             *_plane(look.behind),
             *_plane(target),
         ]
-        kind = _TARGETS[look.effect.name]
+        kind = 0 if traits.blurs else 1 if traits.alpha else 2
         if self._gives_labels:
             start: list[Argument] = [*_plane(labels), look.flags, self._class_count]
             self._matte(launcher, "matte_labels", kind, [*start, *pictures])
@@ -304,7 +313,7 @@ class Effects:
             scale = np.float32(0.5 / look.effect.edge_logits)
             start = [logits, look.flags, *sets, *self._grid_size, *self._maps, scale]
             self._matte(launcher, "matte_pixels", kind, [*start, *pictures])
-        if look.effect.name == "blur":
+        if traits.blurs:
             self._blur(launcher, look, parts, frame, target, out)
 
     def _blur(

@@ -21,7 +21,7 @@ from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
-from segedge.options.effect import PAINTED, Effect
+from segedge.options.effect import TRAITS, Effect
 
 OutputName = Literal["labels", "overlay", "confidence", "class_pixels"]
 _PAINTED: tuple[PixelFormat, ...] = ("bgr", "rgb", "nv12")
@@ -164,14 +164,14 @@ class FramePlan:
             UsageError: Frames of this format cannot have it, or the model cannot.
             SourceError: The background cannot be read.
         """
-        is_wide = effect.name == "side-by-side"
-        if self.pixel_format == "nv12" and (is_wide or effect.name not in PAINTED):
+        traits = effect.traits
+        if self.pixel_format == "nv12" and not traits.suits_nv12:
             raise UsageError(
                 f"no {effect.name} on NV12 frames",
-                facts={"known": "overlay, mask"},
+                facts={"known": ", ".join(n for n, other in TRAITS.items() if other.suits_nv12)},
                 fix="hand in BGR or RGB frames",
             )
-        if effect.name in PAINTED:
+        if traits.drawn_by == "tail":
             return None
         self._check_painted()
         return Tables.of(
@@ -250,7 +250,7 @@ class FramePlan:
             labels = labels or between.get("labels")
             confidence = confidence or between.get("confidence")
         overlay = None
-        if painted and (render.effect or self.effect).name == "side-by-side":
+        if painted and (render.effect or self.effect).traits.beside_frame:
             self.effects.copy_frame(launcher, frame.plane, painted[0].plane)
             overlay = Picture(painted[0].plane.at(0, 3 * self.frame.width))
         elif painted and look is None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from segedge.errors import UsageError
+from segedge.frames.closing import Closing
 from segedge.live.access import Access
 from segedge.live.address import DEFAULT_HOST, DEFAULT_PORT, Address, listen
 from segedge.live.app import make_app
@@ -22,7 +23,7 @@ _GRACE_SECONDS = 1
 """How long a viewer may take to say good-bye."""
 
 
-class LiveView:
+class LiveView(Closing):
     """A page in the browser with what one or several pipelines see.
 
     Listens from construction until `close`. Each source gets a sink of its own from `sink`.
@@ -147,12 +148,6 @@ class LiveView:
         self._thread.join()
         for channel in self._hub.channels:
             channel.close()
-
-    def __enter__(self) -> LiveView:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _serve(self) -> None:
         """The server's thread."""

@@ -107,11 +107,7 @@ class Cleaning:
 
 
 def parse_min_region(text: str) -> int | dict[str, int]:
-    """What ``--min-region`` says: ``200``, or ``car=50,road=1000``.
-
-    Raises:
-        UsageError: It is neither.
-    """
+    """What ``--min-region`` says: ``200``, or ``car=50,road=1000``."""
     text = text.strip()
     if "=" not in text:
         return _area_of(text or "0", text)

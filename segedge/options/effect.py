@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,15 +20,63 @@ EffectName = Literal[
     "overlay", "mask", "cutout", "blur", "replace", "outline", "side-by-side", "heat"
 ]
 HeatOf = Literal["confidence", "entropy"]
+DrawnBy = Literal["tail", "matte", "outline", "heat"]
 
-EFFECTS: tuple[EffectName, ...] = get_args(EffectName)
-HEATS: tuple[HeatOf, ...] = get_args(HeatOf)
-PAINTED = ("overlay", "mask", "side-by-side")
-"""Effects that the tail paints in its one pass: a colour a class."""
-MATTED = ("cutout", "blur", "replace")
-"""Effects that part a foreground from its background."""
-WITH_LEGEND = ("overlay", "mask", "outline", "side-by-side", "heat")
-"""Effects whose colours stand for something."""
+
+@dataclass(frozen=True)
+class Traits:
+    """What sets an effect apart. Whoever draws or keeps its pictures asks here, not for a name."""
+
+    drawn_by: DrawnBy = "tail"
+    """The tail paints a colour a class in its one pass; the others come after it."""
+    alpha: bool = False
+    """Whether pictures have a fourth channel, their opacity."""
+    blurs: bool = False
+    """Whether the foreground stands before the frame itself, blurred."""
+    takes_background: bool = False
+    """Whether it stands before a colour or picture of the user's."""
+    hides_frame: bool = False
+    """Whether nothing is seen but colours."""
+    beside_frame: bool = False
+    """Whether the frame as it was stands to the left."""
+    legend: bool = True
+    """Whether its colours stand for something."""
+
+    @property
+    def parts_foreground(self) -> bool:
+        """Whether classes are kept as a foreground, with a soft edge to the rest."""
+        return self.drawn_by == "matte"
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether its legend tells the share of each class; that of a heat shows its scale."""
+        return self.legend and self.drawn_by != "heat"
+
+    @property
+    def suits_nv12(self) -> bool:
+        """Whether it is nothing but other colours, which luma and chroma can show as well."""
+        return self.drawn_by == "tail" and not self.beside_frame
+
+
+TRAITS: dict[EffectName, Traits] = {
+    "overlay": Traits(),
+    "mask": Traits(hides_frame=True),
+    "cutout": Traits("matte", alpha=True, legend=False),
+    "blur": Traits("matte", blurs=True, legend=False),
+    "replace": Traits("matte", takes_background=True, legend=False),
+    "outline": Traits("outline"),
+    "side-by-side": Traits(beside_frame=True),
+    "heat": Traits("heat"),
+}
+"""A new effect is an entry here and, if `DrawnBy` has nothing for it, a drawing in `segedge.cpu`
+and `segedge.cuda`."""
+EFFECTS: tuple[EffectName, ...] = tuple(TRAITS)
+HEAT_ENDS: dict[HeatOf, tuple[str, str]] = {
+    "confidence": ("sure", "unsure"),
+    "entropy": ("one class", "any class"),
+}
+"""What the two ends of a heat's colours mean."""
+HEATS: tuple[HeatOf, ...] = tuple(HEAT_ENDS)
 _BACKGROUNDS = ("background", "__background__", "_background_", "void", "unlabelled", "unlabeled")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -62,27 +110,33 @@ class Effect:
             raise UsageError(f"an edge is 0.01 to 10000 logits wide, found {self.edge_logits}")
         if not 0.0 < self.blur <= 0.25:
             raise UsageError(f"blur must be above 0 and at most 0.25, found {self.blur}")
-        if self.name == "replace" and not self.background:
+        if self.traits.takes_background and not self.background:
             raise UsageError(
-                "replace needs a background", fix="--background beach.jpg, or '#00ff00'"
+                f"{self.name} needs a background", fix="--background beach.jpg, or '#00ff00'"
             )
-        if self.background and self.name != "replace":
+        if self.background and not self.traits.takes_background:
             raise UsageError(f"the effect {self.name} takes no background", fix="--effect replace")
 
     @property
-    def channels(self) -> int:
-        """Of its pictures: 4 (BGR and opacity) for ``cutout``, else 3."""
-        return 4 if self.name == "cutout" else 3
+    def traits(self) -> Traits:
+        """What sets it apart."""
+        return TRAITS[self.name]
+
+    @property
+    def is_entropy(self) -> bool:
+        """Whether a heat is of all classes' probabilities, not of the best one's."""
+        return self.heat == "entropy"
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of its picture of a frame."""
-        return height, width * (2 if self.name == "side-by-side" else 1), self.channels
+        traits = self.traits
+        return height, width * (2 if traits.beside_frame else 1), 4 if traits.alpha else 3
 
     def check(self, card: ModelCard, classes: tuple[str, ...] | None) -> None:
         """Raise UsageError where a model cannot have this effect."""
-        if self.name in MATTED:
+        if self.traits.parts_foreground:
             foreground(card, classes, effect=self.name)
-        if self.name == "heat" and card.head == "labels":
+        if self.traits.drawn_by == "heat" and card.head == "labels":
             raise UsageError(
                 f"no heat of {self.heat}: the network gives labels, not logits",
                 fix="another effect, or export the network without its argmax",
@@ -100,17 +154,11 @@ class Effect:
 
 
 def foreground(
-    card: ModelCard, classes: tuple[str, ...] | None, *, effect: str = "cutout"
+    card: ModelCard, classes: tuple[str, ...] | None, *, effect: EffectName
 ) -> tuple[int, ...]:
     """Labels of the foreground: the classes named, else all but the card's background.
 
-    Args:
-        card: Its classes.
-        classes: Names of the foreground's classes, all of them the card's.
-        effect: Named in the error.
-
-    Raises:
-        UsageError: None is named, and no class is called background.
+    Raises UsageError, with the effect's name, where neither is there.
     """
     if classes is not None:
         return tuple(card.classes.index(name) for name in classes)
@@ -128,14 +176,10 @@ def foreground(
 def chosen_classes(
     card: ModelCard, effect: Effect, classes: tuple[str, ...] | None
 ) -> NDArray[np.bool_]:
-    """Which classes an effect is about; one entry more, false, serves labels that are none.
-
-    Raises:
-        UsageError: The model cannot have this effect.
-    """
+    """Which classes an effect is about; one entry more, false, serves labels that are none."""
     effect.check(card, classes)
     chosen = np.zeros(len(card.classes) + 1, np.bool_)
-    if effect.name in MATTED:
+    if effect.traits.parts_foreground:
         chosen[list(foreground(card, classes, effect=effect.name))] = True
     else:
         names = card.classes if classes is None else classes
@@ -144,18 +188,7 @@ def chosen_classes(
 
 
 def background_of(text: str) -> Rgb | NDArray[np.uint8]:
-    """A colour, or the picture in a file.
-
-    Args:
-        text: ``#rrggbb``, or a path.
-
-    Returns:
-        A colour, or H x W x 3 uint8 BGR.
-
-    Raises:
-        UsageError: It starts with # and is no colour.
-        SourceError: The file is missing or no picture.
-    """
+    """The colour ``#rrggbb``, or the picture in a file, H x W x 3 uint8 BGR."""
     if _COLOR.fullmatch(text):
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
     if text.startswith("#"):
@@ -179,16 +212,9 @@ def background_of(text: str) -> Rgb | NDArray[np.uint8]:
 
 
 def background_rows(text: str, size: Size) -> NDArray[np.uint8]:
-    """A background for frames of this size.
+    """A background for frames of this size, H x W x 3 uint8 BGR; of a colour one row, 1 x W x 3.
 
     A picture of another size is scaled until it covers the frame, and its middle is taken.
-
-    Returns:
-        H x W x 3 uint8 BGR; of a colour only one row, 1 x W x 3.
-
-    Raises:
-        UsageError: It is no colour.
-        SourceError: The file cannot be read.
     """
     found = background_of(text)
     if isinstance(found, tuple):

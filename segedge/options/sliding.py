@@ -47,11 +47,7 @@ class Slide:
             self.steps(self.window)
 
     def steps(self, window: Size) -> Size:
-        """Pixels from one window to the next.
-
-        Raises:
-            UsageError: The overlap is as long as the window.
-        """
+        """Pixels from one window to the next; UsageError where the overlap is as long as it."""
         if isinstance(self.overlap, Size):
             lost = self.overlap
         elif self.overlap >= 1:
@@ -74,14 +70,7 @@ class Slide:
         return f"windows of {window}, {self.steps(window)} apart, logits averaged"
 
     def check_window(self, fixed: Size | None) -> None:
-        """Refuse a window that the network cannot take.
-
-        Args:
-            fixed: The network's input size where it is fixed.
-
-        Raises:
-            UsageError: Another one was asked for.
-        """
+        """Refuse another window than the network's input size, where that is fixed."""
         if fixed is not None and self.window not in (None, fixed):
             raise UsageError(
                 "this network takes windows of one size only",
@@ -91,13 +80,7 @@ class Slide:
 
 
 def starts(frame: int, window: int, step: int) -> tuple[int, ...]:
-    """First pixel of each window along an axis; the last ends with the frame.
-
-    Args:
-        frame: Pixels of the frame.
-        window: Pixels of a window; where it is longer than the frame there is one, at 0.
-        step: Pixels from one to the next.
-    """
+    """First pixel of each window along an axis; the last ends with the frame."""
     room = max(frame - window, 0)
     return tuple(min(number * step, room) for number in range(-(-room // step) + 1))
 
@@ -105,12 +88,8 @@ def starts(frame: int, window: int, step: int) -> tuple[int, ...]:
 def parse_slide(window: str | None, overlap: str | None) -> Slide | None:
     """What ``--slide`` and ``--overlap`` say; None where no sliding is asked for.
 
-    Args:
-        window: ``512x1024`` (height x width), ``512`` or ``auto``: the network's own size.
-        overlap: ``0.5``, ``1/3``, ``171`` or ``171x256`` (pixels, height x width).
-
-    Raises:
-        UsageError: They cannot be read, or there is an overlap without windows.
+    Windows are ``512x1024`` (height x width), ``512`` or ``auto`` (the network's own size),
+    overlaps ``0.5``, ``1/3``, ``171`` or ``171x256`` (pixels, height x width).
     """
     if window is None:
         if overlap is not None:

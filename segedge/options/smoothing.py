@@ -153,23 +153,15 @@ class Streams(Generic[State]):
     """The states of several streams, by `Frame.stream`; the ones in use are kept."""
 
     def __init__(self, smoothing: Smoothing, make: Callable[[], State]) -> None:
-        """Start without any.
-
-        Args:
-            smoothing: Tells how much is kept of the past.
-            make: Makes the state of a new stream.
-        """
+        """Start without any."""
         self._smoothing = smoothing
         self._make = make
         self._streams: OrderedDict[int, _Stream[State]] = OrderedDict()
 
     def step(self, frame: Frame, number: int, size: tuple[object, ...]) -> tuple[State, Step]:
-        """The state that a frame continues, and how.
+        """The state that a frame of a stream continues, and how.
 
-        Args:
-            frame: Its index and presentation time tell whether it follows the one before.
-            number: Its stream.
-            size: What must stay as it is: a frame of another size starts afresh.
+        Its index and presentation time tell; a frame of another size starts afresh.
         """
         stream = self._streams.get(number)
         if stream is None:

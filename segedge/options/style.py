@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from segedge.card.card import ModelCard
 from segedge.errors import UsageError, unknown_name_error
-from segedge.options.effect import WITH_LEGEND, Effect
+from segedge.options.effect import Effect
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,16 @@ class OverlayStyle:
     def __post_init__(self) -> None:
         if not 0.0 <= self.opacity <= 1.0:
             raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
-        if self.legend and self.effect.name not in WITH_LEGEND:
+        if self.legend and not self.effect.traits.legend:
             raise UsageError(
                 f"no legend on {self.effect.name}: it shows no class colours",
                 fix="leave the legend out",
             )
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether the picture tells the share of each class, which must be counted for it."""
+        return self.legend and self.effect.traits.counts_classes
 
     def check(self, card: ModelCard) -> None:
         """Raise UsageError on a class that the card does not have, with the nearest one."""

@@ -11,14 +11,8 @@ from typing import Any, Protocol
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
 from segedge.pipeline.ledger import Job, Ledger
-from segedge.pipeline.mailbox import Mailbox, MailboxClosed, Policy, usual_policy
+from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import RunReport
-
-_LOSSLESS_CAPACITY = 3
-"""Frames that wait between two stages: enough to even out their jitter, little memory."""
-
-_LATEST_CAPACITY = 1
-"""With ``latest`` every waiting frame is one frame time of latency."""
 
 
 class FrameSegmenter(Protocol):
@@ -28,11 +22,9 @@ class FrameSegmenter(Protocol):
     """
 
     def __call__(self, frame: Frame, /, *, outputs: frozenset[str]) -> ResultView:
-        """Segment one frame.
+        """Segment one frame; stage times are added to ``frame.times``.
 
-        Args:
-            frame: The frame; stage times are added to ``frame.times``.
-            outputs: What the sinks will read, to be computed here and not in their threads.
+        ``outputs`` are what sinks will read, to be computed here and not in their threads.
         """
 
 
@@ -59,10 +51,9 @@ class Lane:
         ``is_sequence``: the frames show one scene over time, so that smoothing applies; None: all
         sources but images.
         """
-        policy = usual_policy(policy, live=source.info.live)
         self.source = source
         self.sinks = tuple(sinks)
-        self.policy = policy
+        self.policy = policy_of(policy, live=source.info.live)
         self.outputs = frozenset[str]().union(*(sink.needs for sink in sinks))
         self.sink_names = tuple(sink_names or (f"sink {n}" for n in range(len(sinks))))
         self.is_sequence = source.info.kind != "images" if is_sequence is None else is_sequence
@@ -81,10 +72,9 @@ class Lane:
         on_failed: Callable[[BaseException], None],
     ) -> None:
         """Join the runner: its condition, its clock, and whom to tell of the first error."""
-        capacity = _LATEST_CAPACITY if self.policy == "latest" else _LOSSLESS_CAPACITY
 
         def box() -> Mailbox[Job]:
-            return Mailbox(capacity, policy=self.policy, changed=changed)
+            return Mailbox(CAPACITY[self.policy], policy=self.policy, changed=changed)
 
         self.inbox = box()
         self._outboxes = tuple(box() for _ in self.sinks)

@@ -12,19 +12,22 @@ from segedge.errors import unknown_name_error
 T = TypeVar("T")
 
 Policy = Literal["lossless", "latest"]
-POLICIES: tuple[Policy, ...] = ("lossless", "latest")
+CAPACITY: dict[Policy, int] = {"lossless": 3, "latest": 1}
+"""Items that wait between two stages: enough to even out their jitter, with little memory; with
+``latest`` every waiting frame is one frame time of latency."""
+POLICIES: tuple[Policy, ...] = tuple(CAPACITY)
+
+
+def policy_of(asked: Policy | None, *, live: bool) -> Policy:
+    """The policy that is asked for, else the one that suits the source."""
+    policy = asked or ("latest" if live else "lossless")
+    if policy not in POLICIES:
+        raise unknown_name_error("policy", policy, POLICIES)
+    return policy
 
 
 class MailboxClosed(Exception):  # noqa: N818 - a signal between threads, not a failure
     """The other end is gone: nothing can be put, or nothing is left to get."""
-
-
-def usual_policy(policy: Policy | None, *, live: bool) -> Policy:
-    """The policy that was asked for, else ``latest`` for live sources; refuses an unknown one."""
-    policy = policy or ("latest" if live else "lossless")
-    if policy not in POLICIES:
-        raise unknown_name_error("policy", policy, POLICIES)
-    return policy
 
 
 class Mailbox(Generic[T]):
@@ -70,7 +73,10 @@ class Mailbox(Generic[T]):
         return len(self._items)
 
     def put(self, item: T) -> T | None:
-        """Add an item; the one dropped for it (``latest`` only). `MailboxClosed` once it is."""
+        """Add an item; returns the one that was dropped for it, if any.
+
+        Raises MailboxClosed where the box is closed, also while waiting.
+        """
         with self._changed:
             while not self._closed and self._is_full() and self.policy == "lossless":
                 self._changed.wait()
@@ -82,7 +88,7 @@ class Mailbox(Generic[T]):
             return dropped
 
     def get(self) -> T:
-        """The oldest item, waited for. `MailboxClosed` once nothing is left in a closed box."""
+        """Take the oldest item; waits for one, and raises MailboxClosed where none can come."""
         with self._changed:
             while not self._closed and not self._items:
                 self._changed.wait()
@@ -101,7 +107,10 @@ class Mailbox(Generic[T]):
                 return
 
     def close(self, error: BaseException | None = None) -> None:
-        """Wake both ends; an error, a later one too, throws away what is inside."""
+        """Wake both ends; an error throws away what is inside.
+
+        Again with an error after without one makes it an error.
+        """
         with self._changed:
             self._closed = True
             if error is not None:
@@ -128,11 +137,11 @@ class RoundRobin(Generic[T]):
         ready: Callable[[int], bool] = lambda number: True,
         on_end: Callable[[int], None] = lambda number: None,
     ) -> None:
-        """Begin with the first box; all share the condition.
+        """Begin with the first of boxes that share ``changed``.
 
-        ``ready`` says whether an item of a box can be used now, asked under the condition and again
-        after each of its changes; ``on_end`` is called once for each box, when it is closed and
-        empty.
+        ``ready`` says whether an item of a box can be used now, asked under the condition after
+        each change. ``on_end`` is called once for each box, when it is closed and empty, by whoever
+        iterates.
         """
         self._boxes = boxes
         self._changed = changed

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import Source
 from segedge.pipeline.ledger import Job, Ledger
-from segedge.pipeline.mailbox import Mailbox, MailboxClosed, Policy, usual_policy
+from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import Progress
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def stream(
         raise
 
 
-class FrameStream:
+class FrameStream(Closing):
     """An iterator of (frame, result); made by `stream`.
 
     The frame is computed in the thread that asks for it, so that with ``latest`` it is as fresh as
@@ -88,14 +89,14 @@ class FrameStream:
         on_close: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Begin to read; the source is closed, and ``on_close`` called, at the end."""
-        policy = usual_policy(policy, live=source.info.live)
+        """Begin to read; ``on_close`` is called once, at the end."""
+        chosen = policy_of(policy, live=source.info.live)
         self._source = source
         self._segmenter = segmenter
         self._outputs = frozenset(outputs)
         self._on_close = on_close
         self._clock_ns = clock_ns
-        self._inbox: Mailbox[Job] = Mailbox(1 if policy == "latest" else 3, policy=policy)
+        self._inbox: Mailbox[Job] = Mailbox(CAPACITY[chosen], policy=chosen)
         self._ledger = Ledger(sinks=(), expected=source.info.frame_count, clock_ns=clock_ns)
         self._closed = False
         self._thread = threading.Thread(
@@ -158,14 +159,6 @@ class FrameStream:
             self._thread.join()
         self._ledger.settle_rest("failed" if fate == "failed" else "dropped")
         self._on_close()
-
-    def __enter__(self) -> FrameStream:
-        """Use in a ``with`` statement."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
 
 
 def _read(source: Source, inbox: Mailbox[Job], ledger: Ledger) -> None:

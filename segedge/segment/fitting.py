@@ -15,11 +15,7 @@ from segedge.errors import CardError, UsageError
 
 
 def checked_image(image: Any) -> NDArray[np.uint8]:
-    """An image as a BGR array.
-
-    Raises:
-        UsageError: It is not H x W x 3 uint8.
-    """
+    """An image as a BGR array; UsageError where it is not H x W x 3 uint8."""
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise UsageError(
@@ -31,11 +27,7 @@ def checked_image(image: Any) -> NDArray[np.uint8]:
 
 
 def check_network(card: ModelCard, backend: Backend) -> tuple[TensorSpec, TensorSpec]:
-    """The network's image input and its head, checked against the card.
-
-    Raises:
-        CardError: They contradict each other.
-    """
+    """The network's image input and its head, checked against the card."""
     inputs, outputs = backend.specs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise CardError(
@@ -59,11 +51,7 @@ def check_network(card: ModelCard, backend: Backend) -> tuple[TensorSpec, Tensor
 
 
 def head_of(card: ModelCard, outputs: Sequence[TensorSpec]) -> TensorSpec:
-    """The output that the card means.
-
-    Raises:
-        CardError: There are several, and it names none of them.
-    """
+    """The output that the card means."""
     named = [spec for spec in outputs if spec.name == card.output]
     if named or len(outputs) == 1:
         return named[0] if named else outputs[0]

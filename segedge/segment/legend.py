@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
-from segedge.options.effect import heat_table_rgb
+from segedge.options.effect import HEAT_ENDS, HeatOf, heat_table_rgb
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -24,12 +24,7 @@ def draw_legend(
 ) -> None:
     """Draw the classes present, largest share first, into the lower left corner, in place.
 
-    Args:
-        image_hwc: H x W x 3 uint8 BGR, changed.
-        classes: Class names, in label order.
-        palette_rgb: Their colours.
-        shares: Class name to share of the picture, 0..1; classes below 0.05 % are left out.
-        most: At most this many rows.
+    Those below 0.05 % are left out, and there are at most ``most`` rows.
     """
     rows = sorted(
         (
@@ -60,16 +55,11 @@ def draw_legend(
         _put(panel, name, name_left, top + unit - unit // 3, scale)
 
 
-def draw_heat_scale(image_hwc: NDArray[np.uint8], heat: str) -> None:
-    """Draw the colours of a heat with what their ends mean into the lower left corner, in place.
-
-    Args:
-        image_hwc: H x W x 3 uint8 BGR, changed.
-        heat: ``confidence`` or ``entropy``.
-    """
+def draw_heat_scale(image_hwc: NDArray[np.uint8], heat: HeatOf) -> None:
+    """Draw the colours of a heat with what their ends mean into the lower left corner, in place."""
     height, width = image_hwc.shape[:2]
     unit = max(12, min(height // 30, width // 28))
-    ends = ("sure", "unsure") if heat == "confidence" else ("one class", "any class")
+    ends = HEAT_ENDS[heat]
     scale = unit / 32.0
     widths = [_text_width(text, scale) for text in ends]
     bar = min(6 * unit, width - sum(widths) - 2 * unit)

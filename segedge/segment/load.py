@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from segedge.backends.base import Backend
-from segedge.backends.registry import (
-    ENGINE_SUFFIXES,
-    may_run_on_host,
-    open_backend,
-)
+from segedge.backends.registry import ENGINE_SUFFIXES, may_run_on_host, open_backend
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.cpu.ready import make_ready
-from segedge.errors import CardError, UsageError
+from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
+from segedge.options.frame import FrameOptions
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
@@ -59,6 +56,7 @@ def load(
         ModelError: The file is missing, truncated, or carries no card.
         BackendError: No backend can run it.
     """
+    options = FrameOptions(style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing)
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
@@ -71,23 +69,19 @@ def load(
     card = card or _served_card(path, choice.backend)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, threads=threads, style=style, cleaning=cleaning, slide=slide,
-            smoothing=smoothing,
-        )  # fmt: skip
+            card, choice.backend, options=options, threads=threads
+        )
     else:
-        _refuse_slide(slide, choice.backend)
-        segmenter = _on_gpu(card, choice.backend, style, cleaning, smoothing, slots, graphs)
+        from segedge.segment.on_gpu import CudaSegmenter
+
+        device_backend = cast("DeviceBackend", choice.backend)
+        segmenter = CudaSegmenter(card, device_backend, options=options, slots=slots, graphs=graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     return segmenter
 
 
 def card_of(path: Path) -> ModelCard:
-    """The card that a model file carries, or that lies beside an engine.
-
-    Raises:
-        ModelError: The file is missing or truncated.
-        CardError: There is none.
-    """
+    """The card that a model file carries, or that lies beside an engine."""
     card = _own_card(path)
     if card is None:
         is_engine = path.suffix.lower() in ENGINE_SUFFIXES
@@ -98,34 +92,6 @@ def card_of(path: Path) -> ModelCard:
             else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
         )
     return card
-
-
-def _on_gpu(
-    card: ModelCard,
-    backend: Backend,
-    style: OverlayStyle | None,
-    cleaning: Cleaning | None,
-    smoothing: Smoothing | None,
-    slots: int,
-    graphs: bool,
-) -> CudaSegmenter:
-    from segedge.segment.on_gpu import CudaSegmenter
-
-    device_backend = cast("DeviceBackend", backend)
-    return CudaSegmenter(
-        card, device_backend, style=style, cleaning=cleaning, smoothing=smoothing,
-        slots=slots, graphs=graphs,
-    )  # fmt: skip
-
-
-def _refuse_slide(slide: Slide | None, backend: Backend) -> None:
-    """On a GPU the frame's own launch holds one window, from upload to labels."""
-    if slide is not None:
-        raise UsageError(
-            "windows do not slide on the GPU: there a frame is one captured launch of the network",
-            facts={"backend": backend.description},
-            fix="leave --slide out, or take a host backend: openvino, onnxruntime",
-        )
 
 
 def _own_card(path: Path) -> ModelCard | None:

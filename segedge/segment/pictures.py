@@ -38,12 +38,7 @@ CONTENTS = ("picture", "labels", "palette", "panoptic")
 
 
 def save_result(result: FramedResult, path: Path, content: str) -> Path:
-    """Write a result's picture or labels; see `segedge.segment.result.Result.save`.
-
-    Raises:
-        UsageError: An unknown content, or one that the ending cannot hold.
-        SinkError: It cannot be written.
-    """
+    """Write a result's picture or labels; see `segedge.segment.result.Result.save`."""
     if content not in CONTENTS:
         raise unknown_name_error("content", content, CONTENTS)
     suffix = path.suffix.lower()
@@ -91,13 +86,7 @@ def show_picture(
 ) -> str:
     """Show a picture: in the notebook that runs this, else in a window, else as a file.
 
-    Args:
-        image: H x W x 3 or 4 uint8 BGR.
-        png: Its PNG.
-        why_no_window: Why there can be no window, or None; for tests.
-
-    Returns:
-        ``notebook``, ``window``, or the path of the file, which is printed too.
+    Takes H x W x 3 or 4 uint8 BGR; returns ``notebook``, ``window``, or the path, printed too.
     """
     display = _notebook_display()
     if display is not None:

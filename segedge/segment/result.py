@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,105 +14,60 @@ from numpy.typing import NDArray
 from segedge.analyse.road import Road, RoadOptions, find_road
 from segedge.analyse.zones import Zone, zone_pixels
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Size
 from segedge.card.labels import Rgb
-from segedge.cpu.effects import Effects, Look
-from segedge.cpu.memory import ArrayPool
-from segedge.cpu.overlay import Blend
 from segedge.cpu.regions.components import Region, find_regions
-from segedge.cpu.tail import Tail
-from segedge.errors import unknown_name_error
+from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.timing import StageTimes
 from segedge.options.cleaning import Cleaning
-from segedge.options.effect import PAINTED, WITH_LEGEND, Effect, EffectName
+from segedge.options.effect import Effect, EffectName
 from segedge.options.style import OverlayStyle
+from segedge.segment.drawing import MARGIN, Arrays, Drawing, checked_outputs
 from segedge.segment.legend import draw_heat_scale, draw_legend
-
-OUTPUTS = ("labels", "overlay", "confidence", "class_pixels")
-"""What `Result.compute` takes."""
-WARMED = ("labels", "overlay", "class_pixels")
-"""What `warm_up` prepares where it is not told."""
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """What a result draws with; shared by all results of one frame size."""
-
-    tail: Tail
-    lock: threading.Lock
-    """The tail has scratch memory: one thread at a time."""
-    pool: ArrayPool
-    blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
-    """Blend tables by style, made once."""
-    effects: Callable[[], Effects] | None = None
-    """Makes what draws effects, or gives the one made before; None: there are none."""
-    looks: dict[OverlayStyle, Look] = field(default_factory=dict)
-    """Prepared effects by style, made once."""
-
-    def blend(self, card: ModelCard, style: OverlayStyle) -> Blend:
-        """The blend tables of a style.
-
-        Raises:
-            UsageError: The style names a class that the card lacks.
-        """
-        if style not in self.blends:
-            style.check(card)
-            classes = None
-            if style.classes is not None:
-                classes = tuple(card.classes.index(name) for name in style.classes)
-            if style.effect.name == "mask":
-                self.blends[style] = Blend.mask(card.palette_rgb, classes=classes)
-            else:
-                self.blends[style] = Blend.of(card.palette_rgb, style.opacity, classes=classes)
-        return self.blends[style]
-
-    def look(self, card: ModelCard, style: OverlayStyle, size: Size) -> Look:
-        """The prepared effect of a style.
-
-        Raises:
-            UsageError: The style names a class that the card lacks, or an effect it cannot have.
-            SourceError: The background cannot be read.
-        """
-        if style not in self.looks:
-            style.check(card)
-            self.looks[style] = Look.of(
-                card, style.effect, size, classes=style.classes, opacity=style.opacity
-            )
-        return self.looks[style]
 
 
 class Result:
     """Labels, overlay and numbers of one frame.
 
     Holds the low-resolution logits and the frame; every picture is made from them when first
-    asked for, and kept. The arrays belong to the caller.
+    asked for, and kept. The arrays belong to the caller. On a GPU it waits for the frame when it
+    is first looked at. Any thread may look.
     """
 
     def __init__(
-        self,
-        frame: Frame,
-        card: ModelCard,
-        logits: NDArray[Any],
-        rendering: Rendering,
-        style: OverlayStyle,
+        self, frame: Frame, card: ModelCard, drawing: Drawing, style: OverlayStyle
     ) -> None:
         """Made by a segmenter; see `Segmenter.__call__`."""
         self.frame = frame
         self.card = card
-        self._logits = logits
-        self._rendering = rendering
+        self.drawing = drawing
+        """Where and how the outputs are computed."""
         self._style = style
-        self._made: dict[str, NDArray[Any]] = {}
+        self._made: Arrays = {}
         self._found: dict[Any, Any] = {}
+        self._lock = threading.RLock()
+        self._is_done = False
 
     def wait(self) -> None:
-        """Block until what was asked for is computed; here it is."""
+        """Block until what was asked for is computed.
+
+        Raises:
+            DeviceError: A GPU failed.
+        """
+        with self._lock:
+            if not self._is_done:
+                made = self.drawing.wait()
+                self._is_done = True
+                self._keep(made)
 
     @property
     def logits(self) -> NDArray[Any]:
-        """The network's raw output, at its own (low) resolution."""
-        return self._logits
+        """The network's raw output, at its own (low) resolution; copied from a GPU."""
+        self.wait()
+        with self._lock:
+            if "logits" not in self._made:
+                self._made["logits"] = self.drawing.logits()
+            return self._made["logits"]
 
     @property
     def labels(self) -> NDArray[Any]:
@@ -127,11 +82,11 @@ class Result:
     @property
     def margin(self) -> NDArray[np.float32]:
         """H x W float32: how far the best logit is above the second best."""
-        if "margin" not in self._made:
-            out = self._rendering.pool.take(self.frame.size, np.dtype(np.float32))
-            self._render({"confidence": out}, confidence_kind="margin")
-            self._made["margin"] = out
-        return self._made["margin"]
+        self.wait()
+        with self._lock:
+            if MARGIN not in self._made:
+                self._keep(self.drawing.draw((MARGIN,), self._style, self._made))
+            return self._made[MARGIN]
 
     @property
     def class_pixels(self) -> dict[str, int]:
@@ -208,6 +163,7 @@ class Result:
     @property
     def times(self) -> StageTimes:
         """What each stage took; grows as further outputs are computed."""
+        self.wait()
         return self.frame.times
 
     def overlay(self, style: OverlayStyle | None = None) -> NDArray[np.uint8]:
@@ -217,18 +173,21 @@ class Result:
             style: Another look than the segmenter's; such an overlay is not kept.
 
         Returns:
-            H x W x 3 uint8 BGR; for the effect ``cutout`` H x W x 4 with the opacity, for
-            ``side-by-side`` H x 2W x 3.
+            H x W x 3 uint8 BGR (on a GPU: in the frame's channel order, and H * 3/2 x W for NV12);
+            for the effect ``cutout`` H x W x 4 with the opacity, for ``side-by-side`` H x 2W x 3.
 
         Raises:
-            UsageError: The style names a class that the card lacks.
+            UsageError: The style names a class that the card lacks, or frames of this format
+                cannot have its effect.
             SourceError: The effect's background cannot be read.
         """
         if style is None or style == self._style:
             return self._get("overlay")
-        out = self._empty("overlay", style)
-        self._draw({"overlay": out}, style)
-        return out
+        self.wait()
+        with self._lock:
+            overlay = self.drawing.draw(("overlay",), style, self._made)["overlay"]
+            self._add_legend(overlay, style)
+            return overlay
 
     def regions(
         self, *, min_area: int = 1, classes: Iterable[str] | None = None, connectivity: int = 4
@@ -270,109 +229,80 @@ class Result:
             SourceError: The effect's background cannot be read.
         """
         wanted = effect if isinstance(effect, Effect) else Effect(effect)
-        legend = self._style.legend and wanted.name in WITH_LEGEND
+        legend = self._style.legend and wanted.traits.legend
         style = replace(
             self._style, effect=wanted, classes=classes or self._style.classes, legend=legend
         )
         return self.overlay(style)
 
     def compute(self, outputs: Iterable[str]) -> None:
-        """Compute several outputs in one fused pass.
+        """Compute several outputs in one fused pass, and on a GPU copy them to the CPU.
 
         Raises:
-            UsageError: A name that is none of `OUTPUTS`.
+            UsageError: A name that is none of `segedge.segment.drawing.OUTPUTS`.
+            DeviceError: A GPU failed.
         """
-        wanted = [name for name in dict.fromkeys(outputs) if name not in self._made]
-        for name in wanted:
-            if name not in OUTPUTS:
-                raise unknown_name_error("output", name, OUTPUTS)
-        if not wanted:
-            return
-        if "overlay" in wanted and self._counts_for_legend and "class_pixels" not in self._made:
-            wanted.append("class_pixels")
-        arrays = {name: self._empty(name) for name in dict.fromkeys(wanted)}
-        self._draw(arrays, self._style)
-        self._made.update(arrays)
+        names = checked_outputs(outputs, self._style)
+        self.wait()
+        with self._lock:
+            wanted = tuple(name for name in names if name not in self._made)
+            if wanted:
+                self._keep(self.drawing.draw(wanted, self._style, self._made))
 
     def _get(self, name: str) -> NDArray[Any]:
+        self.wait()
         if name not in self._made:
             self.compute((name,))
         return self._made[name]
 
-    @property
-    def _counts_for_legend(self) -> bool:
-        return self._style.legend and self._style.effect.name != "heat"
+    def _keep(self, made: Arrays) -> None:
+        self._made.update(made)
+        if "overlay" in made:
+            self._add_legend(made["overlay"], self._style)
 
-    def _empty(self, name: str, style: OverlayStyle | None = None) -> NDArray[Any]:
-        height, width = self.frame.size
-        classes = len(self.card.classes)
-        shape, dtype = {
-            "labels": ((height, width), np.uint8 if classes <= 256 else np.uint16),
-            "overlay": ((style or self._style).effect.shape(height, width), np.uint8),
-            "confidence": ((height, width), np.float32),
-            "class_pixels": ((classes,), np.int64),
-        }[name]
-        return self._rendering.pool.take(shape, np.dtype(dtype))
-
-    def _draw(self, arrays: dict[str, NDArray[Any]], style: OverlayStyle) -> None:
-        """One pass over the logits into the given arrays, then effect and legend."""
-        painted = dict(arrays)
-        extra: dict[str, Any] = {}
-        if "overlay" in arrays and style.effect.name in PAINTED:
-            image = self.frame.image_hwc
-            blend = self._rendering.blend(self.card, style)
-            extra = {"frame": image, "blend": blend}
-            if style.effect.name == "side-by-side":
-                painted["overlay"] = arrays["overlay"][:, self.frame.size[1] :]
-                np.copyto(arrays["overlay"][:, : self.frame.size[1]], image)
-        elif "overlay" in arrays:
-            del painted["overlay"]
-        if painted:
-            with self.times.measure("tail"):
-                self._render(painted, **extra)
-        if "overlay" in arrays and not extra:
-            with self.times.measure("effect"):
-                self._draw_effect(arrays, style)
-        if "overlay" in arrays and style.legend:
-            with self.times.measure("legend"):
-                self._draw_legend(arrays, style)
-
-    def _draw_effect(self, arrays: dict[str, NDArray[Any]], style: OverlayStyle) -> None:
-        """What is more than a colour a class; labels and confidence that are there are used."""
-        known = {**self._made, **arrays}
-        with self._rendering.lock:
-            look = self._rendering.look(self.card, style, Size(*self.frame.size))
-            assert self._rendering.effects is not None
-            self._rendering.effects().run(
-                self._logits, self.frame.image_hwc, arrays["overlay"], look,
-                labels=known.get("labels"), confidence=known.get("confidence"),
-            )  # fmt: skip
-
-    def _draw_legend(
-        self, arrays: dict[str, NDArray[Any]], style: OverlayStyle | None = None
-    ) -> None:
-        """Names and shares of the classes that the style colours, into the overlay."""
-        effect = (style or self._style).effect
-        if effect.name == "heat":
-            draw_heat_scale(arrays["overlay"], effect.heat)
+    def _add_legend(self, overlay: NDArray[np.uint8], style: OverlayStyle) -> None:
+        """What the style's colours stand for, in place; of classes those that it colours."""
+        if not style.legend:
             return
-        counts = arrays.get("class_pixels")
-        if counts is None:
-            counts = self._get("class_pixels")
-        pixels = self.frame.size[0] * self.frame.size[1]
-        shares = {n: c / pixels for n, c in zip(self.classes, counts.tolist(), strict=True)}
-        coloured = (style or self._style).classes
-        if coloured is not None:
-            shares = {name: share for name, share in shares.items() if name in coloured}
-        picture = arrays["overlay"]
-        if effect.name == "side-by-side":  # into the coloured half
-            picture = picture[:, self.frame.size[1] :]
-        draw_legend(picture, self.classes, self.palette_rgb, shares)
+        if overlay.ndim == 2:
+            raise UsageError("no legend on NV12 frames", fix="leave --legend out")
+        with self.frame.times.measure("legend"):
+            if not style.counts_classes:
+                draw_heat_scale(overlay, style.effect.heat)
+                return
+            shares, shown = self.class_shares, style.classes
+            if shown is not None:
+                shares = {name: share for name, share in shares.items() if name in shown}
+            coloured = overlay[:, -self.frame.size[1] :]  # half of it, where the frame is beside
+            draw_legend(coloured, self.classes, self.palette_rgb, shares)
 
-    def _render(self, arrays: dict[str, Any], **extra: Any) -> None:
-        arguments: dict[str, Any] = {**arrays, **extra}
-        with self._rendering.lock:
-            self._rendering.tail.run(self._logits, **arguments)
+    def labels_of(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
+        """Labels of a rectangle of the frame; on a GPU nothing else is computed.
+
+        Raises:
+            UsageError: It leaves the frame.
+        """
+        self.wait()
+        with self._lock:
+            return self.drawing.labels_of(top, left, height, width)
+
+    def on_device(self, name: str) -> tuple[Any, ...]:
+        """An output's planes in GPU memory: one array, for an NV12 overlay luma and chroma.
+
+        PyTorch, CuPy, Numba and others take them without a copy, and nothing is waited for here.
+        DLPack (``torch.from_dlpack``) and libraries that heed the stream of the CUDA array
+        interface wait for the frame on their own stream; for others, such as
+        ``torch.as_tensor``, give ``stream=`` when the frame is segmented, or call `wait`. The
+        memory is theirs as long as one of the arrays lives.
+
+        Args:
+            name: ``labels``, ``overlay``, ``confidence``, ``class_pixels`` or ``logits``.
+
+        Raises:
+            UsageError: It is none of them, was not asked for when the frame was segmented, or the
+                frame was segmented on the CPU.
+        """
+        return self.drawing.on_device(name)
 
     def save(self, path: str | Path, *, content: str = "picture") -> Path:
         """Write the picture or the labels as a file.

@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend
-from segedge.backends.registry import (
-    available_threads,
-)
+from segedge.backends.registry import available_threads
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
-from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
-from segedge.errors import BackendError, UsageError
+from segedge.errors import BackendError
+from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
-from segedge.options.cleaning import Cleaning
-from segedge.options.sliding import Slide
-from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
-from segedge.options.style import OverlayStyle
+from segedge.options.frame import FrameOptions
+from segedge.options.smoothing import WARM_UP, Flicker
+from segedge.segment.drawing import WARMED
+from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
-from segedge.segment.result import WARMED, Rendering, Result
+from segedge.segment.result import Result
 from segedge.segment.windows import Infer, SlidePlan, window_size
 
 _PLANS_KEPT = 4
 """Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
 
 
-def _refuse_smoothing(smoothing: Smoothing | None) -> None:
-    """Where windows slide there is no one input of the network that tells where the image moved."""
-    if smoothing is not None:
-        raise UsageError(
-            "neither smoothing nor flicker goes with sliding windows",
-            fix="leave --smooth and --flicker out, or --slide",
-        )
-
-
-class Segmenter:
+class Segmenter(Closing):
     """A network with its preprocessing and tail, on the CPU.
 
     One call at a time; results are independent of it and of each other and may be used in other
@@ -66,29 +51,21 @@ class Segmenter:
         card: ModelCard,
         backend: Backend,
         *,
+        options: FrameOptions | None = None,
         threads: int | None = None,
-        style: OverlayStyle | None = None,
-        cleaning: Cleaning | None = None,
-        slide: Slide | None = None,
-        smoothing: Smoothing | None = None,
     ) -> None:
         """Put a network and its card together.
 
         Args:
             card: What the network wants and gives.
             backend: The opened network.
+            options: What is done with every frame; None: nothing special.
             threads: CPU threads for preprocessing and tail; None takes all available.
-            style: How overlays look.
-            cleaning: What is done with small regions of the labels; None leaves them.
-            slide: Windows over the frame; None brings the whole frame to the network's size.
-            smoothing: How logits lean on those of the frames before of the same `Frame.stream`;
-                None: not at all.
 
         Raises:
             CardError: Card and network contradict each other.
             BackendError: The backend's memory is not the host's.
-            UsageError: The cleaning names a class that the card lacks; the network takes no such
-                windows; a smoothing with windows, or for a network that gives labels.
+            UsageError: The network cannot have these options.
         """
         if backend.memory != "host":
             raise BackendError(
@@ -96,19 +73,16 @@ class Segmenter:
             )
         self.card = card
         self.backend = backend
-        self.style = style or OverlayStyle()
-        self.cleaning = cleaning or Cleaning()
-        self.cleaning.check(card.classes)
-        self.smoothing = smoothing
+        self.options = options or FrameOptions()
+        self.options.check(card)
+        smoothing, slide = self.options.smoothing, self.options.slide
         self._smoother = None if smoothing is None else SmoothStreams(card, smoothing)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
-        self.slide = slide
-        self.window: Size | None = None
-        """Size of the windows where they slide."""
+        self.windows = ""
+        """The windows that slide over each frame, for people; empty where none do."""
         if slide is not None:
-            _refuse_smoothing(smoothing)
-            self.window = window_size(card, self._input, slide)
+            self.windows = slide.describe(window_size(card, self._input, slide))
         self._workers = Workers(threads or available_threads())
         self._pool = ArrayPool()
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()
@@ -136,7 +110,8 @@ class Segmenter:
             assert isinstance(plan.way, _Whole), "smoothing is refused with windows"
             with frame.times.measure("smoothing"):
                 self._smoother.run(frame, logits, plan.way.tensor, self._workers)
-        result = Result(frame, self.card, logits, self._rendering(plan, logits), self.style)
+        drawing = HostDrawing(frame, logits, self._renderer(plan, logits))
+        result = Result(frame, self.card, drawing, self.options.style)
         result.compute(outputs)
         return result
 
@@ -172,19 +147,6 @@ class Segmenter:
         self._plans.clear()
         self._workers.close()
 
-    def __enter__(self) -> Segmenter:
-        """Use in a ``with`` statement."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
     def _plan(self, frame: Frame) -> _Plan:
         size = Size(*frame.size)
         plan = self._plans.get(size)
@@ -196,11 +158,11 @@ class Segmenter:
         return plan
 
     def _new_plan(self, size: Size) -> _Plan:
-        if self.slide is not None:
-            slide, spec = self.slide, self._input
+        slide, spec = self.options.slide, self._input
+        if slide is not None:
             return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
-        dtype = np.dtype(self._input.dtype)
+        dtype = np.dtype(spec.dtype)
         preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
@@ -217,19 +179,19 @@ class Segmenter:
         self.backend.run([tensor], outputs)
         return outputs[self.backend.specs[1].index(self._output)]
 
-    def _rendering(self, plan: _Plan, logits: NDArray[Any]) -> Rendering:
+    def _renderer(self, plan: _Plan, logits: NDArray[Any]) -> Renderer:
         grid = self.card.grid_size(logits.shape)
-        if grid not in plan.tails:
-            plan.tails[grid] = self._tail(plan, grid)
-        effects = partial(plan.effects_of, self.card, grid, self._workers, self._pool)
-        return Rendering(plan.tails[grid], plan.lock, self._pool, plan.blends, effects, plan.looks)
-
-    def _tail(self, plan: _Plan, grid: Size) -> Tail:
-        sliding = plan.way.grid if isinstance(plan.way, SlidePlan) else None
-        return Tail(
-            self.card, plan.way.geometry, grid, workers=self._workers, cleaning=self.cleaning,
-            axes=sliding.axes if sliding else None,
-        )  # fmt: skip
+        if grid not in plan.renderers:
+            geometry, workers = plan.way.geometry, self._workers
+            axes = plan.way.grid.axes if isinstance(plan.way, SlidePlan) else None
+            tail = Tail(
+                self.card, geometry, grid, workers=workers,
+                cleaning=self.options.cleaning, axes=axes,
+            )  # fmt: skip
+            plan.renderers[grid] = Renderer(
+                self.card, geometry, grid, tail, workers=workers, pool=self._pool
+            )
+        return plan.renderers[grid]
 
 
 @dataclass
@@ -254,16 +216,4 @@ class _Plan:
 
     way: _Whole | SlidePlan
     """How the frame comes to the network."""
-    tails: dict[Size, Tail] = field(default_factory=dict)
-    blends: dict[OverlayStyle, Blend] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    effects: dict[Size, Effects] = field(default_factory=dict)
-    looks: dict[OverlayStyle, Look] = field(default_factory=dict)
-
-    def effects_of(self, card: ModelCard, grid: Size, workers: Workers, pool: ArrayPool) -> Effects:
-        """What draws effects on this grid: tables and scratch, made when first asked for."""
-        if grid not in self.effects:
-            self.effects[grid] = Effects(
-                card, self.way.geometry, grid, self.tails[grid], workers=workers, pool=pool
-            )
-        return self.effects[grid]
+    renderers: dict[Size, Renderer] = field(default_factory=dict)

@@ -25,17 +25,7 @@ Infer = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def window_size(card: ModelCard, spec: TensorSpec, slide: Slide) -> Size:
-    """Size of the windows of a network.
-
-    Args:
-        card: What the network wants and gives.
-        spec: The network's input.
-        slide: What is asked for.
-
-    Raises:
-        UsageError: The network takes another size only, gives labels that cannot be averaged, or
-            the overlap is as long as the window.
-    """
+    """Size of the windows; UsageError where the network cannot have such, or not average them."""
     if card.head == "labels":
         raise UsageError(
             "windows are averaged by their logits, and this network gives labels",
@@ -55,15 +45,7 @@ class SlidePlan:
     def __init__(
         self, card: ModelCard, frame: Size, slide: Slide, *, spec: TensorSpec, workers: Workers
     ) -> None:
-        """Lay the windows out.
-
-        Args:
-            card: What the network wants and gives.
-            frame: Size of the frame.
-            slide: Which windows.
-            spec: The network's input.
-            workers: Threads to share the work.
-        """
+        """Lay the windows out over frames of a size; ``spec`` is the network's input."""
         self._card, self._workers = card, workers
         self.window = window_size(card, spec, slide)
         part = Size(min(frame.height, self.window.height), min(frame.width, self.window.width))
@@ -101,13 +83,7 @@ class SlidePlan:
         return self._grid
 
     def run(self, frame: Frame, infer: Infer, pool: ArrayPool) -> NDArray[np.float32]:
-        """The averaged logits of all windows, on the knots of `grid`.
-
-        Args:
-            frame: The frame; its times grow.
-            infer: Runs the network.
-            pool: Gives the array.
-        """
+        """The averaged logits of all windows, on the knots of `grid`."""
         whole: NDArray[np.float32] | None = None
         for first in range(0, len(self._cells), self._batch):
             cells = self._cells[first : first + self._batch]

@@ -29,8 +29,8 @@ from segedge.cuda.foreign import Nv12Frame
 from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
+from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
-from segedge.segment.result import OUTPUTS
 from segedge.segment.segmenter import Segmenter
 
 pytestmark = pytest.mark.gpu

@@ -20,7 +20,7 @@ from segedge.card.card import ModelCard
 from segedge.cuda.effects import Effects, Look, Tables
 from segedge.cuda.runtime.program import Plane
 from segedge.cuda.tail import Tail
-from segedge.options.effect import MATTED, Effect, outline_radius
+from segedge.options.effect import TRAITS, Effect, outline_radius
 from segedge.reference import effects as truth
 from segedge.reference import frame as reference
 
@@ -81,7 +81,7 @@ class Run:
         self.effect = Effect(
             config.effect, background, edge, float(rng.choice((0.02, 0.1, 0.25))), config.heat
         )
-        self.classes = names if config.some or config.effect in MATTED else None
+        self.classes = names if config.some or TRAITS[config.effect].parts_foreground else None
         self.chosen = chosen
         frame = self.geometry.frame
         shape = (frame.height, frame.width, 3)
@@ -128,7 +128,7 @@ class Run:
 def check(run: Run) -> None:
     frame, found = run.frame.array, run.out.array.astype(int)
     effect, card = run.effect, run.card
-    if effect.name in MATTED:
+    if effect.traits.parts_foreground:
         alpha = truth.matte(run.logits, card, run.geometry, run.chosen.tolist(), effect.edge_logits)
         slack = 1 + 255 * 1.5 * 4e-6 * max(float(np.ptp(run.logits)), 1.0) / effect.edge_logits
         check_matted(run, frame, found, alpha, slack)

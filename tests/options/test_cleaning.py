@@ -15,6 +15,7 @@ from segedge.card.card import ModelCard
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.cleaning import Cleaning, parse_min_region
+from segedge.options.frame import FrameOptions
 from segedge.segment.segmenter import Segmenter
 from segedge.video.sinks.json_lines import JsonLinesSink
 
@@ -63,7 +64,7 @@ def test_classes_that_are_not_named_keep_their_regions():
 
 def test_an_unknown_class_is_named_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'night'"):
-        Segmenter(CARD, FakeBackend(CARD), cleaning=Cleaning({"nigth": 9}))
+        Segmenter(CARD, FakeBackend(CARD), options=FrameOptions(cleaning=Cleaning({"nigth": 9})))
 
 
 def image() -> np.ndarray:
@@ -73,7 +74,9 @@ def image() -> np.ndarray:
 def test_everything_of_a_result_is_of_the_cleaned_map():
     with (
         Segmenter(CARD, FakeBackend(CARD), threads=1) as plain,
-        Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=Cleaning(400)) as cleaning,
+        Segmenter(
+            CARD, FakeBackend(CARD), threads=1, options=FrameOptions(cleaning=Cleaning(400))
+        ) as cleaning,
     ):
         raw, result = plain(image()), cleaning(image(), outputs=("labels", "overlay"))
         assert not np.array_equal(raw.labels, result.labels)
@@ -92,7 +95,9 @@ def test_everything_of_a_result_is_of_the_cleaned_map():
 
 def test_regions_go_into_json_lines(tmp_path: Path):
     frame = Frame(image())
-    with Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=Cleaning(50)) as segmenter:
+    with Segmenter(
+        CARD, FakeBackend(CARD), threads=1, options=FrameOptions(cleaning=Cleaning(50))
+    ) as segmenter:
         result = segmenter(frame)
     sink = JsonLinesSink(tmp_path / "x.jsonl", analyses=[RegionsAnalysis(classes=("day",))])
     assert "labels" in sink.needs

@@ -23,6 +23,7 @@ from segedge.cpu.windows import axis_knots, window_taps
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.options.effect import Effect
+from segedge.options.frame import FrameOptions
 from segedge.options.sliding import OVERLAP, Slide, parse_slide, starts
 from segedge.options.style import OverlayStyle
 from segedge.reference import effects as reference_effects
@@ -108,7 +109,7 @@ def check(card: ModelCard, size: tuple[int, int], slide: Slide, *, fixed: bool =
     image = image_of(*size)
     window = slide.window or card.input_size
     net = Net(card, size=window if fixed else None, batch=not fixed)
-    with Segmenter(card, net, threads=2, slide=slide) as segmenter:
+    with Segmenter(card, net, threads=2, options=FrameOptions(slide=slide)) as segmenter:
         result = segmenter(image, outputs=("labels", "overlay", "class_pixels", "confidence"))
         labels, margin = result.labels, result.margin
     values = np.sort(wanted := expected_logits(image, card, window, slide), axis=0)
@@ -154,12 +155,14 @@ def test_a_free_network_takes_the_size_asked_for_and_batches() -> None:
     card = make_card()
     check(card, (70, 100), Slide(Size(40, 24), 0.25), fixed=False)
     net = Net(card, size=None, batch=True)
-    with Segmenter(card, net, slide=Slide(Size(40, 24), 0, batch=4)) as segmenter:
+    with Segmenter(
+        card, net, options=FrameOptions(slide=Slide(Size(40, 24), 0, batch=4))
+    ) as segmenter:
         segmenter(image_of(80, 72))
     # Six windows in even calls; the first call is made twice, to learn the output's shape.
     assert net.shapes == [(3, 3, 40, 24)] * 3
     net = Net(card, size=card.input_size)
-    with Segmenter(card, net, slide=Slide()) as segmenter:
+    with Segmenter(card, net, options=FrameOptions(slide=Slide())) as segmenter:
         segmenter(image_of(64, 48))
     assert set(net.shapes) == {(1, 3, 32, 48)}
 
@@ -169,7 +172,7 @@ def test_one_window_of_the_frame_s_size_is_the_whole_frame() -> None:
     image = image_of(32, 48)
     answers = []
     for slide in (None, Slide(overlap=0.5)):
-        with Segmenter(card, FakeBackend(card), slide=slide) as segmenter:
+        with Segmenter(card, FakeBackend(card), options=FrameOptions(slide=slide)) as segmenter:
             answers.append(segmenter(image, outputs=("labels", "confidence")))
     np.testing.assert_array_equal(answers[0].labels, answers[1].labels)
     np.testing.assert_allclose(answers[0].confidence, answers[1].confidence, atol=1e-5)
@@ -177,7 +180,9 @@ def test_one_window_of_the_frame_s_size_is_the_whole_frame() -> None:
 
 def test_results_and_frame_sizes_do_not_disturb_each_other() -> None:
     card = make_card()
-    with Segmenter(card, FakeBackend(card), slide=Slide(overlap=0.5)) as segmenter:
+    with Segmenter(
+        card, FakeBackend(card), options=FrameOptions(slide=Slide(overlap=0.5))
+    ) as segmenter:
         images = [image_of(70, 90, 1), image_of(40, 60, 2), image_of(70, 90, 3)]
         alone = [segmenter(image).labels.copy() for image in images]
         results = [segmenter(image) for image in images]
@@ -195,7 +200,7 @@ def test_nan_of_a_window_wins_nowhere() -> None:
         return logits
 
     backend = FakeBackend(card, network=network)
-    with Segmenter(card, backend, slide=Slide(overlap=0.5)) as segmenter:
+    with Segmenter(card, backend, options=FrameOptions(slide=Slide(overlap=0.5))) as segmenter:
         assert np.unique(segmenter(image_of(64, 96)).labels).tolist() == [1]
 
 
@@ -203,7 +208,9 @@ def test_labels_are_cleaned_behind_the_windows() -> None:
     card = make_card()
     image = image_of(90, 120, 5)
     with Segmenter(
-        card, FakeBackend(card), slide=Slide(), cleaning=Cleaning(min_region=400)
+        card,
+        FakeBackend(card),
+        options=FrameOptions(slide=Slide(), cleaning=Cleaning(min_region=400)),
     ) as segmenter:
         assert all(region.area >= 400 for region in segmenter(image).regions())
 
@@ -287,14 +294,14 @@ def test_nonsense_is_refused(window: str | None, overlap: str | None, message: s
 def test_windows_that_a_network_cannot_take() -> None:
     card = make_card()
     with pytest.raises(UsageError, match="one size only") as caught:
-        Segmenter(card, FakeBackend(card), slide=Slide(Size(64, 64)))
+        Segmenter(card, FakeBackend(card), options=FrameOptions(slide=Slide(Size(64, 64))))
     assert "--slide 32x48" in (caught.value.fix or "")
     with pytest.raises(UsageError, match="overlap by less"):
-        Segmenter(card, FakeBackend(card), slide=Slide(overlap=32))
+        Segmenter(card, FakeBackend(card), options=FrameOptions(slide=Slide(overlap=32)))
     labels = make_card(head="labels", stride=1)
     backend = FakeBackend(labels, network=lambda x: np.zeros((1, 32, 48), np.int64))
     with pytest.raises(UsageError, match="averaged by their logits"):
-        Segmenter(labels, backend, slide=Slide())
+        Segmenter(labels, backend, options=FrameOptions(slide=Slide()))
     with pytest.raises(UsageError, match="at least 1 window"):
         Slide(batch=0)
 
@@ -342,7 +349,9 @@ def test_effects_see_the_mean_of_the_windows_too() -> None:
     image = image_of(61, 90)
     wanted = expected_logits(image, card, card.input_size, slide)
     style = OverlayStyle(effect=Effect("heat", heat="entropy"), opacity=0.5)
-    with Segmenter(card, Net(card, size=card.input_size), slide=slide) as segmenter:
+    with Segmenter(
+        card, Net(card, size=card.input_size), options=FrameOptions(slide=slide)
+    ) as segmenter:
         heat = segmenter(image).overlay(style)
     below = wanted - wanted.max(axis=0)
     total = np.exp(below).sum(axis=0)

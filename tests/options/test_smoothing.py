@@ -17,6 +17,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
+from segedge.options.frame import FrameOptions
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import STREAMS_KEPT, WARM_UP, Smoothing, Step, Streams
 from segedge.segment.segmenter import Segmenter
@@ -74,7 +75,7 @@ def test_the_stream_that_was_silent_for_longest_is_forgotten() -> None:
 
 
 def segmenter_of(smoothing: Smoothing | None) -> Segmenter:
-    return Segmenter(CARD, FakeBackend(CARD), threads=1, smoothing=smoothing)
+    return Segmenter(CARD, FakeBackend(CARD), threads=1, options=FrameOptions(smoothing=smoothing))
 
 
 def run(
@@ -167,6 +168,8 @@ def test_images_are_no_video(tmp_path: Path) -> None:
 def test_what_cannot_be_smoothed_is_refused() -> None:
     labels = CARD.replace(head="labels")
     with pytest.raises(UsageError, match="gives labels cannot be smoothed"):
-        Segmenter(labels, FakeBackend(labels), smoothing=Smoothing())
+        Segmenter(labels, FakeBackend(labels), options=FrameOptions(smoothing=Smoothing()))
     with pytest.raises(UsageError, match="sliding windows"):
-        Segmenter(CARD, FakeBackend(CARD), smoothing=Smoothing(), slide=Slide())
+        Segmenter(
+            CARD, FakeBackend(CARD), options=FrameOptions(smoothing=Smoothing(), slide=Slide())
+        )

@@ -19,6 +19,7 @@ from segedge.card.card import ModelCard
 from segedge.errors import SourceError, UsageError
 from segedge.frames.frame import Frame
 from segedge.options.effect import EFFECTS, Effect
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import effects as truth
 from segedge.segment import pictures
@@ -41,7 +42,9 @@ def image_of(height: int = 96, width: int = 128, seed: int = 0) -> NDArray[np.ui
 
 
 def result_of(style: OverlayStyle | None = None, **outputs: Any) -> Result:
-    with Segmenter(CARD, FakeBackend(CARD), threads=1, style=style) as segmenter:
+    with Segmenter(
+        CARD, FakeBackend(CARD), threads=1, options=FrameOptions(style=style or OverlayStyle())
+    ) as segmenter:
         return segmenter(Frame(image_of(), name="a.png"), **outputs)
 
 

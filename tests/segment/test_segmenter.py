@@ -14,6 +14,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import BackendError, CardError, UsageError
 from segedge.frames.frame import Frame
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import frame as reference
 from segedge.segment.segmenter import Segmenter
@@ -134,7 +135,7 @@ def test_style_filters_classes_and_draws_a_legend() -> None:
     card = make_card()
     image = image_of(120, 160)
     style = OverlayStyle(opacity=1.0, classes=("day",))
-    with Segmenter(card, FakeBackend(card), style=style) as segmenter:
+    with Segmenter(card, FakeBackend(card), options=FrameOptions(style=style)) as segmenter:
         result = segmenter(image)
         overlay = result.overlay()
         day = result.labels == 2
@@ -162,6 +163,17 @@ def test_unknown_classes_and_opacities_are_refused() -> None:
         result = segmenter(image_of(20, 20))
         with pytest.raises(UsageError, match="no output 'label'; did you mean 'labels'"):
             result.compute(["label"])
+
+
+def test_parts_and_places_on_the_cpu() -> None:
+    card = make_card()
+    with Segmenter(card, FakeBackend(card)) as segmenter:
+        result = segmenter(image_of(40, 50))
+        np.testing.assert_array_equal(result.labels_of(3, 7, 20, 30), result.labels[3:23, 7:37])
+        with pytest.raises(UsageError, match="leaves the frame"):
+            result.labels_of(30, 0, 20, 10)
+        with pytest.raises(UsageError, match="labels is not on the GPU"):
+            result.on_device("labels")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ class AnalyseOptions:
         """
         if not self.is_on:
             return
-        if self.draw and effect.channels != 3:
+        if self.draw and effect.traits.alpha:
             raise UsageError(
                 f"--draw needs pictures without opacity, {effect.name} has some",
                 fix="leave --draw out, or --effect replace --background '#00ff00'",

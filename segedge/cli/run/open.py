@@ -93,7 +93,7 @@ def open_lane_sinks(
             fps=wanted.fps,
             segment_seconds=segment_seconds,
             make_analyses=lambda: make_analyses(wanted),
-            alpha=wanted.style.effect.channels == 4,
+            alpha=wanted.style.effect.traits.alpha,
         )
         own: list[Sink] = []
         for name in names:

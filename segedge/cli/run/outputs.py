@@ -128,7 +128,7 @@ def check_effect(outputs: Sequence[str], effect: Effect, *, masks: str | None) -
     from segedge.video.sinks.open import CONTACT
 
     effect.check_files()
-    if effect.channels == 3:
+    if not effect.traits.alpha:
         return
     for name in outputs:
         suffix = Path(name).suffix.lower()

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInfo]) -> None:
     """The backend and the sources, before the run."""
     print_row("backend", f"{segmenter.backend.description}: {segmenter.backend_reason}")
-    if segmenter.slide is not None and segmenter.window is not None:
-        print_row("slide", segmenter.slide.describe(segmenter.window))
+    if segmenter.windows:
+        print_row("slide", segmenter.windows)
     for info in sources:
         facts = []
         if info.size:
@@ -71,7 +71,7 @@ def print_reports(
             print_row("source", short_name(report.source))
         _print_report(report)
         if counted is not None:
-            print_row("flicker", _flicker_text(counted, segmenter.smoothing))
+            print_row("flicker", _flicker_text(counted, segmenter.options.smoothing))
         for note in (*report.notes, *notes):
             print_row("note", note)
         if report.interrupted:

@@ -240,15 +240,9 @@ class _Tally:
             precision=segmenter.card.notes.get("precision", "float32"),
             seconds=seconds,
             environment=Environment.capture(),
-            slide=_windows(segmenter),
-            cleaning=segmenter.cleaning.describe(),
+            slide=segmenter.windows,
+            cleaning=segmenter.options.cleaning.describe(),
         )
-
-
-def _windows(segmenter: Segmenter | CudaSegmenter) -> str:
-    if segmenter.slide is None or segmenter.window is None:
-        return ""
-    return segmenter.slide.describe(segmenter.window)
 
 
 def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:

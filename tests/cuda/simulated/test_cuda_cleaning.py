@@ -16,6 +16,7 @@ from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.options.effect import Effect
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
@@ -53,7 +54,10 @@ def test_labels_overlay_and_counts_are_those_of_the_cleaned_map(
     palette = np.array(CARD.palette_rgb, np.uint8)[:, ::-1]
     changed = 0
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), style=style, cleaning=cleaning, graphs=graphs
+        CARD,
+        FakeCudaBackend(CARD, device),
+        options=FrameOptions(style=style, cleaning=cleaning),
+        graphs=graphs,
     ) as segmenter:
         for seed in range(3):  # plain, captured, replayed
             image = noise_of(seed, (70, 91))
@@ -65,7 +69,9 @@ def test_labels_overlay_and_counts_are_those_of_the_cleaned_map(
             np.testing.assert_array_equal(result.overlay(), palette[wanted])
             counts = np.bincount(wanted.ravel(), minlength=len(CARD.classes)).tolist()
             assert list(result.class_pixels.values()) == counts
-            with Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=cleaning) as host:
+            with Segmenter(
+                CARD, FakeBackend(CARD), threads=1, options=FrameOptions(cleaning=cleaning)
+            ) as host:
                 np.testing.assert_allclose(result.confidence, host(image).confidence, atol=2e-3)
             del result
         assert segmenter.notes == ()
@@ -74,7 +80,7 @@ def test_labels_overlay_and_counts_are_those_of_the_cleaned_map(
 
 def test_a_cleaned_frame_is_one_launch(device: Device, sim: Control) -> None:
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), slots=1, cleaning=CLEANINGS[3]
+        CARD, FakeCudaBackend(CARD, device), slots=1, options=FrameOptions(cleaning=CLEANINGS[3])
     ) as segmenter:
         segmenter(noise_of(0), outputs=("labels",)).wait()
         launches, graphs = sim.counter("launches"), sim.counter("graph_launches")
@@ -87,13 +93,17 @@ def test_a_cleaned_frame_is_one_launch(device: Device, sim: Control) -> None:
 def test_what_is_asked_for_later_is_cleaned_too(device: Device) -> None:
     image, cleaning = noise_of(5), CLEANINGS[0]
     wanted = clean(plain_labels(device, image), cleaning, CARD.classes)
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), cleaning=cleaning) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(cleaning=cleaning)
+    ) as segmenter:
         result = segmenter(image, outputs=())
         outline = result.picture(Effect("outline"))
         np.testing.assert_array_equal(result.labels_of(5, 9, 20, 31), wanted[5:25, 9:40])
         np.testing.assert_array_equal(result.labels, wanted)
         assert sum(result.class_pixels.values()) == wanted.size
-        with Segmenter(CARD, FakeBackend(CARD), threads=1, cleaning=cleaning) as host:
+        with Segmenter(
+            CARD, FakeBackend(CARD), threads=1, options=FrameOptions(cleaning=cleaning)
+        ) as host:
             found = np.abs(outline.astype(int) - host(image).picture(Effect("outline")))
             assert np.mean(found > 0) < 0.02  # ties
         del result
@@ -103,7 +113,9 @@ def test_nv12_frames(device: Device) -> None:
     luma, chroma = noise_of(1)[..., 0].copy(), np.full((24, 64), 128, np.uint8)
     style = OverlayStyle(1.0)
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), style=style, cleaning=Cleaning(10**6, fill_holes=10**6)
+        CARD,
+        FakeCudaBackend(CARD, device),
+        options=FrameOptions(style=style, cleaning=Cleaning(10**6, fill_holes=10**6)),
     ) as segmenter:
         result = segmenter(Nv12Frame(luma, chroma), outputs=("overlay", "labels"))
         assert result.overlay().shape == (72, 64)
@@ -112,4 +124,8 @@ def test_nv12_frames(device: Device) -> None:
 
 def test_unknown_classes_are_refused(device: Device) -> None:
     with pytest.raises(UsageError, match="no class 'dust'; did you mean 'dusk'"):
-        CudaSegmenter(CARD, FakeCudaBackend(CARD, device), cleaning=Cleaning({"dust": 9}))
+        CudaSegmenter(
+            CARD,
+            FakeCudaBackend(CARD, device),
+            options=FrameOptions(cleaning=Cleaning({"dust": 9})),
+        )

@@ -16,6 +16,7 @@ from segedge.cuda.foreign import Nv12Frame
 from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
 from segedge.options.effect import Effect
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
@@ -56,7 +57,7 @@ def test_effects_equal_the_hosts(device: Device, name: str, graphs: bool) -> Non
     style = OverlayStyle(0.6, classes=("day", "dusk"), effect=EFFECTS_BY_NAME[name])
     slack = {"mask": 0, "side-by-side": 0, "outline": 0}.get(name, 6)
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), style=style, graphs=graphs
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(style=style), graphs=graphs
     ) as segmenter:
         for seed in range(3):  # plain, captured, replayed
             image = image_of(70, 91, seed)
@@ -87,22 +88,38 @@ def test_effects_asked_for_later(device: Device) -> None:
 def test_effects_on_frames_that_cannot_have_them(device: Device) -> None:
     luma, chroma = np.zeros((48, 64), np.uint8), np.full((24, 64), 128, np.uint8)
     blurred = OverlayStyle(classes=("day",), effect=Effect("blur"))
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), style=blurred) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(style=blurred)
+    ) as segmenter:
         with pytest.raises(UsageError, match="no blur on NV12 frames"):
             segmenter(Nv12Frame(luma, chroma), outputs=("overlay",))
         with pytest.raises(UsageError, match="no overlay on gray frames"):
             segmenter(luma, outputs=("overlay",), pixel_format="gray")
     mask = OverlayStyle(classes=("day",), effect=Effect("mask"))
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), style=mask) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(style=mask)
+    ) as segmenter:
         result = segmenter(Nv12Frame(luma, chroma), outputs=("overlay", "labels"))
         assert np.all(result.overlay()[:48][result.labels == 0] == 16)  # black is luma 16
+        del result
+
+
+def test_nv12_frames_have_no_legend(device: Device) -> None:
+    frame = Nv12Frame(np.zeros((48, 64), np.uint8), np.full((24, 64), 128, np.uint8))
+    options = FrameOptions(style=OverlayStyle(legend=True))
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), options=options) as segmenter:
+        result = segmenter(frame, outputs=("labels",))
+        with pytest.raises(UsageError, match="no legend on NV12 frames"):
+            result.overlay()
         del result
 
 
 def test_rgb_frames_keep_their_order_in_effects(device: Device) -> None:
     image = image_of(60, 80, 1)
     style = OverlayStyle(classes=("day",), effect=Effect("replace", "#ff8000"))
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), style=style) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(style=style)
+    ) as segmenter:
         bgr = segmenter(image, outputs=("overlay",))
         rgb = segmenter(
             np.ascontiguousarray(image[..., ::-1]), outputs=("overlay",), pixel_format="rgb"

@@ -23,10 +23,11 @@ from segedge.cuda.runtime.device import Device
 from segedge.cuda.runtime.graph import capture
 from segedge.errors import DeviceError, UsageError
 from segedge.frames.frame import Frame
+from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import frame as reference
+from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
-from segedge.segment.result import OUTPUTS
 from segedge.segment.segmenter import Segmenter
 
 CLASSES = ("night", "dusk", "day", "glare")
@@ -468,9 +469,13 @@ def test_pinned_frames_are_read_where_they_are(device: Device) -> None:
 
 def test_legends(device: Device) -> None:
     style, image = OverlayStyle(legend=True), image_of(200, 300)
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), style=style) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(style=style)
+    ) as segmenter:
         found = segmenter(image, outputs=("overlay",)).overlay()
-        with Segmenter(CARD, FakeBackend(CARD), threads=1, style=style) as host:
+        with Segmenter(
+            CARD, FakeBackend(CARD), threads=1, options=FrameOptions(style=style)
+        ) as host:
             assert np.mean(found != host(image).overlay()) < 0.02
         plain = segmenter(image).overlay(OverlayStyle())
         assert np.mean(found != plain) > 0.02

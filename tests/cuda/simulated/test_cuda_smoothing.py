@@ -20,6 +20,7 @@ from segedge.card.geometry import Size
 from segedge.cuda.runtime.device import Device
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
+from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import Smoothing
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
@@ -51,7 +52,9 @@ def expected(
     frames: list[Frame], smoothing: Smoothing | None = SMOOTHING
 ) -> tuple[list[NDArray[Any]], Any]:
     """Logits of the host's segmenter, and what it counted of stream 0."""
-    with Segmenter(CARD, FakeBackend(CARD), threads=1, smoothing=smoothing) as host:
+    with Segmenter(
+        CARD, FakeBackend(CARD), threads=1, options=FrameOptions(smoothing=smoothing)
+    ) as host:
         logits = [
             host(Frame(f.image_hwc, f.index, pts_seconds=f.pts_seconds, stream=f.stream)).logits
             for f in frames
@@ -71,7 +74,11 @@ def test_a_video_equals_the_host(device: Device, slots: int, graphs: bool) -> No
     wanted, flicker = expected(frames)
     assert np.abs(wanted[-1] - expected(frames, None)[0][-1]).max() > 0.05, "little is smoothed"
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), slots=slots, graphs=graphs, smoothing=SMOOTHING
+        CARD,
+        FakeCudaBackend(CARD, device),
+        slots=slots,
+        graphs=graphs,
+        options=FrameOptions(smoothing=SMOOTHING),
     ) as segmenter:
         segmenter.warm_up(Size(48, 64), outputs=("labels",))
         assert segmenter.flicker() is None
@@ -93,7 +100,7 @@ def test_several_streams_have_a_past_each(device: Device) -> None:
     ]  # fmt: skip
     wanted, flicker = expected(frames)
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), slots=2, smoothing=SMOOTHING
+        CARD, FakeCudaBackend(CARD, device), slots=2, options=FrameOptions(smoothing=SMOOTHING)
     ) as segmenter:
         results = [segmenter(frame, outputs=("labels",)) for frame in frames]
         assert_equal(results, wanted)
@@ -105,7 +112,9 @@ def test_several_streams_have_a_past_each(device: Device) -> None:
 def test_a_reset_or_another_size_starts_afresh(device: Device) -> None:
     frames = [Frame(image, number) for number, image in enumerate(video(4))]
     wanted, _ = expected(frames[2:])
-    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), smoothing=SMOOTHING) as segmenter:
+    with CudaSegmenter(
+        CARD, FakeCudaBackend(CARD, device), options=FrameOptions(smoothing=SMOOTHING)
+    ) as segmenter:
         first = [segmenter(frame) for frame in frames[:2]]
         segmenter.reset()
         results = [segmenter(frame) for frame in frames[2:]]
@@ -120,7 +129,7 @@ def test_a_refused_graph_smooths_each_frame_once(device: Device) -> None:
     frames = [Frame(image, number) for number, image in enumerate(video(4))]
     wanted, flicker = expected(frames)
     backend = FakeCudaBackend(CARD, device, capturable=False)
-    with CudaSegmenter(CARD, backend, smoothing=SMOOTHING) as segmenter:
+    with CudaSegmenter(CARD, backend, options=FrameOptions(smoothing=SMOOTHING)) as segmenter:
         results = [segmenter(frame, outputs=("labels",)) for frame in frames]
         assert_equal(results, wanted)
         assert segmenter.flicker() == flicker
@@ -131,7 +140,7 @@ def test_a_refused_graph_smooths_each_frame_once(device: Device) -> None:
 def test_a_frame_is_two_graphs_and_two_kernels(device: Device, sim: Control) -> None:
     images = video(5)
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), slots=1, smoothing=SMOOTHING
+        CARD, FakeCudaBackend(CARD, device), slots=1, options=FrameOptions(smoothing=SMOOTHING)
     ) as segmenter:
         segmenter(images[0], outputs=("labels",)).wait()
         launches, graphs = sim.counter("launches"), sim.counter("graph_launches")
@@ -143,7 +152,7 @@ def test_a_frame_is_two_graphs_and_two_kernels(device: Device, sim: Control) -> 
 
 def test_times_tell_the_smoothing_apart(device: Device) -> None:
     with CudaSegmenter(
-        CARD, FakeCudaBackend(CARD, device), timed=True, smoothing=SMOOTHING
+        CARD, FakeCudaBackend(CARD, device), timed=True, options=FrameOptions(smoothing=SMOOTHING)
     ) as segmenter:
         result = segmenter(video(1)[0], outputs=("labels",))
         assert "smoothing" in result.times.milliseconds
@@ -153,7 +162,7 @@ def test_half_floats(device: Device) -> None:
     frames = [Frame(image, number) for number, image in enumerate(video(4))]
     wanted, _ = expected(frames)
     backend = FakeCudaBackend(CARD, device, dtype="float16")
-    with CudaSegmenter(CARD, backend, smoothing=SMOOTHING) as segmenter:
+    with CudaSegmenter(CARD, backend, options=FrameOptions(smoothing=SMOOTHING)) as segmenter:
         for frame, logits in zip(frames, wanted, strict=True):
             found = segmenter(frame).logits
             assert found.dtype == np.float16
@@ -170,4 +179,6 @@ def test_without_smoothing_nothing_is_kept(device: Device) -> None:
 def test_labels_are_refused(device: Device) -> None:
     card = CARD.replace(head="labels")
     with pytest.raises(UsageError, match="gives labels"):
-        CudaSegmenter(card, FakeCudaBackend(CARD, device), smoothing=SMOOTHING)
+        CudaSegmenter(
+            card, FakeCudaBackend(CARD, device), options=FrameOptions(smoothing=SMOOTHING)
+        )

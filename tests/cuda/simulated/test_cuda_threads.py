@@ -21,8 +21,8 @@ from segedge.cuda.runtime import program
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError, UsageError
 from segedge.options.style import OverlayStyle
+from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
-from segedge.segment.result import OUTPUTS
 
 __all__ = ["device"]
 SHAPES = (1, 3, 48, 64), (1, 4, 6, 8)
@@ -97,20 +97,18 @@ def test_styles_of_two_threads_share_a_table(
         return uploaded(*arguments)
 
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
-        result = segmenter(image_of(40, 56))
+        render = segmenter(image_of(40, 56)).drawing.renderer.render
         monkeypatch.setattr(Device, "uploaded", upload)
         found: list[int] = []
         threads = [
-            threading.Thread(
-                target=lambda: found.append(result._render_of(("overlay",), style).tints)
-            )
+            threading.Thread(target=lambda: found.append(render(("overlay",), style).tints))
             for _ in range(2)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert found[0] == found[1] == result._render_of(("overlay",), style).tints
+        assert found[0] == found[1] == render(("overlay",), style).tints
 
 
 def test_a_kernel_that_two_threads_load_at_once(
@@ -201,7 +199,7 @@ def test_page_locked_frames_are_not_staged(device: Device) -> None:
         frame[...] = image_of(40, 56)
         result = segmenter(frame, outputs=OUTPUTS)
         assert_like_the_host(CARD, frame, result)
-        assert not result._slot._staging
+        assert not result.drawing.slot._staging
         del result, frame
 
 

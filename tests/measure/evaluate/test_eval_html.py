@@ -19,6 +19,7 @@ from segedge.measure.evaluate.evaluate import evaluate
 from segedge.measure.evaluate.html import html
 from segedge.measure.evaluate.shots import error_picture, take_shots
 from segedge.options.cleaning import Cleaning
+from segedge.options.frame import FrameOptions
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.segment.segmenter import Segmenter
@@ -52,7 +53,9 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     data = open_dataset(write_data(tmp_path / "set"), card_classes=CARD.classes)
     slide, cleaning = Slide(overlap=0.5), Cleaning(min_region=4, fill_holes=9)
     backend = FakeBackend(CARD, network=two_classes)
-    with Segmenter(CARD, backend, slide=slide, cleaning=cleaning) as segmenter:
+    with Segmenter(
+        CARD, backend, options=FrameOptions(slide=slide, cleaning=cleaning)
+    ) as segmenter:
         found = evaluate(segmenter, data)
         shots = take_shots(segmenter, data, found.worst(2))
     assert found.cleaning == "fill holes 9, min region 4"
@@ -88,7 +91,7 @@ def test_images_of_a_data_set_are_no_video(tmp_path: Path) -> None:
     scores = []
     for smoothing in (None, Smoothing(strength=0.95, tolerance=255.0)):
         backend = FakeBackend(CARD, network=two_classes)
-        with Segmenter(CARD, backend, smoothing=smoothing) as segmenter:
+        with Segmenter(CARD, backend, options=FrameOptions(smoothing=smoothing)) as segmenter:
             scores.append([image.miou for image in evaluate(segmenter, data).images])
     assert scores[0] == scores[1]
 

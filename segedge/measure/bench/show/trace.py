@@ -220,6 +220,7 @@ class GpuClock:
 
     def record(self, recorder: Recorder, frame: int, result: Any) -> None:
         """The GPU's work for a result that is done."""
-        for stage, start_ms, end_ms in result.gpu_spans_ms(self._event):
+        slot = result.drawing.slot
+        for stage, start_ms, end_ms in slot.spans_ms(self._event):
             start, end = (round(self._moment_ns + 1e6 * ms) for ms in (start_ms, end_ms))
-            recorder.add_gpu(stage, start, end, frame, result.lane)
+            recorder.add_gpu(stage, start, end, frame, id(slot))
