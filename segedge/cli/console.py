@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """A line on stderr: what is being done."""
+    err().print(text, markup=False)
+
+
 def print_row(label: str, text: str) -> None:
     """One ``label       text`` row on stdout; the label takes 12 columns."""
     row = Text(f"{label:<11} ", style="bold cyan")
@@ -51,12 +56,6 @@ def print_prose(label: str, text: str) -> None:
     lines = textwrap.wrap(text, _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(lines or [""]):
         print_row(label if number == 0 else "", line)
-
-
-def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Several rows."""
-    for label, text in rows:
-        print_row(label, text)
 
 
 def print_json(data: Any) -> None:
@@ -157,11 +156,7 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
 
 
 def check_folder(path: Path | None) -> None:
-    """Find a file that cannot be written before minutes were spent, not after.
-
-    Raises:
-        UsageError: Its folder does not exist.
-    """
+    """Find a file that cannot be written before minutes were spent, not after."""
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(
             f"{path} cannot be written",

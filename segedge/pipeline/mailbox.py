@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeVar
 
 T = TypeVar("T")
 
-Policy = Literal["lossless", "latest"]
+Policy = Literal["latest", "lossless"]
 POLICIES: tuple[Policy, ...] = ("lossless", "latest")
 
 
