@@ -32,7 +32,7 @@ VERBS = {
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
     "doctor": "What is installed, which backends work, and what mends the rest.",
 }
-"""Verb to its line in the help; ``segedge/cli/verbs/VERB.py`` holds ``VERB_command`` (but `run`)."""
+"""Verb to its line in the help; ``VERB_command`` stands in ``segedge/cli/verbs/VERB.py``."""
 
 MAY_STAND_ALONE = {
     "--live": re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}"),
