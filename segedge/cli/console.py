@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,22 @@ def frame_progress() -> Progress:
     )
 
 
+@contextmanager
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr, to be changed; silent where it is no terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(text) as status:
+        yield status.update
+
+
+def clock(seconds: int) -> str:
+    """``01:02:03``."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
 class StatusLine:
     """A line a source on stderr that says how a live run goes; silent where it is no terminal."""
 
@@ -131,8 +148,7 @@ class StatusLine:
 
 def status_lines(sample: Mapping[str, Any]) -> list[str]:
     """One line a source, then one of the machine: rate, latency, drops, CPU, memory, GPU."""
-    seconds = int(sample["seconds"])
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    time = clock(int(sample["seconds"]))
     lines = []
     for source in sample["sources"]:
         latency = source["latency_ms"]
@@ -143,9 +159,8 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
         if not source["running"]:
             facts.append("ended")
         name = str(source["name"])
-        lines.append(
-            f"{clock}  {name if len(name) <= 24 else '…' + name[-23:]}  {'; '.join(facts)}"
-        )
+        name = name if len(name) <= 24 else f"…{name[-23:]}"
+        lines.append(f"{time}  {name}  {'; '.join(facts)}")
     process, gpu = sample["process"], sample["gpu"] or {}
     facts = [f"CPU {process['cpu_percent']:.0f} %"]
     if process["memory_mb"] is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segedge.cli.console import StatusLine, err, frame_progress, print_error, print_json
+from segedge.cli.console import StatusLine, frame_progress, print_error, print_json, say, spinner
 from segedge.cli.run.open import (
     add_harvest,
     make_analyses,
@@ -60,7 +60,7 @@ def run_command(wanted: RunOptions) -> None:
         if not wanted.is_quiet:
             print_head(segmenter, infos)
         if view is not None:
-            err().print(f"live        {view.url}", markup=False)
+            say(f"live        {view.url}")
         _warm_up(wanted, segmenter, infos, sinks)
         reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
         flicker = [segmenter.flicker(number) for number in range(len(sources))]
@@ -106,13 +106,10 @@ def _warm_up(
     from segedge.card.geometry import Size
     from segedge.frames.frame import Frame
 
-    console = err()
     sizes = [Size(*info.size) if info.size else segmenter.card.input_size for info in sources]
     needs = [frozenset[str]().union(*(sink.needs for sink in lane)) for lane in sinks]
     analyses = make_analyses(wanted)
-    with ExitStack() as shown:
-        if console.is_terminal:
-            shown.enter_context(console.status("preparing (the first time takes some seconds)"))
+    with spinner("preparing (the first time takes some seconds)"):
         for size, outputs in dict.fromkeys(zip(sizes, needs, strict=True)):
             segmenter.warm_up(size, outputs=outputs)
         if analyses:

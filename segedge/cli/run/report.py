@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.backends.remote.address import address_text
-from segedge.cli.console import megabytes, print_error, print_row
+from segedge.cli.console import clock, megabytes, print_error, print_row
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
 
@@ -32,8 +32,7 @@ def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInf
         if info.fps:
             facts.append(f"{info.fps:g} fps")
         if info.fps and info.frame_count:
-            seconds = round(info.frame_count / info.fps)
-            facts.append(f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}")
+            facts.append(clock(round(info.frame_count / info.fps)))
         if info.frame_count:
             facts.append(f"{info.frame_count} {'frame' if info.frame_count == 1 else 'frames'}")
         if info.live:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +9,7 @@ import typer
 
 from segedge.card.card import ColorOrder, ResizeRule
 from segedge.card.geometry import Fit, Size
-from segedge.cli.console import err, megabytes, print_json, print_row
+from segedge.cli.console import megabytes, print_json, print_row, spinner
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, parse_words
 from segedge.errors import UsageError, unknown_name_error
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
         DynamicAxis,
         ExportOptions,
         ExportReport,
-        Progress,
     )
 
 
@@ -82,8 +79,11 @@ def export_command(
         opset=opset,
     )
     target = out or _default_path(source, checkpoint)
-    with _status() as progress:
-        report = export(source, target, options=options, progress=progress)
+    with spinner("loading") as show:
+        report = export(
+            source, target, options=options,
+            progress=lambda step, share: show(f"{step}  {share:4.0%}"),
+        )  # fmt: skip
     if as_json:
         print_json(report_dict(report))
     else:
@@ -199,14 +199,3 @@ def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
             f"{option} {text!r} is not three numbers", fix=f"e.g. {option} 0.485,0.456,0.406"
         )
     return values[0], values[1], values[2]
-
-
-@contextlib.contextmanager
-def _status() -> Iterator[Progress]:
-    """A spinner with the current step on stderr; silent where stderr is no terminal."""
-    console = err()
-    if not console.is_terminal:
-        yield lambda _step, _share: None
-        return
-    with console.status("loading") as status:
-        yield lambda step, share: status.update(f"{step}  {share:4.0%}")
