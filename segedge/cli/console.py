@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def say(text: str) -> None:
+    """A line on stderr: what is being done."""
+    err().print(text, markup=False)
+
+
 def print_row(label: str, text: str) -> None:
     """One ``label       text`` row on stdout; the label takes 12 columns."""
     row = Text(f"{label:<11} ", style="bold cyan")
@@ -51,12 +57,6 @@ def print_prose(label: str, text: str) -> None:
     lines = textwrap.wrap(text, _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
     for number, line in enumerate(lines or [""]):
         print_row(label if number == 0 else "", line)
-
-
-def print_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Several rows."""
-    for label, text in rows:
-        print_row(label, text)
 
 
 def print_json(data: Any) -> None:
@@ -100,6 +100,22 @@ def frame_progress() -> Progress:
     )
 
 
+@contextmanager
+def spinner(text: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on stderr, to be changed; silent where it is no terminal."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status(text) as status:
+        yield status.update
+
+
+def clock(seconds: int) -> str:
+    """``01:02:03``."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
 class StatusLine:
     """A line a source on stderr that says how a live run goes; silent where it is no terminal."""
 
@@ -132,8 +148,7 @@ class StatusLine:
 
 def status_lines(sample: Mapping[str, Any]) -> list[str]:
     """One line a source, then one of the machine: rate, latency, drops, CPU, memory, GPU."""
-    seconds = int(sample["seconds"])
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    time = clock(int(sample["seconds"]))
     lines = []
     for source in sample["sources"]:
         latency = source["latency_ms"]
@@ -144,9 +159,8 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
         if not source["running"]:
             facts.append("ended")
         name = str(source["name"])
-        lines.append(
-            f"{clock}  {name if len(name) <= 24 else '…' + name[-23:]}  {'; '.join(facts)}"
-        )
+        name = name if len(name) <= 24 else f"…{name[-23:]}"
+        lines.append(f"{time}  {name}  {'; '.join(facts)}")
     process, gpu = sample["process"], sample["gpu"] or {}
     facts = [f"CPU {process['cpu_percent']:.0f} %"]
     if process["memory_mb"] is not None:
@@ -157,11 +171,7 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
 
 
 def check_folder(path: Path | None) -> None:
-    """Find a file that cannot be written before minutes were spent, not after.
-
-    Raises:
-        UsageError: Its folder does not exist.
-    """
+    """Find a file that cannot be written before minutes were spent, not after."""
     if path is not None and not path.absolute().parent.is_dir():
         raise UsageError(
             f"{path} cannot be written",

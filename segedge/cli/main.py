@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from segedge.cli.console import err, print_error
+from segedge.cli.console import print_error, say
+from segedge.cli.groups import expanded
 from segedge.cli.leave import leave
 from segedge.errors import SegedgeError
 from segedge.version import __version__
@@ -31,7 +32,18 @@ VERBS = {
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
     "doctor": "What is installed, which backends work, and what mends the rest.",
 }
-"""Verb to its line in the help; ``segedge/cli/VERB.py`` holds ``VERB_command``."""
+"""Verb to its line in the help; ``VERB_command`` stands in ``segedge/cli/verbs/VERB.py``."""
+
+MAY_STAND_ALONE = {
+    "--live": re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}"),
+    "--smooth": re.compile(r"-?\d*\.\d+"),
+    "--ray": re.compile(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto"),
+}
+"""Options that may stand alone, and which word that follows is theirs.
+
+Others would be taken for a source: a host without a port, a number without a point (a camera).
+``--live=HOST`` and ``--smooth=0`` are clear.
+"""
 
 
 def main() -> None:
@@ -54,13 +66,7 @@ def run(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     _show_log()
-    words = [word for word in words if word != "--debug"]
-    if "--live" in words:
-        words = with_live_value(words)
-    if "--ray" in words:
-        words = with_ray_value(words)
-    if "--smooth" in words:
-        words = with_smooth_value(words)
+    words = with_values([word for word in words if word != "--debug"])
     try:
         build_app(words)(words)
     except SegedgeError as error:
@@ -76,7 +82,7 @@ class _Lines(logging.Handler):
     """What the library says while it works (why an engine is built), a line each on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        err().print(record.getMessage(), markup=False)
+        say(record.getMessage())
 
 
 def _show_log() -> None:
@@ -86,41 +92,13 @@ def _show_log() -> None:
         log.addHandler(_Lines())
 
 
-def with_live_value(words: list[str]) -> list[str]:
-    """``--live`` may stand alone: give it an empty value unless an address follows.
-
-    An address here is ``HOST:PORT``, ``:PORT`` or a port of three digits and more; a name alone
-    would be taken for a source (``--live=HOST`` is clear).
-    """
-    filled: list[str] = []
-    for number, word in enumerate(words):
-        following = words[number + 1] if number + 1 < len(words) else ""
-        is_address = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}", following)
-        filled.append("--live=" if word == "--live" and not is_address else word)
-    return filled
-
-
-def with_smooth_value(words: list[str]) -> list[str]:
-    """``--smooth`` may stand alone: give it an empty value unless a number with a point follows.
-
-    Without a point it could be a camera (``--smooth=0`` is clear).
-    """
-    filled: list[str] = []
-    for number, word in enumerate(words):
-        following = words[number + 1] if number + 1 < len(words) else ""
-        is_strength = re.fullmatch(r"-?\d*\.\d+", following)
-        filled.append("--smooth=" if word == "--smooth" and not is_strength else word)
-    return filled
-
-
-def with_ray_value(words: list[str]) -> list[str]:
-    """``--ray`` may stand alone: give it an empty value unless ``HOST:PORT`` follows."""
-    filled: list[str] = []
-    for number, word in enumerate(words):
-        following = words[number + 1] if number + 1 < len(words) else ""
-        is_address = re.fullmatch(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto", following)
-        filled.append("--ray=" if word == "--ray" and not is_address else word)
-    return filled
+def with_values(words: list[str]) -> list[str]:
+    """An option that may stand alone gets an empty value where none follows that it can mean."""
+    given = list(words)
+    for number, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+        if word in MAY_STAND_ALONE and not MAY_STAND_ALONE[word].fullmatch(following):
+            given[number] = f"{word}="
+    return given
 
 
 def build_app(words: list[str]) -> typer.Typer:
@@ -136,7 +114,7 @@ def build_app(words: list[str]) -> typer.Typer:
 def _command(verb: str) -> Callable[..., None]:
     module = "segedge.cli.run.command" if verb == "run" else f"segedge.cli.verbs.{verb}"
     function: Callable[..., None] = getattr(importlib.import_module(module), f"{verb}_command")
-    return function
+    return expanded(function)
 
 
 def _placeholder() -> None:

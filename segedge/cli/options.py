@@ -1,156 +1,94 @@
-"""Options that several verbs share: their spelling, their help, and the values they make."""
+"""The options that several verbs have: groups, and single ones."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from segedge.cli.groups import Option
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
     from segedge.options.cleaning import Cleaning
-    from segedge.options.smoothing import Smoothing
+    from segedge.options.sliding import Slide
 
-PICTURE = "Picture"
-CLEANING = "Cleaning"
-WINDOWS = "Sliding window"
-SMOOTHING = "Steadier video"
-
-
-Opacity = Annotated[
-    float, typer.Option(help="Share of the class colour, 0 to 1.", rich_help_panel=PICTURE)
-]
+Model = Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")]
+Backend = Annotated[str, "auto, or a name that `segedge doctor` lists."]
+Threads = Annotated[int, Option("CPU threads; 0: all.", min=0)]
+Opacity = Annotated[float, Option("Share of the class colour, 0 to 1.", panel="Picture")]
+Seconds = Annotated[float, "Duration of each mode in each round."]
+AsJson = Annotated[bool, Option("Print JSON for machines.", "--json")]
 
 
-MinRegion = Annotated[
-    str,
-    typer.Option(
-        help="Regions of fewer pixels go to the neighbour with the longest border: 200, or"
+@dataclass(frozen=True)
+class CleaningGroup:
+    """What is done with small regions of the labels."""
+
+    panel: ClassVar[str] = "Cleaning"
+    min_region: Annotated[
+        str,
+        "Regions of fewer pixels go to the neighbour with the longest border: 200, or"
         " car=50,road=1000.",
-        rich_help_panel=CLEANING,
-    ),
-]
+    ] = ""
+    connectivity: Annotated[int, "4: pixels of a region share a side; 8: or a corner."] = 4
+    majority: Annotated[
+        int, "Side of the window whose most frequent label a pixel takes, odd; 0: off."
+    ] = 0
+    fill_holes: Annotated[int, "Regions of fewer pixels within one other class take its label."] = 0
+
+    @cached_property
+    def value(self) -> Cleaning:
+        """The steps."""
+        from segedge.options.cleaning import Cleaning, parse_min_region
+
+        return Cleaning(
+            parse_min_region(self.min_region),
+            connectivity=self.connectivity,
+            majority=self.majority,
+            fill_holes=self.fill_holes,
+        )
 
 
-Connectivity = Annotated[
-    int,
-    typer.Option(
-        help="4: pixels of a region share a side; 8: or a corner.", rich_help_panel=CLEANING
-    ),
-]
+@dataclass(frozen=True)
+class SlideGroup:
+    """Windows over the frame at full resolution."""
+
+    panel: ClassVar[str] = "Sliding window"
+    slide: Annotated[
+        str | None,
+        Option(
+            "Windows of this size (auto: the network's) over the frame at full resolution, their"
+            " logits averaged.",
+            metavar="HxW|auto",
+        ),
+    ] = None
+    overlap: Annotated[
+        str | None,
+        "What neighbouring windows share: 0.5 or 1/3 of a window (default 1/3), 171 pixels, or HxW"
+        " pixels.",
+    ] = None
+
+    @cached_property
+    def value(self) -> Slide | None:
+        """The windows; None: the whole frame at the network's size."""
+        from segedge.options.sliding import parse_slide
+
+        return parse_slide(self.slide, self.overlap)
 
 
-Majority = Annotated[
-    int,
-    typer.Option(
-        help="Side of the window whose most frequent label a pixel takes, odd; 0: off.",
-        rich_help_panel=CLEANING,
-    ),
-]
-
-
-FillHoles = Annotated[
-    int,
-    typer.Option(
-        help="Regions of fewer pixels within one other class take its label.",
-        rich_help_panel=CLEANING,
-    ),
-]
-
-
-SlideOption = Annotated[
-    str | None,
-    typer.Option(
-        "--slide",
-        metavar="HxW|auto",
-        help="Windows of this size (auto: the network's) over the frame at full resolution, their"
-        " logits averaged.",
-        rich_help_panel=WINDOWS,
-    ),
-]
-
-
-Overlap = Annotated[
-    str | None,
-    typer.Option(
-        help="What neighbouring windows share: 0.5 or 1/3 of a window (default 1/3), 171 pixels,"
-        " or HxW pixels.",
-        rich_help_panel=WINDOWS,
-    ),
-]
-
-
-Smooth = Annotated[
-    str | None,
-    typer.Option(
-        metavar="[STRENGTH]",
-        help="Lean on earlier frames where the image is still; 0.9 where nothing is said, below 1.",
-        rich_help_panel=SMOOTHING,
-    ),
-]
-
-
-Flicker = Annotated[
-    bool | None,
-    typer.Option(
-        help="Count labels that change where the image does not; with --smooth it is on.",
-        rich_help_panel=SMOOTHING,
-    ),
-]
-
-
-Backend = Annotated[str, typer.Option(help="auto, or a name that `segedge doctor` lists.")]
-
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-def parse_cleaning(min_region: str, connectivity: int, majority: int, fill_holes: int) -> Cleaning:
-    """What the options of the cleaning amount to together.
-
-    Raises:
-        UsageError: One of them says nothing sensible.
-    """
-    from segedge.options.cleaning import Cleaning, parse_min_region
-
-    return Cleaning(
-        parse_min_region(min_region),
-        connectivity=connectivity,
-        majority=majority,
-        fill_holes=fill_holes,
-    )
-
-
-def parse_smoothing(text: str | None, *, flicker: bool | None) -> Smoothing | None:
-    """What ``--smooth`` and ``--flicker`` amount to; None where neither is wanted.
-
-    Args:
-        text: A strength; empty: the usual one; None: no smoothing.
-        flicker: Whether to count; None: where there is smoothing.
-
-    Raises:
-        UsageError: It is no number, or not within 0..1.
-    """
-    from segedge.options.smoothing import Smoothing
-
-    if text is None:
-        return Smoothing(strength=0.0, flicker=True) if flicker else None
-    try:
-        strength = float(text) if text else Smoothing.strength
-    except ValueError:
-        raise UsageError(
-            f"no strength {text!r}", facts={"expected": "a number, 0 to below 1"}, fix="--smooth"
-        ) from None
-    return Smoothing(strength=strength, flicker=flicker is not False)
+def parse_words(words: Iterable[str] | None) -> tuple[str, ...]:
+    """Repeated options and comma lists, each word once and in order."""
+    parts = [part.strip() for word in words or () for part in word.split(",")]
+    return tuple(dict.fromkeys(part for part in parts if part))
 
 
 def parse_seconds(text: str | None, *, option: str) -> float | None:
-    """Seconds of ``90``, ``90s``, ``10m`` or ``1h``; None stays None.
-
-    Raises:
-        UsageError: It is no time, or not above 0.
-    """
+    """Seconds of ``90``, ``90s``, ``10m`` or ``1h``; None stays None."""
     if text is None:
         return None
     number, unit = (text[:-1], text[-1]) if text[-1:] in ("s", "m", "h") else (text, "s")
@@ -165,6 +103,3 @@ def parse_seconds(text: str | None, *, option: str) -> float | None:
             fix=f"{option} 10m",
         )
     return seconds
-
-
-Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0: all.")]

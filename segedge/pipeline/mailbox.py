@@ -11,7 +11,7 @@ from segedge.errors import unknown_name_error
 
 T = TypeVar("T")
 
-Policy = Literal["lossless", "latest"]
+Policy = Literal["latest", "lossless"]
 CAPACITY: dict[Policy, int] = {"lossless": 3, "latest": 1}
 """Items that wait between two stages: enough to even out their jitter, with little memory; with
 ``latest`` every waiting frame is one frame time of latency."""

@@ -1,5 +1,15 @@
 """Endings: which files are videos, images, facts; what reads and what writes share."""
 
+from typing import Literal
+
+Codec = Literal["h264", "h265", "av1", "vp9"]
+"""What a video holds."""
+
+
+Masks = Literal["labels", "palette", "panoptic"]
+"""What folders and images may hold in place of overlays."""
+
+
 SINK_VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings that can be written as video."""
 

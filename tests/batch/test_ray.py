@@ -215,8 +215,8 @@ def test_layouts() -> None:
 
 
 def test_the_option_may_stand_alone() -> None:
-    from segedge.cli.main import with_ray_value
+    from segedge.cli.main import with_values
 
-    assert with_ray_value(["batch", "--ray", "m.onnx"]) == ["batch", "--ray=", "m.onnx"]
-    assert with_ray_value(["--ray", "head:6379"]) == ["--ray", "head:6379"]
-    assert with_ray_value(["--ray", "ray://head:10001"]) == ["--ray", "ray://head:10001"]
+    assert with_values(["batch", "--ray", "m.onnx"]) == ["batch", "--ray=", "m.onnx"]
+    assert with_values(["--ray", "head:6379"]) == ["--ray", "head:6379"]
+    assert with_values(["--ray", "ray://head:10001"]) == ["--ray", "ray://head:10001"]

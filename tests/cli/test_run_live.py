@@ -20,7 +20,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from segedge.cli.console import status_lines
-from segedge.cli.main import with_live_value
+from segedge.cli.main import with_values
 from segedge.cli.options import parse_seconds
 from segedge.cli.run.outputs import outputs_by_source, source_labels
 from segedge.errors import UsageError
@@ -203,13 +203,13 @@ def test_outputs_by_source() -> None:
 
 
 def test_live_stands_alone_or_takes_an_address() -> None:
-    assert with_live_value(["m", "0", "--live"]) == ["m", "0", "--live="]
-    assert with_live_value(["m", "--live", "0"]) == ["m", "--live=", "0"]
-    assert with_live_value(["m", "--live", "cam.mp4"]) == ["m", "--live=", "cam.mp4"]
-    assert with_live_value(["m", "--live", "rtsp://h:1/x"]) == ["m", "--live=", "rtsp://h:1/x"]
-    assert with_live_value(["m", "--live", "-o", "x"]) == ["m", "--live=", "-o", "x"]
+    assert with_values(["m", "0", "--live"]) == ["m", "0", "--live="]
+    assert with_values(["m", "--live", "0"]) == ["m", "--live=", "0"]
+    assert with_values(["m", "--live", "cam.mp4"]) == ["m", "--live=", "cam.mp4"]
+    assert with_values(["m", "--live", "rtsp://h:1/x"]) == ["m", "--live=", "rtsp://h:1/x"]
+    assert with_values(["m", "--live", "-o", "x"]) == ["m", "--live=", "-o", "x"]
     for address in (":9000", "9000", "0.0.0.0:0", "[::1]:80", "host-1.lan:8090"):
-        assert with_live_value(["--live", address]) == ["--live", address]
+        assert with_values(["--live", address]) == ["--live", address]
 
 
 @pytest.mark.parametrize(

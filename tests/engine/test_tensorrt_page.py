@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
+import typer
 
+from segedge.cli.groups import expanded
 from segedge.cli.run.command import run_command
 from segedge.cli.verbs.build import build_command
 from segedge.cli.verbs.export import export_command
@@ -21,19 +22,13 @@ COMMANDS = (build_command, export_command, inspect_command, quantize_command, ru
 
 
 def declared() -> set[str]:
-    """Every option of these verbs, named or derived from its parameter as typer does."""
+    """Every option of these verbs."""
     names = {"--debug"}
     for command in COMMANDS:
-        hints = get_type_hints(command, include_extras=True)
-        for parameter in inspect.signature(command).parameters:
-            names.add("--" + parameter.replace("_", "-"))
-            for extra in get_args(hints[parameter])[1:]:
-                # In Annotated, typer.Option's first name stands where the default would.
-                words = (
-                    getattr(extra, "default", ""),
-                    *(getattr(extra, "param_decls", None) or ()),
-                )
-                names |= {one for word in words if isinstance(word, str) for one in word.split("/")}
+        app = typer.Typer()
+        app.command()(expanded(command))
+        for parameter in typer.main.get_command(app).params:
+            names |= {*parameter.opts, *parameter.secondary_opts}
     return names
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from segedge.cli.groups import expanded
 from segedge.cli.verbs.triton import triton_command
 
 PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
@@ -14,7 +15,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="ut
 
 def test_options_of_the_page() -> None:
     app = typer.Typer()
-    app.command()(triton_command)
+    app.command()(expanded(triton_command))
     command = typer.main.get_command(app)
     there = {
         name

@@ -16,8 +16,9 @@ from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.video.encode import encoders
 from segedge.video.encode.encoders import choose_encoder, why_not
-from segedge.video.encode.options import CODECS, ENCODERS, Codec, EncodeOptions, is_hardware
+from segedge.video.encode.options import CODECS, ENCODERS, EncodeOptions, is_hardware
 from segedge.video.encode.settings import pixel_format
+from segedge.video.formats import Codec
 from segedge.video.sinks.video import VideoSink
 from segedge.video.sources.file import VideoFile
 

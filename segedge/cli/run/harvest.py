@@ -1,90 +1,54 @@
-"""The harvest of `segedge run`: its options."""
+"""The harvest of `segedge run`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
     from segedge.harvest.options import HarvestOptions
 
-_PANEL = "Harvest"
 
-HarvestFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--harvest",
-        help="Keep the frames the network is least sure of, with its labels.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Budget = Annotated[
-    str | None,
-    typer.Option(
-        "--harvest-budget", help="Most that the folder may take: 500MB.", rich_help_panel=_PANEL
-    ),
-]
-Top = Annotated[
-    float | None,
-    typer.Option(
-        "--harvest-top",
-        help="Share of the most unusual frames that are candidates: 0.1.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Distance = Annotated[
-    int | None,
-    typer.Option(
-        "--harvest-distance",
-        help="Bits of 64 that may differ in one and the same picture: 4.",
-        rich_help_panel=_PANEL,
-    ),
-]
-BaselineFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--harvest-baseline",
-        help="JSON of the usual class shares; None: learned in the run.",
-        rich_help_panel=_PANEL,
-    ),
-]
+@dataclass(frozen=True)
+class HarvestGroup:
+    """What to keep for labelling."""
 
+    panel: ClassVar[str] = "Harvest"
+    harvest: Annotated[
+        Path | None, "Keep the frames the network is least sure of, with its labels."
+    ] = None
+    harvest_budget: Annotated[str | None, "Most that the folder may take: 500MB."] = None
+    harvest_top: Annotated[
+        float | None, "Share of the most unusual frames that are candidates: 0.1."
+    ] = None
+    harvest_distance: Annotated[
+        int | None, "Bits of 64 that may differ in one and the same picture: 4."
+    ] = None
+    harvest_baseline: Annotated[
+        Path | None, "JSON of the usual class shares; None: learned in the run."
+    ] = None
 
-def read_harvest_options(
-    folder: Path | None,
-    *,
-    budget: str | None,
-    top: float | None,
-    distance: int | None,
-    baseline: Path | None,
-) -> HarvestOptions | None:
-    """The options as they were typed; None: no harvest.
+    @cached_property
+    def value(self) -> HarvestOptions | None:
+        """None: no harvest."""
+        budget, top, distance = self.harvest_budget, self.harvest_top, self.harvest_distance
+        if self.harvest is None:
+            for name, given in vars(self).items():
+                if given is not None:
+                    option = f"--{name.replace('_', '-')}"
+                    raise UsageError(f"{option} is for a harvest", fix="add --harvest FOLDER")
+            return None
+        from segedge.harvest.options import HarvestOptions, parse_bytes
 
-    Raises:
-        UsageError: One of them cannot be meant.
-    """
-    given = {
-        "--harvest-budget": budget,
-        "--harvest-top": top,
-        "--harvest-distance": distance,
-        "--harvest-baseline": baseline,
-    }
-    if folder is None:
-        alone = next((name for name, value in given.items() if value is not None), None)
-        if alone is not None:
-            raise UsageError(f"{alone} is for a harvest", fix="add --harvest FOLDER")
-        return None
-    from segedge.harvest.options import HarvestOptions, parse_bytes
-
-    usual = HarvestOptions(folder)
-    return HarvestOptions(
-        folder,
-        budget_bytes=usual.budget_bytes if budget is None else parse_bytes(budget),
-        top_share=usual.top_share if top is None else top,
-        distance=usual.distance if distance is None else distance,
-        baseline=baseline,
-    )
+        usual = HarvestOptions(self.harvest)
+        return HarvestOptions(
+            self.harvest,
+            budget_bytes=usual.budget_bytes if budget is None else parse_bytes(budget),
+            top_share=usual.top_share if top is None else top,
+            distance=usual.distance if distance is None else distance,
+            baseline=self.harvest_baseline,
+        )

@@ -1,4 +1,4 @@
-"""What `segedge run` opens: the sources and sinks that the options name."""
+"""What `segedge run` opens: the model, the sources, sinks, view and harvest of the options."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from segedge.cli.run.outputs import source_labels
+from segedge.errors import UsageError
+
 if TYPE_CHECKING:
     from segedge.card.card import ModelCard
     from segedge.cli.run.options import RunOptions
     from segedge.frames.protocols import Analysis, Sink, Source
-    from segedge.harvest.options import HarvestOptions
+    from segedge.live.view import LiveView
+    from segedge.segment.on_gpu import CudaSegmenter
+    from segedge.segment.segmenter import Segmenter
 
 
 def open_sources(wanted: RunOptions, opened: ExitStack) -> list[Source]:
-    """All sources, in the order in which they were named.
-
-    Args:
-        wanted: The options.
-        opened: Closes them.
-
-    Raises:
-        SourceError: One of them cannot be opened: said at once, not in mid-run.
-    """
+    """All sources, in the order in which they were named; one that fails is said at once."""
     sources = []
     for spec in wanted.sources:
         source = _open_source(wanted, spec)
@@ -33,35 +30,60 @@ def open_sources(wanted: RunOptions, opened: ExitStack) -> list[Source]:
 
 def _open_source(wanted: RunOptions, spec: str) -> Source:
     from segedge.pipeline.limits import LimitedSource
-    from segedge.video.options import SourceOptions, parse_size
     from segedge.video.sources.open import open_source
 
-    options = SourceOptions(
-        size=parse_size(wanted.size) if wanted.size else None,
-        fps=wanted.source_fps,
-        pixel_format=wanted.pixel_format,
-        decoder=wanted.decoder,
-        pace=wanted.pace,
-        reconnect=wanted.reconnect,
-        timeout_seconds=wanted.timeout_seconds,
-    )
-    source = open_source(spec, options=options)
-    if wanted.frames is None and wanted.seconds is None:
+    source = open_source(spec, options=wanted.capture.value)
+    frames, seconds = wanted.flow.frames, wanted.flow.seconds
+    if frames is None and seconds is None:
         return source
-    return LimitedSource(source, frames=wanted.frames, seconds=wanted.seconds)
+    return LimitedSource(source, frames=frames, seconds=seconds)
+
+
+def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegmenter:
+    """The model with all that changes its labels and pictures."""
+    from segedge.card.card import ModelCard
+    from segedge.card.modelfile import read_metadata
+    from segedge.segment.load import load
+
+    card = wanted.card
+    given = None if card is None else ModelCard.from_metadata(read_metadata(card))
+    if card is not None and given is None:
+        raise UsageError(f"{card} carries no card", fix=f"segedge export {card} --classes ...")
+    segmenter = load(
+        wanted.model,
+        backend=wanted.backend,
+        threads=wanted.threads or None,
+        card=given,
+        style=wanted.picture.style,
+        cleaning=wanted.cleaning.value,
+        slide=wanted.slide.value,
+        smoothing=wanted.smoothing.value,
+    )
+    opened.callback(segmenter.close)
+    return segmenter
+
+
+def open_view(wanted: RunOptions, opened: ExitStack) -> LiveView | None:
+    """The page of ``--live``."""
+    if wanted.flow.live is None:
+        return None
+    from segedge.live.address import parse_address
+    from segedge.live.view import LiveView
+
+    address = parse_address(wanted.flow.live)
+    title = f"segedge: {wanted.model.stem}"
+    view = LiveView(address.host, address.port, token=wanted.flow.token, title=title)
+    opened.callback(view.close)
+    return view
 
 
 def make_analyses(wanted: RunOptions) -> list[Analysis]:
-    """What JSON lines say beyond their usual keys: fresh ones for each sink of each source.
-
-    Args:
-        wanted: The options.
-    """
+    """What JSON lines say beyond their usual keys: fresh ones for each sink of each source."""
     from segedge.analyse.regions import RegionsAnalysis
 
     analyses: list[Analysis] = []
     if wanted.regions:
-        analyses.append(RegionsAnalysis(classes=wanted.style.classes))
+        analyses.append(RegionsAnalysis(classes=wanted.picture.style.classes))
     return [*analyses, *wanted.analyse.analyses()]
 
 
@@ -71,33 +93,17 @@ def open_lane_sinks(
     places: Sequence[Sequence[str]],
     opened: ExitStack,
 ) -> list[list[Sink]]:
-    """The sinks of each source.
+    """The sinks of each source at its places; those opened are closed if a later one is refused."""
+    from segedge.video.sinks.open import open_sink
 
-    Args:
-        wanted: The options.
-        sources: The opened sources.
-        places: What each writes to.
-        opened: Closes those that were opened when a later one is refused.
-    """
-    from segedge.cli.options import parse_seconds
-    from segedge.video.sinks.open import SinkOptions, open_sink
-
-    segment_seconds = parse_seconds(wanted.segment, option="--segment")
+    options = wanted.recording.sink_options(
+        lambda: make_analyses(wanted), alpha=wanted.picture.style.effect.traits.alpha
+    )
     sinks: list[list[Sink]] = []
     for source, names in zip(sources, places, strict=True):
-        options = SinkOptions(
-            codec=wanted.codec,
-            encoder=wanted.encoder,
-            crf=wanted.crf,
-            preset=wanted.preset,
-            fps=wanted.fps,
-            segment_seconds=segment_seconds,
-            make_analyses=lambda: make_analyses(wanted),
-            alpha=wanted.style.effect.traits.alpha,
-        )
         own: list[Sink] = []
         for name in names:
-            sink = open_sink(name, info=source.info, masks=wanted.masks, options=options)
+            sink = open_sink(name, info=source.info, masks=wanted.picture.masks, options=options)
             opened.callback(sink.close, error=True)  # does nothing after the run has closed it
             own.append(wanted.analyse.drawn(sink))
         sinks.append(own)
@@ -105,27 +111,18 @@ def open_lane_sinks(
 
 
 def add_harvest(
-    options: HarvestOptions,
     wanted: RunOptions,
     card: ModelCard,
     sinks: Sequence[list[Sink]],
     places: Sequence[list[str]],
     opened: ExitStack,
 ) -> None:
-    """One harvest for all sources: a sink more for each of them.
-
-    Args:
-        options: Where it goes, and what is kept.
-        wanted: The options of the run.
-        card: The model's.
-        sinks: The sinks of each source, added to.
-        places: What they are called, added to.
-        opened: Closes it.
-    """
-    from segedge.cli.run.outputs import source_labels
+    """One harvest for all sources: a sink more for each of them, where it is wanted."""
+    if wanted.harvest.value is None:
+        return
     from segedge.harvest.harvest import Harvest
 
-    harvest = Harvest(options, card, model=wanted.model.name)
+    harvest = Harvest(wanted.harvest.value, card, model=wanted.model.name)
     opened.callback(harvest.close)  # does nothing after the run has closed its sinks
     for label, own, names in zip(source_labels(wanted.sources), sinks, places, strict=True):
         own.append(harvest.sink(label))

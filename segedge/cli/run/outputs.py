@@ -46,14 +46,8 @@ def outputs_by_source(
 ) -> list[list[str]]:
     """The outputs of each source.
 
-    Args:
-        outputs: What ``-o`` said. ``{name}`` and ``{index}`` stand for the source; with several
-            sources a folder gets a video (a folder, for images) of each.
-        specs: The sources.
-        are_images: Whether each is made of still images.
-
-    Raises:
-        UsageError: An output would take several sources.
+    ``{name}`` and ``{index}`` stand for the source; with several sources a folder gets a video (a
+    folder, for still images) of each.
     """
     labels = source_labels(specs)
     by_source = [
@@ -95,11 +89,7 @@ def _ambiguous(output: str, count: int) -> UsageError:
 
 
 def check_outputs(by_source: Sequence[Sequence[str]], masks: str | None) -> None:
-    """Outputs that would overwrite each other, or that ask for masks where none can be.
-
-    Raises:
-        UsageError: With the names.
-    """
+    """Refuse outputs that would overwrite each other, and masks where none can be."""
     from segedge.video.formats import SINK_VIDEO_SUFFIXES
 
     names = [name for row in by_source for name in row if name and not name.startswith("window")]
@@ -118,12 +108,7 @@ def check_outputs(by_source: Sequence[Sequence[str]], masks: str | None) -> None
 
 
 def check_effect(outputs: Sequence[str], effect: Effect, *, masks: str | None) -> None:
-    """Outputs that cannot hold what an effect makes, and a background that cannot be read.
-
-    Raises:
-        UsageError: A cutout for something without opacity.
-        SourceError: The background is missing or no picture.
-    """
+    """Refuse outputs that hold no opacity for a cutout, and a background that cannot be read."""
     from segedge.video.formats import ALPHA_SUFFIXES, OVERLAY_SUFFIXES, SINK_VIDEO_SUFFIXES
     from segedge.video.sinks.open import CONTACT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.backends.remote.address import address_text
-from segedge.cli.console import megabytes, print_error, print_json, print_row
+from segedge.cli.console import clock, megabytes, print_error, print_row
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
 
@@ -32,8 +32,7 @@ def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInf
         if info.fps:
             facts.append(f"{info.fps:g} fps")
         if info.fps and info.frame_count:
-            seconds = round(info.frame_count / info.fps)
-            facts.append(f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}")
+            facts.append(clock(round(info.frame_count / info.fps)))
         if info.frame_count:
             facts.append(f"{info.frame_count} {'frame' if info.frame_count == 1 else 'frames'}")
         if info.live:
@@ -53,20 +52,38 @@ def print_failures(reports: Sequence[RunReport]) -> None:
             print_error(_failure_error(failure))
 
 
-def print_reports(
-    reports: Sequence[RunReport],
-    *,
-    model: Path,
-    segmenter: Segmenter | CudaSegmenter,
-    source_notes: Sequence[Sequence[str]],
-    flicker: Sequence[Flicker | None],
-    as_json: bool,
-) -> None:
-    """Everything after the run."""
-    if as_json:
-        print_json(_document(reports, model, segmenter, source_notes, flicker))
-        return
-    for report, notes, counted in zip(reports, source_notes, flicker, strict=True):
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """All that is told after a run; of the sequences one entry a source."""
+
+    model: Path
+    segmenter: Segmenter | CudaSegmenter
+    reports: Sequence[RunReport]
+    notes: Sequence[Sequence[str]]
+    flicker: Sequence[Flicker | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """One source: its report beside the model's facts; several: a list of them."""
+        head = {
+            "model": address_text(self.model),
+            "backend": self.segmenter.backend.description,
+            "reason": self.segmenter.backend_reason,
+        }
+        rows = []
+        for report, notes, counted in zip(self.reports, self.notes, self.flicker, strict=True):
+            row = {**report.to_dict(), "drops": report.drops, "source_notes": list(notes)}
+            if counted is not None:
+                row["flicker"] = {**dataclasses.asdict(counted), "shares": counted.shares()}
+            rows.append(row)
+        if len(rows) == 1:
+            return {**head, **rows[0]}
+        return {**head, "machine": self.reports[0].machine, "sources": rows}
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The same for people."""
+    segmenter, reports = outcome.segmenter, outcome.reports
+    for report, notes, counted in zip(reports, outcome.notes, outcome.flicker, strict=True):
         if len(reports) > 1:
             print_row("source", short_name(report.source))
         _print_report(report)
@@ -81,31 +98,6 @@ def print_reports(
     for note in segmenter.notes:
         print_row("note", note)
     _print_machine(reports[0].machine)
-
-
-def _document(
-    reports: Sequence[RunReport],
-    model: Path,
-    segmenter: Segmenter | CudaSegmenter,
-    source_notes: Sequence[Sequence[str]],
-    flicker: Sequence[Flicker | None],
-) -> dict[str, Any]:
-    """One source: its report beside the model's facts; several: a list of them."""
-    head = {
-        "model": address_text(model),
-        "backend": segmenter.backend.description,
-        "reason": segmenter.backend_reason,
-    }
-    rows = [
-        {**report.to_dict(), "drops": report.drops, "source_notes": list(notes)}
-        for report, notes in zip(reports, source_notes, strict=True)
-    ]
-    for row, counted in zip(rows, flicker, strict=True):
-        if counted is not None:
-            row["flicker"] = {**dataclasses.asdict(counted), "shares": counted.shares()}
-    if len(rows) == 1:
-        return {**head, **rows[0]}
-    return {**head, "machine": reports[0].machine, "sources": rows}
 
 
 def _flicker_text(counted: Flicker, smoothing: Smoothing | None) -> str:

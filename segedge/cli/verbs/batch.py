@@ -2,32 +2,70 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
-from segedge.cli import options as shared
+from segedge.batch.options import BatchOptions, MaskKind
 from segedge.cli.console import frame_progress, print_json, print_prose, print_row
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, Backend, CleaningGroup, Model, Opacity, SlideGroup
 
 if TYPE_CHECKING:
     from segedge.batch.run import BatchProgress, BatchReport, MakePool
 
-MaskName = Literal["palette", "labels", "none"]
-_ARCHIVE, _WORKERS = "Archive", "Workers"
 _TERMINATED = 128 + signal.SIGTERM
 """Exit code that shells give to a program that SIGTERM ended."""
 _MOST_SHOWN = 5
 """Failures that are listed; the file has all."""
 
 
+@dataclass(frozen=True)
+class ArchiveGroup:
+    """What is kept of every frame."""
+
+    panel: ClassVar[str] = "Archive"
+    masks: Annotated[Literal[MaskKind, "none"], "PNG of class indices a frame."] = "palette"
+    overlays: Annotated[bool, "A JPEG a frame, too."] = False
+    confidence: Annotated[bool, "Put it into the table; takes time on a CPU."] = True
+    shard: Annotated[
+        int, Option("Frames that are done or lost together; videos are cut at key frames.", min=1)
+    ] = 1500
+
+
+@dataclass(frozen=True)
+class WorkersGroup:
+    """Who does it."""
+
+    panel: ClassVar[str] = "Workers"
+    tries: Annotated[int, Option("Workers that a shard may take with it.", min=1)] = 3
+    workers: Annotated[int, Option("0: one a GPU, or one for every two cores.", min=0)] = 0
+    threads: Annotated[int, Option("Of each worker; 0: its share.", min=0)] = 0
+    ray: Annotated[
+        str | None,
+        Option(
+            "On a Ray cluster: host:6379 or ray://host:10001; alone: the one that runs here.",
+            metavar="[ADDRESS]",
+        ),
+    ] = None
+
+    def make_pool(self) -> MakePool | None:
+        """None: processes on this machine."""
+        if self.ray is None:
+            return None
+        from segedge.batch.on_ray import AUTO, RayPool
+
+        address, workers, threads = self.ray or AUTO, self.workers, self.threads
+        return lambda job: RayPool(job, address=address, workers=workers, threads=threads)
+
+
 def batch_command(
-    model: Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")],
+    model: Model,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -35,61 +73,15 @@ def batch_command(
             " videos, images; or the like behind fsspec: s3://bucket/drives."
         ),
     ],
-    out: Annotated[
-        str,
-        typer.Option("-o", "--out", help="The archive: a folder, or s3://bucket/archive."),
-    ],
-    masks: Annotated[
-        MaskName, typer.Option(help="PNG of class indices a frame.", rich_help_panel=_ARCHIVE)
-    ] = "palette",
-    overlays: Annotated[
-        bool, typer.Option("--overlays", help="A JPEG a frame, too.", rich_help_panel=_ARCHIVE)
-    ] = False,
-    confidence: Annotated[
-        bool,
-        typer.Option(help="Put it into the table; takes time on a CPU.", rich_help_panel=_ARCHIVE),
-    ] = True,
-    shard: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Frames that are done or lost together; videos are cut at key frames.",
-            rich_help_panel=_ARCHIVE,
-        ),
-    ] = 1500,
-    tries: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Workers that a shard may take with it.", rich_help_panel=_WORKERS
-        ),
-    ] = 3,
-    workers: Annotated[
-        int,
-        typer.Option(
-            min=0, help="0: one a GPU, or one for every two cores.", rich_help_panel=_WORKERS
-        ),
-    ] = 0,
-    threads: Annotated[
-        int,
-        typer.Option(min=0, help="Of each worker; 0: its share.", rich_help_panel=_WORKERS),
-    ] = 0,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[ADDRESS]",
-            help="On a Ray cluster: host:6379 or ray://host:10001; alone: the one that runs here.",
-            rich_help_panel=_WORKERS,
-        ),
-    ] = None,
-    backend: shared.Backend = "auto",
-    opacity: shared.Opacity = 0.5,
-    min_region: shared.MinRegion = "",
-    connectivity: shared.Connectivity = 4,
-    majority: shared.Majority = 0,
-    fill_holes: shared.FillHoles = 0,
-    slide: shared.SlideOption = None,
-    overlap: shared.Overlap = None,
-    as_json: shared.AsJson = False,
+    out: Annotated[str, Option("The archive: a folder, or s3://bucket/archive.", "-o --out")],
+    *,
+    archive: ArchiveGroup,
+    pool: WorkersGroup,
+    backend: Backend = "auto",
+    opacity: Opacity = 0.5,
+    cleaning: CleaningGroup,
+    slide: SlideGroup,
+    as_json: AsJson = False,
 ) -> None:
     """Segment many files: masks, overlays, and one Parquet table of facts.
 
@@ -97,19 +89,17 @@ def batch_command(
     done; 1: done, but some inputs failed (failures.jsonl names them); 2: an error; 130: Ctrl-C,
     143: SIGTERM.
     """
-    from segedge.batch.options import BatchOptions
     from segedge.batch.run import run_batch
-    from segedge.options.sliding import parse_slide
 
     options = BatchOptions(
-        masks=None if masks == "none" else masks,
-        overlays=overlays,
-        confidence=confidence,
+        masks=None if archive.masks == "none" else archive.masks,
+        overlays=archive.overlays,
+        confidence=archive.confidence,
         opacity=opacity,
-        cleaning=shared.parse_cleaning(min_region, connectivity, majority, fill_holes),
-        slide=parse_slide(slide, overlap),
+        cleaning=cleaning.value,
+        slide=slide.value,
         backend=backend,
-        shard_frames=shard,
+        shard_frames=archive.shard,
     )
     with ExitStack() as shown:
         shown.enter_context(_sigterm_ends())
@@ -121,15 +111,15 @@ def batch_command(
             inputs,
             out,
             options=options,
-            workers=workers,
-            threads=threads,
-            tries=tries,
-            make_pool=None if ray is None else _on_ray(ray, workers, threads),
+            workers=pool.workers,
+            threads=pool.threads,
+            tries=pool.tries,
+            make_pool=pool.make_pool(),
             on_progress=on_progress,
             on_note=on_note,
         )
     if as_json:
-        print_json(report_dict(report))
+        print_json({**asdict(report), "fps": round(report.fps, 3)})
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
@@ -147,17 +137,6 @@ def _sigterm_ends() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _on_ray(address: str, workers: int, threads: int) -> MakePool:
-    from segedge.batch.on_ray import AUTO, RayPool
-
-    return lambda job: RayPool(job, address=address or AUTO, workers=workers, threads=threads)
-
-
-def report_dict(report: BatchReport) -> dict[str, Any]:
-    """The report as plain JSON values."""
-    return {**dataclasses.asdict(report), "fps": round(report.fps, 3)}
 
 
 def _display(

@@ -7,18 +7,14 @@ from typing import Annotated
 
 import typer
 
-from segedge.cli.bench_options import (
-    parse_batches,
-    parse_modes,
-    parse_sizes,
-    parse_tolerance,
-    parse_words,
-)
-from segedge.cli.console import check_folder, err, out, print_prose, print_row
+from segedge.cli.console import check_folder, out, print_prose, print_row, say
+from segedge.cli.groups import Option
+from segedge.cli.options import Seconds, parse_words
+from segedge.cli.verbs.bench_words import parse_batches, parse_modes, parse_sizes, parse_tolerance
 from segedge.errors import UsageError
 from segedge.measure.bench import compare as comparing
 from segedge.measure.bench.accuracy import read_accuracy
-from segedge.measure.bench.results import Results, read_results, write_results, write_text
+from segedge.measure.bench.results import Results, read_results, write_text
 from segedge.measure.bench.runner import BenchOptions, bench, trace
 from segedge.measure.bench.show import tables as report
 from segedge.measure.bench.show.html import html
@@ -32,61 +28,45 @@ def bench_command(
         list[Path],
         typer.Argument(help="The model: an ONNX file with its card; with --compare two results."),
     ],
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Compare two results: BEFORE.json AFTER.json.")
-    ] = False,
+    compare: Annotated[bool, "Compare two results: BEFORE.json AFTER.json."] = False,
     backend: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A name that `segedge doctor` lists, with +tail to put upsampling and argmax into "
-            "its graph, or all; repeatable. None: all ready here."
-        ),
+        "A name that `segedge doctor` lists, with +tail to put upsampling and argmax into "
+        "its graph, or all; repeatable. None: all ready here.",
     ] = None,
     mode: Annotated[
         list[str] | None,
-        typer.Option(
-            help="network: as papers and trtexec; frame: image in, overlay out; rate: the pipeline "
-            "at its peak; video: with decoding and encoding; both: network and frame; all."
-        ),
+        "network: as papers and trtexec; frame: image in, overlay out; rate: the pipeline "
+        "at its peak; video: with decoding and encoding; both: network and frame; all.",
     ] = None,
     frame_size: Annotated[
-        list[str] | None,
-        typer.Option(help="HEIGHTxWIDTH, repeatable; default: twice the network's input."),
+        list[str] | None, "HEIGHTxWIDTH, repeatable; default: twice the network's input."
     ] = None,
     network_size: Annotated[
-        list[str] | None,
-        typer.Option(help="HEIGHTxWIDTH of a model with dynamic size, repeatable."),
+        list[str] | None, "HEIGHTxWIDTH of a model with dynamic size, repeatable."
     ] = None,
     batch: Annotated[
-        list[str] | None,
-        typer.Option(help="1,2,4,8: for the network alone, of a model with dynamic batch."),
+        list[str] | None, "1,2,4,8: for the network alone, of a model with dynamic batch."
     ] = None,
-    source: Annotated[
-        Path | None, typer.Option(help="A video: decoding and encoding are measured, too.")
-    ] = None,
+    source: Annotated[Path | None, "A video: decoding and encoding are measured, too."] = None,
     program: Annotated[
-        Path | None,
-        typer.Option(help="The same network as a torch program (.pt2): PyTorch beside the others."),
+        Path | None, "The same network as a torch program (.pt2): PyTorch beside the others."
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each backend.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Duration of each mode in each round.")] = 2.0,
+    rounds: Annotated[int, "Turns of each backend."] = 3,
+    seconds: Seconds = 2.0,
     tolerance: Annotated[
-        str, typer.Option(help="With --compare: slower by more is a regression, exit code 3.")
+        str, "With --compare: slower by more is a regression, exit code 3."
     ] = "5%",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the results here.")
-    ] = None,
-    md: Annotated[Path | None, typer.Option(help="Write a Markdown report here.")] = None,
+    json_file: Annotated[Path | None, Option("Write the results here.", "--json")] = None,
+    md: Annotated[Path | None, "Write a Markdown report here."] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a report with charts here, one file.")
+        Path | None, Option("Write a report with charts here, one file.", "--html")
     ] = None,
     accuracy: Annotated[
-        list[Path] | None,
-        typer.Option(help="What `segedge eval --json` wrote: speed against accuracy in --html."),
+        list[Path] | None, "What `segedge eval --json` wrote: speed against accuracy in --html."
     ] = None,
     trace_file: Annotated[
-        Path | None,
-        typer.Option("--trace", help="Write a timeline of a pipelined run (Chrome trace format)."),
+        Path | None, Option("Write a timeline of a pipelined run (Chrome trace format).", "--trace")
     ] = None,
 ) -> None:
     """Measure a model on every backend here, or compare two measurements.
@@ -102,11 +82,11 @@ def bench_command(
             fix="segedge bench MODEL.onnx, or --compare BEFORE.json AFTER.json",
         )
     options = BenchOptions(
-        backends=tuple(parse_words(backend or [])),
-        frame_sizes=parse_sizes(frame_size or []),
-        network_sizes=parse_sizes(network_size or []),
-        batches=parse_batches(batch or []),
-        modes=parse_modes(mode or ["both"], has_video=source is not None),
+        backends=parse_words(backend),
+        frame_sizes=parse_sizes(frame_size),
+        network_sizes=parse_sizes(network_size),
+        batches=parse_batches(batch),
+        modes=parse_modes(mode, has_video=source is not None),
         rounds=rounds,
         seconds=seconds,
         program=program,
@@ -115,22 +95,18 @@ def bench_command(
     for path in (json_file, md, html_file, trace_file):
         check_folder(path)
     accuracies = [found for path in accuracy or [] for found in read_accuracy(path)]
-    console = err()
-    results = bench(files[0], options, say=lambda text: console.print(text, markup=False))
+    results = bench(files[0], options, say=say)
     _print(results)
-    if json_file:
-        write_results(results, json_file)
-        print_row("wrote", str(json_file))
-    if md:
-        write_text(md, report.markdown(results))
-        print_row("wrote", str(md))
-    if html_file:
-        write_text(html_file, html(results, accuracies))
-        print_row("wrote", str(html_file))
+    for path, text in (
+        (json_file, results.to_json),
+        (md, lambda: report.markdown(results)),
+        (html_file, lambda: html(results, accuracies)),
+    ):
+        if path:
+            write_text(path, text())
+            print_row("wrote", str(path))
     if trace_file:
-        traced = trace(
-            files[0], options, trace_file, say=lambda text: console.print(text, markup=False)
-        )
+        traced = trace(files[0], options, trace_file, say=say)
         print_row("wrote", f"{trace_file}  {traced}; open it in ui.perfetto.dev")
     _print_next(files[0], json_file)
 

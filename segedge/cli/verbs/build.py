@@ -12,65 +12,48 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from segedge.cli.console import err, megabytes, print_json, print_row
-from segedge.cli.engine_rows import print_engine
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson
+from segedge.cli.verbs.engine_rows import print_engine
 from segedge.engine.builder.build import EngineBuild, build_engine
 from segedge.engine.builder.half import Images, network_inputs
 from segedge.engine.builder.inspect import EngineReport, report_of
 from segedge.engine.builder.progress import BuildProgress, ProgressCallback
 from segedge.engine.cache import EngineCache
 from segedge.engine.file import EngineFile
+from segedge.engine.flavour import FlavourName
 from segedge.engine.header import read_header
-from segedge.engine.options import BatchRange, BuildOptions, SizeRange
+from segedge.engine.options import BatchRange, BuildOptions, Precision, SizeRange
 from segedge.engine.source import read_source
-
-PrecisionName = Literal["fp32", "fp16", "int8"]
-FlavourChoice = Literal["auto", "tensorrt", "tensorrt_rtx"]
 
 
 def build_command(
     model: Annotated[Path, typer.Argument(help="The ONNX file.", show_default=False)],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Write the engine here too, card beside it.")
+        Path | None, Option("Write the engine here too, card beside it.", "-o --out")
     ] = None,
     precision: Annotated[
-        PrecisionName | None,
-        typer.Option(help="fp16 converts the graph; int8 needs one with Q/DQ nodes."),
+        Precision | None, "fp16 converts the graph; int8 needs one with Q/DQ nodes."
     ] = None,
     keep_fp32: Annotated[
-        list[str] | None,
-        typer.Option("--keep-fp32", help="Pattern of nodes that fp16 leaves alone; repeatable."),
+        list[str] | None, "Pattern of nodes that fp16 leaves alone; repeatable."
     ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Images that fp16's ranges are measured on; else noise.")
-    ] = None,
-    flavour: Annotated[FlavourChoice, typer.Option(help="Which TensorRT.")] = "auto",
-    size: Annotated[
-        str | None, typer.Option(help="HxW, or MIN:USUAL:MAX for a model with dynamic size.")
-    ] = None,
-    batch: Annotated[
-        str | None, typer.Option(help="N, or MIN:USUAL:MAX for a model with dynamic batch.")
-    ] = None,
-    workspace: Annotated[int | None, typer.Option(help="Scratch memory, MB.")] = None,
-    level: Annotated[int | None, typer.Option(help="Optimisation level 0..5; default 3.")] = None,
+    images: Annotated[str | None, "Images that fp16's ranges are measured on; else noise."] = None,
+    flavour: Annotated[Literal["auto", FlavourName], "Which TensorRT."] = "auto",
+    size: Annotated[str | None, "HxW, or MIN:USUAL:MAX for a model with dynamic size."] = None,
+    batch: Annotated[str | None, "N, or MIN:USUAL:MAX for a model with dynamic batch."] = None,
+    workspace: Annotated[int | None, "Scratch memory, MB."] = None,
+    level: Annotated[int | None, "Optimisation level 0..5; default 3."] = None,
     target: Annotated[
-        list[str] | None,
-        typer.Option(help="TensorRT-RTX: GPU such as sm86; repeatable; default portable."),
+        list[str] | None, "TensorRT-RTX: GPU such as sm86; repeatable; default portable."
     ] = None,
-    dla: Annotated[int | None, typer.Option(help="Jetson DLA core; the rest on the GPU.")] = None,
-    version_compatible: Annotated[
-        bool, typer.Option("--version-compatible", help="Loadable by newer TensorRT versions.")
-    ] = False,
-    hardware_compatible: Annotated[
-        bool, typer.Option("--hardware-compatible", help="Runs on every GPU from Ampere on.")
-    ] = False,
-    tf32: Annotated[
-        bool, typer.Option("--tf32/--no-tf32", help="10-bit mantissas in fp32.")
-    ] = True,
-    cached: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Use the engine cache.")
-    ] = True,
-    layers: Annotated[bool, typer.Option("--layers", help="Print every layer.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    dla: Annotated[int | None, "Jetson DLA core; the rest on the GPU."] = None,
+    version_compatible: Annotated[bool, "Loadable by newer TensorRT versions."] = False,
+    hardware_compatible: Annotated[bool, "Runs on every GPU from Ampere on."] = False,
+    tf32: Annotated[bool, "10-bit mantissas in fp32."] = True,
+    cached: Annotated[bool, Option("Use the engine cache.", "--cache/--no-cache")] = True,
+    layers: Annotated[bool, "Print every layer."] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a TensorRT engine, or take it from the cache if nothing has changed.
 

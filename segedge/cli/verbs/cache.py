@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from segedge.cli.console import megabytes, print_json, print_row
+from segedge.cli.options import AsJson
 from segedge.engine.cache import CacheEntry, EngineCache
 from segedge.engine.facts import EngineFacts
 from segedge.errors import ModelError, unknown_name_error
@@ -17,7 +18,7 @@ _ACTIONS = ("list", "clear")
 
 def cache_command(
     action: Annotated[str, typer.Argument(help="list or clear.")] = "list",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List or delete the engines that were built for this user.
 

@@ -10,10 +10,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from segedge.cli import data_options
-from segedge.cli import options as run_options
-from segedge.cli.compare_report import as_data, print_agreement
 from segedge.cli.console import check_folder, frame_progress, print_json, print_row
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, SlideGroup
+from segedge.cli.verbs.compare_report import as_data, print_agreement
+from segedge.cli.verbs.labelled import DataGroup
 from segedge.convert.noise import smooth_noise
 from segedge.errors import UsageError
 from segedge.measure.evaluate.agreement import Pair, check_classes, compare
@@ -32,28 +33,19 @@ _MOST_IMAGES = 64
 def compare_command(
     first: Annotated[str, typer.Argument(help="The reference: MODEL or MODEL@BACKEND.")],
     second: Annotated[str, typer.Argument(help="What is compared: MODEL or MODEL@BACKEND.")],
-    images: Annotated[
-        str | None, typer.Option(help="Image, folder, glob or video; default: smooth noise.")
-    ] = None,
-    dataset: Annotated[
-        Path | None, typer.Option(help="A labelled data set: mIoU of both; docs/evaluate.md.")
-    ] = None,
-    layout: data_options.Layout = "auto",
-    split: data_options.Split = "val",
-    mapping: data_options.Mapping = None,
-    ignore: data_options.Ignore = None,
+    *,
+    images: Annotated[str | None, "Image, folder, glob or video; default: smooth noise."] = None,
+    dataset: Annotated[Path | None, "A labelled data set: mIoU of both; docs/evaluate.md."] = None,
+    labels: DataGroup,
     limit: Annotated[
-        int | None,
-        typer.Option(help="How many images at most, evenly sampled; 64, of a data set all."),
+        int | None, "How many images at most, evenly sampled; 64, of a data set all."
     ] = None,
-    slide: run_options.SlideOption = None,
-    overlap: run_options.Overlap = None,
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to name.")] = 3,
+    worst: Annotated[int, Option("How many of the worst images to name.", min=0)] = 3,
     out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="x.png: where they differ most; folder/: every image."),
+        Path | None, Option("x.png: where they differ most; folder/: every image.", "-o --out")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    slide: SlideGroup,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the labels and logits of two models or backends on the same images.
 
@@ -61,18 +53,15 @@ def compare_command(
     out and counted. Exit code 1: done, but images of the data set could not be read or have no
     labels.
     """
-    from segedge.options.sliding import parse_slide
-
     if images is not None and dataset is not None:
         raise UsageError("--images and --dataset both say what to look at", fix="give one of them")
     if limit is not None and limit < 1:
         raise UsageError("--limit must be positive", facts={"found": str(limit)}, fix="--limit 64")
     drawing = _Drawing(out)
-    windows = parse_slide(slide, overlap)
     (path_a, backend_a), (path_b, backend_b) = map(parse_model, (first, second))
     with (
-        load(path_a, backend=backend_a, slide=windows) as one,
-        load(path_b, backend=backend_b, slide=windows) as two,
+        load(path_a, backend=backend_a, slide=slide.value) as one,
+        load(path_b, backend=backend_b, slide=slide.value) as two,
     ):
         check_classes(one.card, two.card)
         drawing.palette_rgb = one.card.palette_rgb
@@ -83,9 +72,7 @@ def compare_command(
                 shown = progress.track(pictures, description="comparing")
                 found = compare(one, two, shown, each=drawing.add)
         else:
-            data = data_options.open_data(
-                dataset, one.card, layout=layout, split=split, mapping=mapping, ignore=ignore
-            )
+            data = labels.open(dataset, one.card)
             scores = _on_labels(one, two, data, limit, drawing)
             found = scores.agreement
         names = {

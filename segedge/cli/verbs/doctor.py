@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from segedge.backends.registry import BACKENDS, BackendStatus, available_threads, statuses
 from segedge.cli.console import print_json, print_row
+from segedge.cli.options import AsJson
 from segedge.engine.flavour import FlavourStatus, flavour_statuses
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
@@ -21,7 +21,7 @@ _EXPORT = ("torch", "onnx", "onnxscript")
 
 
 def doctor_command(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is installed here, what works, and the command that mends the rest.
 

@@ -10,15 +10,10 @@ import typer
 
 from segedge.backends.remote.address import is_address
 from segedge.card.modelfile import file_sha256
-from segedge.cli import data_options, options
-from segedge.cli.console import (
-    check_folder,
-    frame_progress,
-    out,
-    print_json,
-    print_prose,
-    print_row,
-)
+from segedge.cli.console import check_folder, frame_progress, out, print_json, print_row
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, Backend, CleaningGroup, Model, SlideGroup, Threads
+from segedge.cli.verbs.labelled import DataGroup, percent, print_left_out
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,35 +25,22 @@ _NAMED, _SHOWN = 3, 8
 
 
 def eval_command(
-    model: Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")],
+    model: Model,
     data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
-    layout: data_options.Layout = "auto",
-    split: data_options.Split = "val",
-    mapping: data_options.Mapping = None,
-    ignore: data_options.Ignore = None,
-    backend: options.Backend = "auto",
-    threads: options.Threads = 0,
-    min_region: options.MinRegion = "",
-    connectivity: options.Connectivity = 4,
-    majority: options.Majority = 0,
-    fill_holes: options.FillHoles = 0,
-    slide: options.SlideOption = None,
-    overlap: options.Overlap = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many images, evenly spread.")
-    ] = None,
-    boundary: Annotated[bool, typer.Option(help="Measure the boundary F-score, too.")] = True,
+    labels: DataGroup,
+    cleaning: CleaningGroup,
+    slide: SlideGroup,
+    backend: Backend = "auto",
+    threads: Threads = 0,
+    limit: Annotated[int | None, "At most so many images, evenly spread."] = None,
+    boundary: Annotated[bool, "Measure the boundary F-score, too."] = True,
     worst: Annotated[
         int | None,
-        typer.Option(
-            min=0, help="How many of the worst images to name (3) and to show in --html (8)."
-        ),
+        Option("How many of the worst images to name (3) and to show in --html (8).", min=0),
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page with charts and the worst images here.")
-    ] = None,
-    as_json: options.AsJson = False,
-    output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the JSON here.")] = None,
+    html: Annotated[Path | None, "Write a page with charts and the worst images here."] = None,
+    as_json: AsJson = False,
+    output: Annotated[Path | None, Option("Write the JSON here.", "-o --out")] = None,
 ) -> None:
     """Measure mIoU, accuracy and boundary F-score of a model, as `segedge run` would segment.
 
@@ -69,19 +51,14 @@ def eval_command(
     from segedge.measure.evaluate.evaluate import evaluate
     from segedge.measure.evaluate.html import html as evaluation_page
     from segedge.measure.evaluate.shots import take_shots
-    from segedge.options.sliding import parse_slide
     from segedge.segment.load import load
 
     check_folder(output)
     _check_page(html)
-    windows = parse_slide(slide, overlap)
-    cleaning = options.parse_cleaning(min_region, connectivity, majority, fill_holes)
     with load(
-        model, backend=backend, threads=threads or None, cleaning=cleaning, slide=windows
+        model, backend=backend, threads=threads or None, cleaning=cleaning.value, slide=slide.value
     ) as segmenter:
-        dataset = data_options.open_data(
-            data, segmenter.card, layout=layout, split=split, mapping=mapping, ignore=ignore
-        )
+        dataset = labels.open(data, segmenter.card)
         with frame_progress() as bar:
             task = bar.add_task(dataset.name, total=len(dataset))
             found = evaluate(
@@ -130,26 +107,19 @@ def _print(found: Evaluation, model: Path, worst: int) -> None:
     for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):
         if text:
             print_row(label, text)
-    print_row("mIoU", f"{_percent(found.miou)}   of the classes that occur")
-    print_row("pixels", f"{_percent(found.pixel_accuracy)} right")
-    print_row("classes", f"{_percent(found.mean_accuracy)} right, mean over the classes")
+    print_row("mIoU", f"{percent(found.miou)}   of the classes that occur")
+    print_row("pixels", f"{percent(found.pixel_accuracy)} right")
+    print_row("classes", f"{percent(found.mean_accuracy)} right, mean over the classes")
     if found.boundary_f is not None:
-        print_row("boundary", f"{_percent(found.boundary_f)} F-score within 0.75 % of the diagonal")
+        print_row("boundary", f"{percent(found.boundary_f)} F-score within 0.75 % of the diagonal")
     console = out()
     console.print()
     for line in _class_lines(found):
         console.print(line, markup=False)
     console.print()
     for image in found.worst(worst):
-        print_row("worst", f"{_percent(image.miou)} mIoU on {image.name}")
-    for note in found.notes:
-        print_prose("note", note)
-    for name, reason in found.failures:
-        print_prose("unreadable", f"{name}: {reason}")
-    if found.missing:
-        named = ", ".join(found.missing[:3])
-        more = f" and {len(found.missing) - 3} more" if len(found.missing) > 3 else ""
-        print_prose("no labels", f"{len(found.missing)} images are not counted: {named}{more}")
+        print_row("worst", f"{percent(image.miou)} mIoU on {image.name}")
+    print_left_out(found.notes, found.failures, found.missing)
 
 
 def _class_lines(found: Evaluation) -> list[str]:
@@ -160,13 +130,8 @@ def _class_lines(found: Evaluation) -> list[str]:
     head = f"{'class':<{width}}     IoU   of truth"
     lines = [head + ("   boundary F" if found.boundary_f is not None else "")]
     for number, (name, iou) in enumerate(found.iou.items()):
-        line = f"{name:<{width}}  {_percent(iou):>6}    {_percent(truth[number] / total):>6}"
+        line = f"{name:<{width}}  {percent(iou):>6}    {percent(truth[number] / total):>6}"
         if found.boundary_f is not None:
-            line += f"       {_percent(found.boundary_f_per_class[name]):>6}"
+            line += f"       {percent(found.boundary_f_per_class[name]):>6}"
         lines.append(line)
     return lines
-
-
-def _percent(share: float | None) -> str:
-    """Points of 100, two decimals: differences of models are that small."""
-    return "-" if share is None or share != share else f"{100 * share:.2f}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segedge.cli.console import err, megabytes, print_json, print_row
+from segedge.card.card import ColorOrder, ResizeRule
+from segedge.card.geometry import Fit, Size
+from segedge.cli.console import megabytes, print_json, print_row, spinner
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, parse_words
 from segedge.errors import UsageError, unknown_name_error
 
 if TYPE_CHECKING:
@@ -18,12 +20,7 @@ if TYPE_CHECKING:
         DynamicAxis,
         ExportOptions,
         ExportReport,
-        Progress,
     )
-
-Color = Literal["rgb", "bgr"]
-FitName = Literal["stretch", "letterbox", "crop"]
-Rule = Literal["bilinear", "antialias", "nearest", "area"]
 
 
 def export_command(
@@ -34,48 +31,35 @@ def export_command(
             "a Hugging Face folder, or an .onnx file to adopt."
         ),
     ],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The ONNX file to write.")] = None,
+    out: Annotated[Path | None, Option("The ONNX file to write.", "-o --out")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Weights for a factory: a state dict or .safetensors.")
+        Path | None, "Weights for a factory: a state dict or .safetensors."
     ] = None,
     arguments: Annotated[
-        list[str] | None, typer.Option("--arg", help="NAME=VALUE for the factory; repeatable.")
+        list[str] | None, Option("NAME=VALUE for the factory; repeatable.", "--arg")
     ] = None,
-    size: Annotated[str | None, typer.Option(help="Input size, HEIGHTxWIDTH.")] = None,
+    size: Annotated[str | None, "Input size, HEIGHTxWIDTH."] = None,
     classes: Annotated[
-        str | None,
-        typer.Option(help="cityscapes, camvid, voc, ade20k, a comma list, or a text file."),
+        str | None, "cityscapes, camvid, voc, ade20k, a comma list, or a text file."
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="Three numbers 0..1; ImageNet's by default.")
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="Three numbers 0..1; ImageNet's by default.")
-    ] = None,
-    color: Annotated[Color | None, typer.Option(help="Channel order the network wants.")] = None,
-    fit: Annotated[FitName | None, typer.Option(help="How other shapes are fitted.")] = None,
-    resize: Annotated[Rule | None, typer.Option(help="How frames are resampled.")] = None,
-    dynamic: Annotated[
-        list[str] | None, typer.Option(help="Axes that may vary: batch, size; repeatable.")
-    ] = None,
-    keep_tail: Annotated[
-        bool, typer.Option("--keep-tail", help="Leave upsample and argmax in the graph.")
-    ] = False,
-    output: Annotated[
-        str | None, typer.Option("--output", help="INDEX or NAME of the main head's output.")
-    ] = None,
+    mean: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
+    std: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
+    color: Annotated[ColorOrder | None, "Channel order the network wants."] = None,
+    fit: Annotated[Fit | None, "How other shapes are fitted."] = None,
+    resize: Annotated[ResizeRule | None, "How frames are resampled."] = None,
+    dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
+    keep_tail: Annotated[bool, "Leave upsample and argmax in the graph."] = False,
+    output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None,
     verify: Annotated[
-        str | None,
-        typer.Option(help="Image, folder, glob or video to measure parity on; else noise."),
+        str | None, "Image, folder, glob or video to measure parity on; else noise."
     ] = None,
-    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    opset: Annotated[int, "ONNX operator set."] = 20,
+    as_json: AsJson = False,
 ) -> None:
     """Export a trained network: one ONNX file with its card, tail cut, parity measured.
 
     The file appears only when the exported network computes what the original does.
     """
-    from segedge.card.geometry import Size
     from segedge.convert import ExportOptions, export, parse_argument
 
     options = ExportOptions(
@@ -88,15 +72,18 @@ def export_command(
         color=color,
         fit=fit,
         resize=resize,
-        dynamic=_axes(dynamic or []),
+        dynamic=_axes(dynamic),
         keep_tail=keep_tail,
         output=output,
         verify=verify,
         opset=opset,
     )
     target = out or _default_path(source, checkpoint)
-    with _status() as progress:
-        report = export(source, target, options=options, progress=progress)
+    with spinner("loading") as show:
+        report = export(
+            source, target, options=options,
+            progress=lambda step, share: show(f"{step}  {share:4.0%}"),
+        )  # fmt: skip
     if as_json:
         print_json(report_dict(report))
     else:
@@ -187,14 +174,14 @@ def _default_path(source: str, checkpoint: Path | None) -> Path:
     return path
 
 
-def _axes(given: list[str]) -> tuple[DynamicAxis, ...]:
+def _axes(given: list[str] | None) -> tuple[DynamicAxis, ...]:
     """``--dynamic batch --dynamic size`` or ``--dynamic batch,size``, each axis once."""
-    words = [word.strip() for text in given for word in text.split(",")]
     axes: dict[str, DynamicAxis] = {"batch": "batch", "size": "size"}
+    words = parse_words(given)
     for word in words:
         if word not in axes:
             raise unknown_name_error("dynamic axis", word, tuple(axes))
-    return tuple(axes[word] for word in dict.fromkeys(words))
+    return tuple(axes[word] for word in words)
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
@@ -212,14 +199,3 @@ def _three(option: str, text: str | None) -> tuple[float, float, float] | None:
             f"{option} {text!r} is not three numbers", fix=f"e.g. {option} 0.485,0.456,0.406"
         )
     return values[0], values[1], values[2]
-
-
-@contextlib.contextmanager
-def _status() -> Iterator[Progress]:
-    """A spinner with the current step on stderr; silent where stderr is no terminal."""
-    console = err()
-    if not console.is_terminal:
-        yield lambda _step, _share: None
-        return
-    with console.status("loading") as status:
-        yield lambda step, share: status.update(f"{step}  {share:4.0%}")

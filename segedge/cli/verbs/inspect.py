@@ -13,7 +13,8 @@ from segedge.backends.remote.address import address_text, is_address
 from segedge.card.card import CARD_KEY, ModelCard, Quantization
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.cli.console import megabytes, print_json, print_row
-from segedge.cli.engine_rows import inspect_engine
+from segedge.cli.options import AsJson
+from segedge.cli.verbs.engine_rows import inspect_engine
 from segedge.engine.file import is_engine
 from segedge.errors import SegedgeError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def inspect_command(
     file: Annotated[Path, typer.Argument(help="The model file, or grpc://HOST:8001/MODEL.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the card, inputs, outputs, measured parity and size of a model file.
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from segedge.cli.bench_options import parse_sizes, parse_words
-from segedge.cli.console import check_folder, err, out, print_json, print_prose, print_row
+from segedge.cli.console import check_folder, out, print_json, print_prose, print_row, say
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, Seconds, parse_words
+from segedge.cli.verbs.bench_words import parse_sizes
 from segedge.cli.verbs.compare import named_images
+from segedge.cli.verbs.labelled import DataGroup
 from segedge.errors import UsageError
 from segedge.measure.bench.show.tables import text_lines
 
@@ -32,41 +35,31 @@ def optimize_command(
         typer.Argument(help="The float ONNX file with its card, then others of it (int8)."),
     ],
     dataset: Annotated[
-        Path | None, typer.Option(help="Labelled images: docs/evaluate.md; accuracy is of these.")
+        Path | None, "Labelled images: docs/evaluate.md; accuracy is of these."
     ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Without --dataset: images to agree with float on.")
-    ] = None,
-    calibrate: Annotated[
-        Path | None, typer.Option(help="Images that int8 and fp16 are calibrated on.")
-    ] = None,
+    images: Annotated[str | None, "Without --dataset: images to agree with float on."] = None,
+    calibrate: Annotated[Path | None, "Images that int8 and fp16 are calibrated on."] = None,
     backend: Annotated[
-        list[str] | None, typer.Option(help="As `segedge doctor` lists; repeatable; none: all.")
+        list[str] | None, "As `segedge doctor` lists; repeatable; none: all."
     ] = None,
-    precision: Annotated[
-        list[str] | None, typer.Option(help="fp32, bf16, fp16, int8; commas; none: all.")
-    ] = None,
-    objective: Annotated[
-        str, typer.Option(help="What shall be fast: frame (image to overlay) or network.")
-    ] = "frame",
+    precision: Annotated[list[str] | None, "fp32, bf16, fp16, int8; commas; none: all."] = None,
+    objective: Annotated[str, "What shall be fast: frame (image to overlay) or network."] = "frame",
     max_drop: Annotated[
-        float | None, typer.Option(help="Points that may be lost: 0.5 of mIoU, 1 of agreement.")
+        float | None, "Points that may be lost: 0.5 of mIoU, 1 of agreement."
     ] = None,
-    layout: Annotated[str, typer.Option(help="Of the data set, as in segedge eval.")] = "auto",
-    split: Annotated[str, typer.Option(help="Part of the data set.")] = "val",
-    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
+    layout: Annotated[str, "Of the data set, as in segedge eval."] = "auto",
+    split: Annotated[str, "Part of the data set."] = "val",
+    limit: Annotated[int | None, "At most so many images."] = None,
     frame_size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH that is timed; default: twice the network's.")
+        str | None, "HEIGHTxWIDTH that is timed; default: twice the network's."
     ] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each candidate.")] = 3,
-    seconds: Annotated[float, typer.Option(help="Duration of each mode in each round.")] = 2.0,
-    folder: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder that keeps the files made.")
-    ] = None,
+    rounds: Annotated[int, "Turns of each candidate."] = 3,
+    seconds: Seconds = 2.0,
+    folder: Annotated[Path | None, Option("Folder that keeps the files made.", "-o --out")] = None,
     html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with the Pareto picture here.")
+        Path | None, Option("Write a page with the Pareto picture here.", "--html")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try the precisions and backends of this machine and recommend one.
 
@@ -78,12 +71,13 @@ def optimize_command(
     from segedge.measure.optimize.html import html
     from segedge.measure.optimize.make import card_of, given
     from segedge.measure.optimize.optimize import tune
-    from segedge.measure.optimize.options import TuneOptions
+    from segedge.measure.optimize.options import PRECISIONS, TuneOptions
 
     options = TuneOptions(
-        backends=tuple(parse_words(backend or [])),
+        backends=parse_words(backend),
         objective=cast("Objective", objective), max_drop=max_drop, rounds=rounds,
-        seconds=seconds, limit=limit, **_precisions(precision),
+        seconds=seconds, limit=limit,
+        precisions=cast("tuple[Precision]", parse_words(precision or PRECISIONS)),
         frame_size=parse_sizes([frame_size])[0] if frame_size else None,
     )  # fmt: skip
     if (dataset is None) == (images is None):
@@ -94,8 +88,8 @@ def optimize_command(
         )
     check_folder(html_file)
     given(models)
-    data, pictures = _inputs(card_of(models[0]), dataset, images, layout, split, options)
-    console = err()
+    labels = DataGroup(layout, split)
+    data, pictures = _inputs(card_of(models[0]), dataset, images, labels, options)
     with ExitStack() as stack:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="segedge-optimize-")
@@ -105,7 +99,7 @@ def optimize_command(
             prepare_folder(place, purpose=place)
         found = tune(
             models, options, dataset=data, images=pictures, calibrate=calibrate, folder=place,
-            say=lambda text: console.print(text, markup=False),
+            say=say,
         )  # fmt: skip
         if html_file is not None:
             write_text(html_file, html(found))
@@ -120,24 +114,13 @@ def optimize_command(
             _print(found, is_kept=folder is not None)
 
 
-def _precisions(words: list[str] | None) -> dict[str, tuple[Precision, ...]]:
-    return (
-        {} if words is None else {"precisions": cast("tuple[Precision]", tuple(parse_words(words)))}
-    )
-
-
 def _inputs(
-    card: ModelCard, dataset: Path | None, images: str | None, layout: str, split: str,
+    card: ModelCard, dataset: Path | None, images: str | None, labels: DataGroup,
     options: TuneOptions,
 ) -> tuple[Dataset | None, list[Named]]:  # fmt: skip
     if dataset is None:
         return None, list(named_images(images, options.limit or _UNLABELLED, card.input_size))
-    from segedge.measure.datasets.datasets import open_dataset
-
-    data = open_dataset(
-        dataset, card_classes=card.classes, palette_rgb=card.palette_rgb,
-        ignore_index=card.ignore_index, layout=layout, split=split,
-    )  # fmt: skip
+    data = labels.open(dataset, card)
     step = max(1, len(data) // min(_COMPARED, options.limit or _COMPARED))
     shown = data.samples[::step]
     for one in shown:

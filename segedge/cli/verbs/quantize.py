@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segedge.cli import options
 from segedge.cli.console import frame_progress, megabytes, out, print_json, print_prose, print_row
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson
+from segedge.cli.verbs.labelled import DataGroup
 
 if TYPE_CHECKING:
-    from segedge.measure.datasets.datasets import Dataset
     from segedge.measure.optimize.guard import GuardPoint, GuardReport
     from segedge.precision.int8.int8 import QuantizeReport
     from segedge.precision.int8.quantizer import LayerChoice
@@ -28,67 +29,43 @@ def quantize_command(
     model: Annotated[Path, typer.Argument(help="An ONNX file in float32 with its card.")],
     calibrate: Annotated[
         list[str],
-        typer.Option(
-            "--calibrate",
-            metavar="IMAGES",
-            help="Folder, glob, image or video to measure ranges on; may be repeated.",
+        Option(
+            "Folder, glob, image or video to measure ranges on; may be repeated.", metavar="IMAGES"
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The file to write; MODEL.int8.onnx.")
+        Path | None, Option("The file to write; MODEL.int8.onnx.", "-o --out")
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option(help="auto (tries all), minmax, percentile, entropy or mse."),
-    ] = "auto",
-    percentile: Annotated[
-        float, typer.Option(help="Share of the values inside the range, for percentile.")
-    ] = 99.99,
-    images: Annotated[int, typer.Option(help="Calibration images at most, evenly sampled.")] = 64,
-    keep: Annotated[
-        list[str] | None, typer.Option(help="Layer name or pattern that stays float; repeatable.")
-    ] = None,
-    quantize_classifier: Annotated[
-        bool, typer.Option("--quantize-classifier", help="The last layer to int8, too.")
-    ] = False,
+    method: Annotated[str, "auto (tries all), minmax, percentile, entropy or mse."] = "auto",
+    percentile: Annotated[float, "Share of the values inside the range, for percentile."] = 99.99,
+    images: Annotated[int, "Calibration images at most, evenly sampled."] = 64,
+    keep: Annotated[list[str] | None, "Layer name or pattern that stays float; repeatable."] = None,
+    quantize_classifier: Annotated[bool, "The last layer to int8, too."] = False,
     correct: Annotated[
-        bool,
-        typer.Option(
-            "--correct/--no-correct",
-            help="Try equalised channels and corrected biases, keep what helps.",
-        ),
+        bool, "Try equalised channels and corrected biases, keep what helps."
     ] = True,
     activations: Annotated[
-        str,
-        typer.Option(help="int8 for every runtime; uint8 for CPUs alone, where it is faster."),
+        str, "int8 for every runtime; uint8 for CPUs alone, where it is faster."
     ] = "int8",
-    weight_bits: Annotated[
-        int, typer.Option(help="8, or 7 for CPUs without VNNI; docs/quantize.md.")
-    ] = 8,
+    weight_bits: Annotated[int, "8, or 7 for CPUs without VNNI; docs/quantize.md."] = 8,
     evaluate: Annotated[
-        Path | None,
-        typer.Option(metavar="DATASET", help="Guard mIoU on this data set; docs/evaluate.md."),
+        Path | None, Option("Guard mIoU on this data set; docs/evaluate.md.", metavar="DATASET")
     ] = None,
-    layout: Annotated[str, typer.Option(help="Of the data set; auto finds it out.")] = "auto",
-    split: Annotated[str, typer.Option(help="Part of the data set: train, val or test.")] = "val",
+    layout: Annotated[str, "Of the data set; auto finds it out."] = "auto",
+    split: Annotated[str, "Part of the data set: train, val or test."] = "val",
     mapping: Annotated[
-        str | None, typer.Option("--map", help="The data set's classes in ours: THEIRS=OURS,...")
+        str | None, Option("The data set's classes in ours: THEIRS=OURS,...", "--map")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="At most so many images of the data set, evenly spread.")
-    ] = None,
+    limit: Annotated[int | None, "At most so many images of the data set, evenly spread."] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(
-            help="Guard: points that may be lost. 0.5 of mIoU with --evaluate; else of pixel "
-            "agreement with the float model on the calibration images."
-        ),
+        "Guard: points that may be lost. 0.5 of mIoU with --evaluate; else of pixel "
+        "agreement with the float model on the calibration images.",
     ] = None,
     judge: Annotated[
-        str,
-        typer.Option(help="The guard measures on: simulated int8, onnxruntime or openvino."),
+        str, "The guard measures on: simulated int8, onnxruntime or openvino."
     ] = "simulated",
-    as_json: options.AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Quantize a model to int8: symmetric Q/DQ nodes that every runtime reads.
 
@@ -99,7 +76,7 @@ def quantize_command(
     """
     from segedge.measure.optimize.guard import GuardOptions, quantize_guarded
     from segedge.precision.int8.int8 import quantize
-    from segedge.precision.int8.quantizer import QuantizeOptions
+    from segedge.precision.int8.quantizer import QuantizeOptions, read_card
 
     target = output or model.with_name(f"{model.stem}.int8.onnx")
     chosen = QuantizeOptions(
@@ -113,7 +90,8 @@ def quantize_command(
         weight_bits=weight_bits,  # type: ignore[arg-type]
     )
     guard = GuardOptions(max_drop=max_drop, judge=judge, limit=limit)  # type: ignore[arg-type]
-    dataset = None if evaluate is None else _open(model, evaluate, layout, split, mapping)
+    labels = DataGroup(layout, split, mapping)
+    dataset = None if evaluate is None else labels.open(evaluate, read_card(model))
     with _progress() as tell:
         if evaluate is None and max_drop is None:
             plain = quantize(model, target, calibrate=calibrate, options=chosen, progress=tell)
@@ -125,23 +103,6 @@ def quantize_command(
         )  # fmt: skip
     _print_guarded(guarded, model, as_json=as_json)
     raise typer.Exit(0 if guarded.holds else _OVER_THE_BOUND)
-
-
-def _open(model: Path, data: Path, layout: str, split: str, mapping: str | None) -> Dataset:
-    from segedge.measure.datasets.datasets import open_dataset
-    from segedge.measure.datasets.mapping import parse_mapping
-    from segedge.precision.int8.quantizer import read_card
-
-    card = read_card(model)
-    return open_dataset(
-        data,
-        card_classes=card.classes,
-        palette_rgb=card.palette_rgb,
-        ignore_index=card.ignore_index,
-        layout=layout,
-        split=split,
-        mapping=None if mapping is None else parse_mapping(mapping),
-    )
 
 
 @contextmanager

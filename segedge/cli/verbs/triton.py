@@ -5,73 +5,50 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Annotated, Any
 
 from segedge.cli.console import megabytes, print_json, print_prose, print_row
+from segedge.cli.groups import Option
+from segedge.cli.options import AsJson, Model
 from segedge.errors import UsageError
-from segedge.serve.options import TritonOptions
+from segedge.serve.options import InstanceKind, TritonOptions
 from segedge.serve.repository import TritonReport, WrittenModel, write_repository
 
-KindName = Literal["auto", "cpu", "gpu"]
 _FRAMES = "Frames"
 
 
 def triton_command(
-    model: Annotated[
-        Path,
-        typer.Argument(help="An ONNX file with its card, or an engine.", show_default=False),
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="The repository; made where there is none.")
-    ] = Path("model_repository"),
-    name: Annotated[
-        str, typer.Option(help="The model's name on the server; else the file's.")
-    ] = "",
+    model: Model,
+    out: Annotated[Path, Option("The repository; made where there is none.", "-o --out")] = Path(
+        "model_repository"
+    ),
+    name: Annotated[str, "The model's name on the server; else the file's."] = "",
     version: Annotated[
-        int, typer.Option("--model-version", min=1, help="Beside others of the same model.")
+        int, Option("Beside others of the same model.", "--model-version", min=1)
     ] = 1,
-    max_batch: Annotated[
-        int, typer.Option(min=1, help="Most frames that the network takes at once.")
-    ] = 8,
-    delay: Annotated[
-        str, typer.Option(help="Longest wait for a batch to fill: 2ms, 500us; 0: none.")
-    ] = "2ms",
+    max_batch: Annotated[int, Option("Most frames that the network takes at once.", min=1)] = 8,
+    delay: Annotated[str, "Longest wait for a batch to fill: 2ms, 500us; 0: none."] = "2ms",
     instances: Annotated[
-        int, typer.Option(min=1, help="Copies of the network that run at once, a GPU each.")
+        int, Option("Copies of the network that run at once, a GPU each.", min=1)
     ] = 1,
-    kind: Annotated[KindName, typer.Option(help="Where they run.")] = "auto",
-    gpus: Annotated[str, typer.Option(help="On these GPUs only: 0,1.")] = "",
-    warm_up: Annotated[
-        bool, typer.Option(help="Run each model once before the server is ready.")
-    ] = True,
+    kind: Annotated[InstanceKind, "Where they run."] = "auto",
+    gpus: Annotated[str, "On these GPUs only: 0,1."] = "",
+    warm_up: Annotated[bool, "Run each model once before the server is ready."] = True,
     frames: Annotated[
-        bool,
-        typer.Option(
-            help="Also an ensemble that takes frames and gives labels.", rich_help_panel=_FRAMES
-        ),
+        bool, Option("Also an ensemble that takes frames and gives labels.", panel=_FRAMES)
     ] = True,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="It offers overlays.", rich_help_panel=_FRAMES)
-    ] = False,
+    overlay: Annotated[bool, Option("It offers overlays.", panel=_FRAMES)] = False,
     step_instances: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Processes of each of its steps on the CPU.", rich_help_panel=_FRAMES
-        ),
+        int, Option("Processes of each of its steps on the CPU.", min=1, panel=_FRAMES)
     ] = 2,
     python_env: Annotated[
         str,
-        typer.Option(
-            help="Python with segedge, on the server: a conda-pack archive or folder.",
-            rich_help_panel=_FRAMES,
+        Option(
+            "Python with segedge, on the server: a conda-pack archive or folder.", panel=_FRAMES
         ),
     ] = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a version that is there.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    force: Annotated[bool, "Replace a version that is there."] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model into a repository that the Triton Inference Server loads.
 
@@ -135,11 +112,7 @@ def _versions(model: WrittenModel) -> str:
 
 
 def parse_microseconds(text: str) -> int:
-    """Microseconds of ``2ms``, ``500us`` or ``0``.
-
-    Raises:
-        UsageError: It is no time.
-    """
+    """Microseconds of ``2ms``, ``500us`` or ``0``."""
     for unit, factor in (("ms", 1000.0), ("us", 1.0)):
         number = text.removesuffix(unit)
         if number != text or text == "0":

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from segedge.errors import UsageError, unknown_name_error
 from segedge.video.ffmpeg import av
-
-Codec = Literal["h264", "h265", "av1", "vp9"]
+from segedge.video.formats import Codec
 
 ENCODERS: dict[Codec, tuple[str, ...]] = {
     "h264": (

@@ -8,15 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from segedge.errors import UsageError, nearest_name
 from segedge.frames.protocols import Analysis, Sink, SourceInfo
 from segedge.machine.files import same_file
-from segedge.video.formats import DEFAULT_FPS, JSON_SUFFIXES, OVERLAY_SUFFIXES, SINK_VIDEO_SUFFIXES
+from segedge.video.formats import (
+    DEFAULT_FPS,
+    JSON_SUFFIXES,
+    OVERLAY_SUFFIXES,
+    SINK_VIDEO_SUFFIXES,
+    Codec,
+    Masks,
+)
 
 if TYPE_CHECKING:
-    from segedge.video.encode.options import Codec, EncodeOptions
+    from segedge.video.encode.options import EncodeOptions
     from segedge.video.sinks.images import Picture
 
 
@@ -25,9 +32,6 @@ WINDOW = "window"
 
 CONTACT = "contact:"
 """The prefix of a target that is one picture of many small ones."""
-
-
-Masks = Literal["labels", "palette", "panoptic"]
 
 
 @dataclass(frozen=True)

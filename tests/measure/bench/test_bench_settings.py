@@ -9,7 +9,7 @@ import pytest
 from segedge.backends.registry import BackendStatus
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.cli.bench_options import parse_batches, parse_modes, parse_sizes, parse_tolerance
+from segedge.cli.verbs.bench_words import parse_batches, parse_modes, parse_sizes, parse_tolerance
 from segedge.errors import UsageError
 from segedge.measure.bench import names
 from segedge.measure.bench.names import ALL, Contender, choose_backends

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segedge.cli.console import out, print_prose, print_row
+from segedge.cli.verbs.labelled import percent, print_left_out
 
 if TYPE_CHECKING:
     from segedge.measure.evaluate.agreement import Agreement
@@ -14,15 +15,7 @@ if TYPE_CHECKING:
 def print_agreement(
     found: Agreement, names: dict[str, str], images: str, *, scores: Versus | None, worst: int
 ) -> None:
-    """The comparison for people.
-
-    Args:
-        found: How far they agree.
-        names: What was compared.
-        images: On what.
-        scores: Against the truth, where there is one.
-        worst: How many images to name.
-    """
+    """The comparison for people: of ``names``, on ``images``; scores where there is a truth."""
     for text in found.findings:
         print_prose("found", text)
     for label, text in names.items():
@@ -47,7 +40,7 @@ def print_agreement(
         out().print(line, markup=False)
     print_prose("", "equal: pixels that both give the class, of those that either does")
     if scores is not None:
-        _print_left_out(scores)
+        print_left_out(scores.dataset.notes, scores.failures, scores.dataset.missing)
 
 
 def _class_lines(found: Agreement, scores: Versus | None) -> list[str]:
@@ -60,36 +53,20 @@ def _class_lines(found: Agreement, scores: Versus | None) -> list[str]:
         line = f"{name:<{width}}  {'-' if share is None else f'{100 * share:.3f}':>8}"
         if scores is not None:
             first, second = scores.first.iou_per_class[name], scores.second.iou_per_class[name]
-            line += f"    {_points(first):>8} {_points(second):>8}"
+            line += f"    {percent(first):>8} {percent(second):>8}"
             line += f"     {_change(first, second):>8}"
         lines.append(line)
     return lines
 
 
-def _print_left_out(scores: Versus) -> None:
-    for note in scores.dataset.notes:
-        print_prose("note", note)
-    for name, reason in scores.failures:
-        print_prose("unreadable", f"{name}: {reason}")
-    missing = scores.dataset.missing
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        named = ", ".join(missing[:3])
-        print_prose("no labels", f"{len(missing)} images are not counted: {named}{more}")
-
-
 def _both(first: float, second: float) -> str:
-    return f"{_points(first)} and {_points(second)}: {_change(first, second)}"
+    return f"{percent(first)} and {percent(second)}: {_change(first, second)}"
 
 
 def _change(first: float | None, second: float | None) -> str:
     if first is None or second is None or first != first or second != second:
         return "-"
     return f"{100 * (second - first):+.2f}"
-
-
-def _points(share: float | None) -> str:
-    return "-" if share is None or share != share else f"{100 * share:.2f}"
 
 
 def as_data(

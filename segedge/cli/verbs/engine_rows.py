@@ -20,11 +20,7 @@ _COLUMNS = 100
 
 
 def inspect_engine(file: Path, *, as_json: bool) -> None:
-    """`segedge inspect model.engine`: everything that can be said of it here.
-
-    Raises:
-        ModelError: The file is damaged, or no engine.
-    """
+    """`segedge inspect model.engine`: everything that can be said of it here."""
     report = engine_inspect(file)
     if as_json:
         print_json(report.to_dict())

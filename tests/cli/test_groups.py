@@ -1,0 +1,116 @@
+"""A group of options: one declaration, spelled out in every verb that has it by one parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from segedge.cli.groups import Option, expanded
+from segedge.cli.main import MAY_STAND_ALONE, with_values
+from segedge.errors import UsageError
+
+Flow = Literal["dis", "codec"]
+
+
+@dataclass(frozen=True)
+class MotionGroup:
+    panel: ClassVar[str] = "Motion"
+    every: Annotated[str, Option("From key to key.", "-e --every", metavar="N")] = "1"
+    flow: Annotated[Flow, "Where it comes from."] = "dis"
+    least: Annotated[int, Option("Pixels.", min=2, panel="Elsewhere")] = 2
+    is_drawn: Annotated[bool, "Show it."] = False
+    on_gpu: Annotated[bool, "Compute it there."] = True
+
+    @cached_property
+    def step(self) -> int:
+        try:
+            return int(self.every)
+        except ValueError:
+            raise UsageError(f"no step {self.every!r}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Everything:
+    path: Annotated[Path, typer.Argument(help="A file.")]
+    motion: MotionGroup
+    limit: Annotated[int | None, "At most."] = None
+
+
+def call(command: object, *words: str) -> tuple[int, str, BaseException | None]:
+    app = typer.Typer()
+    app.command()(expanded(command))  # type: ignore[arg-type]
+    done = CliRunner().invoke(app, list(words), env={"NO_COLOR": "1", "COLUMNS": "100"})
+    return done.exit_code, done.output, done.exception
+
+
+def in_one_parameter(
+    path: Annotated[Path, typer.Argument()],
+    motion: MotionGroup,
+    limit: Annotated[int | None, "At most."] = None,
+) -> None:
+    """Look."""
+    print(path, motion.step, motion, limit)
+
+
+def nested(wanted: Everything) -> None:
+    """Look."""
+    in_one_parameter(wanted.path, wanted.motion, wanted.limit)
+
+
+@pytest.mark.parametrize("command", [in_one_parameter, nested])
+def test_a_verb_is_handed_the_filled_group(command: object) -> None:
+    assert call(command, "x")[1] == f"x 1 {MotionGroup()} None\n"
+    words = ("-e", "4", "--flow", "codec", "--least", "3", "--is-drawn", "--no-on-gpu")
+    assert (
+        call(command, "x", *words, "--limit", "2")[1]
+        == f"x 4 {MotionGroup('4', 'codec', 3, True, False)} 2\n"
+    )
+
+
+def test_help_says_what_the_fields_say() -> None:
+    code, text, _ = call(nested, "--help")
+    assert code == 0
+    own, elsewhere = text.index("─ Motion ─"), text.index("─ Elsewhere ─")
+    assert own < text.index("From key to key.") < elsewhere < text.index("Pixels.")
+    for word in ("--every", "-e", " N ", "dis|codec", "x>=2", "--on-gpu", "--no-on-gpu", "Look."):
+        assert word in text, word
+    assert "--no-is-drawn" not in text
+
+
+def test_what_the_types_refuse_is_refused_as_ever() -> None:
+    for words in (("--flow", "magic"), ("--least", "1"), ("--no-is-drawn",)):
+        assert call(nested, "x", *words)[0] == 2
+
+
+def test_a_wrong_option_is_found_before_the_command_runs() -> None:
+    started = []
+
+    def command(motion: Annotated[str, "x"] = "", *, group: MotionGroup) -> None:
+        started.append(group)
+
+    _, _, error = call(command, "--every", "often")
+    assert isinstance(error, UsageError)
+    assert not started
+
+
+def test_two_options_of_one_name_are_a_mistake() -> None:
+    def command(motion: MotionGroup, flow: Annotated[str, "The same name."] = "") -> None: ...
+
+    with pytest.raises(ValueError, match="flow"):
+        expanded(command)
+
+
+def test_options_that_may_stand_alone() -> None:
+    for option in MAY_STAND_ALONE:
+        assert with_values(["m", option]) == ["m", f"{option}="]
+        assert with_values([option, "clip.mp4"]) == [f"{option}=", "clip.mp4"]
+        assert with_values([option, "-o"]) == [f"{option}=", "-o"]
+    assert with_values(["--smooth", "0.5", "--live", "--ray", "h:1"]) == [
+        "--smooth", "0.5", "--live=", "--ray", "h:1",
+    ]  # fmt: skip
