@@ -57,9 +57,6 @@ def read_accuracy(path: Path) -> list[Accuracy]:
 
     A backend or precision that is said once applies to everything below it. Shares of 1 become
     percent.
-
-    Raises:
-        UsageError: The file cannot be read, or holds no ``miou``.
     """
     fix = "segedge eval MODEL DATA -o FILE.json"
     try:

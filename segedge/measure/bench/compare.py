@@ -43,16 +43,7 @@ def judge(value: float, low: float, high: float, tolerance: float) -> Verdict:
 
 
 def compare(before: Results, after: Results, *, tolerance: float) -> tuple[Ratio, ...]:
-    """The ratio of each backend, mode, batch and size that both have.
-
-    Args:
-        before: The baseline.
-        after: What is compared with it.
-        tolerance: Share by which a median may grow: 0.05 is 5 %.
-
-    Raises:
-        UsageError: Other sizes, or nothing in common.
-    """
+    """The ratio of each backend, mode, batch and size that both have; 0.05 tolerates 5 %."""
     old = {row.key: row.times for row in before.rows}
     ratios = tuple(
         _ratio(row.key, old[row.key], row.times, tolerance) for row in after.rows if row.key in old

@@ -34,11 +34,7 @@ class Contender:
 
     @classmethod
     def parse(cls, name: str) -> Contender:
-        """Read a name.
-
-        Raises:
-            UsageError: There is no such backend.
-        """
+        """Read a name."""
         backend = name.removesuffix(TAIL)
         base = backend.partition(":")[0]
         if base not in BACKENDS:
@@ -65,10 +61,7 @@ def choose_backends(
 ) -> tuple[list[str], dict[str, str]]:
     """The backends to measure, and why the others are not.
 
-    Args:
-        asked: Names, or ``all``; empty: all that `auto` may take, and with a program those of
-            PyTorch that run on a CPU.
-        has_program: Whether a torch program was given.
+    Without names: all that `auto` may take, and with a program those of PyTorch on a CPU.
     """
     found = {status.name: status for status in statuses()}
     names = list(dict.fromkeys(asked))

@@ -47,15 +47,7 @@ class Opened:
 
 
 def open_wish(wish: Wish, folder: Path) -> Opened:
-    """Open a model.
-
-    Args:
-        wish: Which, and how.
-        folder: A place for a graph that is made for it.
-
-    Raises:
-        SegedgeError: It cannot be opened.
-    """
+    """Open a model; a graph that is made for it goes into the folder."""
     start_ns = time.perf_counter_ns()
     # What `segedge.load` would import; the library follows and is counted by `require`.
     from segedge.segment.load import load  # noqa: F401
@@ -115,11 +107,7 @@ def _tensorrt_of_batch(wish: Wish, path: Path, card: ModelCard) -> CudaSegmenter
 
 
 def _fitted(segmenter: Segmenter | CudaSegmenter, card: ModelCard) -> Segmenter | CudaSegmenter:
-    """A program has a size of its own, and may have its upsampling inside.
-
-    Raises:
-        BackendError: Its size is not that of the model that it is compared with.
-    """
+    """A program has a size of its own, and may have its upsampling inside."""
     (given, *_), (output, *_) = segmenter.backend.specs
     size = Size(*(int(axis or 0) for axis in given.shape[2:]))
     if size != card.input_size:

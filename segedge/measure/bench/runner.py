@@ -77,16 +77,9 @@ class BenchOptions:
 
 
 def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -> Results:
-    """Measure a model on each backend.
+    """Measure an ONNX file with its card on each backend.
 
-    Args:
-        model: An ONNX file that carries its card.
-        options: What to measure.
-        say: Told a line before each worker and for each backend that is skipped.
-
-    Raises:
-        UsageError, ModelError: The file is no ONNX file with a card.
-        BackendError: Not one backend could run it.
+    Told a line before each worker and for each backend that is skipped.
     """
     _check_is_file(model)
     card = read_card(model)
@@ -124,19 +117,9 @@ def _check_is_file(model: Path) -> None:
 
 
 def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda text: None) -> str:
-    """Write a timeline of a pipelined run in Chrome's trace format.
+    """Write a timeline of a pipelined run in Chrome's trace format; the backend that was traced.
 
-    Args:
-        model: An ONNX file that carries its card.
-        options: The first of its backends and sizes is traced, with its video where it has one.
-        path: Where to write.
-        say: Told what is run.
-
-    Returns:
-        The backend that was traced.
-
-    Raises:
-        BackendError: None is ready, or it failed.
+    The first of the options' backends and sizes, with their video where they have one.
     """
     card = read_card(model)
     _check_files(options)
@@ -162,12 +145,7 @@ def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda t
 
 
 def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        UsageError: It is no ONNX file.
-        CardError: It carries none.
-    """
+    """The card of an ONNX file."""
     if model.suffix.lower() != ".onnx":
         raise UsageError(
             "segedge bench takes an ONNX file with its card",

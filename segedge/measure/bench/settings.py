@@ -28,17 +28,8 @@ def settings(
     """Every size and batch once, and why some are left out.
 
     The network does not see the frame's size, and a frame is segmented alone, so there is no
-    product of everything with everything: batches are measured with the first frame size.
-
-    Args:
-        card: Says which axes are dynamic.
-        modes: What to measure.
-        networks: Empty: the card's size.
-        frames: Empty: twice the network's size.
-        batches: At least one.
-
-    Returns:
-        The settings, and what is skipped to its reason.
+    product of everything with everything: batches are measured with the first frame size. Without
+    networks the card's size, without frames twice the network's.
     """
     found, skipped = [], {}
     for network in dict.fromkeys(networks or [card.input_size]):

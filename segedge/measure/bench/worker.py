@@ -69,11 +69,7 @@ class Bench:
 
 
 def measure_job(job: Job) -> dict[str, Any]:
-    """Open, first frame, then each mode; the samples in milliseconds.
-
-    Raises:
-        SegedgeError: The backend cannot run the model.
-    """
+    """Open, first frame, then each mode; the samples in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="segedge-bench-") as folder:
         return _measured(job, Path(folder))
 

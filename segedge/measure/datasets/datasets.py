@@ -32,20 +32,11 @@ class Sample:
     """Values of the label file to classes of the card."""
 
     def image(self) -> NDArray[np.uint8]:
-        """The image, H x W x 3 uint8 BGR.
-
-        Raises:
-            SourceError: It cannot be read.
-        """
+        """The image, H x W x 3 uint8 BGR."""
         return read_image(self.image_path)
 
     def labels(self) -> NDArray[np.int16]:
-        """H x W int16 labels of the card, `IGNORED` (-1) where nothing counts.
-
-        Raises:
-            SourceError: The file cannot be read.
-            UsageError: It holds values or colours that name no class.
-        """
+        """H x W int16 labels of the card, `IGNORED` (-1) where nothing counts."""
         return self.decoder.decode(read_label_file(self.label_path), self.label_path)
 
 
@@ -134,14 +125,7 @@ class Decoder:
         ignored: frozenset[int],
         listing: Listing,
     ) -> None:
-        """Tables for all values, made once.
-
-        Args:
-            source: Classes, colours and ids of the data set.
-            table: Class of the data set to class of the card.
-            ignored: Values of the label files that do not count.
-            listing: Tells which files hold ids instead of labels, and further colours.
-        """
+        """Tables for all values, made once."""
         self._source = source
         self._has_ids = listing.has_ids
         self._ids = np.full(1 << 16, _UNKNOWN, np.int16)
@@ -163,11 +147,7 @@ class Decoder:
             self._colors[(0, 0, 0)] = IGNORED
 
     def decode(self, values: NDArray[Any], path: Path) -> NDArray[np.int16]:
-        """Labels of the card, `IGNORED` where nothing counts.
-
-        Raises:
-            UsageError: A value or colour names no class.
-        """
+        """H x W int16 labels of the card, `IGNORED` where nothing counts."""
         if values.ndim == 3:
             return self._from_colors(values, path)
         has_ids = self._has_ids(path) and bool(self._source.label_of_id)

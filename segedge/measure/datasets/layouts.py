@@ -54,12 +54,7 @@ class Listing:
 
 
 def list_layout(folder: Path, *, layout: str = "auto", split: str = "val") -> Listing:
-    """The files of a data set; see `datasets.open_dataset`.
-
-    Raises:
-        SourceError: No such folder, or it looks like none of the layouts.
-        UsageError: There is no layout of that name.
-    """
+    """The files of a data set; see `datasets.open_dataset`."""
     if layout != "auto" and layout not in LAYOUTS:
         raise unknown_name_error("layout", layout, ("auto", *LAYOUTS))
     if not folder.is_dir():

@@ -25,11 +25,10 @@ def difference_picture(
 
 
 def draw_pair(pair: Pair, palette_rgb: Sequence[Rgb]) -> NDArray[np.uint8]:
-    """What two models say of an image, side by side.
+    """What two models say of an image, side by side: H x (3 W + 2 borders) x 3 uint8 BGR.
 
-    Returns:
-        Three panels beside each other, H x (3 W + 2 borders) x 3 uint8 BGR: the first, the second,
-        and the darkened image with other labels in magenta and ties of the first in yellow.
+    The first, the second, and the darkened image with other labels in magenta and ties of the first
+    in yellow.
     """
     image = pair.image
     dark = np.repeat((image.mean(axis=2, keepdims=True) * 0.5).astype(np.uint8), 3, axis=2)

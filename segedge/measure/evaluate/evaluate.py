@@ -252,11 +252,7 @@ def _windows(segmenter: Segmenter | CudaSegmenter) -> str:
 
 
 def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:
-    """At most ``limit`` samples, evenly spaced: neighbours in a data set look alike.
-
-    Raises:
-        UsageError: The data set is empty, or the limit is below one.
-    """
+    """At most ``limit`` samples, evenly spaced: neighbours in a data set look alike."""
     if not samples:
         raise UsageError("the data set holds no labelled image")
     if limit is None or limit >= len(samples):
@@ -270,12 +266,7 @@ _Pair = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 
 def read_pair(sample: Sample) -> _Pair:
-    """An image and its labels, of one size.
-
-    Raises:
-        SourceError: One of them cannot be read.
-        UsageError: Their sizes differ, or the labels hold values that name no class.
-    """
+    """An image and its labels, of one size."""
     image, labels = sample.image(), sample.labels()
     if image.shape[:2] != labels.shape:
         raise UsageError(

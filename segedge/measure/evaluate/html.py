@@ -31,15 +31,7 @@ def html(
     sha256: str,
     palette_rgb: Sequence[Rgb],
 ) -> str:
-    """The whole page.
-
-    Args:
-        found: The scores.
-        shots: The worst images, worst first.
-        model: The model's name.
-        sha256: Of its file; empty where it lies on a server.
-        palette_rgb: One colour a class.
-    """
+    """The whole page."""
     return page(
         f"{model} on {found.dataset}",
         [

@@ -60,14 +60,7 @@ Skipped = dict[str, str]
 
 
 def choose(asked: Sequence[str]) -> tuple[list[str], Skipped]:
-    """The backends to try and why the others are not.
-
-    Args:
-        asked: Names; empty, or ``all`` among them: every one that `auto` may take.
-
-    Raises:
-        UsageError: An unknown name or variant, or one that runs no ONNX file.
-    """
+    """The backends to try and why the others are not; of no names, or ``all``: those of `auto`."""
     names = [] if "all" in asked else list(dict.fromkeys(asked))
     for name in names:
         _check(name)
@@ -101,16 +94,10 @@ def plan(
     artifacts: Sequence[Artifact], backends: Sequence[str], precisions: Sequence[Precision], *,
     cpu_flags: Sequence[str] = (),
 ) -> tuple[list[Candidate], Skipped]:  # fmt: skip
-    """Every file on every backend, in the precisions that are wanted.
+    """Every file (the float model first) on every backend, in the precisions that are wanted.
 
-    Args:
-        artifacts: The files, the float model first.
-        backends: Those that are ready, in the order of preference.
-        precisions: What is wanted; fp32 is taken in on the first backend in any case.
-        cpu_flags: Of the processor: bf16 is tried where it has units for it.
-
-    Returns:
-        The candidates, the most exact first, and what is left out.
+    The most exact first. fp32 is taken in on the first backend in any case, bf16 where the CPU has
+    units for it.
     """
     found: dict[tuple[Path, str], Candidate] = {}
     skipped: Skipped = {}

@@ -181,20 +181,8 @@ def quantize_guarded(
     """Quantize a network, keeping as many layers float as the bound needs.
 
     Where the bound cannot hold, the network with the smallest drop is written, and the report's
-    ``holds`` is False.
-
-    Args:
-        model: An ONNX file in float32 with its card.
-        out: The file to write; whole or not at all, the card with it.
-        calibrate: Images, videos, folders or globs.
-        dataset: Labelled images in the card's classes; None judges by agreement with the float
-            network on the calibration images.
-        options: How it is quantized; None is the defaults.
-        guard: The bound and the judge; None is the defaults.
-        progress: Told how far it is.
-
-    Raises:
-        SegedgeError: As of `convert.quantize.quantize` and `evaluate.evaluate`.
+    ``holds`` is False. Without a data set, agreement with the float network on the calibration
+    images is the judge.
     """
     check_output(out, source=model)
     guard = guard or GuardOptions()

@@ -88,20 +88,10 @@ def tune(
     models: Sequence[Path], options: TuneOptions, *, dataset: Dataset | None,
     images: Sequence[Named], calibrate: Path | None, folder: Path, say: Say = lambda text: None,
 ) -> Tuning:  # fmt: skip
-    """Try every precision and backend.
+    """Try every precision and backend on the float model and on files of it in other precisions.
 
-    Args:
-        models: The float model, then files of it in other precisions.
-        options: What to try.
-        dataset: Labelled images in the model's classes; None: only agreement is measured.
-        images: What agreement is measured on.
-        calibrate: Images for int8 and for fp16's ranges.
-        folder: Where files are made.
-        say: Told a line at each step.
-
-    Raises:
-        UsageError: A name, a file or a class list that does not fit.
-        BackendError: Nothing in fp32 could be measured.
+    Agreement is measured on the images, mIoU on the data set's labels; int8 and fp16's ranges are
+    calibrated on images of their own; files are made in the folder.
     """
     ready, skipped = choose(options.backends)
     artifacts = given(models)

@@ -36,14 +36,6 @@ def recommend(trials: Sequence[Trial], *, objective: Objective, bound: float) ->
     it is faster, beyond the intervals of the medians, than every admitted one of a more exact
     precision. The fastest of the least exact precision that is admitted is taken, which so is
     faster than all the others.
-
-    Args:
-        trials: At least one in fp32.
-        objective: What shall be fast.
-        bound: Largest drop in points.
-
-    Raises:
-        BackendError: None is accurate enough.
     """
     admitted: list[Trial] = []
     rejected: dict[str, str] = {}

@@ -66,11 +66,7 @@ class Trial:
 def time_all(
     candidates: Sequence[Candidate], card: ModelCard, options: TuneOptions, *, say: Say
 ) -> tuple[dict[str, Timing], Skipped]:
-    """Time each in a process of its own, in turn, in several rounds.
-
-    Returns:
-        Name of the candidate to its times, and why some have none.
-    """
+    """Time each in a process of its own, in turn, in several rounds."""
     size = card.input_size
     frame = options.frame_size or Size(2 * size.height, 2 * size.width)
     answers: dict[str, list[dict[str, Any]]] = {one.name: [] for one in candidates}
@@ -108,11 +104,7 @@ def score_all(
     candidates: Sequence[Candidate], dataset: Dataset | None, images: Sequence[Named],
     options: TuneOptions, *, say: Say,
 ) -> tuple[dict[str, Score], Skipped]:  # fmt: skip
-    """Score each on the artifact itself; the first is the float model.
-
-    Returns:
-        Name of the candidate to its scores, and why some have none.
-    """
+    """Score each on the artifact itself; the first is the float model."""
     scores: dict[str, Score] = {}
     failed: Skipped = {}
     base = candidates[0]

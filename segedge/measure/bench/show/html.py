@@ -17,12 +17,7 @@ _RAW = ("min", "mean", "p90", "p95", "p99", "max")
 
 
 def html(results: Results, accuracies: Sequence[Accuracy] = ()) -> str:
-    """The whole page.
-
-    Args:
-        results: What was measured.
-        accuracies: What evaluation files say of the same model.
-    """
+    """The whole page; accuracies are what evaluation files say of the same model."""
     subject, environment = results.subject, results.environment
     return page(
         f"{subject.model} on {environment.line}",

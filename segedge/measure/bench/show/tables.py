@@ -30,12 +30,7 @@ def first_sizes(results: Results) -> list[Row]:
 
 
 def speed_table(results: Results, rows: Sequence[Row] | None = None) -> Table:
-    """Latency of each backend and mode; the first row is the head.
-
-    Args:
-        results: What was measured.
-        rows: Some of its rows; None: all.
-    """
+    """Latency of each backend and mode, of all rows or of some; the first row is the head."""
     rows = results.rows if rows is None else rows
     sizes = _varying(rows)
     head = ["mode", "backend", *(name for name, _ in sizes), "p50 ms", "median within"]
