@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segedge.card.labels import LabelSet, Rgb, distinct_palette
 from segedge.errors import SourceError, UsageError
 from segedge.measure.datasets.label_file import read_label_file
-from segedge.measure.datasets.layouts import CLASS_NAMES, Listing, list_layout
+from segedge.measure.datasets.layouts import CLASS_NAMES, Layout, Listing, list_layout
 from segedge.measure.datasets.mapping import IGNORED, class_table
 from segedge.video.sources.images import read_image
 
@@ -97,22 +97,22 @@ def open_dataset(
         raise _empty(folder, listing)
     names = tuple(card_classes)
     source = listing.labels or LabelSet("model", names, _padded(palette_rgb, names), ignore_index)
-    is_plain = listing.layout == "plain"
-    if is_plain:
+    has_own_labels = listing.layout.label_set is not None
+    if not has_own_labels:
         source = replace(source, ignore_index=ignore_index)
     table, notes = class_table(source.names, names, mapping or {})
     if listing.labels is None:
         notes += (
             f"the data set names no classes: its labels are taken for the model's ({_UNNAMED})",
         )
-    ignored = _ignored_values(source, has_own_labels=not is_plain)
-    decoder = Decoder(source, table, ignored, listing)
+    ignored = _ignored_values(source, has_own_labels=has_own_labels)
+    decoder = Decoder(source, table, ignored, listing.layout)
     samples = tuple(
         Sample(image.relative_to(listing.root).as_posix(), image, label, decoder)
         for image, label in listing.pairs
     )
     missing = tuple(image.relative_to(listing.root).as_posix() for image in listing.missing)
-    return Dataset(_name(folder), listing.layout, names, samples, missing, notes)
+    return Dataset(_name(folder), listing.layout.name, names, samples, missing, notes)
 
 
 class Decoder:
@@ -123,24 +123,23 @@ class Decoder:
         source: LabelSet,
         table: NDArray[np.int16],
         ignored: frozenset[int],
-        listing: Listing,
+        layout: Layout,
     ) -> None:
         """Tables for all values, made once."""
         self._source = source
-        self._has_ids = listing.has_ids
+        self._has_ids = layout.has_ids
         self._ids = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain[: len(table)] = table
         self._plain[list(ignored)] = IGNORED
-        if listing.layout == "cityscapes":
-            self._ids[255] = IGNORED  # the licence plate's id is -1
+        self._ids[list(layout.ignored_ids)] = IGNORED
         for raw, label in source.label_of_id.items():
             if raw >= 0:
                 self._ids[raw] = table[label] if label < len(table) else IGNORED
         self._colors = {
             rgb: int(table[label]) for label, rgb in reversed(list(enumerate(source.palette_rgb)))
         }
-        for rgb, name in listing.colors.items():
+        for rgb, name in layout.colors.items():
             known = name in source.names
             self._colors[rgb] = int(table[source.names.index(name)]) if known else IGNORED
         if (0, 0, 0) not in self._colors:
@@ -236,8 +235,8 @@ def _empty(folder: Path, listing: Listing) -> SourceError:
     return SourceError(
         f"no labelled image in {folder}",
         facts={
-            "layout": listing.layout,
+            "layout": listing.layout.name,
             "found": f"{count} images, none with a label file" if count else "no images",
-            "expected": listing.expected,
+            "expected": listing.layout.expected,
         },
     )
