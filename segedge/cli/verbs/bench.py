@@ -22,6 +22,7 @@ from segedge.measure.bench.results import Results, read_results, write_results, 
 from segedge.measure.bench.runner import BenchOptions, bench, trace
 from segedge.measure.bench.show import tables as report
 from segedge.measure.bench.show.html import html
+from segedge.measure.report.table import text_lines
 
 _REGRESSION = 3
 _WIDTH = 100
@@ -148,7 +149,7 @@ def _print(results: Results) -> None:
         tables.append(report.machine_table(results))
     for table in filter(None, tables):
         console.print()
-        for line in report.text_lines(report.narrowed(table, _WIDTH)):
+        for line in text_lines(report.narrowed(table, _WIDTH)):
             console.print(line, markup=False)
     console.print()
     for name, text in report.included(results):
@@ -177,7 +178,7 @@ def _compare(files: list[Path], tolerance: float) -> int:
         )
     before, after = (read_results(file) for file in files)
     ratios = comparing.compare(before, after, tolerance=tolerance)
-    for line in report.text_lines(report.ratio_table(ratios)):
+    for line in text_lines(report.ratio_table(ratios)):
         out().print(line, markup=False)
     for text in comparing.notes(before, after):
         print_prose("note", text)

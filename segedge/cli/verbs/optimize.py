@@ -13,7 +13,7 @@ from segedge.cli.bench_options import parse_sizes, parse_words
 from segedge.cli.console import check_folder, err, out, print_json, print_prose, print_row
 from segedge.cli.verbs.compare import named_images
 from segedge.errors import UsageError
-from segedge.measure.bench.show.tables import text_lines
+from segedge.measure.report.table import text_lines
 
 if TYPE_CHECKING:
     from segedge.card.card import ModelCard

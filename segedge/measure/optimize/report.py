@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from segedge.measure.bench.show.tables import ms
 from segedge.measure.optimize.optimize import Tuning
+from segedge.measure.report.table import ms
 
 
 def table(found: Tuning) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Results as tables of text, as one sentence, and as Markdown."""
+"""Results as tables, as one sentence, and as Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from segedge.measure.bench.compare import Ratio
 from segedge.measure.bench.names import TAIL
 from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
 from segedge.measure.bench.watch import Observed, doubts
+from segedge.measure.report.table import markdown_table, ms, text_lines
 
 Table = list[list[str]]
 TOO_WIDE = 0.20
@@ -286,19 +287,6 @@ def included(results: Results) -> list[tuple[str, str]]:
     return [(name, INCLUDES[name]) for name in names]
 
 
-def text_lines(table: Table) -> list[str]:
-    """Aligned columns, numbers to the right."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    is_left = [not any(c.isdigit() for c in table[1][i][:1]) for i in range(len(widths))]
-    return [
-        "  ".join(
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(row, widths, is_left, strict=True)
-        ).rstrip()
-        for row in table
-    ]
-
-
 def markdown(results: Results) -> str:
     """A page that can be pasted into an issue."""
     subject = results.subject
@@ -310,7 +298,7 @@ def markdown(results: Results) -> str:
         f"Network {subject.network_size}, frame {subject.frame_size}; {subject.rounds} rounds of "
         f"{subject.seconds:g} s; model SHA-256 {subject.sha256[:12]}; "
         f"{results.environment.date}, Python {results.environment.python}.",
-        *(_markdown_table(table) for table in tables if table),
+        *(markdown_table(table) for table in tables if table),
     ]
     notes = [f"- **{name}**: {text}" for name, text in included(results)]
     notes += [f"- **{name}**: {text}" for name, text in descriptions(results).items()]
@@ -323,14 +311,3 @@ def markdown(results: Results) -> str:
 def descriptions(results: Results) -> dict[str, str]:
     """Backend to library, version, device and precision."""
     return {row.backend: row.description for row in reversed(results.rows)}
-
-
-def _markdown_table(table: Table) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in table]
-    lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
-
-
-def ms(value: float) -> str:
-    """Milliseconds: two decimals below 100."""
-    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
