@@ -21,7 +21,7 @@ from typing import Any
 from document import Document, Figure, write_document
 
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import repeat, warm_up
+from segedge.measure.bench.durations import repeat, warm_up
 
 Samples = dict[str, list[float]]
 """Quantity to the values of one round."""

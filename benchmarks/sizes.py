@@ -156,8 +156,8 @@ def classes_steps(point: str, options: Any) -> dict[str, Step]:
 def network_steps(point: str, options: Any) -> dict[str, Step]:
     """A network size: the whole frame, and the network alone."""
     import segedge
-    from segedge.measure.bench.modes import network_step
-    from segedge.measure.bench.show.picture import street_like
+    from segedge.measure.bench.worker.modes import network_step
+    from segedge.measure.bench.worker.picture import street_like
 
     size = FRAMES["1080p"]
     segmenter: Any = segedge.load(options.folder / f"{point}.onnx", backend=options.backend)

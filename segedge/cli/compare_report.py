@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segedge.cli.console import out, print_prose, print_row
-from segedge.measure.report.table import percent
 
 if TYPE_CHECKING:
     from segedge.measure.evaluate.agreement import Agreement
@@ -61,7 +60,7 @@ def _class_lines(found: Agreement, scores: Versus | None) -> list[str]:
         line = f"{name:<{width}}  {'-' if share is None else f'{100 * share:.3f}':>8}"
         if scores is not None:
             first, second = scores.first.iou_per_class[name], scores.second.iou_per_class[name]
-            line += f"    {percent(first):>8} {percent(second):>8}"
+            line += f"    {_points(first):>8} {_points(second):>8}"
             line += f"     {_change(first, second):>8}"
         lines.append(line)
     return lines
@@ -80,13 +79,17 @@ def _print_left_out(scores: Versus) -> None:
 
 
 def _both(first: float, second: float) -> str:
-    return f"{percent(first)} and {percent(second)}: {_change(first, second)}"
+    return f"{_points(first)} and {_points(second)}: {_change(first, second)}"
 
 
 def _change(first: float | None, second: float | None) -> str:
     if first is None or second is None or first != first or second != second:
         return "-"
     return f"{100 * (second - first):+.2f}"
+
+
+def _points(share: float | None) -> str:
+    return "-" if share is None or share != share else f"{100 * share:.2f}"
 
 
 def as_data(

@@ -17,11 +17,11 @@ from segedge.cli.bench_options import (
 from segedge.cli.console import check_folder, err, out, print_prose, print_row
 from segedge.errors import UsageError
 from segedge.measure.bench import compare as comparing
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import read_accuracy
+from segedge.measure.bench.html import html
 from segedge.measure.bench.results import Results, read_results, write_results, write_text
 from segedge.measure.bench.runner import BenchOptions, bench, trace
-from segedge.measure.bench.show import tables as report
-from segedge.measure.bench.show.html import html
 from segedge.measure.report.table import text_lines
 
 _REGRESSION = 3

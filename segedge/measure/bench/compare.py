@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segedge.errors import UsageError
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.results import Key, Results
 
 Verdict = Literal["slower", "faster", "same", "too noisy to say"]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.watch import Observed
 
 SCHEMA = 3

@@ -17,12 +17,12 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import file_sha256, read_metadata
 from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.names import Contender, choose_backends
 from segedge.measure.bench.results import MODES, Mode, Results, Row, Subject
 from segedge.measure.bench.settings import Setting, settings
 from segedge.measure.bench.watch import Observed
-from segedge.measure.bench.worker import Job, encode_job
+from segedge.measure.bench.worker.job import Job, encode_job
 
 __all__ = ["BenchOptions", "bench", "choose_backends", "run_worker", "trace"]
 
@@ -135,10 +135,9 @@ def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda t
     part = path.with_name(path.name + ".part")
     job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
     answer = run_worker(job)
-    figures = answer.get("modes", {}).get("trace", {})
-    if "error" in answer or "refused" in figures:
+    found = answer.get("error") or answer["modes"]["trace"].get("refused")
+    if found:
         part.unlink(missing_ok=True)
-        found = _reason(answer["error"]) if "error" in answer else figures["refused"]
         raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
     part.replace(path)
     return ready[0]
@@ -206,10 +205,9 @@ class _Run:
             for mode, figures in answer["modes"].items():
                 if "refused" in figures:
                     self.skipped[f"{self._label(name, setting)} {mode}"] = figures["refused"]
-        elif setting is self._chosen[0]:
-            self.skipped[name] = _reason(answer["error"])
         else:
-            self.skipped[self._label(name, setting)] = _reason(answer["error"])
+            first = setting is self._chosen[0]
+            self.skipped[name if first else self._label(name, setting)] = answer["error"]
 
     def _label(self, name: str, setting: Setting) -> str:
         return name + self._said(setting)
@@ -254,17 +252,12 @@ def run_worker(job: Job) -> dict[str, Any]:
             timeout=limit,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"error": {"headline": f"no answer within {limit:.0f} s"}}
+        return {"error": f"no answer within {limit:.0f} s"}
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        return {"error": {"headline": f"the worker ended with code {done.returncode}: {last[0]}"}}
+        return {"error": f"the worker ended with code {done.returncode}: {last[0]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
-
-
-def _reason(error: dict[str, Any]) -> str:
-    facts = "".join(f"; {label} {text}" for label, text in (error.get("facts") or {}).items())
-    return f"{error['headline']}{facts}"
 
 
 def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> list[Row]:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segedge.convert.onnx_card import check_output
 from segedge.errors import UsageError, unknown_name_error
-from segedge.measure.bench.measure import repeat, warm_up
-from segedge.measure.bench.modes import network_step
+from segedge.measure.bench.durations import repeat, warm_up
+from segedge.measure.bench.worker.modes import network_step
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.evaluate.agreement import compare
 from segedge.measure.evaluate.evaluate import evaluate

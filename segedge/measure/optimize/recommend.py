@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from segedge.errors import BackendError
 from segedge.measure.bench.compare import judge
-from segedge.measure.bench.measure import Statistics
-from segedge.measure.bench.show.tables import TOO_WIDE
+from segedge.measure.bench.durations import Statistics
+from segedge.measure.bench.tables import TOO_WIDE
 from segedge.measure.optimize.options import PRECISIONS, Objective
 from segedge.measure.optimize.trial import Trial
 from segedge.measure.report.table import ms

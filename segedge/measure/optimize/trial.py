@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import SegedgeError
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.runner import run_worker
-from segedge.measure.bench.worker import Job
+from segedge.measure.bench.worker.job import Job
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.evaluate.agreement import compare
 from segedge.measure.evaluate.evaluate import evaluate
@@ -89,8 +89,7 @@ def time_all(
 
 def _failure(answer: dict[str, Any]) -> str:
     if "error" in answer:
-        facts = (answer["error"].get("facts") or {}).items()
-        return str(answer["error"]["headline"]) + "".join(f"; {k} {v}" for k, v in facts)
+        return str(answer["error"])
     refused = [str(f["refused"]) for f in answer["modes"].values() if "refused" in f]
     return "; ".join(refused)
 

@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import made, results, row, seen
 
 from segedge.errors import UsageError
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import Accuracy, matched, read_accuracy
+from segedge.measure.bench.html import html
 from segedge.measure.bench.results import Results
-from segedge.measure.bench.show import tables as report
-from segedge.measure.bench.show.html import html
 from segedge.measure.report.table import text_lines
 
 

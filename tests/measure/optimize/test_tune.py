@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segedge.errors import UsageError
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.optimize.candidates import Artifact, Candidate, choose, plan
 from segedge.measure.optimize.front import pareto_front
 from segedge.measure.optimize.make import int8_options

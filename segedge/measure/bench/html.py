@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from segedge.card.geometry import Size
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import Accuracy, matched
 from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
-from segedge.measure.bench.show import tables as report
 from segedge.measure.report.page import bullets, facts, figure, page, paragraph, section, table
 from segedge.measure.report.plots import Point, Series, line_chart, scatter
 from segedge.measure.report.svg import Bar, Distribution, distributions, part_names, stacked_bars

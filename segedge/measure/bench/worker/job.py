@@ -1,13 +1,9 @@
-"""One contender, once, in a process of its own: ``python -m segedge.measure.bench.worker``.
-
-A job comes as JSON on stdin, its figures go as JSON in the last line of stdout.
-"""
+"""One contender, once: what a worker is asked for, and the figures that it gives."""
 
 from __future__ import annotations
 
 import json
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from segedge.card.geometry import Size
 from segedge.errors import BackendError, SegedgeError
-from segedge.measure.bench.measure import repeat, warm_up
+from segedge.measure.bench.durations import repeat, warm_up
 from segedge.measure.bench.names import Contender
-from segedge.measure.bench.opening import Wish, open_wish
-from segedge.measure.bench.show.picture import street_like
+from segedge.measure.bench.worker.opening import Wish, open_wish
+from segedge.measure.bench.worker.picture import street_like
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +71,7 @@ def measure_job(job: Job) -> dict[str, Any]:
 
 
 def _measured(job: Job, folder: Path) -> dict[str, Any]:
-    from segedge.measure.bench.modes import FrameStep
+    from segedge.measure.bench.worker.modes import FrameStep
 
     opened = open_wish(_wish(job), folder)
     with opened.segmenter as segmenter:
@@ -125,14 +121,14 @@ def _figures(bench: Bench, mode: str) -> dict[str, Any]:
 
 
 def _network(bench: Bench, watch: Watch) -> dict[str, Any]:
-    from segedge.measure.bench.modes import network_step
+    from segedge.measure.bench.worker.modes import network_step
 
     step = network_step(bench.segmenter, bench.job.batch)
     return {**_repeated(bench.job, step, watch, lambda: None), "stages": []}
 
 
 def _frame(bench: Bench, watch: Watch) -> dict[str, Any]:
-    from segedge.measure.bench.modes import FrameStep, device_stages
+    from segedge.measure.bench.worker.modes import FrameStep, device_stages
 
     step = FrameStep(bench.segmenter, bench.image_hwc, [])
     figures = _repeated(bench.job, step, watch, step.stages.clear)
@@ -160,7 +156,7 @@ def _video(bench: Bench, watch: Watch) -> dict[str, Any]:
 
 
 def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[str, Any]:
-    from segedge.measure.bench.flow import FlowOptions, flow
+    from segedge.measure.bench.worker.flow import FlowOptions, flow
 
     options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video)
     found = flow(
@@ -174,8 +170,8 @@ def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[st
 
 def _trace(bench: Bench, watch: Watch) -> dict[str, Any]:
     """A timeline of a pipelined run, written to the job's file."""
-    from segedge.measure.bench.flow import FlowOptions, flow
-    from segedge.measure.bench.show.trace import Recorder
+    from segedge.measure.bench.worker.flow import FlowOptions, flow
+    from segedge.measure.bench.worker.trace import Recorder
 
     recorder, video = Recorder(), Path(bench.job.video) if bench.job.video else None
     options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video, recorder=recorder)
@@ -227,17 +223,7 @@ def encode_job(job: Job) -> str:
     return json.dumps(asdict(job))
 
 
-def main() -> None:
-    """Read the job, measure, answer; errors of the user's go back as data."""
-    data = json.loads(sys.stdin.read())
-    try:
-        answer = measure_job(Job(**{**data, "modes": tuple(data["modes"])}))
-    except SegedgeError as error:
-        answer = {"error": {"headline": error.headline, "facts": error.facts, "fix": error.fix}}
-    except MemoryError:
-        answer = {"error": {"headline": BackendError("out of memory").headline}}
-    sys.stdout.write("\n" + json.dumps(answer) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def decode_job(text: str) -> Job:
+    """What `encode_job` made of one."""
+    data = json.loads(text)
+    return Job(**{**data, "modes": tuple(data["modes"])})

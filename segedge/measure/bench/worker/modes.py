@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import BackendError
-from segedge.measure.bench.measure import Milliseconds
+from segedge.measure.bench.durations import Milliseconds
 from segedge.segment.fitting import check_network, network_size
 
 if TYPE_CHECKING:

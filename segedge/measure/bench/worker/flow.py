@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink, Source, SourceFailure, SourceInfo
-from segedge.measure.bench.show.trace import (
+from segedge.measure.bench.worker.trace import (
     GpuClock,
     Recorder,
     TracedSegmenter,
