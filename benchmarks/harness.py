@@ -190,6 +190,46 @@ def say_machine(environment: Environment) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run of a benchmark: what was asked for, and the machine before anything was measured."""
+
+    options: Any
+    environment: Environment
+
+    @classmethod
+    def begin(cls, options: Any) -> Run:
+        """Look at the machine, and say what it is."""
+        environment = Environment.capture()
+        say_machine(environment)
+        return cls(options, environment)
+
+    def in_turn(
+        self, script: str, variants: Sequence[str], *, carry: Sequence[str] = (),
+        also: Mapping[str, Any] | None = None,
+    ) -> Turns:  # fmt: skip
+        """As `run_in_turn`; the workers get the options of these names, and others by name."""
+        given = {**{name: getattr(self.options, name) for name in carry}, **(also or {})}
+        arguments = []
+        for name, value in given.items():
+            if value is not None and value is not False:
+                arguments += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        return run_in_turn(Path(script), variants, rounds=self.options.rounds, arguments=arguments)
+
+    def write(
+        self, name: str, includes: dict[str, str], figures: Sequence[Figure],
+        settings: dict[str, Any], *, details: dict[str, Any] | None = None,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """The document of this run: made in any case, written where ``--save`` asks for it."""
+        document = Document(
+            name, includes, tuple(figures), settings, details or {}, dict(skipped or {}),
+            self.environment,
+        )  # fmt: skip
+        if self.options.save:
+            save(document, quick=getattr(self.options, "quick", False))
+
+
 def save(document: Document, *, quick: bool = False) -> Path:
     """Write ``results/NAME.json``, or ``NAME-quick.json``, and say so."""
     path = write_document(document, suffix="-quick" * quick)
