@@ -11,7 +11,7 @@ from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
 from segedge.measure.report.page import bullets, facts, figure, page, paragraph, section, table
 from segedge.measure.report.plots import Point, Series, line_chart, scatter
 from segedge.measure.report.svg import Bar, Distribution, distributions, part_names, stacked_bars
-from segedge.measure.report.table import ms
+from segedge.measure.report.table import Column, ms, table_of
 
 _DISTRIBUTIONS_SHOWN = 16
 _RAW = ("min", "mean", "p90", "p95", "p99", "max")
@@ -78,11 +78,8 @@ def _stages(results: Results) -> str:
     )
     shown = report.first_sizes(results)
     piped = [row for row in shown if row.mode in ("rate", "video") and row.stages_ms]
-    names = list(dict.fromkeys(stage for row in piped for stage in row.stages_ms))
-    rows = [["mode", "backend", "between frames ms", *(f"{name} ms" for name in names)]]
-    for row in piped:
-        stages = [ms(row.stages_ms[n]) if n in row.stages_ms else "-" for n in names]
-        rows.append([row.mode, row.backend, ms(row.times.p50_ms), *stages])
+    between: Column[Row] = ("between frames ms", lambda row: ms(row.times.p50_ms))
+    rows = table_of(piped, [*report.NAMES, between, *report.stages(piped)])
     told = "In the pipeline, where threads overlap: stages add up to more than the time between "
     overlapped = table(rows, caption=told + "two frames.") if piped else ""
     return section("What takes the time", chart, overlapped)

@@ -31,6 +31,9 @@ class Spread:
         """Of at least one reading."""
         return cls(min(values), sum(values) / len(values), max(values))
 
+    def __str__(self) -> str:
+        return f"{self.low:.0f} .. {self.high:.0f}" if self.moved else f"{self.mean:.0f}"
+
     @property
     def moved(self) -> bool:
         """Whether the lowest is more than a tenth below the highest."""

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
 from segedge.measure.report.page import Table
+
+T = TypeVar("T")
+Column = tuple[str, Callable[[T], str]]
+"""Its head, and what it says of an item."""
+
+
+def table_of(items: Iterable[T], columns: Sequence[Column[T]]) -> list[list[str]]:
+    """A head, and a row an item."""
+    return [[name for name, _ in columns], *([read(one) for _, read in columns] for one in items)]
 
 
 def text_lines(table: Table) -> list[str]:
@@ -28,6 +40,16 @@ def markdown_table(table: Table) -> str:
 def ms(value: float) -> str:
     """Milliseconds: two decimals below 100."""
     return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def whole(value: float | None) -> str:
+    """Without decimals; a dash where it is not known."""
+    return "-" if value is None else f"{value:.0f}"
+
+
+def span(ends: tuple[float, float]) -> str:
+    """From and to, in milliseconds."""
+    return f"{ms(ends[0])} .. {ms(ends[1])}"
 
 
 def percent(share: float | None) -> str:

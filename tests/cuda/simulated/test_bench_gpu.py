@@ -13,7 +13,8 @@ from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.measure.bench.durations import Milliseconds, repeat
 from segedge.measure.bench.worker.flow import FlowOptions, flow
-from segedge.measure.bench.worker.job import Bench, Job, _device_memory_mb, _figures
+from segedge.measure.bench.worker.job import Job
+from segedge.measure.bench.worker.measure import Bench, _device_memory_mb, _figures
 from segedge.measure.bench.worker.modes import device_stages, network_step
 from segedge.measure.bench.worker.trace import Recorder
 from segedge.segment.on_gpu import CudaSegmenter

@@ -15,7 +15,8 @@ from segedge.card.card import ModelCard
 from segedge.errors import BackendError
 from segedge.frames.frame import Frame
 from segedge.measure.bench.worker.flow import FlowOptions, RepeatedSource, flow
-from segedge.measure.bench.worker.job import Job, measure_job
+from segedge.measure.bench.worker.job import Job
+from segedge.measure.bench.worker.measure import measure_job
 from segedge.measure.bench.worker.modes import network_step
 from segedge.segment.segmenter import Segmenter
 from segedge.video.memory import MemorySource

@@ -9,7 +9,8 @@ import json
 import sys
 
 from segedge.errors import BackendError, SegedgeError
-from segedge.measure.bench.worker.job import decode_job, measure_job, reason
+from segedge.measure.bench.worker.job import decode_job
+from segedge.measure.bench.worker.measure import measure_job, reason
 
 
 def main() -> None:
