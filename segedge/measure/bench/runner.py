@@ -183,8 +183,8 @@ class _Run:
             for setting in self._chosen:
                 for name in names:
                     if self._wanted(name, setting):
-                        text = f"round {turn + 1}/{self._options.rounds}  {name}"
-                        self._say(text + self._said(setting))
+                        label = self._label(name, setting)
+                        self._say(f"round {turn + 1}/{self._options.rounds}  {label}")
                         self._one(name, setting)
 
     def _wanted(self, name: str, setting: Setting) -> bool:
@@ -210,15 +210,7 @@ class _Run:
             self.skipped[name if first else self._label(name, setting)] = answer["error"]
 
     def _label(self, name: str, setting: Setting) -> str:
-        return name + self._said(setting)
-
-    def _said(self, setting: Setting) -> str:
-        """What distinguishes a setting from the first."""
-        first = self._chosen[0]
-        parts = [f"batch {setting.batch}"] if setting.batch > 1 else []
-        parts += [f"network {setting.network}"] if setting.network != first.network else []
-        parts += [f"frame {setting.frame}"] if setting.frame != first.frame else []
-        return " " + ", ".join(parts) if parts else ""
+        return name + setting.beside(self._chosen[0])
 
     def rows(self, name: str, setting: Setting) -> list[Row]:
         """One row a mode, over all rounds; none where a round failed."""

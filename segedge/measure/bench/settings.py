@@ -20,6 +20,13 @@ class Setting:
     """Of the mode ``network``; the others take one frame at a time."""
     modes: tuple[Mode, ...]
 
+    def beside(self, first: Setting) -> str:
+        """What distinguishes it from the first one, in words."""
+        parts = [f"batch {self.batch}"] if self.batch > 1 else []
+        parts += [f"network {self.network}"] if self.network != first.network else []
+        parts += [f"frame {self.frame}"] if self.frame != first.frame else []
+        return " " + ", ".join(parts) if parts else ""
+
 
 def settings(
     card: ModelCard, modes: Sequence[Mode], *, networks: Sequence[Size], frames: Sequence[Size],

@@ -8,20 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
-from segedge.measure.evaluate.agreement import Answering, Pair, difference
+from segedge.measure.evaluate.agreement import Pair
 
 _OTHER_BGR = (255, 0, 255)
 _AMBIGUOUS_BGR = (0, 255, 255)
 _BORDER = 4
-
-
-def difference_picture(
-    first: Answering, second: Answering, image: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Both label maps in their colours, and the image with what differs; see `draw_pair`."""
-    one, two = first(image), second(image)
-    pair = Pair("", image, one, two, difference(one, two, first.card))
-    return draw_pair(pair, first.card.palette_rgb)
 
 
 def draw_pair(pair: Pair, palette_rgb: Sequence[Rgb]) -> NDArray[np.uint8]:

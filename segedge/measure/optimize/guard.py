@@ -25,6 +25,7 @@ from segedge.measure.bench.worker.modes import network_step
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.evaluate.agreement import compare
 from segedge.measure.evaluate.evaluate import evaluate
+from segedge.measure.optimize.options import allowed_drop
 from segedge.precision.int8.correct import correct
 from segedge.precision.int8.error import QuantizationError
 from segedge.precision.int8.quantizer import (
@@ -48,8 +49,6 @@ JUDGES: dict[str, tuple[str, str]] = {
     "openvino": ("openvino", "openvino"),
 }
 """Judge to the backends of the float and of the quantized network."""
-MAX_DROP_MIOU, MAX_DROP_AGREEMENT = 0.5, 1.0
-"""Bounds where none is given, in points."""
 _TIMED_SECONDS = 0.3
 """How long a network is warmed up, and timed."""
 _RANKED_ON = 4
@@ -209,8 +208,7 @@ class _Trial:
         self.folder, self.progress = folder, progress
         self.points: list[GuardPoint] = []
         self.ranking: tuple[LayerHarm, ...] = ()
-        default = MAX_DROP_AGREEMENT if dataset is None else MAX_DROP_MIOU
-        self.max_drop = default if guard.max_drop is None else guard.max_drop
+        self.max_drop = allowed_drop(guard.max_drop, has_labels=dataset is not None)
         self.float_score = 1.0
         self.float_network_ms: float | None = None
 

@@ -9,11 +9,10 @@ from segedge.measure.report.table import Column, ms, percent, span, table_of
 
 def table(found: Tuning) -> list[list[str]]:
     """A row a candidate; ``*`` is on the Pareto front, ``>`` is recommended."""
-    front = dict(zip((one.candidate.name for one in found.trials), found.front, strict=True))
 
     def marks(one: Trial) -> str:
         is_best = one is found.recommendation.trial
-        return (">" if is_best else " ") + ("*" if front[one.candidate.name] else " ")
+        return (">" if is_best else " ") + ("*" if one.on_front else " ")
 
     columns: list[Column[Trial]] = [
         ("", marks),
@@ -22,8 +21,8 @@ def table(found: Tuning) -> list[list[str]]:
         ("mIoU", lambda one: percent(one.score.miou)),
         ("drop", lambda one: "-" if one.score.miou is None else f"{_rounded(one.drop):.2f}"),
         ("agree %", lambda one: f"{100 * one.score.agreement:.3f}"),
-        ("network ms", lambda one: ms(one.timing.network.p50_ms)),
-        ("frame ms", lambda one: ms(one.timing.frame.p50_ms)),
+        ("network ms", lambda one: ms(one.times("network").p50_ms)),
+        ("frame ms", lambda one: ms(one.times("frame").p50_ms)),
         ("within", lambda one: span(one.times(found.options.objective).span_ms)),
         ("MB", lambda one: f"{one.candidate.artifact.size_bytes / 1e6:.1f}"),
     ]

@@ -13,6 +13,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import SegedgeError
 from segedge.measure.bench.durations import Statistics
+from segedge.measure.bench.results import Mode
 from segedge.measure.bench.runner import run_worker
 from segedge.measure.bench.worker.job import Job
 from segedge.measure.datasets.datasets import Dataset
@@ -30,8 +31,8 @@ Named = tuple[str, NDArray[np.uint8]]
 class Timing:
     """How fast a candidate is."""
 
-    network: Statistics
-    frame: Statistics
+    times: dict[Mode, Statistics]
+    """Of the frame and of the network alone."""
     description: str
     """The backend in its own words."""
 
@@ -57,10 +58,12 @@ class Trial:
     score: Score
     drop: float
     """Points (of 100) below the float model: of mIoU, else of agreement."""
+    on_front: bool = False
+    """Whether nothing beats it in both accuracy and speed."""
 
-    def times(self, objective: str) -> Statistics:
+    def times(self, objective: Mode) -> Statistics:
         """Of the frame or of the network."""
-        return self.timing.frame if objective == "frame" else self.timing.network
+        return self.timing.times[objective]
 
 
 def time_all(
@@ -96,7 +99,7 @@ def _failure(answer: dict[str, Any]) -> str:
 
 def _timing(answers: Sequence[dict[str, Any]]) -> Timing:
     of = {m: Statistics.of([a["modes"][m]["samples_ms"] for a in answers]) for m in MODES}
-    return Timing(of["network"], of["frame"], answers[0]["description"])
+    return Timing(of, answers[0]["description"])
 
 
 def score_all(

@@ -42,7 +42,9 @@ def trial(precision: str, ms: float, *, drop: float = 0.0, spread: float = 0.01,
     times = Statistics.of([[ms * (1 - spread), ms, ms * (1 + spread)]] * 3)
     artifact = Artifact(Path("m.onnx"), "fp32", "model")
     candidate = Candidate(artifact, f"b{ms:g}", precision, precision)  # type: ignore[arg-type]
-    return Trial(candidate, Timing(times, times, ""), Score(1.0, 0.5, faults), drop)
+    return Trial(
+        candidate, Timing({"network": times, "frame": times}, ""), Score(1.0, 0.5, faults), drop
+    )
 
 
 def chosen(*trials: Trial, bound: float = 0.5) -> str:
