@@ -27,7 +27,7 @@ from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers, usable_cores
+from segedge.cpu.workers import Workers
 from segedge.options.effect import Effect, heat_table_rgb, outline_radius
 
 CAMVID = label_set("camvid")
@@ -194,9 +194,7 @@ def worker(variant: str, threads: int, seconds: float) -> Samples:
 
 def main() -> None:
     """Compare, measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return

@@ -145,8 +145,10 @@ def _listed(values: Any) -> list[float]:
     return list(values) if isinstance(values, list) else [float(values)]
 
 
-def parser_of(document: str | None, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
-    """A parser with the options that the benchmarks share."""
+def parser_of(
+    document: str | None, *, rounds: int, seconds: float, threads: int = 0
+) -> argparse.ArgumentParser:
+    """A parser with the options that the benchmarks share; of ``threads`` at most as many as are."""
     parser = argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -155,6 +157,10 @@ def parser_of(document: str | None, *, rounds: int, seconds: float) -> argparse.
     parser.add_argument(
         "--seconds", type=positive(float), default=seconds, help="length of each in each round"
     )
+    if threads:
+        from segedge.cpu.workers import usable_cores
+
+        parser.add_argument("--threads", type=positive(int), default=min(threads, usable_cores()))
     parser.add_argument("--quick", action="store_true", help="tiny and short: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     return parser

@@ -26,7 +26,7 @@ from segedge.cpu.arrays import address_of
 from segedge.cpu.overlay import Blend
 from segedge.cpu.regions.clean import Cleaner
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers, usable_cores
+from segedge.cpu.workers import Workers
 from segedge.options.cleaning import Cleaning
 
 CLASSES = label_set("cityscapes")
@@ -115,9 +115,7 @@ def worker(variant: str, threads: int, seconds: float) -> Samples:
 
 def main() -> None:
     """Measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return

@@ -21,7 +21,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import label_set
 from segedge.cpu.smoothing import Smoother
-from segedge.cpu.workers import Workers, usable_cores
+from segedge.cpu.workers import Workers
 from segedge.options.smoothing import Smoothing, Step
 
 CLASSES = label_set("cityscapes")
@@ -78,9 +78,7 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
 
 def main() -> None:
     """Measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         step = step_of(options.variant, options.threads)
         samples: Samples = harness.measure(step, seconds=options.seconds)

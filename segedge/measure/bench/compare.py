@@ -14,16 +14,17 @@ Verdict = Literal["slower", "faster", "same", "too noisy to say"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of the second results as a multiple of the first's."""
+    """The median of the second results over that of the first: above 1 is slower.
+
+    Between low and high lies every median of the one span over every one of the other.
+    """
 
     key: Key
     before_ms: float
     after_ms: float
     value: float
-    """Median over median; above 1 is slower."""
     low: float
     high: float
-    """The interval: every median of one span over every one of the other."""
     verdict: Verdict
 
 

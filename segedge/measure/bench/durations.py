@@ -25,12 +25,10 @@ class Milliseconds(float):
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What ran before the first counted repeat."""
+    """Repeats that do not count, and whether two windows agreed before the time was up."""
 
     count: int
-    """Repeats that do not count."""
     is_steady: bool
-    """Whether two windows in a row agreed before the time was up."""
 
 
 def warm_up(

@@ -23,14 +23,14 @@ ALL = (
 
 @dataclass(frozen=True)
 class Contender:
-    """One that is measured."""
+    """One that is measured: ``tensorrt:fp16+tail`` as asked, ``tensorrt:fp16`` as loaded.
+
+    Its tail is upsampling and argmax, put into its graph.
+    """
 
     name: str
-    """As it was asked for: ``tensorrt:fp16+tail``."""
     backend: str
-    """What `segedge.load` takes: ``tensorrt:fp16``."""
     has_tail: bool
-    """Whether upsampling and argmax are put into its graph."""
 
     @classmethod
     def parse(cls, name: str) -> Contender:

@@ -12,12 +12,11 @@ from segedge.measure.bench.results import Mode
 
 @dataclass(frozen=True)
 class Setting:
-    """One process of a contender measures one of these."""
+    """One process of a contender measures one of these; the batch is that of ``network``."""
 
     network: Size
     frame: Size
     batch: int
-    """Of the mode ``network``; the others take one frame at a time."""
     modes: tuple[Mode, ...]
 
     def beside(self, first: Setting) -> str:

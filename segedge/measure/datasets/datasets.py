@@ -22,14 +22,15 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its labels; files are read when asked for, in whatever thread asks."""
+    """An image and its labels; files are read when asked for, in whatever thread asks.
+
+    Its name is the image's path below the data set.
+    """
 
     name: str
-    """The image's path below the data set."""
     image_path: Path
     label_path: Path
     decoder: Decoder
-    """Values of the label file to classes of the card."""
 
     def image(self) -> NDArray[np.uint8]:
         """The image, H x W x 3 uint8 BGR."""

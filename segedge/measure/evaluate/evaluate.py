@@ -34,16 +34,15 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How one image fared."""
+    """How one image fared, by its path below the data set; shares of the pixels that count, 0..1.
+
+    Its mIoU is that of the classes that occur in it; NaN where nothing of it counts.
+    """
 
     name: str
-    """The image's path below the data set."""
     miou: float
-    """Mean IoU of the classes that occur in it, 0..1; NaN where nothing of it counts."""
     pixel_accuracy: float
-    """Share of counted pixels with the right class, 0..1."""
     pixels: int
-    """Pixels that count."""
 
 
 @dataclass(frozen=True)

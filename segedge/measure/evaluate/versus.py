@@ -33,14 +33,13 @@ class ImageDifference:
 
 @dataclass(frozen=True)
 class Versus:
-    """What was found on a data set."""
+    """What was found on a data set; failures are (image, reason) of what could not be read."""
 
     agreement: Agreement
     first: Confusion
     second: Confusion
     images: tuple[ImageDifference, ...]
     failures: tuple[tuple[str, str], ...]
-    """(image, reason) of those that could not be read."""
     dataset: Dataset = field(repr=False)
 
     @property

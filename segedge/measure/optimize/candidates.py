@@ -21,15 +21,15 @@ _BF16_FLAGS = ("amx_tile",)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of the network in one precision."""
+    """A file of the network in the precision that its graph says.
+
+    It is the float ``model``, ``given`` by the user, or ``made`` here, as the note says.
+    """
 
     path: Path
     precision: Precision
-    """What its graph says."""
     origin: str
-    """``model`` (the float one), ``given`` by the user, or ``made`` here."""
     note: str = ""
-    """How it was made."""
 
     @property
     def size_bytes(self) -> int:
@@ -39,15 +39,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file on a backend."""
+    """A file on a backend as `segedge.load` takes it: ``openvino:f32``.
+
+    The precision is what computes: bf16 is the float file with a backend that rounds. The label has
+    the file's name, too, where several files have it.
+    """
 
     artifact: Artifact
     backend: str
-    """What `segedge.load` takes: ``openvino:f32``."""
     precision: Precision
-    """What computes: bf16 is the float file with a backend that rounds."""
     label: str
-    """Precision, with the file's name where several files have it."""
 
     @property
     def name(self) -> str:

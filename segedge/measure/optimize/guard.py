@@ -75,34 +75,32 @@ class GuardOptions:
 
 @dataclass(frozen=True)
 class GuardPoint:
-    """One network on the curve."""
+    """One network on the curve. Shares are 0..1."""
 
     method: Method
-    """How its ranges were chosen."""
     kept: int
     """How many of the layers that may be int8 stayed float."""
     mac_share: float
-    """Share of the convolutions' multiplications in int8, 0..1."""
+    """Of the convolutions' multiplications in int8."""
     score: float
-    """mIoU or agreement, 0..1."""
+    """mIoU or agreement."""
     drop: float
     """Points (of 100) below the float network."""
     corrections: tuple[str, ...] = ()
-    """What was done to lose less, in words."""
     network_ms: float | None = None
     """Median time of the network alone on the judge; None where it is simulated."""
 
 
 @dataclass(frozen=True)
 class LayerHarm:
-    """What one layer alone in int8 does."""
+    """What one layer, by its node's name, does alone in int8.
+
+    The error is the root mean square of the logits', relative to their standard deviation.
+    """
 
     name: str
-    """Its node's name."""
     logit_error: float
-    """Root mean square error of the logits, relative to their standard deviation."""
     macs: int
-    """Its multiplications."""
 
 
 @dataclass(frozen=True)

@@ -29,37 +29,38 @@ Named = tuple[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Timing:
-    """How fast a candidate is."""
+    """How fast a candidate is, and the backend in its own words."""
 
     times: dict[Mode, Statistics]
-    """Of the frame and of the network alone."""
     description: str
-    """The backend in its own words."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """How accurate a candidate is. Shares are 0..1."""
+    """How accurate a candidate is, in shares 0..1.
+
+    Agreement is with the float model's labels, its ties left out; mIoU None without labels. Faults
+    are NaN, one class everywhere, and the like, where the float model has none of it.
+    """
 
     agreement: float
-    """Share of the pixels with the float model's label, its ties left out."""
     miou: float | None
-    """None without labels."""
     faults: tuple[str, ...] = ()
-    """NaN, one class everywhere, and the like, where the float model has none of it."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate with all that was measured of it."""
+    """A candidate with all that was measured of it.
+
+    The drop is in points (of 100) below the float model: of mIoU, else of agreement. On the front
+    nothing beats it in both accuracy and speed.
+    """
 
     candidate: Candidate
     timing: Timing
     score: Score
     drop: float
-    """Points (of 100) below the float model: of mIoU, else of agreement."""
     on_front: bool = False
-    """Whether nothing beats it in both accuracy and speed."""
 
     def times(self, objective: Mode) -> Statistics:
         """Of the frame or of the network."""

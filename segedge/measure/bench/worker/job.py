@@ -11,27 +11,24 @@ from segedge.measure.bench.names import Contender
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker measures."""
+    """What a worker measures: a model's path, and the name of a contender (`names`).
+
+    The batch is that of the mode ``network``, whose size is the card's where it is 0. PyTorch runs
+    the program instead of the model; a timeline of a pipelined run is written to ``trace``.
+    """
 
     model: str
-    """Path of the model file."""
     backend: str
-    """Name of the contender, see `segedge.measure.bench.names`."""
     modes: tuple[str, ...]
     frame_height: int
     frame_width: int
     seconds: float
     batch: int = 1
-    """For the mode ``network``."""
     network_height: int = 0
-    """0: the card's."""
     network_width: int = 0
     program: str | None = None
-    """Path of what PyTorch runs."""
     video: str | None = None
-    """Path for the mode ``video``."""
     trace: str | None = None
-    """Where to write a timeline of a pipelined run."""
 
     @property
     def contender(self) -> Contender:
