@@ -15,13 +15,12 @@ from typing import Any
 
 import harness
 import numpy as np
-from document import Document, Figure
+from document import Figure
 
 import segedge
 from segedge.card.card import ModelCard
 from segedge.card.labels import label_set
 from segedge.cpu.regions.clean import clean
-from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import open_dataset
 from segedge.measure.evaluate.boundary import TOLERANCE, boundary_scores
 from segedge.measure.evaluate.confusion import Confusion
@@ -95,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     if not MODEL.is_file() or not VAL.is_dir():
         sys.exit("cleaning.py: nothing to measure here: ../shared has the network and CamVid")
-    environment = Environment.capture()
+    run = harness.Run.begin(options)
     images = pairs(options.images)
     print(f"{len(images)} images\n{'cleaning':32}{'mIoU':>8}{'bound. F':>10}{'changed':>10}   IoU")
     rows = {}
@@ -113,11 +112,7 @@ def main() -> None:
     ]
     details = {"iou": {name: row["iou"] for name, row in rows.items()}}
     settings = {"images": len(images), "tolerance_share": TOLERANCE}
-    document = Document(
-        "cleaning", INCLUDES, tuple(figures), settings, details, environment=environment
-    )
-    if options.save:
-        harness.save(document)
+    run.write("cleaning", INCLUDES, figures, settings, details=details)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import harness
-from document import Document
 from frames.run import INCLUDES, compare_all, ready_ways, work
 from frames.scenes import make_fast_scnn, make_street
 from frames.scripts import CPU_WAYS
@@ -24,7 +23,6 @@ from frames.way import Way, network_way
 from harness import Turns
 
 from segedge.card.geometry import Size
-from segedge.machine.environment import Environment
 
 STAGES = ("preprocess", "network", "tail", "frame")
 NETWORKS = {
@@ -48,8 +46,7 @@ def main() -> int:
     if options.variant:
         work(WAYS, options.variant, options.folder, out=options.draw, seconds=options.seconds)
         return 0
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     names, skipped = ready_ways(WAYS, None)
     with tempfile.TemporaryDirectory() as folder:
         title = make_scene(Path(folder), quick=options.quick)
@@ -58,23 +55,17 @@ def main() -> int:
         agreements, failed = compare_all(Path(__file__), drawing, Path(folder), arguments)
         for name, found in agreements.items():
             print(f"{name:36}{found.text}")
-        arguments += ["--seconds", str(options.seconds)]
         good = [name for name in names if name not in failed]
-        turns = harness.run_in_turn(
-            Path(__file__), good, rounds=options.rounds, arguments=arguments
-        )
+        turns = run.in_turn(__file__, good, carry=("seconds",), also={"folder": folder})
     print_table(turns)
-    document = Document(
-        benchmark="cpu_frame",
-        environment=environment,
-        includes=INCLUDES,
-        figures=tuple(turns.figures({})),
-        settings={"title": title, "rounds": options.rounds, "seconds": options.seconds},
+    run.write(
+        "cpu_frame",
+        INCLUDES,
+        turns.figures({}),
+        {"title": title, "rounds": options.rounds, "seconds": options.seconds},
         details={"agreement": {name: asdict(found) for name, found in agreements.items()}},
         skipped={**skipped, **failed, **turns.skipped},
     )
-    if options.save:
-        harness.save(document, quick=options.quick)
     return 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.results import write_text
 
 RESULTS = Path(__file__).parent / "results"

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import harness
 import numpy as np
-from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
@@ -29,8 +27,7 @@ from segedge.cpu.effects import Effects, Look
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers, usable_cores
-from segedge.machine.environment import Environment
+from segedge.cpu.workers import Workers
 from segedge.options.effect import Effect, heat_table_rgb, outline_radius
 
 CAMVID = label_set("camvid")
@@ -197,31 +194,20 @@ def worker(variant: str, threads: int, seconds: float) -> Samples:
 
 def main() -> None:
     """Compare, measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     apart = different(options.threads)
     variants = [f"{way}: {name}" for name in EFFECTS for way in WAYS]
-    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
-    turns = harness.run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
+    turns = run.in_turn(__file__, variants, carry=("threads", "seconds"))
     print(f"{FRAME}, logits {CARD.channels} x {GRID}, {options.threads} threads; {scene()[2]}")
     print_table(turns, apart)
-    document = Document(
-        "effects",
-        INCLUDES,
-        tuple(turns.figures({})),
-        {"threads": options.threads, "scene": scene()[2]},
-        {"pixels_apart": apart},
-        skipped=turns.skipped,
-        environment=environment,
+    settings, details = {"threads": options.threads, "scene": scene()[2]}, {"pixels_apart": apart}
+    run.write(
+        "effects", INCLUDES, turns.figures({}), settings, details=details, skipped=turns.skipped
     )
-    if options.save:
-        harness.save(document, quick=options.quick)
 
 
 def print_table(turns: harness.Turns, apart: dict[str, float]) -> None:

@@ -19,12 +19,10 @@ import cv2
 import harness
 import numpy as np
 from cleaning import CLASSES, MODEL, VAL, carried_card
-from document import Document
 from harness import Samples
 
 import segedge
 from segedge.card.geometry import Size
-from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import open_dataset
 from segedge.measure.evaluate.evaluate import evaluate
 from segedge.video.sinks.open import SinkOptions, open_sink
@@ -151,12 +149,8 @@ def main() -> None:
     if options.variant:
         print(json.dumps(VARIANTS[options.variant](count)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
-    extra = ["--images", str(count)]
-    turns = harness.run_in_turn(
-        Path(__file__), tuple(VARIANTS), rounds=options.rounds, arguments=extra
-    )
+    run = harness.Run.begin(options)
+    turns = run.in_turn(__file__, tuple(VARIANTS), also={"images": count})
     print(f"{count} images\n\n{'variant':16}{'images/s':>9}{'mIoU':>8}  what")
     for name, told in TOLD.items():
         cells = []
@@ -164,16 +158,8 @@ def main() -> None:
             value = turns.median(name, quantity)
             cells.append(f"{'-' if value is None else f'{value:.2f}':>{width}}")
         print(f"{name:16}{''.join(cells)}  {told}")
-    document = Document(
-        "evaluate",
-        INCLUDES,
-        tuple(turns.figures(UNITS)),
-        {"images": count, "threads": THREADS, "variants": TOLD},
-        skipped=turns.skipped,
-        environment=environment,
-    )
-    if options.save:
-        harness.save(document, quick=options.quick)
+    settings = {"images": count, "threads": THREADS, "variants": TOLD}
+    run.write("evaluate", INCLUDES, turns.figures(UNITS), settings, skipped=turns.skipped)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 import cv2
 import harness
 import numpy as np
-from document import Document, Figure
+from document import Figure
 from frames.scenes import STREET, make_street
 
 import segedge
@@ -32,7 +32,6 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata
 from segedge.frames.frame import Frame
-from segedge.machine.environment import Environment
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import Smoothing
@@ -174,7 +173,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     count = 10 if options.quick else options.frames
-    environment = Environment.capture()
+    run = harness.Run.begin(options)
     cv2.setNumThreads(2)
     with tempfile.TemporaryDirectory() as folder:
         network = make_street(Path(folder), network=Size(384, 768), frame=Size(540, 960))
@@ -194,9 +193,7 @@ def main() -> None:
         for quantity, value in row.items()
     ]
     settings = {"frames": count, "backend": choice.name, "network": network}
-    document = Document("flicker", INCLUDES, tuple(figures), settings, environment=environment)
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("flicker", INCLUDES, figures, settings)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 from document import Document, Figure, write_document
 
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import repeat, warm_up
+from segedge.measure.bench.durations import repeat, warm_up
 
 Samples = dict[str, list[float]]
 """Quantity to the values of one round."""
@@ -145,8 +145,10 @@ def _listed(values: Any) -> list[float]:
     return list(values) if isinstance(values, list) else [float(values)]
 
 
-def parser_of(document: str | None, *, rounds: int, seconds: float) -> argparse.ArgumentParser:
-    """A parser with the options that the benchmarks share."""
+def parser_of(
+    document: str | None, *, rounds: int, seconds: float, threads: int = 0
+) -> argparse.ArgumentParser:
+    """A parser with the options that the benchmarks share; of ``threads`` at most as many as are."""
     parser = argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -155,6 +157,10 @@ def parser_of(document: str | None, *, rounds: int, seconds: float) -> argparse.
     parser.add_argument(
         "--seconds", type=positive(float), default=seconds, help="length of each in each round"
     )
+    if threads:
+        from segedge.cpu.workers import usable_cores
+
+        parser.add_argument("--threads", type=positive(int), default=min(threads, usable_cores()))
     parser.add_argument("--quick", action="store_true", help="tiny and short: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     return parser
@@ -188,6 +194,46 @@ def say_machine(environment: Environment) -> None:
             f"warning: the machine is busy: load {environment.load_1_min:g} on "
             f"{environment.processors} processors"
         )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a benchmark: what was asked for, and the machine before anything was measured."""
+
+    options: Any
+    environment: Environment
+
+    @classmethod
+    def begin(cls, options: Any) -> Run:
+        """Look at the machine, and say what it is."""
+        environment = Environment.capture()
+        say_machine(environment)
+        return cls(options, environment)
+
+    def in_turn(
+        self, script: str, variants: Sequence[str], *, carry: Sequence[str] = (),
+        also: Mapping[str, Any] | None = None,
+    ) -> Turns:  # fmt: skip
+        """As `run_in_turn`; the workers get the options of these names, and others by name."""
+        given = {**{name: getattr(self.options, name) for name in carry}, **(also or {})}
+        arguments = []
+        for name, value in given.items():
+            if value is not None and value is not False:
+                arguments += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        return run_in_turn(Path(script), variants, rounds=self.options.rounds, arguments=arguments)
+
+    def write(
+        self, name: str, includes: dict[str, str], figures: Sequence[Figure],
+        settings: dict[str, Any], *, details: dict[str, Any] | None = None,
+        skipped: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """The document of this run: made in any case, written where ``--save`` asks for it."""
+        document = Document(
+            name, includes, tuple(figures), settings, details or {}, dict(skipped or {}),
+            self.environment,
+        )  # fmt: skip
+        if self.options.save:
+            save(document, quick=getattr(self.options, "quick", False))
 
 
 def save(document: Document, *, quick: bool = False) -> Path:

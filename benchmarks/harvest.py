@@ -16,7 +16,6 @@ from pathlib import Path
 
 import harness
 import numpy as np
-from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, scene
 
@@ -29,7 +28,6 @@ from segedge.harvest.harvest import Harvest
 from segedge.harvest.hashing import difference_hash
 from segedge.harvest.options import HarvestOptions
 from segedge.harvest.scores import Baseline, Scorer
-from segedge.machine.environment import Environment
 from segedge.segment.segmenter import Segmenter
 
 CITY = label_set("cityscapes")
@@ -93,27 +91,15 @@ def main() -> None:
     if options.variant:
         print(json.dumps(worker(count)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
-    extra = ["--frames", str(count)]
-    turns = harness.run_in_turn(
-        Path(__file__), ("harvest",), rounds=options.rounds, arguments=extra
-    )
+    run = harness.Run.begin(options)
+    turns = run.in_turn(__file__, ("harvest",), also={"frames": count})
     print(f"{FRAME}, {count} frames\n")
     for quantity, told in INCLUDES.items():
         found = turns.median("harvest", quantity)
         text = "-" if found is None else f"{found:8.2f} {UNITS.get(quantity, 'ms'):3}"
         print(f"{quantity:11}{text}  {told}")
-    document = Document(
-        "harvest",
-        INCLUDES,
-        tuple(turns.figures(UNITS)),
-        {"size": str(FRAME), "frames": count},
-        skipped=turns.skipped,
-        environment=environment,
-    )
-    if options.save:
-        harness.save(document, quick=options.quick)
+    settings = {"size": str(FRAME), "frames": count}
+    run.write("harvest", INCLUDES, turns.figures(UNITS), settings, skipped=turns.skipped)
 
 
 if __name__ == "__main__":

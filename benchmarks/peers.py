@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import harness
 import numpy as np
-from document import Document, Figure
+from document import Figure
 from frames.compare import Agreement
 from frames.on_gpu import GPU_WAYS
 from frames.run import INCLUDES, REFERENCE, compare_all, ready_ways, work
@@ -30,7 +30,6 @@ from frames.way import Way
 from harness import Turns
 
 from segedge.card.geometry import Size
-from segedge.machine.environment import Environment
 
 SCENES: dict[str, dict[str, Way]] = {
     "fast-scnn": {**CPU_WAYS, **GPU_WAYS},
@@ -57,21 +56,17 @@ def main() -> int:
         ways, seconds = SCENES[options.scene], options.seconds
         work(ways, options.variant, options.folder, out=options.draw, seconds=seconds)
         return 0
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     chosen = [options.scene] if options.scene else list(SCENES)
     parts = [run_scene(name, options) for name in chosen]
-    document = Document(
-        benchmark="peers",
-        environment=environment,
-        includes=INCLUDES,
-        figures=tuple(figure for part in parts for figure in part["figures"]),
-        settings={"rounds": options.rounds, "seconds": options.seconds, "quick": options.quick},
+    run.write(
+        "peers",
+        INCLUDES,
+        [figure for part in parts for figure in part["figures"]],
+        {"rounds": options.rounds, "seconds": options.seconds, "quick": options.quick},
         details={part["scene"]: part["details"] for part in parts},
         skipped={f"{p['scene']}: {n}": why for p in parts for n, why in p["skipped"].items()},
     )
-    if options.save:
-        harness.save(document, quick=options.quick)
     return 0
 
 

@@ -26,12 +26,10 @@ from typing import Any
 
 import harness
 import numpy as np
-from document import Document
 
 from segedge.card.card import ModelCard
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Source
-from segedge.machine.environment import Environment
 from segedge.pipeline.machine import memory_mb
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import RunReport
@@ -304,25 +302,15 @@ def main() -> int:
         load = os.getloadavg()[0]
         print(json.dumps({"load_before": load, **table[wanted.variant]()}))
         return 0
-    environment = Environment.capture()
-    harness.say_machine(environment)
-    arguments = ["--seconds", str(wanted.seconds), *["--quick"] * wanted.quick]
-    arguments += ["--model", str(wanted.model)] if wanted.model else []
-    turns = harness.run_in_turn(
-        Path(__file__), list(table), rounds=wanted.rounds, arguments=arguments
-    )
+    run = harness.Run.begin(wanted)
+    turns = run.in_turn(__file__, list(table), carry=("seconds", "quick", "model"))
     figures = turns.figures(UNITS)
     for figure in figures:
         row = f"{figure.variant:12} {figure.quantity:26} {figure.median:10.3f} {figure.unit:12}"
         print(f"{row} {figure.span}")
     network = str(wanted.model.name) if wanted.model else f"waits {NETWORK_MS:g} ms"
     settings = {"network": network, "frame": "1280x720", "seconds": wanted.seconds}
-    document = Document(
-        wanted.name, INCLUDES, tuple(figures), settings,
-        skipped=turns.skipped, environment=environment,
-    )  # fmt: skip
-    if wanted.save:
-        harness.save(document, quick=wanted.quick)
+    run.write(wanted.name, INCLUDES, figures, settings, skipped=turns.skipped)
     return 0
 
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import harness
 import numpy as np
-from document import Document
 from harness import Samples, Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
@@ -28,8 +26,7 @@ from segedge.cpu.arrays import address_of
 from segedge.cpu.overlay import Blend
 from segedge.cpu.regions.clean import Cleaner
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers, usable_cores
-from segedge.machine.environment import Environment
+from segedge.cpu.workers import Workers
 from segedge.options.cleaning import Cleaning
 
 CLASSES = label_set("cityscapes")
@@ -118,27 +115,18 @@ def worker(variant: str, threads: int, seconds: float) -> Samples:
 
 def main() -> None:
     """Measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         print(json.dumps(worker(options.variant, options.threads, options.seconds)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     variants = [f"segedge: {case}" for case in CASES]
     variants += [f"opencv: {case}" for case in COMPARED]
-    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
-    turns = harness.run_in_turn(Path(__file__), variants, rounds=options.rounds, arguments=extra)
+    turns = run.in_turn(__file__, variants, carry=("threads", "seconds"))
     print(f"{FRAME}, {len(CLASSES)} classes, min_region {MIN_REGION}, {options.threads} threads")
     print_table(turns)
     settings = {"threads": options.threads, "min_region": MIN_REGION}
-    figures = tuple(turns.figures({}))
-    document = Document(
-        "regions", INCLUDES, figures, settings, skipped=turns.skipped, environment=environment
-    )
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("regions", INCLUDES, turns.figures({}), settings, skipped=turns.skipped)
 
 
 def print_table(turns: harness.Turns) -> None:

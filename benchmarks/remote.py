@@ -27,7 +27,6 @@ from typing import Any
 
 import harness
 import numpy as np
-from document import Document
 from harness import Samples, Stopwatch
 
 ROOT = Path(__file__).parent.parent
@@ -36,7 +35,6 @@ sys.path.insert(0, str(ROOT))  # for the servers of the tests
 from segedge.backends.base import Backend  # noqa: E402
 from segedge.card.card import ModelCard  # noqa: E402
 from segedge.card.labels import label_set  # noqa: E402
-from segedge.machine.environment import Environment  # noqa: E402
 from segedge.serve.options import TritonOptions  # noqa: E402
 from segedge.serve.repository import write_repository  # noqa: E402
 
@@ -166,8 +164,7 @@ def main() -> None:
         servers = json.loads(options.servers)
         print(json.dumps(worker(options.variant, options.model, servers, options.seconds)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         model = write_network(Path(folder) / "light.onnx")
         repository = Path(folder) / "repository"
@@ -178,22 +175,12 @@ def main() -> None:
         except LookupError as error:
             skipped["triton"] = str(error)
         variants = [LOCAL, *(f"{s} {way}" for s in SERVERS if s in servers for way in WAYS)]
-        arguments = ["--model", str(model), "--servers", json.dumps(servers)]
-        arguments += ["--seconds", str(options.seconds)]
-        turns = harness.run_in_turn(
-            Path(__file__), variants, rounds=options.rounds, arguments=arguments
-        )
+        also = {"model": model, "servers": json.dumps(servers)}
+        turns = run.in_turn(__file__, variants, carry=("seconds",), also=also)
     report(turns, skipped)
-    document = Document(
-        "remote",
-        INCLUDES,
-        tuple(turns.figures({})),
-        {"input": list(SHAPE), "output": [1, CHANNELS, SHAPE[2] // STRIDE, SHAPE[3] // STRIDE]},
-        skipped={**skipped, **turns.skipped},
-        environment=environment,
-    )
-    if options.save:
-        harness.save(document, quick=options.quick)
+    output = [1, CHANNELS, SHAPE[2] // STRIDE, SHAPE[3] // STRIDE]
+    settings = {"input": list(SHAPE), "output": output}
+    run.write("remote", INCLUDES, turns.figures({}), settings, skipped={**skipped, **turns.skipped})
 
 
 def report(turns: harness.Turns, skipped: dict[str, str]) -> None:

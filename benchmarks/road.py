@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import harness
 import numpy as np
-from document import Document
 from harness import Stopwatch
 from tail_cpu import FRAME, GRID, NETWORK, scene
 
@@ -29,7 +27,6 @@ from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
 from segedge.cpu.tail import Tail
 from segedge.frames.frame import Frame
-from segedge.machine.environment import Environment
 
 CAMVID = label_set("camvid")
 WAYS = ("segedge", "opencv")
@@ -132,24 +129,13 @@ def main() -> None:
         step = {"segedge": segedge_step, "opencv": opencv_step}[options.variant](labels)
         print(json.dumps(harness.measure(step, seconds=options.seconds)))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
-    extra = ["--seconds", str(options.seconds)]
-    turns = harness.run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=extra)
+    run = harness.Run.begin(options)
+    turns = run.in_turn(__file__, WAYS, carry=("seconds",))
     print(f"{FRAME}\n\n{'medians, ms':14}" + "".join(f"{name:>10}" for name in INCLUDES))
     for way in turns.samples:
         cells = (turns.median(way, stage) for stage in INCLUDES)
         print(f"{way:14}" + "".join(f"{'' if c is None else f'{c:.2f}':>10}" for c in cells))
-    document = Document(
-        "road",
-        INCLUDES,
-        tuple(turns.figures({})),
-        {"size": str(FRAME)},
-        skipped=turns.skipped,
-        environment=environment,
-    )
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("road", INCLUDES, turns.figures({}), {"size": str(FRAME)}, skipped=turns.skipped)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
-from document import Document  # noqa: E402
-from harness import Turns, parsed, parser_of, save, say_machine  # noqa: E402
+from harness import Run, Turns, parsed, parser_of  # noqa: E402
 
 from segedge.batch import local  # noqa: E402
 from segedge.batch.options import BatchOptions, Job  # noqa: E402
 from segedge.batch.run import run_batch  # noqa: E402
 from segedge.batch.work import Worker  # noqa: E402
-from segedge.machine.environment import Environment  # noqa: E402
 
 WORKERS = (1, 2)
 CLASSES = tuple(f"class {n}" for n in range(11))
@@ -183,8 +181,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1800, help="of the clip")
     options = parsed(parser)
     frames = 240 if options.quick else options.frames
-    environment = Environment.capture()
-    say_machine(environment)
+    run = Run.begin(options)
     turns = measured(options.rounds, frames)
     figures = tuple(turns.figures({"rate": "fps", "cpu": "ms"}))
     for figure in figures:
@@ -194,16 +191,9 @@ def main() -> None:
     ratio = statistics.median(each)
     text = ", ".join(f"{value:.2f}" for value in each)
     print(f"2 workers over 1: {ratio:.2f} ({text}) on {len(os.sched_getaffinity(0))} cores")
-    if options.save:
-        document = Document(
-            "scale",
-            INCLUDES,
-            figures,
-            settings={"frames": frames, "threads a worker": 1, "shard": 30, "size": "640x480"},
-            details={"2 workers over 1": ratio, "of each round": each},
-            environment=environment,
-        )
-        save(document, quick=options.quick)
+    settings = {"frames": frames, "threads a worker": 1, "shard": 30, "size": "640x480"}
+    details = {"2 workers over 1": ratio, "of each round": each}
+    run.write("scale", INCLUDES, figures, settings, details=details)
 
 
 if __name__ == "__main__":

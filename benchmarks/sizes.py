@@ -24,13 +24,12 @@ from typing import Any
 import cv2
 import harness
 import numpy as np
-from document import Document, Figure, rounded
+from document import Figure, rounded
 from frames.scenes import STREET
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.machine.environment import Environment
 
 FRAMES = {
     "360p": Size(360, 640), "540p": Size(540, 960), "720p": Size(720, 1280),
@@ -156,8 +155,8 @@ def classes_steps(point: str, options: Any) -> dict[str, Step]:
 def network_steps(point: str, options: Any) -> dict[str, Step]:
     """A network size: the whole frame, and the network alone."""
     import segedge
-    from segedge.measure.bench.modes import network_step
-    from segedge.measure.bench.show.picture import street_like
+    from segedge.measure.bench.worker.modes import network_step
+    from segedge.measure.bench.worker.picture import street_like
 
     size = FRAMES["1080p"]
     segmenter: Any = segedge.load(options.folder / f"{point}.onnx", backend=options.backend)
@@ -264,30 +263,22 @@ def main() -> int:
     if options.variant:
         print(json.dumps(sweep_samples(options.variant, options)))
         return 0
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     chosen = options.only or (["frame", "classes"] if options.quick else list(SWEEPS))
     with tempfile.TemporaryDirectory() as folder:
         export_networks(Path(folder), chosen)
-        arguments = ["--folder", folder, "--backend", options.backend]
-        arguments += ["--seconds", str(options.seconds), *["--quick"] * options.quick]
-        turns = harness.run_in_turn(
-            Path(__file__), chosen, rounds=options.rounds, arguments=arguments
-        )
+        carry = ("backend", "seconds", "quick")
+        turns = run.in_turn(__file__, chosen, carry=carry, also={"folder": folder})
     if options.quick:
         print("--quick: frames are an eighth as high and wide as named; the lines mean nothing")
     figures, fits = {name: figures_of(name, turns) for name in chosen}, {}
     for name in chosen:
         fits[name] = fits_of(name, figures[name])
         print_sweep(name, figures[name], fits[name])
-    document = Document(
-        "sizes", INCLUDES, tuple(f for found in figures.values() for f in found),
-        {"backend": options.backend, "rounds": options.rounds, "seconds": options.seconds},
-        {"fits": {name: [vars(fit) for fit in found] for name, found in fits.items()}},
-        turns.skipped, environment,
-    )  # fmt: skip
-    if options.save:
-        harness.save(document, quick=options.quick)
+    settings = {name: getattr(options, name) for name in ("backend", "rounds", "seconds")}
+    details = {"fits": {name: [vars(fit) for fit in found] for name, found in fits.items()}}
+    every = [figure for found in figures.values() for figure in found]
+    run.write("sizes", INCLUDES, every, settings, details=details, skipped=turns.skipped)
     return 0
 
 

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import harness
 import numpy as np
-from document import Document
 from harness import Samples, Stopwatch
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import label_set
 from segedge.cpu.smoothing import Smoother
-from segedge.cpu.workers import Workers, usable_cores
-from segedge.machine.environment import Environment
+from segedge.cpu.workers import Workers
 from segedge.options.smoothing import Smoothing, Step
 
 CLASSES = label_set("cityscapes")
@@ -81,29 +78,20 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
 
 def main() -> None:
     """Measure in turn, print, save."""
-    parser = harness.parser_of(__doc__, rounds=3, seconds=1.0)
-    parser.add_argument("--threads", type=harness.positive(int), default=min(2, usable_cores()))
-    options = harness.parsed(parser)
+    options = harness.parsed(harness.parser_of(__doc__, rounds=3, seconds=1.0, threads=2))
     if options.variant:
         step = step_of(options.variant, options.threads)
         samples: Samples = harness.measure(step, seconds=options.seconds)
         print(json.dumps(samples))
         return
-    environment = Environment.capture()
-    harness.say_machine(environment)
-    extra = ["--threads", str(options.threads), "--seconds", str(options.seconds)]
-    turns = harness.run_in_turn(Path(__file__), WAYS, rounds=options.rounds, arguments=extra)
+    run = harness.Run.begin(options)
+    turns = run.in_turn(__file__, WAYS, carry=("threads", "seconds"))
     print(f"logits of {len(CLASSES)} classes at stride {STRIDE}, {options.threads} threads\n")
     for way in turns.samples:
         found = turns.median(way, "smoothing")
         print(f"{way:28}" + ("" if found is None else f"{found:8.2f} ms"))
     settings = {"threads": options.threads, "stride": STRIDE, "classes": len(CLASSES)}
-    document = Document(
-        "smoothing", INCLUDES, tuple(turns.figures({})), settings, skipped=turns.skipped,
-        environment=environment,
-    )  # fmt: skip
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("smoothing", INCLUDES, turns.figures({}), settings, skipped=turns.skipped)
 
 
 if __name__ == "__main__":

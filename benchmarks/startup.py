@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from document import Document, Figure
+from document import Figure
 from frames.scenes import ROOT, SHARED, STREET, make_fast_scnn, make_street
 
 from segedge.backends.registry import statuses
 from segedge.card.geometry import Size
 from segedge.engine.flavour import flavour_statuses
-from segedge.machine.environment import Environment
 
 INCLUDES = {
     "process": "start of the process to its end, interpreter, imports and exit included",
@@ -147,8 +146,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, help="with its card; default: as in peers.py")
     parser.add_argument("--only", action="append", metavar="NAME", help="repeatable")
     options = harness.parsed(parser)
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         title = prepare(folder, options)
@@ -168,9 +166,7 @@ def main() -> int:
     ]
     details = {"wanted": wanted}
     settings = {"model": title, "clip": clip().name, "rounds": options.rounds}
-    document = Document("startup", INCLUDES, tuple(figures), settings, details, failed, environment)
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("startup", INCLUDES, figures, settings, details=details, skipped=failed)
     return 0
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import harness
 import numpy as np
-from document import Document, Figure
+from document import Figure
 from frames.scripts import overlay_usual, preprocess_usual
 
 from segedge.card.card import ModelCard
@@ -28,7 +28,6 @@ from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers, usable_cores
-from segedge.machine.environment import Environment
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
@@ -151,8 +150,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two turns: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
-    environment = Environment.capture()
-    harness.say_machine(environment)
+    run = harness.Run.begin(options)
     cv2.setNumThreads(options.threads)
     import torch
 
@@ -166,9 +164,7 @@ def main() -> None:
     figures = [Figure.of(name, "call", [values]) for name, values in times.items()]
     settings = {"threads": options.threads, "source": source, "uniform_cells": uniform}
     print_table(figures)
-    document = Document("tail_cpu", INCLUDES, tuple(figures), settings, environment=environment)
-    if options.save:
-        harness.save(document, quick=options.quick)
+    run.write("tail_cpu", INCLUDES, figures, settings)
 
 
 def uniform_share(logits: np.ndarray) -> float:

@@ -1,4 +1,7 @@
-"""segedge: trained PyTorch segmentation networks to real-time video on the edge."""
+"""segedge: trained PyTorch segmentation networks to real-time video on the edge.
+
+Hands on the public names of all rooms, each imported on first use.
+"""
 
 from __future__ import annotations
 

@@ -55,18 +55,29 @@ def overlay_usual(image: Image, labels: NDArray[Any], palette: Image) -> Image:
     return cv2.addWeighted(image, 0.5, palette[labels], 0.5, 0.0)
 
 
+def open_usual(scene: Scene) -> Callable[[Image], NDArray[np.float32]]:
+    """Preprocessing as examples do it."""
+    return lambda image: preprocess_usual(image, scene.network)
+
+
 def script(
-    open_network: Callable[[Scene], Network], family: str, *modules: str, smooth: bool = False
+    open_network: Callable[[Scene], Network],
+    family: str,
+    *modules: str,
+    smooth: bool = False,
+    open_preprocess: Callable[[Scene], Callable[[Image], NDArray[np.float32]]] = open_usual,
+    note: str = "",
 ) -> Way:
     """The usual script around a network; labels of the frame's size are taken as they are."""
 
     def make(scene: Scene) -> Step:
+        preprocess = open_preprocess(scene)
         network, palette = open_network(scene), scene.palette_bgr
         to_labels = labels_smooth if smooth else labels_nearest
 
         def step(image: Image) -> Picture:
             watch = Stopwatch()
-            tensor = preprocess_usual(image, scene.network)
+            tensor = preprocess(image)
             times = {"preprocess": watch.lap()}
             output = network(tensor)
             times["network"] = watch.lap()
@@ -78,7 +89,7 @@ def script(
         return step
 
     told = "logits to the frame" if smooth else "labels to the frame by nearest"
-    return Way(make, family, told, modules, is_smooth=smooth)
+    return Way(make, family, note or told, modules, is_smooth=smooth)
 
 
 def open_torch(scene: Scene) -> Network:

@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 from harness import Stopwatch
+from numpy.typing import NDArray
 
 from frames.scenes import Scene
-from frames.scripts import Network, labels_smooth, open_openvino, open_ort, overlay_usual
+from frames.scripts import Network, open_openvino, open_ort, overlay_usual, script
 from frames.way import Image, Picture, Step, Way, segedge_way
 
 _HUGGING_FACE = ("torch", "transformers", "PIL")
@@ -70,31 +71,26 @@ def _open_classes(scene: Scene) -> Step:
     return step
 
 
-def _with_processor(open_network: Callable[[Scene], Network]) -> Callable[[Scene], Step]:
-    """Hugging Face's processor before a runtime, every class to the frame and argmax after."""
+def _open_processor(scene: Scene) -> Callable[[Image], NDArray[np.float32]]:
+    """Hugging Face's processor."""
+    import transformers
 
-    def make(scene: Scene) -> Step:
-        import transformers
+    transformers.logging.set_verbosity_error()
+    processor: Any = transformers.AutoImageProcessor.from_pretrained(str(scene.folder / "hf"))
 
-        transformers.logging.set_verbosity_error()
-        processor: Any = transformers.AutoImageProcessor.from_pretrained(str(scene.folder / "hf"))
-        network, palette = open_network(scene), scene.palette_bgr
+    def preprocess(image: Image) -> NDArray[np.float32]:
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        return np.asarray(processor(images=rgb, return_tensors="np")["pixel_values"], np.float32)
 
-        def step(image: Image) -> Picture:
-            watch = Stopwatch()
-            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            tensor = processor(images=rgb, return_tensors="np")["pixel_values"]
-            times = {"preprocess": watch.lap()}
-            logits = network(np.asarray(tensor, np.float32))
-            times["network"] = watch.lap()
-            labels = labels_smooth(logits, scene.frame)
-            overlay = overlay_usual(image, labels, palette)
-            times["tail"] = watch.lap()
-            return Picture(overlay, lambda: labels, {**times, "frame": sum(times.values())})
+    return preprocess
 
-        return step
 
-    return make
+def _with_processor(open_network: Callable[[Scene], Network], family: str, module: str) -> Way:
+    """The processor before a runtime, every class to the frame and argmax after."""
+    return script(
+        open_network, family, module, *_HUGGING_FACE, smooth=True,
+        open_preprocess=_open_processor, note="Hugging Face's processor",
+    )  # fmt: skip
 
 
 SEGFORMER_WAYS: dict[str, Way] = {
@@ -109,12 +105,6 @@ SEGFORMER_WAYS: dict[str, Way] = {
         _open_classes, "Hugging Face", note="no masks: one label map", modules=_HUGGING_FACE,
         is_smooth=True,
     ),
-    "ONNX Runtime script": Way(
-        _with_processor(open_ort("cut.onnx")), "ONNX Runtime", note="Hugging Face's processor",
-        modules=("onnxruntime", *_HUGGING_FACE), is_smooth=True,
-    ),
-    "OpenVINO script": Way(
-        _with_processor(open_openvino("cut.onnx")), "OpenVINO", note="Hugging Face's processor",
-        modules=("openvino", *_HUGGING_FACE), is_smooth=True,
-    ),
+    "ONNX Runtime script": _with_processor(open_ort("cut.onnx"), "ONNX Runtime", "onnxruntime"),
+    "OpenVINO script": _with_processor(open_openvino("cut.onnx"), "OpenVINO", "openvino"),
 }  # fmt: skip

@@ -1,4 +1,8 @@
-"""From PyTorch to one ONNX file that describes itself: `export` and `adopt`."""
+"""From PyTorch to one ONNX file that describes itself: `export` and `adopt`.
+
+Knows checkpoints, graphs and parity, no precision and no engine; imports `card`, `machine` and
+`reference`. PyTorch is loaded here and in the eager backends only.
+"""
 
 from segedge.convert.export import adopt, export
 from segedge.convert.options import ExportOptions, ExportReport

@@ -1,4 +1,4 @@
 """What a user may ask of a run, as values: effect, cleaning, smoothing, windows, style.
 
-Knows the card; computes nothing.
+Knows the card and the frame's options; computes nothing.
 """

@@ -13,11 +13,12 @@ from segedge.cli.options import Seconds, parse_words
 from segedge.cli.verbs.bench_words import parse_batches, parse_modes, parse_sizes, parse_tolerance
 from segedge.errors import UsageError
 from segedge.measure.bench import compare as comparing
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import read_accuracy
+from segedge.measure.bench.html import html
 from segedge.measure.bench.results import Results, read_results, write_text
 from segedge.measure.bench.runner import BenchOptions, bench, trace
-from segedge.measure.bench.show import tables as report
-from segedge.measure.bench.show.html import html
+from segedge.measure.report.table import text_lines
 
 _REGRESSION = 3
 _WIDTH = 100
@@ -124,7 +125,7 @@ def _print(results: Results) -> None:
         tables.append(report.machine_table(results))
     for table in filter(None, tables):
         console.print()
-        for line in report.text_lines(report.narrowed(table, _WIDTH)):
+        for line in text_lines(report.narrowed(table, _WIDTH)):
             console.print(line, markup=False)
     console.print()
     for name, text in report.included(results):
@@ -153,7 +154,7 @@ def _compare(files: list[Path], tolerance: float) -> int:
         )
     before, after = (read_results(file) for file in files)
     ratios = comparing.compare(before, after, tolerance=tolerance)
-    for line in report.text_lines(report.ratio_table(ratios)):
+    for line in text_lines(report.ratio_table(ratios)):
         out().print(line, markup=False)
     for text in comparing.notes(before, after):
         print_prose("note", text)

@@ -13,7 +13,7 @@ from segedge.card.modelfile import file_sha256
 from segedge.cli.console import check_folder, frame_progress, out, print_json, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, Backend, CleaningGroup, Model, SlideGroup, Threads
-from segedge.cli.verbs.labelled import DataGroup, percent, print_left_out
+from segedge.cli.verbs.labelled import DataGroup, print_left_out
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,17 +101,19 @@ def _check_page(path: Path | None) -> None:
 
 
 def _print(found: Evaluation, model: Path, worst: int) -> None:
+    from segedge.measure.evaluate.metrics import METRICS
+    from segedge.measure.report.table import percent
+
     print_row("model", f"{model.name} on {found.description}")
     rate = found.count / found.seconds if found.seconds > 0 else 0.0
     print_row("data", f"{found.dataset}: {found.count} images, {rate:.1f} a second")
     for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):
         if text:
             print_row(label, text)
-    print_row("mIoU", f"{percent(found.miou)}   of the classes that occur")
-    print_row("pixels", f"{percent(found.pixel_accuracy)} right")
-    print_row("classes", f"{percent(found.mean_accuracy)} right, mean over the classes")
-    if found.boundary_f is not None:
-        print_row("boundary", f"{percent(found.boundary_f)} F-score within 0.75 % of the diagonal")
+    for metric in METRICS:
+        share = found.score(metric)
+        if share is not None:
+            print_row(metric.label, f"{percent(share)} {metric.told}")
     console = out()
     console.print()
     for line in _class_lines(found):
@@ -123,15 +125,19 @@ def _print(found: Evaluation, model: Path, worst: int) -> None:
 
 
 def _class_lines(found: Evaluation) -> list[str]:
-    """A line a class: IoU, share of the truth, boundary F where it was measured."""
+    """A line a class: IoU, share of the truth, and what was measured image by image."""
+    from segedge.measure.evaluate.metrics import BY_IMAGE
+    from segedge.measure.report.table import percent
+
+    asked = [metric for metric in BY_IMAGE if found.score(metric) is not None]
     width = max(len("class"), *(len(name) for name in found.iou))
     truth = found.confusion.matrix.sum(axis=1)
     total = max(int(truth.sum()), 1)
     head = f"{'class':<{width}}     IoU   of truth"
-    lines = [head + ("   boundary F" if found.boundary_f is not None else "")]
+    lines = [head + "".join(f"   {metric.column}" for metric in asked)]
     for number, (name, iou) in enumerate(found.iou.items()):
         line = f"{name:<{width}}  {percent(iou):>6}    {percent(truth[number] / total):>6}"
-        if found.boundary_f is not None:
-            line += f"       {percent(found.boundary_f_per_class[name]):>6}"
+        for metric in asked:
+            line += f"{percent(found.by_image[metric.key][name]):>{3 + len(metric.column)}}"
         lines.append(line)
     return lines

@@ -16,7 +16,7 @@ from segedge.cli.verbs.bench_words import parse_sizes
 from segedge.cli.verbs.compare import named_images
 from segedge.cli.verbs.labelled import DataGroup
 from segedge.errors import UsageError
-from segedge.measure.bench.show.tables import text_lines
+from segedge.measure.report.table import text_lines
 
 if TYPE_CHECKING:
     from segedge.card.card import ModelCard

@@ -17,15 +17,12 @@ _INHERITED = ("backend", "precision")
 
 @dataclass(frozen=True)
 class Accuracy:
-    """One measured accuracy."""
+    """One measured accuracy, of a file without its folder; what it does not say is empty."""
 
     backend: str
-    """Empty where the file does not say."""
     precision: str
-    """``fp16``, ``bf16``; empty where the file does not say."""
     miou_percent: float
     source: str
-    """Name of the file, without its folder."""
 
     def fits(self, row: Row) -> bool:
         """Whether it was measured on what a row measured, as far as both say.
@@ -57,9 +54,6 @@ def read_accuracy(path: Path) -> list[Accuracy]:
 
     A backend or precision that is said once applies to everything below it. Shares of 1 become
     percent.
-
-    Raises:
-        UsageError: The file cannot be read, or holds no ``miou``.
     """
     fix = "segedge eval MODEL DATA -o FILE.json"
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from segedge.errors import UsageError
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.results import Key, Results
 
 Verdict = Literal["slower", "faster", "same", "too noisy to say"]
@@ -14,16 +14,17 @@ Verdict = Literal["slower", "faster", "same", "too noisy to say"]
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of the second results as a multiple of the first's."""
+    """The median of the second results over that of the first: above 1 is slower.
+
+    Between low and high lies every median of the one span over every one of the other.
+    """
 
     key: Key
     before_ms: float
     after_ms: float
     value: float
-    """Median over median; above 1 is slower."""
     low: float
     high: float
-    """The interval: every median of one span over every one of the other."""
     verdict: Verdict
 
 
@@ -43,16 +44,7 @@ def judge(value: float, low: float, high: float, tolerance: float) -> Verdict:
 
 
 def compare(before: Results, after: Results, *, tolerance: float) -> tuple[Ratio, ...]:
-    """The ratio of each backend, mode, batch and size that both have.
-
-    Args:
-        before: The baseline.
-        after: What is compared with it.
-        tolerance: Share by which a median may grow: 0.05 is 5 %.
-
-    Raises:
-        UsageError: Other sizes, or nothing in common.
-    """
+    """The ratio of each backend, mode, batch and size that both have; 0.05 tolerates 5 %."""
     old = {row.key: row.times for row in before.rows}
     ratios = tuple(
         _ratio(row.key, old[row.key], row.times, tolerance) for row in after.rows if row.key in old

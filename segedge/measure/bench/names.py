@@ -23,22 +23,18 @@ ALL = (
 
 @dataclass(frozen=True)
 class Contender:
-    """One that is measured."""
+    """One that is measured: ``tensorrt:fp16+tail`` as asked, ``tensorrt:fp16`` as loaded.
+
+    Its tail is upsampling and argmax, put into its graph.
+    """
 
     name: str
-    """As it was asked for: ``tensorrt:fp16+tail``."""
     backend: str
-    """What `segedge.load` takes: ``tensorrt:fp16``."""
     has_tail: bool
-    """Whether upsampling and argmax are put into its graph."""
 
     @classmethod
     def parse(cls, name: str) -> Contender:
-        """Read a name.
-
-        Raises:
-            UsageError: There is no such backend.
-        """
+        """Read a name."""
         backend = name.removesuffix(TAIL)
         base = backend.partition(":")[0]
         if base not in BACKENDS:
@@ -65,10 +61,7 @@ def choose_backends(
 ) -> tuple[list[str], dict[str, str]]:
     """The backends to measure, and why the others are not.
 
-    Args:
-        asked: Names, or ``all``; empty: all that `auto` may take, and with a program those of
-            PyTorch that run on a CPU.
-        has_program: Whether a torch program was given.
+    Without names: all that `auto` may take, and with a program those of PyTorch on a CPU.
     """
     found = {status.name: status for status in statuses()}
     names = list(dict.fromkeys(asked))

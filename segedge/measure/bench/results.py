@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.watch import Observed
 
 SCHEMA = 3
@@ -134,20 +134,12 @@ class Results:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write the JSON document.
-
-    Raises:
-        UsageError: The file cannot be written.
-    """
+    """Write the JSON document."""
     write_text(path, results.to_json())
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
+    """Write a text file."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -159,11 +151,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_results(path: Path) -> Results:
-    """Read what `write_results` wrote.
-
-    Raises:
-        UsageError: The file is unreadable, no results file, or of another schema.
-    """
+    """Read what `write_results` wrote."""
     again = "measure again: segedge bench MODEL --json FILE"
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -17,12 +17,12 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import file_sha256, read_metadata
 from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
 from segedge.machine.environment import Environment
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.names import Contender, choose_backends
 from segedge.measure.bench.results import MODES, Mode, Results, Row, Subject
 from segedge.measure.bench.settings import Setting, settings
 from segedge.measure.bench.watch import Observed
-from segedge.measure.bench.worker import Job, encode_job
+from segedge.measure.bench.worker.job import Job, encode_job
 
 __all__ = ["BenchOptions", "bench", "choose_backends", "run_worker", "trace"]
 
@@ -77,16 +77,9 @@ class BenchOptions:
 
 
 def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -> Results:
-    """Measure a model on each backend.
+    """Measure an ONNX file with its card on each backend.
 
-    Args:
-        model: An ONNX file that carries its card.
-        options: What to measure.
-        say: Told a line before each worker and for each backend that is skipped.
-
-    Raises:
-        UsageError, ModelError: The file is no ONNX file with a card.
-        BackendError: Not one backend could run it.
+    Told a line before each worker and for each backend that is skipped.
     """
     _check_is_file(model)
     card = read_card(model)
@@ -124,19 +117,9 @@ def _check_is_file(model: Path) -> None:
 
 
 def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda text: None) -> str:
-    """Write a timeline of a pipelined run in Chrome's trace format.
+    """Write a timeline of a pipelined run in Chrome's trace format; the backend that was traced.
 
-    Args:
-        model: An ONNX file that carries its card.
-        options: The first of its backends and sizes is traced, with its video where it has one.
-        path: Where to write.
-        say: Told what is run.
-
-    Returns:
-        The backend that was traced.
-
-    Raises:
-        BackendError: None is ready, or it failed.
+    The first of the options' backends and sizes, with their video where they have one.
     """
     card = read_card(model)
     _check_files(options)
@@ -152,22 +135,16 @@ def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda t
     part = path.with_name(path.name + ".part")
     job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
     answer = run_worker(job)
-    figures = answer.get("modes", {}).get("trace", {})
-    if "error" in answer or "refused" in figures:
+    found = answer.get("error") or answer["modes"]["trace"].get("refused")
+    if found:
         part.unlink(missing_ok=True)
-        found = _reason(answer["error"]) if "error" in answer else figures["refused"]
         raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
     part.replace(path)
     return ready[0]
 
 
 def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        UsageError: It is no ONNX file.
-        CardError: It carries none.
-    """
+    """The card of an ONNX file."""
     if model.suffix.lower() != ".onnx":
         raise UsageError(
             "segedge bench takes an ONNX file with its card",
@@ -206,8 +183,8 @@ class _Run:
             for setting in self._chosen:
                 for name in names:
                     if self._wanted(name, setting):
-                        text = f"round {turn + 1}/{self._options.rounds}  {name}"
-                        self._say(text + self._said(setting))
+                        label = self._label(name, setting)
+                        self._say(f"round {turn + 1}/{self._options.rounds}  {label}")
                         self._one(name, setting)
 
     def _wanted(self, name: str, setting: Setting) -> bool:
@@ -228,21 +205,12 @@ class _Run:
             for mode, figures in answer["modes"].items():
                 if "refused" in figures:
                     self.skipped[f"{self._label(name, setting)} {mode}"] = figures["refused"]
-        elif setting is self._chosen[0]:
-            self.skipped[name] = _reason(answer["error"])
         else:
-            self.skipped[self._label(name, setting)] = _reason(answer["error"])
+            first = setting is self._chosen[0]
+            self.skipped[name if first else self._label(name, setting)] = answer["error"]
 
     def _label(self, name: str, setting: Setting) -> str:
-        return name + self._said(setting)
-
-    def _said(self, setting: Setting) -> str:
-        """What distinguishes a setting from the first."""
-        first = self._chosen[0]
-        parts = [f"batch {setting.batch}"] if setting.batch > 1 else []
-        parts += [f"network {setting.network}"] if setting.network != first.network else []
-        parts += [f"frame {setting.frame}"] if setting.frame != first.frame else []
-        return " " + ", ".join(parts) if parts else ""
+        return name + setting.beside(self._chosen[0])
 
     def rows(self, name: str, setting: Setting) -> list[Row]:
         """One row a mode, over all rounds; none where a round failed."""
@@ -276,17 +244,12 @@ def run_worker(job: Job) -> dict[str, Any]:
             timeout=limit,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"error": {"headline": f"no answer within {limit:.0f} s"}}
+        return {"error": f"no answer within {limit:.0f} s"}
     if done.returncode != 0:
         last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        return {"error": {"headline": f"the worker ended with code {done.returncode}: {last[0]}"}}
+        return {"error": f"the worker ended with code {done.returncode}: {last[0]}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
-
-
-def _reason(error: dict[str, Any]) -> str:
-    facts = "".join(f"; {label} {text}" for label, text in (error.get("facts") or {}).items())
-    return f"{error['headline']}{facts}"
 
 
 def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> list[Row]:

@@ -12,13 +12,19 @@ from segedge.measure.bench.results import Mode
 
 @dataclass(frozen=True)
 class Setting:
-    """One process of a contender measures one of these."""
+    """One process of a contender measures one of these; the batch is that of ``network``."""
 
     network: Size
     frame: Size
     batch: int
-    """Of the mode ``network``; the others take one frame at a time."""
     modes: tuple[Mode, ...]
+
+    def beside(self, first: Setting) -> str:
+        """What distinguishes it from the first one, in words."""
+        parts = [f"batch {self.batch}"] if self.batch > 1 else []
+        parts += [f"network {self.network}"] if self.network != first.network else []
+        parts += [f"frame {self.frame}"] if self.frame != first.frame else []
+        return " " + ", ".join(parts) if parts else ""
 
 
 def settings(
@@ -28,17 +34,8 @@ def settings(
     """Every size and batch once, and why some are left out.
 
     The network does not see the frame's size, and a frame is segmented alone, so there is no
-    product of everything with everything: batches are measured with the first frame size.
-
-    Args:
-        card: Says which axes are dynamic.
-        modes: What to measure.
-        networks: Empty: the card's size.
-        frames: Empty: twice the network's size.
-        batches: At least one.
-
-    Returns:
-        The settings, and what is skipped to its reason.
+    product of everything with everything: batches are measured with the first frame size. Without
+    networks the card's size, without frames twice the network's.
     """
     found, skipped = [], {}
     for network in dict.fromkeys(networks or [card.input_size]):

@@ -31,6 +31,9 @@ class Spread:
         """Of at least one reading."""
         return cls(min(values), sum(values) / len(values), max(values))
 
+    def __str__(self) -> str:
+        return f"{self.low:.0f} .. {self.high:.0f}" if self.moved else f"{self.mean:.0f}"
+
     @property
     def moved(self) -> bool:
         """Whether the lowest is more than a tenth below the highest."""
@@ -76,11 +79,7 @@ class Observed:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> Observed:
-        """What `dataclasses.asdict` made of one.
-
-        Raises:
-            TypeError, KeyError: Something is missing or of another kind.
-        """
+        """What `dataclasses.asdict` made of one."""
         fields = dict(data)
         clock, gpu = fields.pop("cpu_mhz"), fields.pop("gpu")
         if not isinstance(gpu, Mapping):
@@ -103,11 +102,7 @@ class Observed:
 
 
 def doubts(seen: Mapping[str, Observed]) -> list[str]:
-    """What the machine did that makes figures doubtful, over all that were measured.
-
-    Args:
-        seen: What was measured to what was observed meanwhile.
-    """
+    """What the machine did that makes figures doubtful: what was seen, by what was measured."""
     found = []
     busy = {n: o.others_percent or 0.0 for n, o in seen.items() if o.was_busy}
     if busy:
@@ -162,14 +157,7 @@ class Watch:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         own_seconds: Callable[[], float] | None = None,
     ) -> None:
-        """Begin.
-
-        Args:
-            root: Where ``proc`` and ``sys`` are.
-            gpu: What knows the GPU; None looks for one.
-            clock_ns: A monotonic clock.
-            own_seconds: Processor time of this process so far; None asks the system.
-        """
+        """Begin; ``root`` holds ``proc`` and ``sys``, ``own_seconds`` asks this process's."""
         self._root = root
         self._gpu = gpu or GpuMeter.find(root)
         self._clock_ns = clock_ns

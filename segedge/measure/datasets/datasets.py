@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from segedge.card.labels import LabelSet, Rgb, distinct_palette
 from segedge.errors import SourceError, UsageError
 from segedge.measure.datasets.label_file import read_label_file
-from segedge.measure.datasets.layouts import CLASS_NAMES, Listing, list_layout
+from segedge.measure.datasets.layouts import CLASS_NAMES, Layout, Listing, list_layout
 from segedge.measure.datasets.mapping import IGNORED, class_table
 from segedge.video.sources.images import read_image
 
@@ -22,30 +22,22 @@ _SHOWN = 8
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and its labels; files are read when asked for, in whatever thread asks."""
+    """An image and its labels; files are read when asked for, in whatever thread asks.
+
+    Its name is the image's path below the data set.
+    """
 
     name: str
-    """The image's path below the data set."""
     image_path: Path
     label_path: Path
     decoder: Decoder
-    """Values of the label file to classes of the card."""
 
     def image(self) -> NDArray[np.uint8]:
-        """The image, H x W x 3 uint8 BGR.
-
-        Raises:
-            SourceError: It cannot be read.
-        """
+        """The image, H x W x 3 uint8 BGR."""
         return read_image(self.image_path)
 
     def labels(self) -> NDArray[np.int16]:
-        """H x W int16 labels of the card, `IGNORED` (-1) where nothing counts.
-
-        Raises:
-            SourceError: The file cannot be read.
-            UsageError: It holds values or colours that name no class.
-        """
+        """H x W int16 labels of the card, `IGNORED` (-1) where nothing counts."""
         return self.decoder.decode(read_label_file(self.label_path), self.label_path)
 
 
@@ -106,22 +98,22 @@ def open_dataset(
         raise _empty(folder, listing)
     names = tuple(card_classes)
     source = listing.labels or LabelSet("model", names, _padded(palette_rgb, names), ignore_index)
-    is_plain = listing.layout == "plain"
-    if is_plain:
+    has_own_labels = listing.layout.label_set is not None
+    if not has_own_labels:
         source = replace(source, ignore_index=ignore_index)
     table, notes = class_table(source.names, names, mapping or {})
     if listing.labels is None:
         notes += (
             f"the data set names no classes: its labels are taken for the model's ({_UNNAMED})",
         )
-    ignored = _ignored_values(source, has_own_labels=not is_plain)
-    decoder = Decoder(source, table, ignored, listing)
+    ignored = _ignored_values(source, has_own_labels=has_own_labels)
+    decoder = Decoder(source, table, ignored, listing.layout)
     samples = tuple(
         Sample(image.relative_to(listing.root).as_posix(), image, label, decoder)
         for image, label in listing.pairs
     )
     missing = tuple(image.relative_to(listing.root).as_posix() for image in listing.missing)
-    return Dataset(_name(folder), listing.layout, names, samples, missing, notes)
+    return Dataset(_name(folder), listing.layout.name, names, samples, missing, notes)
 
 
 class Decoder:
@@ -132,42 +124,30 @@ class Decoder:
         source: LabelSet,
         table: NDArray[np.int16],
         ignored: frozenset[int],
-        listing: Listing,
+        layout: Layout,
     ) -> None:
-        """Tables for all values, made once.
-
-        Args:
-            source: Classes, colours and ids of the data set.
-            table: Class of the data set to class of the card.
-            ignored: Values of the label files that do not count.
-            listing: Tells which files hold ids instead of labels, and further colours.
-        """
+        """Tables for all values, made once."""
         self._source = source
-        self._has_ids = listing.has_ids
+        self._has_ids = layout.has_ids
         self._ids = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain = np.full(1 << 16, _UNKNOWN, np.int16)
         self._plain[: len(table)] = table
         self._plain[list(ignored)] = IGNORED
-        if listing.layout == "cityscapes":
-            self._ids[255] = IGNORED  # the licence plate's id is -1
+        self._ids[list(layout.ignored_ids)] = IGNORED
         for raw, label in source.label_of_id.items():
             if raw >= 0:
                 self._ids[raw] = table[label] if label < len(table) else IGNORED
         self._colors = {
             rgb: int(table[label]) for label, rgb in reversed(list(enumerate(source.palette_rgb)))
         }
-        for rgb, name in listing.colors.items():
+        for rgb, name in layout.colors.items():
             known = name in source.names
             self._colors[rgb] = int(table[source.names.index(name)]) if known else IGNORED
         if (0, 0, 0) not in self._colors:
             self._colors[(0, 0, 0)] = IGNORED
 
     def decode(self, values: NDArray[Any], path: Path) -> NDArray[np.int16]:
-        """Labels of the card, `IGNORED` where nothing counts.
-
-        Raises:
-            UsageError: A value or colour names no class.
-        """
+        """H x W int16 labels of the card, `IGNORED` where nothing counts."""
         if values.ndim == 3:
             return self._from_colors(values, path)
         has_ids = self._has_ids(path) and bool(self._source.label_of_id)
@@ -256,8 +236,8 @@ def _empty(folder: Path, listing: Listing) -> SourceError:
     return SourceError(
         f"no labelled image in {folder}",
         facts={
-            "layout": listing.layout,
+            "layout": listing.layout.name,
             "found": f"{count} images, none with a label file" if count else "no images",
-            "expected": listing.expected,
+            "expected": listing.layout.expected,
         },
     )

@@ -21,12 +21,7 @@ _GREY, _PALETTE = 0, 3
 def read_label_file(path: str | Path) -> NDArray[Any]:
     """The values of a label file.
 
-    Returns:
-        H x W uint8 or uint16 of values (grey and palette PNGs: the indices), or H x W x 3 uint8
-        BGR of colours.
-
-    Raises:
-        SourceError: The file is missing, empty or no readable image.
+    H x W uint8 or uint16 (of grey and palette PNGs the indices), or H x W x 3 uint8 BGR of colours.
     """
     try:
         data = Path(path).read_bytes()

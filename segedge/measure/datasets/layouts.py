@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from segedge.card.labels import LabelSet, Rgb, label_set, read_classes
@@ -16,23 +16,13 @@ from segedge.video.sources.images import natural_key
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 CLASS_NAMES = "classes.txt"
 """Names the classes of a plain data set, where it lies in its folder."""
-EXPECTED = {
-    "cityscapes": "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, "
-    "gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
-    "camvid": "SPLIT/ and SPLITannot/, or 701_StillsRaw_full/ and LabeledApproved_full/*_L.png",
-    "voc": "ImageSets/Segmentation/SPLIT.txt, JPEGImages/, SegmentationClass/",
-    "ade20k": "images/{training,validation}/, annotations/{training,validation}/",
-    "plain": "images/ and labels/ with the same file names (or SPLIT/images/, SPLIT/labels/)",
-}
-"""Layout to what it looks like."""
-LAYOUTS = tuple(EXPECTED)
 
 
 @dataclass(frozen=True)
 class Listing:
     """The files of a data set."""
 
-    layout: str
+    layout: Layout
     root: Path
     pairs: tuple[tuple[Path, Path], ...]
     """(image, label file), in natural order."""
@@ -40,44 +30,54 @@ class Listing:
     """Images without a label file."""
     labels: LabelSet | None = None
     """What the label files hold; None: the model's own classes."""
+
+
+Found = tuple[Sequence[Path], Callable[[Path], Sequence[Path]]] | None
+"""Images, and where the label file of one may lie: the first that exists counts."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to lay a data set out, and what its label files hold."""
+
+    name: str
+    expected: str
+    """What it looks like."""
+    find: Callable[[Path, str], Found]
+    """Folder and split to the images and their labels; None where it is not laid out so."""
+    label_set: str | None = None
+    """What the label files hold; None: what `CLASS_NAMES` says, else the model's own classes."""
     colors: Mapping[Rgb, str] = field(default_factory=dict)
     """Further colours of label files to class names; a name of no class does not count."""
+    has_ids: Callable[[Path], bool] = lambda label_path: label_path.stem.endswith("_labelIds")
+    """Whether a label file holds raw ids, which the label set maps to labels."""
+    ignored_ids: tuple[int, ...] = ()
+    """Raw ids that do not count and that the label set does not know."""
 
-    @property
-    def expected(self) -> str:
-        """What the layout looks like."""
-        return EXPECTED[self.layout]
+    def listing(self, folder: Path, split: str) -> Listing | None:
+        """Pair images with the first of their label files that exists; None: another layout."""
+        found = self.find(folder, split)
+        if found is None:
+            return None
+        pairs: list[tuple[Path, Path]] = []
+        missing = []
+        images, label_of = found
+        for image in images:
+            label = next((path for path in label_of(image) if path.is_file()), None)
+            if label is None:
+                missing.append(image)
+            else:
+                pairs.append((image, label))
+        return Listing(self, folder, tuple(pairs), tuple(missing), self._labels(folder))
 
-    def has_ids(self, label_path: Path) -> bool:
-        """Whether a label file holds raw ids, which the label set maps to labels."""
-        return self.layout == "ade20k" or label_path.stem.endswith("_labelIds")
-
-
-def list_layout(folder: Path, *, layout: str = "auto", split: str = "val") -> Listing:
-    """The files of a data set; see `datasets.open_dataset`.
-
-    Raises:
-        SourceError: No such folder, or it looks like none of the layouts.
-        UsageError: There is no layout of that name.
-    """
-    if layout != "auto" and layout not in LAYOUTS:
-        raise unknown_name_error("layout", layout, ("auto", *LAYOUTS))
-    if not folder.is_dir():
-        found = "a file, no folder" if folder.exists() else "no such folder"
-        raise SourceError(
-            f"no data set at {folder}",
-            facts={"found": found, **_neighbours(folder)},
-            fix="give the folder that holds " + EXPECTED["plain"],
-        )
-    names = LAYOUTS if layout == "auto" else (layout,)
-    for name in names:
-        listing = _FINDERS[name](folder, split)
-        if listing is not None:
-            return listing
-    raise _no_layout(folder, names, split)
+    def _labels(self, folder: Path) -> LabelSet | None:
+        names = folder / CLASS_NAMES
+        if self.label_set is not None:
+            return label_set(self.label_set)
+        return read_classes(names) if names.is_file() else None
 
 
-def _cityscapes(folder: Path, split: str) -> Listing | None:
+def _cityscapes(folder: Path, split: str) -> Found:
     images, labels = folder / "leftImg8bit" / split, folder / "gtFine" / split
     if not (images.is_dir() and labels.is_dir()):
         return None
@@ -88,100 +88,111 @@ def _cityscapes(folder: Path, split: str) -> Listing | None:
         kinds = ("labelIds", "labelTrainIds", "color")
         return [place / f"{stem}_gtFine_{kind}.png" for kind in kinds]
 
-    return _listing("cityscapes", folder, _images(images, deep=True), label_of, "cityscapes")
+    return _images(images, deep=True), label_of
 
 
-def _camvid(folder: Path, split: str) -> Listing | None:
-    places = [
-        (folder / split, folder / f"{split}annot"),
-        (folder / "701_StillsRaw_full", folder / "LabeledApproved_full"),
-    ]
-    for images, labels in places:
-        if images.is_dir() and labels.is_dir():
-            break
-    else:
-        return None
-
-    def label_of(image: Path) -> Sequence[Path]:
-        return [labels / f"{image.stem}{end}.png" for end in ("", "_L")]
-
-    return _listing("camvid", folder, _images(images), label_of, "camvid", CAMVID_COLORS)
+def _camvid(folder: Path, split: str) -> Found:
+    return _first_pair(
+        [
+            (folder / split, folder / f"{split}annot"),
+            (folder / "701_StillsRaw_full", folder / "LabeledApproved_full"),
+        ],
+        [".png", "_L.png"],
+    )
 
 
-def _voc(folder: Path, split: str) -> Listing | None:
+def _voc(folder: Path, split: str) -> Found:
     names = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not (names.is_file() and (folder / "JPEGImages").is_dir()):
         return None
     stems = [line.strip() for line in names.read_text(encoding="utf-8").splitlines()]
     images = [folder / "JPEGImages" / f"{stem}.jpg" for stem in stems if stem]
-
-    def label_of(image: Path) -> Sequence[Path]:
-        return [folder / "SegmentationClass" / f"{image.stem}.png"]
-
-    # The development kit paints outlines of objects in this colour; they do not count.
-    return _listing("voc", folder, images, label_of, "voc", {(224, 224, 192): ""})
+    return images, lambda image: [folder / "SegmentationClass" / f"{image.stem}.png"]
 
 
-def _ade20k(folder: Path, split: str) -> Listing | None:
+def _ade20k(folder: Path, split: str) -> Found:
     part = {"val": "validation", "train": "training"}.get(split, split)
-    images, labels = folder / "images" / part, folder / "annotations" / part
-    if not (images.is_dir() and labels.is_dir()):
-        return None
-
-    def label_of(image: Path) -> Sequence[Path]:
-        return [labels / f"{image.stem}.png"]
-
-    return _listing("ade20k", folder, _images(images), label_of, "ade20k")
+    return _first_pair([(folder / "images" / part, folder / "annotations" / part)], [".png"])
 
 
-def _plain(folder: Path, split: str) -> Listing | None:
+def _plain(folder: Path, split: str) -> Found:
     places = [
         (folder / "images", folder / "labels"),
         (folder / split / "images", folder / split / "labels"),
         (folder / "images" / split, folder / "labels" / split),
     ]
-    found = [(i, t) for i, t in places if i.is_dir() and t.is_dir()]
     # images/val/ beside labels/val/: the outer folders hold no image themselves.
-    chosen = next((place for place in found if _images(place[0])), found[0] if found else None)
-    if chosen is None:
-        return None
-    images, labels = chosen
-
-    def label_of(image: Path) -> Sequence[Path]:
-        return [labels / f"{image.stem}{suffix}" for suffix in LABEL_SUFFIXES]
-
-    listing = _listing("plain", folder, _images(images), label_of)
-    names = folder / CLASS_NAMES
-    return replace(listing, labels=read_classes(names)) if names.is_file() else listing
+    places.sort(key=lambda place: not (place[0].is_dir() and _images(place[0])))
+    return _first_pair(places, LABEL_SUFFIXES)
 
 
-_FINDERS: dict[str, Callable[[Path, str], Listing | None]] = {
-    "cityscapes": _cityscapes,
-    "camvid": _camvid,
-    "voc": _voc,
-    "ade20k": _ade20k,
-    "plain": _plain,
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "cityscapes",
+            "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png, gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
+            _cityscapes,
+            "cityscapes",
+            ignored_ids=(255,),  # the licence plate's id is -1
+        ),
+        Layout(
+            "camvid",
+            "SPLIT/ and SPLITannot/, or 701_StillsRaw_full/ and LabeledApproved_full/*_L.png",
+            _camvid,
+            "camvid",
+            CAMVID_COLORS,
+        ),
+        Layout(
+            "voc",
+            "ImageSets/Segmentation/SPLIT.txt, JPEGImages/, SegmentationClass/",
+            _voc,
+            "voc",
+            {(224, 224, 192): ""},  # the development kit's outlines of objects do not count
+        ),
+        Layout(
+            "ade20k",
+            "images/{training,validation}/, annotations/{training,validation}/",
+            _ade20k,
+            "ade20k",
+            has_ids=lambda label_path: True,
+        ),
+        Layout(
+            "plain",
+            "images/ and labels/ with the same file names (or SPLIT/images/, SPLIT/labels/)",
+            _plain,
+        ),
+    )
 }
+"""Name to layout, in the order in which ``auto`` tries them."""
 
 
-def _listing(
-    layout: str,
-    root: Path,
-    images: Sequence[Path],
-    label_of: Callable[[Path], Sequence[Path]],
-    labels: str | None = None,
-    colors: Mapping[Rgb, str] | None = None,
-) -> Listing:
-    """Pair images with the first of their label files that exists."""
-    pairs, missing = [], []
-    for image in images:
-        label = next((path for path in label_of(image) if path.is_file()), None)
-        if label is None:
-            missing.append(image)
-        else:
-            pairs.append((image, label))
-    known = label_set(labels) if labels else None
-    return Listing(layout, root, tuple(pairs), tuple(missing), known, colors or {})
+def _first_pair(places: Sequence[tuple[Path, Path]], ends: Sequence[str]) -> Found:
+    """The first two folders that exist: a label file has its image's stem and one of the ends."""
+    found = next(((i, t) for i, t in places if i.is_dir() and t.is_dir()), None)
+    if found is None:
+        return None
+    images, labels = found
+    return _images(images), lambda image: [labels / (image.stem + end) for end in ends]
+
+
+def list_layout(folder: Path, *, layout: str = "auto", split: str = "val") -> Listing:
+    """The files of a data set; see `datasets.open_dataset`."""
+    if layout != "auto" and layout not in LAYOUTS:
+        raise unknown_name_error("layout", layout, ("auto", *LAYOUTS))
+    if not folder.is_dir():
+        found = "a file, no folder" if folder.exists() else "no such folder"
+        raise SourceError(
+            f"no data set at {folder}",
+            facts={"found": found, **_neighbours(folder)},
+            fix="give the folder that holds " + LAYOUTS["plain"].expected,
+        )
+    tried = list(LAYOUTS.values()) if layout == "auto" else [LAYOUTS[layout]]
+    for one in tried:
+        listing = one.listing(folder, split)
+        if listing is not None:
+            return listing
+    raise _no_layout(folder, tried, split)
 
 
 def _images(folder: Path, *, deep: bool = False) -> list[Path]:
@@ -192,11 +203,11 @@ def _images(folder: Path, *, deep: bool = False) -> list[Path]:
     )
 
 
-def _no_layout(folder: Path, names: Sequence[str], split: str) -> SourceError:
+def _no_layout(folder: Path, tried: Sequence[Layout], split: str) -> SourceError:
     inside = sorted(p.name + ("/" if p.is_dir() else "") for p in folder.iterdir())
     shown = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
     facts = {"found": shown or "an empty folder"}
-    facts.update({name: re.sub("SPLIT", split, EXPECTED[name]) for name in names})
+    facts.update({one.name: re.sub("SPLIT", split, one.expected) for one in tried})
     return SourceError(
         f"{folder} looks like no data set that segedge knows",
         facts=facts | _neighbours(folder, split),
@@ -209,9 +220,9 @@ def _neighbours(folder: Path, split: str = "val") -> dict[str, str]:
     parent = folder if folder.is_dir() else next((p for p in folder.parents if p.is_dir()), folder)
     near = [p for p in sorted(parent.iterdir()) if p.is_dir()][:50] if parent.is_dir() else []
     fitting = [
-        f"{place} ({name})"
+        f"{place} ({layout.name})"
         for place in (*near, parent.absolute().parent)
-        for name in LAYOUTS
-        if _FINDERS[name](place, split) is not None
+        for layout in LAYOUTS.values()
+        if layout.listing(place, split) is not None
     ]
     return {"near": ", ".join(fitting[:3])} if fitting else {}

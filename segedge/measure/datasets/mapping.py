@@ -14,11 +14,7 @@ IGNORE_NAME = "ignore"
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """Read ``road=street,car=vehicle``, or a file with such pairs, one a line (# comments).
-
-    Raises:
-        UsageError: A pair has no ``=``, or a class is mapped twice.
-    """
+    """Read ``road=street,car=vehicle``, or a file with such pairs, one a line (# comments)."""
     path = Path(text)
     if "=" not in text or _is_file(path):
         try:
@@ -57,21 +53,10 @@ def _is_file(path: Path) -> bool:
 def class_table(
     theirs: Sequence[str], ours: Sequence[str], mapping: Mapping[str, str]
 ) -> tuple[NDArray[np.int16], tuple[str, ...]]:
-    """Class of the data set to class of the model.
+    """Class of the model for each of the data set, `IGNORED` where it does not count; and notes.
 
     Names are compared without letter case. With a mapping, a class that is neither in it nor of
     the same name in the model does not count, and a note says so.
-
-    Args:
-        theirs: Class names of the data set, in label order.
-        ours: Class names of the model, in label order.
-        mapping: Further pairs; ``ignore`` takes a class out.
-
-    Returns:
-        One entry a class of the data set (`IGNORED` where it does not count), and notes.
-
-    Raises:
-        UsageError: A name in the mapping that neither has, or classes without a counterpart.
     """
     our_index = {name.lower(): index for index, name in enumerate(ours)}
     pairs = {key.lower(): value.lower() for key, value in mapping.items()}

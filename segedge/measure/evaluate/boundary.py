@@ -30,17 +30,10 @@ def boundary_scores(
     ignore: int = -1,
     tolerance: float = TOLERANCE,
 ) -> NDArray[np.float64]:
-    """F of each class in one image.
+    """F of each class in one image, 0..1; NaN where neither has an outline of it.
 
-    Args:
-        truth: H x W labels.
-        prediction: H x W labels.
-        classes: Number of classes.
-        ignore: Truth of this value has no outline, and hides the prediction there.
-        tolerance: Distance at which outlines still fit, as a share of the diagonal.
-
-    Returns:
-        One number a class, 0..1; NaN where neither has an outline of it.
+    Truth of the value ``ignore`` has no outline, and hides the prediction there; the tolerance is a
+    share of the diagonal.
     """
     void = truth == ignore
     edges_true, edges_found = _edges(truth, void), _edges(prediction, void)

@@ -33,16 +33,7 @@ class Confusion:
     def add(
         self, truth: NDArray[Any], prediction: NDArray[Any], *, ignore: int | None = IGNORED
     ) -> None:
-        """Count one image.
-
-        Args:
-            truth: Labels, integers of any shape.
-            prediction: Labels of the same shape.
-            ignore: Truth of this value is not counted.
-
-        Raises:
-            UsageError: Shapes differ, or a label names no class.
-        """
+        """Count one image, labels of any one shape, but where the truth is ``ignore``."""
         if truth.shape != prediction.shape:
             raise UsageError(
                 "truth and prediction have different sizes",

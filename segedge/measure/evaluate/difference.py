@@ -8,28 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
-from segedge.measure.evaluate.agreement import Answering, Pair, difference
+from segedge.measure.evaluate.agreement import Pair
 
 _OTHER_BGR = (255, 0, 255)
 _AMBIGUOUS_BGR = (0, 255, 255)
 _BORDER = 4
 
 
-def difference_picture(
-    first: Answering, second: Answering, image: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
-    """Both label maps in their colours, and the image with what differs; see `draw_pair`."""
-    one, two = first(image), second(image)
-    pair = Pair("", image, one, two, difference(one, two, first.card))
-    return draw_pair(pair, first.card.palette_rgb)
-
-
 def draw_pair(pair: Pair, palette_rgb: Sequence[Rgb]) -> NDArray[np.uint8]:
-    """What two models say of an image, side by side.
+    """What two models say of an image, side by side: H x (3 W + 2 borders) x 3 uint8 BGR.
 
-    Returns:
-        Three panels beside each other, H x (3 W + 2 borders) x 3 uint8 BGR: the first, the second,
-        and the darkened image with other labels in magenta and ties of the first in yellow.
+    The first, the second, and the darkened image with other labels in magenta and ties of the first
+    in yellow.
     """
     image = pair.image
     dark = np.repeat((image.mean(axis=2, keepdims=True) * 0.5).astype(np.uint8), 3, axis=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ from segedge.errors import SourceError, UsageError
 from segedge.frames.frame import Frame
 from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import Dataset, Sample
-from segedge.measure.evaluate.boundary import TOLERANCE, boundary_scores
+from segedge.measure.evaluate.boundary import TOLERANCE
 from segedge.measure.evaluate.confusion import Confusion
+from segedge.measure.evaluate.metrics import BOUNDARY, BY_IMAGE, Metric, counted, plain
 
 if TYPE_CHECKING:
     from segedge.segment.on_gpu import CudaSegmenter
@@ -33,34 +34,25 @@ _WORKERS = 2
 
 @dataclass(frozen=True)
 class ImageScore:
-    """How one image fared."""
+    """How one image fared, by its path below the data set; shares of the pixels that count, 0..1.
+
+    Its mIoU is that of the classes that occur in it; NaN where nothing of it counts.
+    """
 
     name: str
-    """The image's path below the data set."""
     miou: float
-    """Mean IoU of the classes that occur in it, 0..1; NaN where nothing of it counts."""
     pixel_accuracy: float
-    """Share of counted pixels with the right class, 0..1."""
     pixels: int
-    """Pixels that count."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of a model on a data set. Shares are 0..1; NaN and None: nothing to measure."""
 
-    miou: float
-    """Mean IoU of the classes that occur in truth or prediction."""
-    iou: dict[str, float | None]
-    """IoU of each class of the card."""
-    pixel_accuracy: float
-    mean_accuracy: float
-    """Mean recall of the classes that occur in the truth."""
-    boundary_f: float | None
-    """Mean boundary F-score of the classes; None where it was not asked for."""
-    boundary_f_per_class: dict[str, float | None]
-    """Mean over the images in which the class has an outline."""
     confusion: Confusion
+    by_image: dict[str, dict[str, float | None]]
+    """Metric that is measured image by image to each class's mean over the images that have it;
+    without a class where it was not asked for."""
     images: tuple[ImageScore, ...]
     """Every evaluated image, in the data set's order."""
     failures: tuple[tuple[str, str], ...]
@@ -88,6 +80,38 @@ class Evaluation:
         """Images evaluated."""
         return len(self.images)
 
+    def score(self, metric: Metric) -> float | None:
+        """One of `METRICS`; None where it was not asked for."""
+        if metric.of_counts is not None:
+            return metric.of_counts(self.confusion)
+        known = [value for value in self.by_image[metric.key].values() if value is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU of the classes that occur in truth or prediction."""
+        return self.confusion.miou
+
+    @property
+    def iou(self) -> dict[str, float | None]:
+        """IoU of each class of the card."""
+        return self.confusion.iou_per_class
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of counted pixels with the right class."""
+        return self.confusion.pixel_accuracy
+
+    @property
+    def mean_accuracy(self) -> float:
+        """Mean recall of the classes that occur in the truth."""
+        return self.confusion.mean_accuracy
+
+    @property
+    def boundary_f(self) -> float | None:
+        """Mean boundary F-score of the classes; None where it was not asked for."""
+        return self.score(BOUNDARY)
+
     def worst(self, count: int = 10) -> tuple[ImageScore, ...]:
         """The images with the lowest mIoU, worst first."""
         counted = [image for image in self.images if image.pixels]
@@ -96,12 +120,10 @@ class Evaluation:
     def to_dict(self, *, worst: int = 10) -> dict[str, Any]:
         """Plain values for JSON; NaN becomes None."""
         return {
-            "miou": _plain(self.miou),
+            **counted(self.confusion),
             "iou": self.iou,
-            "pixel_accuracy": _plain(self.pixel_accuracy),
-            "mean_accuracy": _plain(self.mean_accuracy),
-            "boundary_f": self.boundary_f,
-            "boundary_f_per_class": self.boundary_f_per_class,
+            **{metric.key: self.score(metric) for metric in BY_IMAGE},
+            **{f"{key}_per_class": scores for key, scores in self.by_image.items()},
             "boundary_tolerance": TOLERANCE,
             "dataset": self.dataset,
             "images": self.count,
@@ -112,8 +134,8 @@ class Evaluation:
             "worst": [
                 {
                     "image": image.name,
-                    "miou": _plain(image.miou),
-                    "pixel_accuracy": _plain(image.pixel_accuracy),
+                    "miou": plain(image.miou),
+                    "pixel_accuracy": plain(image.pixel_accuracy),
                 }
                 for image in self.worst(worst)
             ],
@@ -166,8 +188,8 @@ def evaluate(
         started = time.perf_counter()
         for sample, pair in _read_ahead(readers, samples, tally):
             labels = segmenter(Frame(pair[0], stream=None), outputs=("labels",)).labels
-            score = (sample.name, pair[1], np.asarray(labels), len(dataset.classes), boundary)
-            waiting.append(scorers.submit(_score, *score))
+            score = (sample.name, pair[1], np.asarray(labels), len(dataset.classes))
+            waiting.append(scorers.submit(_score, *score, BY_IMAGE if boundary else ()))
             while len(waiting) > _READ_AHEAD or (waiting and waiting[0].done()):
                 tally.add(waiting.popleft().result())
                 _tell(progress, tally, len(samples))
@@ -193,7 +215,7 @@ class _Score:
 
     image: ImageScore
     confusion: Confusion
-    boundary: NDArray[np.float64] | None
+    by_image: dict[str, NDArray[np.float64]]
 
 
 class _Tally:
@@ -202,14 +224,14 @@ class _Tally:
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.confusion = Confusion(classes)
         self.images: list[ImageScore] = []
-        self.boundaries: list[NDArray[np.float64]] = []
+        self.by_image: dict[str, list[NDArray[np.float64]]] = {one.key: [] for one in BY_IMAGE}
         self.failures: list[tuple[str, str]] = []
 
     def add(self, score: _Score) -> None:
         self.confusion.merge(score.confusion)
         self.images.append(score.image)
-        if score.boundary is not None:
-            self.boundaries.append(score.boundary)
+        for key, values in score.by_image.items():
+            self.by_image[key].append(values)
 
     def evaluation(
         self, segmenter: Segmenter | CudaSegmenter, dataset: Dataset, seconds: float
@@ -219,17 +241,9 @@ class _Tally:
                 f"none of {len(self.failures)} images of {dataset.name} can be read",
                 facts={"first": ": ".join(self.failures[0]) if self.failures else "-"},
             )
-        per_class = _mean_over_images(self.boundaries, dataset.classes)
-        known = [value for value in per_class.values() if value is not None]
-        matrix = self.confusion
         return Evaluation(
-            miou=matrix.miou,
-            iou=matrix.iou_per_class,
-            pixel_accuracy=matrix.pixel_accuracy,
-            mean_accuracy=matrix.mean_accuracy,
-            boundary_f=sum(known) / len(known) if known else None,
-            boundary_f_per_class=per_class,
-            confusion=matrix,
+            confusion=self.confusion,
+            by_image={k: _mean_over_images(v, dataset.classes) for k, v in self.by_image.items()},
             images=tuple(self.images),
             failures=tuple(self.failures),
             dataset=dataset.name,
@@ -246,11 +260,7 @@ class _Tally:
 
 
 def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:
-    """At most ``limit`` samples, evenly spaced: neighbours in a data set look alike.
-
-    Raises:
-        UsageError: The data set is empty, or the limit is below one.
-    """
+    """At most ``limit`` samples, evenly spaced: neighbours in a data set look alike."""
     if not samples:
         raise UsageError("the data set holds no labelled image")
     if limit is None or limit >= len(samples):
@@ -264,12 +274,7 @@ _Pair = tuple[NDArray[np.uint8], NDArray[np.int16]]
 
 
 def read_pair(sample: Sample) -> _Pair:
-    """An image and its labels, of one size.
-
-    Raises:
-        SourceError: One of them cannot be read.
-        UsageError: Their sizes differ, or the labels hold values that name no class.
-    """
+    """An image and its labels, of one size."""
     image, labels = sample.image(), sample.labels()
     if image.shape[:2] != labels.shape:
         raise UsageError(
@@ -318,11 +323,15 @@ def _score(
     truth: NDArray[np.int16],
     prediction: NDArray[Any],
     classes: int,
-    boundary: bool,
+    metrics: Sequence[Metric],
 ) -> _Score:
     confusion = Confusion(tuple(map(str, range(classes))))
     confusion.add(truth, prediction)
-    scores = boundary_scores(truth, prediction, classes=classes) if boundary else None
+    scores = {
+        metric.key: metric.of_image(truth, prediction, classes)
+        for metric in metrics
+        if metric.of_image is not None
+    }
     image = ImageScore(name, confusion.miou, confusion.pixel_accuracy, confusion.pixels)
     return _Score(image, confusion, scores)
 
@@ -330,7 +339,7 @@ def _score(
 def _mean_over_images(
     scores: list[NDArray[np.float64]], classes: tuple[str, ...]
 ) -> dict[str, float | None]:
-    """Class to the mean over the images in which it has an outline."""
+    """Class to the mean over the images that have a score of it."""
     if not scores:
         return {}
     table = np.stack(scores)
@@ -345,7 +354,3 @@ def _mean_over_images(
 def _tell(progress: Callable[[int, int], None] | None, tally: _Tally, total: int) -> None:
     if progress is not None:
         progress(len(tally.images) + len(tally.failures), total)
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else value

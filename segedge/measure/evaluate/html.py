@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from segedge.card.labels import Rgb
-from segedge.measure.evaluate.boundary import TOLERANCE
 from segedge.measure.evaluate.evaluate import Evaluation
+from segedge.measure.evaluate.metrics import BY_IMAGE, METRICS
 from segedge.measure.evaluate.shots import Shot
 from segedge.measure.report.page import bullets, facts, figure, page, paragraph, section, table
 from segedge.measure.report.pictures import matrix, panels, swatches
 from segedge.measure.report.svg import Bar, Distribution, distributions, stacked_bars
+from segedge.measure.report.table import percent
 
 _BARS_SHOWN = 40
 """Classes with a bar, the worst of them; the table has all."""
@@ -31,15 +32,7 @@ def html(
     sha256: str,
     palette_rgb: Sequence[Rgb],
 ) -> str:
-    """The whole page.
-
-    Args:
-        found: The scores.
-        shots: The worst images, worst first.
-        model: The model's name.
-        sha256: Of its file; empty where it lies on a server.
-        palette_rgb: One colour a class.
-    """
+    """The whole page."""
     return page(
         f"{model} on {found.dataset}",
         [
@@ -68,14 +61,9 @@ def _answer(found: Evaluation) -> str:
 
 
 def _scores(found: Evaluation) -> str:
-    rows = [["score", "%", "what it is"]]
-    rows.append(["mIoU", percent(found.miou), "mean IoU of the classes that occur"])
-    rows.append(["pixels", percent(found.pixel_accuracy), "share of the counted pixels right"])
-    rows.append(["classes", percent(found.mean_accuracy), "mean share right over the true classes"])
-    if found.boundary_f is not None:
-        near = f"{100 * TOLERANCE:g} % of the diagonal"
-        rows.append(["boundary", percent(found.boundary_f), f"F-score of outlines within {near}"])
-    return section("Scores", table(rows))
+    scores = [(metric, found.score(metric)) for metric in METRICS]
+    rows = [[m.label, percent(share), m.meaning] for m, share in scores if share is not None]
+    return section("Scores", table([["score", "%", "what it is"], *rows]))
 
 
 def _left_out(found: Evaluation) -> str:
@@ -106,13 +94,13 @@ def _classes(found: Evaluation) -> str:
         )
         for n in order[-_BARS_SHOWN:]
     ]
-    rows = [["class", "IoU %", "recall %", "precision %", "of truth %", "boundary F %"]]
+    asked = [metric for metric in BY_IMAGE if found.score(metric) is not None]
+    rows = [["class", "IoU %", "recall %", "precision %", "of truth %"]]
+    rows[0] += [f"{metric.column} %" for metric in asked]
     for n, name in enumerate(names):
-        boundary = found.boundary_f_per_class.get(name)
         row = [_ratio(hits[n], either[n]), _ratio(hits[n], truth[n]), _ratio(hits[n], called[n])]
-        rows.append([name, *row, percent(float(truth[n] / total)), percent(boundary)])
-    if found.boundary_f is None:
-        rows = [row[:-1] for row in rows]
+        row += [percent(float(truth[n] / total))]
+        rows.append([name, *row, *(percent(found.by_image[m.key][name]) for m in asked)])
     return section(
         "Classes",
         figure(
@@ -226,8 +214,3 @@ def _surroundings(found: Evaluation, model: str, sha256: str) -> str:
 
 def _ratio(part: int, whole: int) -> str:
     return percent(float(part / whole) if whole else None)
-
-
-def percent(share: float | None) -> str:
-    """Points of 100, two decimals: differences of models are that small."""
-    return "-" if share is None or share != share else f"{100 * share:.2f}"

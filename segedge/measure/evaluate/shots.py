@@ -48,13 +48,7 @@ class Shot:
 def take_shots(
     segmenter: Segmenter | CudaSegmenter, dataset: Dataset, scores: Iterable[ImageScore]
 ) -> tuple[Shot, ...]:
-    """Run images once more and draw them; those that cannot be read any more are left out.
-
-    Args:
-        segmenter: The opened model.
-        dataset: Holds the images.
-        scores: Which of them, as `Evaluation.worst` names them.
-    """
+    """Run images once more and draw them; those that cannot be read any more are left out."""
     samples = {sample.name: sample for sample in dataset.samples}
     shots = []
     for score in scores:
@@ -94,13 +88,7 @@ def _shot(
 def error_picture(
     image: NDArray[np.uint8], truth: NDArray[Any], prediction: NDArray[Any]
 ) -> NDArray[np.uint8]:
-    """The darkened grey image with wrong pixels in magenta.
-
-    Args:
-        image: H x W x 3 uint8 BGR.
-        truth: H x W labels, `IGNORED` where nothing counts: nearly black in the picture.
-        prediction: H x W labels.
-    """
+    """The darkened grey image with wrong pixels in magenta, nearly black where nothing counts."""
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.float32)
     ignored = truth == IGNORED
     dark = (grey * np.where(ignored, _DIMMEST, _DIM)).astype(np.uint8)

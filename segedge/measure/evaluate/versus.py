@@ -14,6 +14,7 @@ from segedge.measure.datasets.datasets import Dataset, Sample
 from segedge.measure.evaluate.agreement import Agreement, Answering, Pair, compare
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.measure.evaluate.evaluate import check_dataset, read_pair, spread
+from segedge.measure.evaluate.metrics import counted, plain
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,13 @@ class ImageDifference:
 
 @dataclass(frozen=True)
 class Versus:
-    """What was found on a data set."""
+    """What was found on a data set; failures are (image, reason) of what could not be read."""
 
     agreement: Agreement
     first: Confusion
     second: Confusion
     images: tuple[ImageDifference, ...]
     failures: tuple[tuple[str, str], ...]
-    """(image, reason) of those that could not be read."""
     dataset: Dataset = field(repr=False)
 
     @property
@@ -56,18 +56,13 @@ class Versus:
         """Plain values for JSON."""
         return {
             "dataset": self.dataset.name,
-            "miou_difference": _plain(self.miou_difference),
+            "miou_difference": plain(self.miou_difference),
             **{
-                f"{who}_scores": {
-                    "miou": _plain(found.miou),
-                    "iou": found.iou_per_class,
-                    "pixel_accuracy": _plain(found.pixel_accuracy),
-                    "mean_accuracy": _plain(found.mean_accuracy),
-                }
+                f"{who}_scores": {**counted(found), "iou": found.iou_per_class}
                 for who, found in (("first", self.first), ("second", self.second))
             },
             "image_miou": [
-                {"name": i.name, "first": _plain(i.first), "second": _plain(i.second)}
+                {"name": i.name, "first": plain(i.first), "second": plain(i.second)}
                 for i in self.images
             ],
             "missing": list(self.dataset.missing),
@@ -139,7 +134,3 @@ def _readable(
             f"none of {len(failures)} images can be read",
             facts={"first": ": ".join(failures[0])},
         )
-
-
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else value

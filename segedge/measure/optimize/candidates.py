@@ -21,15 +21,15 @@ _BF16_FLAGS = ("amx_tile",)
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of the network in one precision."""
+    """A file of the network in the precision that its graph says.
+
+    It is the float ``model``, ``given`` by the user, or ``made`` here, as the note says.
+    """
 
     path: Path
     precision: Precision
-    """What its graph says."""
     origin: str
-    """``model`` (the float one), ``given`` by the user, or ``made`` here."""
     note: str = ""
-    """How it was made."""
 
     @property
     def size_bytes(self) -> int:
@@ -39,15 +39,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A file on a backend."""
+    """A file on a backend as `segedge.load` takes it: ``openvino:f32``.
+
+    The precision is what computes: bf16 is the float file with a backend that rounds. The label has
+    the file's name, too, where several files have it.
+    """
 
     artifact: Artifact
     backend: str
-    """What `segedge.load` takes: ``openvino:f32``."""
     precision: Precision
-    """What computes: bf16 is the float file with a backend that rounds."""
     label: str
-    """Precision, with the file's name where several files have it."""
 
     @property
     def name(self) -> str:
@@ -60,14 +61,7 @@ Skipped = dict[str, str]
 
 
 def choose(asked: Sequence[str]) -> tuple[list[str], Skipped]:
-    """The backends to try and why the others are not.
-
-    Args:
-        asked: Names; empty, or ``all`` among them: every one that `auto` may take.
-
-    Raises:
-        UsageError: An unknown name or variant, or one that runs no ONNX file.
-    """
+    """The backends to try and why the others are not; of no names, or ``all``: those of `auto`."""
     names = [] if "all" in asked else list(dict.fromkeys(asked))
     for name in names:
         _check(name)
@@ -101,16 +95,10 @@ def plan(
     artifacts: Sequence[Artifact], backends: Sequence[str], precisions: Sequence[Precision], *,
     cpu_flags: Sequence[str] = (),
 ) -> tuple[list[Candidate], Skipped]:  # fmt: skip
-    """Every file on every backend, in the precisions that are wanted.
+    """Every file (the float model first) on every backend, in the precisions that are wanted.
 
-    Args:
-        artifacts: The files, the float model first.
-        backends: Those that are ready, in the order of preference.
-        precisions: What is wanted; fp32 is taken in on the first backend in any case.
-        cpu_flags: Of the processor: bf16 is tried where it has units for it.
-
-    Returns:
-        The candidates, the most exact first, and what is left out.
+    The most exact first. fp32 is taken in on the first backend in any case, bf16 where the CPU has
+    units for it.
     """
     found: dict[tuple[Path, str], Candidate] = {}
     skipped: Skipped = {}

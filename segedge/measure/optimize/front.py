@@ -11,12 +11,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> tuple[bool, ...]:
 
     A point is dominated by one that is at most as large in both numbers and smaller in one, so
     equal points are on the front together or not at all. One with a NaN is never on it.
-
-    Args:
-        points: Two costs each, e.g. milliseconds and lost points of mIoU.
-
-    Returns:
-        One flag a point, in order.
     """
     known = [n for n, point in enumerate(points) if not any(map(math.isnan, point))]
     flags = [False] * len(points)

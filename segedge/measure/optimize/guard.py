@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from segedge.convert.onnx_card import check_output
 from segedge.errors import UsageError, unknown_name_error
-from segedge.measure.bench.measure import repeat, warm_up
-from segedge.measure.bench.modes import network_step
+from segedge.measure.bench.durations import repeat, warm_up
+from segedge.measure.bench.worker.modes import network_step
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.evaluate.agreement import compare
 from segedge.measure.evaluate.evaluate import evaluate
+from segedge.measure.optimize.options import allowed_drop
 from segedge.precision.int8.correct import correct
 from segedge.precision.int8.error import QuantizationError
 from segedge.precision.int8.quantizer import (
@@ -48,8 +49,6 @@ JUDGES: dict[str, tuple[str, str]] = {
     "openvino": ("openvino", "openvino"),
 }
 """Judge to the backends of the float and of the quantized network."""
-MAX_DROP_MIOU, MAX_DROP_AGREEMENT = 0.5, 1.0
-"""Bounds where none is given, in points."""
 _TIMED_SECONDS = 0.3
 """How long a network is warmed up, and timed."""
 _RANKED_ON = 4
@@ -76,34 +75,32 @@ class GuardOptions:
 
 @dataclass(frozen=True)
 class GuardPoint:
-    """One network on the curve."""
+    """One network on the curve. Shares are 0..1."""
 
     method: Method
-    """How its ranges were chosen."""
     kept: int
     """How many of the layers that may be int8 stayed float."""
     mac_share: float
-    """Share of the convolutions' multiplications in int8, 0..1."""
+    """Of the convolutions' multiplications in int8."""
     score: float
-    """mIoU or agreement, 0..1."""
+    """mIoU or agreement."""
     drop: float
     """Points (of 100) below the float network."""
     corrections: tuple[str, ...] = ()
-    """What was done to lose less, in words."""
     network_ms: float | None = None
     """Median time of the network alone on the judge; None where it is simulated."""
 
 
 @dataclass(frozen=True)
 class LayerHarm:
-    """What one layer alone in int8 does."""
+    """What one layer, by its node's name, does alone in int8.
+
+    The error is the root mean square of the logits', relative to their standard deviation.
+    """
 
     name: str
-    """Its node's name."""
     logit_error: float
-    """Root mean square error of the logits, relative to their standard deviation."""
     macs: int
-    """Its multiplications."""
 
 
 @dataclass(frozen=True)
@@ -181,20 +178,8 @@ def quantize_guarded(
     """Quantize a network, keeping as many layers float as the bound needs.
 
     Where the bound cannot hold, the network with the smallest drop is written, and the report's
-    ``holds`` is False.
-
-    Args:
-        model: An ONNX file in float32 with its card.
-        out: The file to write; whole or not at all, the card with it.
-        calibrate: Images, videos, folders or globs.
-        dataset: Labelled images in the card's classes; None judges by agreement with the float
-            network on the calibration images.
-        options: How it is quantized; None is the defaults.
-        guard: The bound and the judge; None is the defaults.
-        progress: Told how far it is.
-
-    Raises:
-        SegedgeError: As of `convert.quantize.quantize` and `evaluate.evaluate`.
+    ``holds`` is False. Without a data set, agreement with the float network on the calibration
+    images is the judge.
     """
     check_output(out, source=model)
     guard = guard or GuardOptions()
@@ -221,8 +206,7 @@ class _Trial:
         self.folder, self.progress = folder, progress
         self.points: list[GuardPoint] = []
         self.ranking: tuple[LayerHarm, ...] = ()
-        default = MAX_DROP_AGREEMENT if dataset is None else MAX_DROP_MIOU
-        self.max_drop = default if guard.max_drop is None else guard.max_drop
+        self.max_drop = allowed_drop(guard.max_drop, has_labels=dataset is not None)
         self.float_score = 1.0
         self.float_network_ms: float | None = None
 

@@ -23,12 +23,7 @@ _WORDS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "fp16": "f
 
 
 def given(models: Sequence[Path]) -> list[Artifact]:
-    """The user's files, the float model first.
-
-    Raises:
-        UsageError: The first is not in float32, or one has other classes.
-        CardError, ModelError: One is no ONNX file with a card.
-    """
+    """The user's files, the float model first."""
     found: list[Artifact] = []
     first = card_of(models[0])
     for path in models:
@@ -51,12 +46,7 @@ def given(models: Sequence[Path]) -> list[Artifact]:
 
 
 def card_of(path: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        ModelError: It is no ONNX file.
-        CardError: It carries none.
-    """
+    """The card of an ONNX file."""
     card = read_source(path).card
     if card is None:
         raise CardError(
@@ -78,17 +68,7 @@ def _stored(path: Path) -> Precision:
 
 
 def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> Artifact:
-    """The network in fp16, where that is safe.
-
-    Args:
-        source: The float model.
-        folder: Where to write.
-        images: Network inputs that its ranges are measured on; None is noise.
-
-    Raises:
-        ModelError: It cannot be converted.
-        MissingDependencyError: onnx is not installed.
-    """
+    """The network in fp16, where that is safe: its ranges are measured on images, else on noise."""
     made = half_graph(read_source(source.path), keep_fp32=(), images=images)
     out = folder / f"{source.path.stem}.fp16.onnx"
     write_atomically(out, made.data, durable=True)
@@ -100,10 +80,6 @@ def int8_options(backends: Sequence[str], cpu_flags: Sequence[str]) -> QuantizeO
 
     For CPUs alone with uint8 activations, which ONNX Runtime needs to compute in integers. 7-bit
     weights where an x86 CPU without VNNI computes: its 16-bit sums of 8-bit products saturate.
-
-    Args:
-        backends: What will run the file.
-        cpu_flags: Of the processor, as `Environment` tells them.
     """
     from segedge.precision.int8.quantizer import QuantizeOptions
 
@@ -119,12 +95,7 @@ def int8_options(backends: Sequence[str], cpu_flags: Sequence[str]) -> QuantizeO
 def make_int8(
     source: Artifact, folder: Path, calibrate: Path | None, options: QuantizeOptions
 ) -> Artifact:
-    """The network in int8, calibrated on images.
-
-    Raises:
-        UsageError: There are no calibration images.
-        SegedgeError: It cannot be quantized.
-    """
+    """The network in int8, calibrated on images."""
     if calibrate is None:
         raise UsageError("int8 needs images to calibrate on", fix="--calibrate IMAGES")
     from segedge.precision.int8.int8 import quantize

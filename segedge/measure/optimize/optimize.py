@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from segedge.measure.optimize.make import (
     make_int8,
     ranges_images,
 )
-from segedge.measure.optimize.options import TuneOptions
+from segedge.measure.optimize.options import Objective, TuneOptions, allowed_drop
 from segedge.measure.optimize.recommend import Recommendation, recommend
 from segedge.measure.optimize.trial import Named, Say, Score, Timing, Trial, score_all, time_all
 
@@ -32,8 +32,6 @@ class Tuning:
 
     trials: tuple[Trial, ...]
     """The most exact first; the first is the float model that the others are compared with."""
-    front: tuple[bool, ...]
-    """Whether nothing beats a trial in both accuracy and speed."""
     recommendation: Recommendation
     skipped: Skipped
     options: TuneOptions
@@ -51,9 +49,7 @@ class Tuning:
         """Plain values for JSON."""
         chosen = self.recommendation
         return {
-            "trials": [
-                _plain(one, on_front) for one, on_front in zip(self.trials, self.front, strict=True)
-            ],
+            "trials": [_plain(one) for one in self.trials],
             "recommended": chosen.trial.candidate.name,
             "sentence": chosen.sentence,
             "command": self.command,
@@ -65,8 +61,8 @@ class Tuning:
         }
 
 
-def _plain(one: Trial, on_front: bool) -> dict[str, Any]:
-    times = {"network": one.timing.network, "frame": one.timing.frame}
+def _plain(one: Trial) -> dict[str, Any]:
+    times = one.timing.times
     return {
         "name": one.candidate.name,
         "file": str(one.candidate.artifact.path),
@@ -80,7 +76,7 @@ def _plain(one: Trial, on_front: bool) -> dict[str, Any]:
         "faults": list(one.score.faults),
         **{f"{name}_ms": t.p50_ms for name, t in times.items()},
         **{f"{name}_interval_ms": list(t.span_ms) for name, t in times.items()},
-        "pareto": on_front,
+        "pareto": one.on_front,
     }
 
 
@@ -88,20 +84,10 @@ def tune(
     models: Sequence[Path], options: TuneOptions, *, dataset: Dataset | None,
     images: Sequence[Named], calibrate: Path | None, folder: Path, say: Say = lambda text: None,
 ) -> Tuning:  # fmt: skip
-    """Try every precision and backend.
+    """Try every precision and backend on the float model and on files of it in other precisions.
 
-    Args:
-        models: The float model, then files of it in other precisions.
-        options: What to try.
-        dataset: Labelled images in the model's classes; None: only agreement is measured.
-        images: What agreement is measured on.
-        calibrate: Images for int8 and for fp16's ranges.
-        folder: Where files are made.
-        say: Told a line at each step.
-
-    Raises:
-        UsageError: A name, a file or a class list that does not fit.
-        BackendError: Nothing in fp32 could be measured.
+    Agreement is measured on the images, mIoU on the data set's labels; int8 and fp16's ranges are
+    calibrated on images of their own; files are made in the folder.
     """
     ready, skipped = choose(options.backends)
     artifacts = given(models)
@@ -123,12 +109,11 @@ def tune(
             facts=skipped, fix="segedge doctor",
         )  # fmt: skip
     scores, failed = score_all(alive, dataset, images, options, say=say)
-    trials = _trials(alive, timings, scores)
+    trials = _trials(alive, timings, scores, options.objective)
     skipped |= failed
-    costs = [(one.times(options.objective).p50_ms, one.drop) for one in trials]
-    bound = options.bound(has_labels=dataset is not None)
+    bound = allowed_drop(options.max_drop, has_labels=dataset is not None)
     found = recommend(trials, objective=options.objective, bound=bound)
-    return Tuning(tuple(trials), pareto_front(costs), found, skipped, options, bound, environment)
+    return Tuning(tuple(trials), found, skipped, options, bound, environment)
 
 
 def _made(
@@ -159,8 +144,9 @@ def _made(
 
 
 def _trials(
-    alive: Sequence[Candidate], timings: dict[str, Timing], scores: dict[str, Score]
-) -> list[Trial]:
+    alive: Sequence[Candidate], timings: dict[str, Timing], scores: dict[str, Score],
+    objective: Objective,
+) -> list[Trial]:  # fmt: skip
     base = scores.get(alive[0].name)
     if base is None:
         raise BackendError(f"{alive[0].name} could not be scored")
@@ -174,4 +160,5 @@ def _trials(
         else:
             drop = 100.0 * (base.miou - score.miou)
         trials.append(Trial(one, timings[one.name], score, drop))
-    return trials
+    front = pareto_front([(one.times(objective).p50_ms, one.drop) for one in trials])
+    return [replace(one, on_front=flag) for one, flag in zip(trials, front, strict=True)]

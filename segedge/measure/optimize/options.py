@@ -17,7 +17,7 @@ OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 MODES: tuple[Mode, ...] = ("network", "frame")
 """What is measured of each candidate."""
 MAX_DROP_MIOU, MAX_DROP_AGREEMENT = 0.5, 1.0
-"""Bounds where none is given, in points, as `segedge quantize` has them."""
+"""Bounds where none is given, in points."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class TuneOptions:
         if self.limit is not None and self.limit < 1:
             raise UsageError("--limit must be positive", facts={"found": str(self.limit)})
 
-    def bound(self, *, has_labels: bool) -> float:
-        """The drop that is allowed, in points."""
-        if self.max_drop is not None:
-            return self.max_drop
-        return MAX_DROP_MIOU if has_labels else MAX_DROP_AGREEMENT
+
+def allowed_drop(asked: float | None, *, has_labels: bool) -> float:
+    """The drop that is allowed, in points of mIoU, or of agreement where there are no labels."""
+    default = MAX_DROP_MIOU if has_labels else MAX_DROP_AGREEMENT
+    return default if asked is None else asked

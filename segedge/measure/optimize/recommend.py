@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from segedge.errors import BackendError
 from segedge.measure.bench.compare import judge
-from segedge.measure.bench.measure import Statistics
-from segedge.measure.bench.show.tables import TOO_WIDE, ms
+from segedge.measure.bench.durations import Statistics
+from segedge.measure.bench.tables import TOO_WIDE
 from segedge.measure.optimize.options import PRECISIONS, Objective
 from segedge.measure.optimize.trial import Trial
+from segedge.measure.report.table import ms
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,6 @@ def recommend(trials: Sequence[Trial], *, objective: Objective, bound: float) ->
     it is faster, beyond the intervals of the medians, than every admitted one of a more exact
     precision. The fastest of the least exact precision that is admitted is taken, which so is
     faster than all the others.
-
-    Args:
-        trials: At least one in fp32.
-        objective: What shall be fast.
-        bound: Largest drop in points.
-
-    Raises:
-        BackendError: None is accurate enough.
     """
     admitted: list[Trial] = []
     rejected: dict[str, str] = {}

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from segedge.measure.bench.show.tables import ms
 from segedge.measure.optimize.optimize import Tuning
+from segedge.measure.optimize.trial import Trial
+from segedge.measure.report.table import Column, ms, percent, span, table_of
 
 
 def table(found: Tuning) -> list[list[str]]:
     """A row a candidate; ``*`` is on the Pareto front, ``>`` is recommended."""
-    rows = [["", "precision", "backend", "mIoU", "drop", "agree %", "network ms", "frame ms",
-             "within", "MB"]]  # fmt: skip
-    for one, on_front in zip(found.trials, found.front, strict=True):
-        low, high = one.times(found.options.objective).span_ms
-        mark = ">" if one is found.recommendation.trial else " "
-        rows.append([
-            mark + ("*" if on_front else " "), one.candidate.label, one.candidate.backend,
-            "-" if one.score.miou is None else f"{100 * one.score.miou:.2f}",
-            "-" if one.score.miou is None else f"{_rounded(one.drop):.2f}",
-            f"{100 * one.score.agreement:.3f}", ms(one.timing.network.p50_ms),
-            ms(one.timing.frame.p50_ms), f"{ms(low)} .. {ms(high)}",
-            f"{one.candidate.artifact.size_bytes / 1e6:.1f}",
-        ])  # fmt: skip
-    return rows
+
+    def marks(one: Trial) -> str:
+        is_best = one is found.recommendation.trial
+        return (">" if is_best else " ") + ("*" if one.on_front else " ")
+
+    columns: list[Column[Trial]] = [
+        ("", marks),
+        ("precision", lambda one: one.candidate.label),
+        ("backend", lambda one: one.candidate.backend),
+        ("mIoU", lambda one: percent(one.score.miou)),
+        ("drop", lambda one: "-" if one.score.miou is None else f"{_rounded(one.drop):.2f}"),
+        ("agree %", lambda one: f"{100 * one.score.agreement:.3f}"),
+        ("network ms", lambda one: ms(one.times("network").p50_ms)),
+        ("frame ms", lambda one: ms(one.times("frame").p50_ms)),
+        ("within", lambda one: span(one.times(found.options.objective).span_ms)),
+        ("MB", lambda one: f"{one.candidate.artifact.size_bytes / 1e6:.1f}"),
+    ]
+    return table_of(found.trials, columns)
 
 
 def _rounded(points: float) -> float:

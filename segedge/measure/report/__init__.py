@@ -1,1 +1,4 @@
-"""Pages of HTML with charts, made of strings alone; what they say is others' business."""
+"""Pages of HTML with charts, and tables of text; made of strings alone.
+
+What they say is others' business; imports nothing.
+"""

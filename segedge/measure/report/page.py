@@ -16,15 +16,7 @@ Table = Sequence[Sequence[str]]
 def page(
     title: str, sections_html: Iterable[str], *, answer: str, footer: str = "", language: str = "en"
 ) -> str:
-    """A whole document.
-
-    Args:
-        title: The heading, and the name of the tab.
-        sections_html: What `section` made, in order.
-        answer: The one sentence for whom it is enough; stands below the heading.
-        footer: Small print.
-        language: BCP 47 tag of the text.
-    """
+    """A whole document; ``answer`` is the one sentence for whom it is enough, below the heading."""
     return (
         f'<!doctype html>\n<html lang="{escape(language)}">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -62,12 +54,9 @@ def bullets(texts: Iterable[str], *, kind: str = "") -> str:
 
 
 def table(rows: Table, *, caption: str = "", marked: int | None = None) -> str:
-    """A table that scrolls sideways where it is too wide.
+    """A table, its head first, that scrolls sideways where it is too wide.
 
-    Args:
-        rows: The head, then the rows. A column whose first cell begins with a digit is set right.
-        caption: What it shows.
-        marked: A row to stand out, counted from the first after the head.
+    A column whose first cell begins with a digit is set right; ``marked`` is a row that stands out.
     """
     head, *body = rows
     right = [_is_number(body[0][i]) if body else False for i in range(len(head))]
@@ -106,13 +95,7 @@ def facts(pairs: Mapping[str, str]) -> str:
 
 
 def figure(chart_html: str, *, caption: str, legend: Sequence[str] = ()) -> str:
-    """A chart with its legend and what it includes; empty without a chart.
-
-    Args:
-        chart_html: What a function of `report/svg.py` or `report/plots.py` made.
-        caption: What the figures include.
-        legend: Names of the colours, in the order in which the chart numbers them.
-    """
+    """A chart with its legend, in the order of its colours, and what it includes; or nothing."""
     if not chart_html:
         return ""
     keys = "".join(

@@ -11,15 +11,7 @@ _KINDS = ((b"\x89PNG", "png"), (b"\xff\xd8\xff", "jpeg"))
 
 
 def picture(data: bytes, *, alt: str) -> str:
-    """An image file as part of the page.
-
-    Args:
-        data: A PNG or JPEG file.
-        alt: What it shows, for those who cannot see it.
-
-    Raises:
-        ValueError: It is neither.
-    """
+    """A PNG or JPEG file as part of the page."""
     kind = next((name for start, name in _KINDS if data.startswith(start)), None)
     if kind is None:
         raise ValueError(f"neither PNG nor JPEG: {data[:4]!r}")
@@ -28,12 +20,7 @@ def picture(data: bytes, *, alt: str) -> str:
 
 
 def panels(named: Iterable[tuple[str, bytes]], *, caption: str) -> str:
-    """Pictures side by side, two a row where there is room, each with its name.
-
-    Args:
-        named: Name and image file of each.
-        caption: What they show together.
-    """
+    """Pictures side by side, two a row where there is room, each with its name."""
     shown = "".join(
         f"<div>{picture(data, alt=f'{name}: {caption}')}<span>{escape(name)}</span></div>"
         for name, data in named
@@ -58,11 +45,7 @@ def matrix(
 ) -> str:
     """A square of shares in percent, dark where they are large, the diagonal in another colour.
 
-    Args:
-        names: Of the rows, and of the columns.
-        shares: 0..1, row by row; None where there is nothing to say.
-        caption: What rows and columns are.
-        between: What is said of a cell between the names of its row and its column.
+    ``between`` is said of a cell between the names of its row and its column.
     """
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in names)
     body = "".join(

@@ -44,14 +44,7 @@ def line_chart(
 ) -> str:  # fmt: skip
     """Lines through the points of each series with their intervals; empty without points.
 
-    Args:
-        series: In the order of the legend.
-        title: Its name.
-        x_unit: What is across.
-        y_unit: What is upwards.
-        log: Whether an axis may be logarithmic, where its values differ much.
-        at: Where across to write figures, such as the sizes that were measured; None takes round
-            numbers.
+    Figures across stand ``at`` these places, the sizes that were measured, or at round numbers.
     """
     return _plot(series, (title, x_unit, y_unit), log, joined=True, at=at)
 

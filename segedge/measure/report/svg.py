@@ -172,15 +172,7 @@ def _density(row: Distribution, axis: Axis, base: int) -> list[str]:
 def ruled(
     axis: Axis, top: int, bottom: int, unit: str, ticks: Sequence[float] | None = None
 ) -> list[str]:
-    """Grid lines of an axis across, their figures below, the unit at the last.
-
-    Args:
-        axis: The scale across.
-        top: Where the lines begin, in pixels.
-        bottom: Where they end; the figures need 22 pixels more.
-        unit: Of the figures.
-        ticks: Where; None takes round numbers.
-    """
+    """Grid lines of an axis across; figures in 22 pixels below, the unit at the last."""
     parts = []
     at_values = axis.ticks() if ticks is None else ticks
     for n, (value, said) in enumerate(zip(at_values, tick_texts(at_values), strict=True)):
@@ -194,14 +186,9 @@ def ruled(
 
 
 def chart(parts: Iterable[str], height: float, *, title: str, spoken: str, sides: str = "") -> str:
-    """The frame around the parts of a chart.
+    """The frame around the parts of a chart, ``spoken`` for those who cannot see it.
 
-    Args:
-        parts: Markup.
-        height: In pixels.
-        title: Its name.
-        spoken: The same as text, for those who cannot see it.
-        sides: ``left`` and ``right`` where the figures of an axis need room.
+    ``sides``: ``left`` and ``right`` where the figures of an axis need room.
     """
     name = f"chart {sides}".strip()
     label = escape(f"{title}. {spoken}")

@@ -1,1 +1,4 @@
-"""Pushing an encoded stream to a server, through a child process that may hang alone."""
+"""Pushing an encoded stream to a server, through a child process that may hang alone.
+
+Imports `video.encode`; the child imports PyAV and nothing of segedge.
+"""

@@ -11,11 +11,12 @@ from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card.card import ModelCard
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
-from segedge.measure.bench.flow import FlowOptions, flow
-from segedge.measure.bench.measure import Milliseconds, repeat
-from segedge.measure.bench.modes import device_stages, network_step
-from segedge.measure.bench.show.trace import Recorder
-from segedge.measure.bench.worker import Bench, Job, _device_memory_mb, _figures
+from segedge.measure.bench.durations import Milliseconds, repeat
+from segedge.measure.bench.worker.flow import FlowOptions, flow
+from segedge.measure.bench.worker.job import Job
+from segedge.measure.bench.worker.measure import Bench, _device_memory_mb, _figures
+from segedge.measure.bench.worker.modes import device_stages, network_step
+from segedge.measure.bench.worker.trace import Recorder
 from segedge.segment.on_gpu import CudaSegmenter
 
 CARD = ModelCard(("a", "b"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8)

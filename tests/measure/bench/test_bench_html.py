@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import made, results, row, seen
 
 from segedge.errors import UsageError
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import Accuracy, matched, read_accuracy
+from segedge.measure.bench.html import html
 from segedge.measure.bench.results import Results
-from segedge.measure.bench.show import tables as report
-from segedge.measure.bench.show.html import html
+from segedge.measure.report.table import text_lines
 
 
 def broad() -> Results:
@@ -105,7 +106,7 @@ def test_columns_appear_where_something_varies() -> None:
     head = report.speed_table(broad())[0]
     assert head[:5] == ["mode", "backend", "batch", "network", "frame"]
     narrow = report.narrowed(report.speed_table(broad()), 80)
-    assert max(map(len, report.text_lines(narrow))) <= 80
+    assert max(map(len, text_lines(narrow))) <= 80
     assert narrow[0][-1] == "/s"
 
 

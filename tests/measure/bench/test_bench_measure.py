@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segedge.measure.bench.measure import Statistics, median_interval, median_ranks, repeat, warm_up
+from segedge.measure.bench.durations import (
+    Statistics,
+    median_interval,
+    median_ranks,
+    repeat,
+    warm_up,
+)
 
 
 class Clock:

@@ -14,11 +14,11 @@ from bench_parts import made, results, row
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
 from segedge.measure.bench import runner
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.compare import compare, judge, notes
+from segedge.measure.bench.html import html
 from segedge.measure.bench.results import read_results, write_results
 from segedge.measure.bench.runner import BenchOptions
-from segedge.measure.bench.show import tables as report
-from segedge.measure.bench.show.html import html
 
 
 def test_the_file_holds_everything(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_unknown_backends_get_the_nearest_name() -> None:
 def test_a_worker_that_dies_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "encode_job", lambda job: "no json")
     job = runner.Job("m.onnx", "onnxruntime", ("frame",), 8, 8, 0.1)
-    assert "ended with code 1" in runner.run_worker(job)["error"]["headline"]
+    assert "ended with code 1" in runner.run_worker(job)["error"]
 
 
 def test_the_environment_names_no_host_and_no_path() -> None:

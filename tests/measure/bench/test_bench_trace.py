@@ -11,8 +11,8 @@ import numpy as np
 
 from segedge.backends.fake import FakeBackend
 from segedge.card.card import ModelCard
-from segedge.measure.bench.flow import FlowOptions, flow
-from segedge.measure.bench.show.trace import GpuClock, Recorder
+from segedge.measure.bench.worker.flow import FlowOptions, flow
+from segedge.measure.bench.worker.trace import GpuClock, Recorder
 from segedge.segment.segmenter import Segmenter
 
 CARD = ModelCard(("a", "b"), ((0, 0, 0), (9, 9, 9)), 48, 64, stride=8)

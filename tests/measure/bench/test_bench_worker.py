@@ -14,9 +14,10 @@ from segedge.backends.fake import FakeBackend
 from segedge.card.card import ModelCard
 from segedge.errors import BackendError
 from segedge.frames.frame import Frame
-from segedge.measure.bench.flow import FlowOptions, RepeatedSource, flow
-from segedge.measure.bench.modes import network_step
-from segedge.measure.bench.worker import Job, measure_job
+from segedge.measure.bench.worker.flow import FlowOptions, RepeatedSource, flow
+from segedge.measure.bench.worker.job import Job
+from segedge.measure.bench.worker.measure import measure_job
+from segedge.measure.bench.worker.modes import network_step
 from segedge.segment.segmenter import Segmenter
 from segedge.video.memory import MemorySource
 from tests.small_model import write_model

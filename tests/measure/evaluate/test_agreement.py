@@ -20,8 +20,8 @@ from segedge.cli.main import run
 from segedge.cli.verbs.compare import parse_model
 from segedge.errors import UsageError
 from segedge.measure.datasets.datasets import open_dataset
-from segedge.measure.evaluate.agreement import compare
-from segedge.measure.evaluate.difference import difference_picture
+from segedge.measure.evaluate.agreement import Pair, compare
+from segedge.measure.evaluate.difference import draw_pair
 from segedge.measure.evaluate.evaluate import evaluate
 from segedge.reference import frame as reference
 from segedge.segment.load import load
@@ -125,7 +125,9 @@ def test_other_classes_and_no_images_are_refused() -> None:
 
 def test_the_picture_shows_what_differs() -> None:
     other = logits((9, 0, 0), (0, 9, 0), (0, 9, 0), (0, 0, 9))
-    picture = difference_picture(Fixed(CLEAR), Fixed(other), IMAGE)
+    pairs: list[Pair] = []
+    compare(Fixed(CLEAR), Fixed(other), [("a", IMAGE)], each=pairs.append)
+    picture = draw_pair(pairs[0], CARD.palette_rgb)
     assert picture.shape == (2, 3 * 2 + 2 * 4, 3)
     assert picture[0, -1].tolist() == [255, 0, 255]
     assert picture[0, -2].tolist() == [0, 0, 0]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segedge.errors import UsageError
-from segedge.measure.bench.measure import Statistics
+from segedge.measure.bench.durations import Statistics
 from segedge.measure.optimize.candidates import Artifact, Candidate, choose, plan
 from segedge.measure.optimize.front import pareto_front
 from segedge.measure.optimize.make import int8_options
@@ -42,7 +42,9 @@ def trial(precision: str, ms: float, *, drop: float = 0.0, spread: float = 0.01,
     times = Statistics.of([[ms * (1 - spread), ms, ms * (1 + spread)]] * 3)
     artifact = Artifact(Path("m.onnx"), "fp32", "model")
     candidate = Candidate(artifact, f"b{ms:g}", precision, precision)  # type: ignore[arg-type]
-    return Trial(candidate, Timing(times, times, ""), Score(1.0, 0.5, faults), drop)
+    return Trial(
+        candidate, Timing({"network": times, "frame": times}, ""), Score(1.0, 0.5, faults), drop
+    )
 
 
 def chosen(*trials: Trial, bound: float = 0.5) -> str:

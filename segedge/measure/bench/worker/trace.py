@@ -184,13 +184,7 @@ class TracedSink(WrappedSink):
     """A sink whose writing is recorded, and with it what the GPU did for the frame."""
 
     def __init__(self, sink: Sink, recorder: Recorder, gpu: GpuClock | None = None) -> None:
-        """Wrap one.
-
-        Args:
-            sink: What is wrapped.
-            recorder: Where spans go.
-            gpu: Knows when the GPU's events were; None without a GPU.
-        """
+        """Wrap one; ``gpu`` knows when the GPU's events were."""
         super().__init__(sink)
         self._recorder, self._gpu = recorder, gpu
 
@@ -207,12 +201,7 @@ class GpuClock:
     """Puts times of CUDA events onto the CPU's clock."""
 
     def __init__(self, device: Any, clock_ns: Callable[[], int] = time.perf_counter_ns) -> None:
-        """Note one moment on both clocks.
-
-        Args:
-            device: The `segedge.cuda.runtime.device.Device`.
-            clock_ns: The recorder's.
-        """
+        """Note one moment on both clocks: a `cuda.runtime.device.Device`'s and the recorder's."""
         self._event, stream = device.event(), device.stream()
         stream.record(self._event)
         self._event.sync()

@@ -7,30 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
+from segedge.card.modelfile import read_metadata
 from segedge.errors import BackendError
 from segedge.machine.optional import IMPORT_MS
-from segedge.measure.bench.names import Contender
+from segedge.measure.bench.worker.job import Job
 
 if TYPE_CHECKING:
-    from segedge.card.card import ModelCard
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.segmenter import Segmenter
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to be opened."""
-
-    model: Path
-    """The ONNX file with its card."""
-    contender: Contender
-    network: Size
-    """Input size; the card's own unless the model's is dynamic."""
-    batch: int = 1
-    """What the network alone will be given at once."""
-    program: Path | None = None
-    """What PyTorch runs instead."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +32,16 @@ class Opened:
     """What building the engine takes, now or when it was put into the cache; None without one."""
 
 
-def open_wish(wish: Wish, folder: Path) -> Opened:
-    """Open a model.
-
-    Args:
-        wish: Which, and how.
-        folder: A place for a graph that is made for it.
-
-    Raises:
-        SegedgeError: It cannot be opened.
-    """
+def open_job(job: Job, folder: Path) -> Opened:
+    """Open a model; a graph that is made for it goes into the folder."""
     start_ns = time.perf_counter_ns()
     # What `segedge.load` would import; the library follows and is counted by `require`.
     from segedge.segment.load import load  # noqa: F401
 
     import_ms = (time.perf_counter_ns() - start_ns) / 1e6
-    path, card = _files(wish, folder)
+    path, card = _files(job, folder)
     imported_ms, start_ns = sum(IMPORT_MS.values()), time.perf_counter_ns()
-    segmenter = _opened(wish, path, card)
+    segmenter = _opened(job, path, card)
     passed_ms = (time.perf_counter_ns() - start_ns) / 1e6
     library_ms = sum(IMPORT_MS.values()) - imported_ms
     built = getattr(getattr(segmenter.backend, "facts", None), "build_seconds", None)
@@ -74,52 +52,48 @@ def open_wish(wish: Wish, folder: Path) -> Opened:
     return Opened(segmenter, import_ms + library_ms, open_ms, build_ms)
 
 
-def _files(wish: Wish, folder: Path) -> tuple[Path, ModelCard]:
+def _files(job: Job, folder: Path) -> tuple[Path, ModelCard]:
     """The file that is opened, and the card that it is opened with."""
-    from segedge.card.card import ModelCard
-    from segedge.card.modelfile import read_metadata
-
-    path, card = wish.model, ModelCard.from_metadata(read_metadata(wish.model))
-    assert card is not None, "the runner has read it"
-    if wish.contender.has_tail:
+    path = Path(job.model)
+    card = ModelCard.from_metadata(read_metadata(path))
+    if card is None:
+        raise BackendError(f"{path.name} carries no card")
+    network = job.network or card.input_size
+    if job.contender.has_tail:
         from segedge.convert.passes.put_tail_back import with_tail
 
-        path = folder / f"{wish.model.stem}-tail.onnx"
-        card = with_tail(wish.model, path)
-    if wish.contender.needs_program:
-        assert wish.program is not None, "the runner has checked it"
-        path = wish.program
-    return path, card.replace(input_height=wish.network.height, input_width=wish.network.width)
+        path = folder / f"{path.stem}-tail.onnx"
+        card = with_tail(Path(job.model), path)
+    if job.contender.needs_program:
+        assert job.program is not None, "the runner has checked it"
+        path = Path(job.program)
+    return path, card.replace(input_height=network.height, input_width=network.width)
 
 
-def _opened(wish: Wish, path: Path, card: ModelCard) -> Segmenter | CudaSegmenter:
+def _opened(job: Job, path: Path, card: ModelCard) -> Segmenter | CudaSegmenter:
     from segedge.segment.load import load
 
-    if wish.contender.base == "tensorrt" and wish.batch > 1:
-        return _tensorrt_of_batch(wish, path, card)
-    segmenter = load(path, backend=wish.contender.backend, card=card)
-    if wish.contender.needs_program:
+    if job.contender.base == "tensorrt" and job.batch > 1:
+        return _tensorrt_of_batch(job, path, card)
+    segmenter = load(path, backend=job.contender.backend, card=card)
+    if job.contender.needs_program:
         return _fitted(segmenter, card)
     return segmenter
 
 
-def _tensorrt_of_batch(wish: Wish, path: Path, card: ModelCard) -> CudaSegmenter:
+def _tensorrt_of_batch(job: Job, path: Path, card: ModelCard) -> CudaSegmenter:
     """An engine is built for its batch: `load` builds for one image."""
     from segedge.backends.tensorrt import TensorRtBackend
     from segedge.engine.options import BatchRange, BuildOptions
     from segedge.segment.on_gpu import CudaSegmenter
 
-    variant: Any = wish.contender.backend.partition(":")[2] or None
-    options = BuildOptions(precision=variant, batch=BatchRange(1, wish.batch, wish.batch))
+    variant: Any = job.contender.backend.partition(":")[2] or None
+    options = BuildOptions(precision=variant, batch=BatchRange(1, job.batch, job.batch))
     return CudaSegmenter(card, TensorRtBackend(path, options=options))
 
 
 def _fitted(segmenter: Segmenter | CudaSegmenter, card: ModelCard) -> Segmenter | CudaSegmenter:
-    """A program has a size of its own, and may have its upsampling inside.
-
-    Raises:
-        BackendError: Its size is not that of the model that it is compared with.
-    """
+    """A program has a size of its own, and may have its upsampling inside."""
     (given, *_), (output, *_) = segmenter.backend.specs
     size = Size(*(int(axis or 0) for axis in given.shape[2:]))
     if size != card.input_size:

@@ -25,12 +25,10 @@ class Milliseconds(float):
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What ran before the first counted repeat."""
+    """Repeats that do not count, and whether two windows agreed before the time was up."""
 
     count: int
-    """Repeats that do not count."""
     is_steady: bool
-    """Whether two windows in a row agreed before the time was up."""
 
 
 def warm_up(
@@ -38,10 +36,7 @@ def warm_up(
 ) -> WarmUp:
     """Repeat until the medians of two windows of five in a row differ by at most 5 %.
 
-    Args:
-        step: Does the work once.
-        seconds: Give up after this long; at least two windows run.
-        clock_ns: A monotonic clock in nanoseconds.
+    Gives up after so many seconds; at least two windows run.
     """
     end_ns = clock_ns() + round(seconds * 1e9)
     before, count = math.inf, 0
@@ -63,14 +58,9 @@ def repeat(
     clock_ns: Clock = time.perf_counter_ns,
     between: Callable[[], object] = lambda: None,
 ) -> list[float]:
-    """Milliseconds of each repeat, for so long and so often at least.
+    """Milliseconds of each repeat, for so long and so often at least, without those of ``between``.
 
-    Args:
-        step: Does the work once; a step that returns `Milliseconds` has timed itself.
-        seconds: How long.
-        at_least: How often at least.
-        clock_ns: A monotonic clock in nanoseconds.
-        between: Called after each repeat; what it takes does not count.
+    A step that returns `Milliseconds` has timed itself.
     """
     end_ns = clock_ns() + round(seconds * 1e9)
     values: list[float] = []
@@ -92,11 +82,8 @@ def median_ranks(count: int, confidence: float = CONFIDENCE) -> tuple[int, int] 
     The number of values below the median is binomial with p = 1/2 whatever the distribution, so
     [x(l), x(n+1-l)] covers it with probability 1 - 2 P(B < l): H. A. David, H. N. Nagaraja, Order
     Statistics, 3rd ed. 2003, section 7.1; J.-Y. Le Boudec, Performance Evaluation, theorem 2.1. It
-    assumes independent values.
-
-    Returns:
-        The narrowest such symmetric pair, or None where even the extremes do not suffice: fewer
-        than 6 values at 95 %.
+    assumes independent values. The narrowest such symmetric pair; None where even the extremes do
+    not suffice: fewer than 6 values at 95 %.
     """
     tail, rank = 0.0, 0
     while rank < (count + 1) // 2:
@@ -144,11 +131,7 @@ class Statistics:
 
     @classmethod
     def of(cls, rounds: Sequence[Sequence[float]]) -> Statistics:
-        """Statistics of rounds of durations; no round is empty.
-
-        Raises:
-            ValueError: A round without values.
-        """
+        """Statistics of rounds of durations in milliseconds; no round is empty."""
         values = [value for values_ms in rounds for value in values_ms]
         return cls(
             count=len(values),

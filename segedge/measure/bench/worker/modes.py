@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import BackendError
-from segedge.measure.bench.measure import Milliseconds
+from segedge.measure.bench.durations import Milliseconds
 from segedge.segment.fitting import check_network, network_size
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ _TIMED_FRAMES = 30
 
 
 def network_step(segmenter: Segmenter | CudaSegmenter, batch: int = 1) -> Callable[[], object]:
-    """What runs the network once on random numbers, into memory that is already there.
-
-    Raises:
-        BackendError: The network does not take this batch.
-    """
+    """What runs the network once on random numbers, into memory that is already there."""
     card, backend = segmenter.card, segmenter.backend
     spec, _ = check_network(card, backend)
     if spec.shape[0] not in (None, batch):

@@ -1,13 +1,9 @@
-"""One contender, once, in a process of its own: ``python -m segedge.measure.bench.worker``.
-
-A job comes as JSON on stdin, its figures go as JSON in the last line of stdout.
-"""
+"""One contender, once: opened, and measured in each mode."""
 
 from __future__ import annotations
 
 import json
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,12 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from segedge.card.geometry import Size
-from segedge.errors import BackendError, SegedgeError
-from segedge.measure.bench.measure import repeat, warm_up
-from segedge.measure.bench.names import Contender
-from segedge.measure.bench.opening import Wish, open_wish
-from segedge.measure.bench.show.picture import street_like
+from segedge.errors import SegedgeError
+from segedge.measure.bench.durations import repeat, warm_up
+from segedge.measure.bench.worker.job import Job
+from segedge.measure.bench.worker.opening import open_job
+from segedge.measure.bench.worker.picture import street_like
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,31 +26,6 @@ if TYPE_CHECKING:
     from segedge.segment.segmenter import Segmenter
 
 _AT_LEAST = 10
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker measures."""
-
-    model: str
-    """Path of the model file."""
-    backend: str
-    """Name of the contender, see `segedge.measure.bench.names`."""
-    modes: tuple[str, ...]
-    frame_height: int
-    frame_width: int
-    seconds: float
-    batch: int = 1
-    """For the mode ``network``."""
-    network_height: int = 0
-    """0: the card's."""
-    network_width: int = 0
-    program: str | None = None
-    """Path of what PyTorch runs."""
-    video: str | None = None
-    """Path for the mode ``video``."""
-    trace: str | None = None
-    """Where to write a timeline of a pipelined run."""
 
 
 @dataclass
@@ -69,19 +39,15 @@ class Bench:
 
 
 def measure_job(job: Job) -> dict[str, Any]:
-    """Open, first frame, then each mode; the samples in milliseconds.
-
-    Raises:
-        SegedgeError: The backend cannot run the model.
-    """
+    """Open, first frame, then each mode; the samples in milliseconds."""
     with tempfile.TemporaryDirectory(prefix="segedge-bench-") as folder:
         return _measured(job, Path(folder))
 
 
 def _measured(job: Job, folder: Path) -> dict[str, Any]:
-    from segedge.measure.bench.modes import FrameStep
+    from segedge.measure.bench.worker.modes import FrameStep
 
-    opened = open_wish(_wish(job), folder)
+    opened = open_job(job, folder)
     with opened.segmenter as segmenter:
         image = street_like(job.frame_height, job.frame_width)
         start_ns = time.perf_counter_ns()
@@ -100,22 +66,6 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
         }
 
 
-def _wish(job: Job) -> Wish:
-    from segedge.card.card import ModelCard
-    from segedge.card.modelfile import read_metadata
-
-    size = Size(job.network_height, job.network_width) if job.network_height else None
-    if size is None:
-        card = ModelCard.from_metadata(read_metadata(Path(job.model)))
-        if card is None:
-            raise BackendError(f"{Path(job.model).name} carries no card")
-        size = card.input_size
-    return Wish(
-        Path(job.model), Contender.parse(job.backend), size, batch=job.batch,
-        program=Path(job.program) if job.program else None,
-    )  # fmt: skip
-
-
 def _figures(bench: Bench, mode: str) -> dict[str, Any]:
     """Samples, stages and what the machine did meanwhile; or why there are none."""
     from segedge.measure.bench.watch import Watch
@@ -129,14 +79,14 @@ def _figures(bench: Bench, mode: str) -> dict[str, Any]:
 
 
 def _network(bench: Bench, watch: Watch) -> dict[str, Any]:
-    from segedge.measure.bench.modes import network_step
+    from segedge.measure.bench.worker.modes import network_step
 
     step = network_step(bench.segmenter, bench.job.batch)
     return {**_repeated(bench.job, step, watch, lambda: None), "stages": []}
 
 
 def _frame(bench: Bench, watch: Watch) -> dict[str, Any]:
-    from segedge.measure.bench.modes import FrameStep, device_stages
+    from segedge.measure.bench.worker.modes import FrameStep, device_stages
 
     step = FrameStep(bench.segmenter, bench.image_hwc, [])
     figures = _repeated(bench.job, step, watch, step.stages.clear)
@@ -164,7 +114,7 @@ def _video(bench: Bench, watch: Watch) -> dict[str, Any]:
 
 
 def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[str, Any]:
-    from segedge.measure.bench.flow import FlowOptions, flow
+    from segedge.measure.bench.worker.flow import FlowOptions, flow
 
     options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video)
     found = flow(
@@ -178,8 +128,8 @@ def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[st
 
 def _trace(bench: Bench, watch: Watch) -> dict[str, Any]:
     """A timeline of a pipelined run, written to the job's file."""
-    from segedge.measure.bench.flow import FlowOptions, flow
-    from segedge.measure.bench.show.trace import Recorder
+    from segedge.measure.bench.worker.flow import FlowOptions, flow
+    from segedge.measure.bench.worker.trace import Recorder
 
     recorder, video = Recorder(), Path(bench.job.video) if bench.job.video else None
     options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video, recorder=recorder)
@@ -224,24 +174,3 @@ def peak_memory_mb() -> float:
             if line.startswith("VmHWM:"):
                 return round(int(line.split()[1]) * 1024 / 1e6, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1)
-
-
-def encode_job(job: Job) -> str:
-    """The job as a worker reads it."""
-    return json.dumps(asdict(job))
-
-
-def main() -> None:
-    """Read the job, measure, answer; errors of the user's go back as data."""
-    data = json.loads(sys.stdin.read())
-    try:
-        answer = measure_job(Job(**{**data, "modes": tuple(data["modes"])}))
-    except SegedgeError as error:
-        answer = {"error": {"headline": error.headline, "facts": error.facts, "fix": error.fix}}
-    except MemoryError:
-        answer = {"error": {"headline": BackendError("out of memory").headline}}
-    sys.stdout.write("\n" + json.dumps(answer) + "\n")
-
-
-if __name__ == "__main__":
-    main()

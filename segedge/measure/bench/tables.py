@@ -1,13 +1,22 @@
-"""Results as tables of text, as one sentence, and as Markdown."""
+"""Results as tables, as one sentence, and as Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from segedge.measure.bench.compare import Ratio
 from segedge.measure.bench.names import TAIL
 from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
 from segedge.measure.bench.watch import Observed, doubts
+from segedge.measure.report.table import (
+    Column,
+    markdown_table,
+    ms,
+    span,
+    table_of,
+    text_lines,
+    whole,
+)
 
 Table = list[list[str]]
 TOO_WIDE = 0.20
@@ -30,25 +39,28 @@ def first_sizes(results: Results) -> list[Row]:
 
 
 def speed_table(results: Results, rows: Sequence[Row] | None = None) -> Table:
-    """Latency of each backend and mode; the first row is the head.
-
-    Args:
-        results: What was measured.
-        rows: Some of its rows; None: all.
-    """
+    """Latency of each backend and mode, of all rows or of some; the first row is the head."""
     rows = results.rows if rows is None else rows
-    sizes = _varying(rows)
-    head = ["mode", "backend", *(name for name, _ in sizes), "p50 ms", "median within"]
-    head += ["min", "mean", "p90", "p95", "p99", "max", "/s"]
-    return [head, *(_speed_row(row, sizes) for row in rows)]
+    columns: list[Column[Row]] = [
+        ("p50 ms", lambda row: ms(row.times.p50_ms)),
+        ("median within", lambda row: span(row.times.span_ms)),
+        ("min", lambda row: ms(row.times.min_ms)),
+        ("mean", lambda row: ms(row.times.mean_ms)),
+        ("p90", lambda row: ms(row.times.p90_ms)),
+        ("p95", lambda row: ms(row.times.p95_ms)),
+        ("p99", lambda row: ms(row.times.p99_ms)),
+        ("max", lambda row: ms(row.times.max_ms)),
+        ("/s", lambda row: f"{row.images_per_second:.1f}"),
+    ]
+    return table_of(rows, [*NAMES, *_varying(rows), *columns])
 
 
-_Sizes = list[tuple[str, Callable[[Row], str]]]
+NAMES: tuple[Column[Row], ...] = (("mode", lambda row: row.mode), ("backend", lambda r: r.backend))
 
 
-def _varying(rows: Sequence[Row]) -> _Sizes:
+def _varying(rows: Sequence[Row]) -> list[Column[Row]]:
     """The columns for sizes and batches of which there are several."""
-    columns: _Sizes = [
+    columns: list[Column[Row]] = [
         ("batch", lambda row: str(row.batch)),
         ("network", lambda row: row.network_size),
         ("frame", lambda row: row.key.frame_size or "-"),
@@ -58,16 +70,6 @@ def _varying(rows: Sequence[Row]) -> _Sizes:
         for name, read in columns
         if len({read(row) for row in rows} - {"-", "of the video"}) > 1
     ]
-
-
-def _speed_row(row: Row, sizes: _Sizes) -> list[str]:
-    t = row.times
-    low, high = t.span_ms
-    figures = (t.min_ms, t.mean_ms, t.p90_ms, t.p95_ms, t.p99_ms, t.max_ms)
-    texts = [ms(value) for value in figures]
-    span = f"{ms(low)} .. {ms(high)}"
-    named = [row.mode, row.backend, *(read(row) for _, read in sizes)]
-    return [*named, ms(t.p50_ms), span, *texts, f"{row.images_per_second:.1f}"]
 
 
 def narrowed(table: Table, width: int) -> Table:
@@ -83,34 +85,31 @@ def narrowed(table: Table, width: int) -> Table:
 def stage_table(results: Results) -> Table:
     """What takes the time of a frame: medians of the stages; empty where none was measured."""
     rows = [row for row in results.rows if row.stages_ms]
-    if not rows:
-        return []
-    names = list(dict.fromkeys(stage for row in rows for stage in row.stages_ms))
-    sizes = _varying(rows)
-    table = [["mode", "backend", *(n for n, _ in sizes), *(f"{name} ms" for name in names)]]
-    for row in rows:
-        stages = [ms(row.stages_ms[n]) if n in row.stages_ms else "-" for n in names]
-        table.append([row.mode, row.backend, *(read(row) for _, read in sizes), *stages])
-    return table
+    return table_of(rows, [*NAMES, *_varying(rows), *stages(rows)]) if rows else []
+
+
+def stages(rows: Sequence[Row]) -> list[Column[Row]]:
+    """A column a stage."""
+
+    def column(name: str) -> Column[Row]:
+        return f"{name} ms", lambda row: ms(row.stages_ms[name]) if name in row.stages_ms else "-"
+
+    return [column(name) for name in dict.fromkeys(name for row in rows for name in row.stages_ms)]
 
 
 def start_table(results: Results) -> Table:
     """What it takes until the first frame, and memory: one row a backend, at the first size."""
     rows = list({row.backend: row for row in reversed(results.rows)}.values())[::-1]
-    columns: list[tuple[str, Callable[[Row], float | None]]] = [
-        ("import ms", lambda row: row.import_ms),
-        ("open ms", lambda row: row.open_ms),
-        ("build ms", lambda row: row.build_ms),
-        ("first ms", lambda row: row.first_frame_ms),
-        ("peak MB", lambda row: row.peak_memory_mb),
-        ("GPU MB", lambda row: row.device_memory_mb),
+    columns: list[Column[Row]] = [
+        ("import ms", lambda row: whole(row.import_ms)),
+        ("open ms", lambda row: whole(row.open_ms)),
+        ("build ms", lambda row: whole(row.build_ms)),
+        ("first ms", lambda row: whole(row.first_frame_ms)),
+        ("peak MB", lambda row: whole(row.peak_memory_mb)),
+        ("GPU MB", lambda row: whole(row.device_memory_mb)),
     ]
-    kept = [(n, read) for n, read in columns if any(read(row) is not None for row in rows)]
-    table = [["backend", *(name for name, _ in kept)]]
-    for row in rows:
-        values = [read(row) for _, read in kept]
-        table.append([row.backend, *("-" if v is None else f"{v:.0f}" for v in values)])
-    return table
+    told = [(name, read) for name, read in columns if any(read(row) != "-" for row in rows)]
+    return table_of(rows, [NAMES[1], *told])
 
 
 def machine_table(results: Results) -> Table:
@@ -127,33 +126,27 @@ def machine_table(results: Results) -> Table:
     table = [[*head, *(f"GPU {name}" for name in gpu)]]
     for names, seen in joined.items():
         shares = (seen.own_percent, seen.others_percent, seen.stolen_percent)
-        texts = ["-" if share is None else f"{share:.0f}" for share in shares]
         spreads = [seen.cpu_mhz, *(seen.gpu.get(name) for name in gpu)]
-        texts += [
-            "-" if s is None else f"{s.low:.0f} .. {s.high:.0f}" if s.moved else f"{s.mean:.0f}"
-            for s in spreads
-        ]
-        table.append([*names, *texts])
+        clocks = ["-" if spread is None else str(spread) for spread in spreads]
+        table.append([*names, *map(whole, shares), *clocks])
     return table
 
 
 def ratio_table(ratios: Sequence[Ratio]) -> Table:
     """The second results over the first."""
-    sizes = [r.key.sizes for r in ratios]
-    is_one = len(set(sizes)) <= 1 or len({s.partition(", frame")[0] for s in sizes}) <= 1
-    named = ["mode", "backend"] if is_one else ["mode", "backend", "sizes"]
-    head = [*named, "first ms", "second ms", "ratio", "interval", "verdict"]
-    return [
-        head,
-        *(
-            [
-                *((r.key.mode, r.key.backend) if is_one else (r.key.mode, r.key.backend, size)),
-                ms(r.before_ms), ms(r.after_ms), f"{r.value:.3f}", f"{r.low:.3f} .. {r.high:.3f}",
-                r.verdict,
-            ]
-            for r, size in zip(ratios, sizes, strict=True)
-        ),
-    ]  # fmt: skip
+    sizes = {r.key.sizes for r in ratios}
+    is_one = len(sizes) <= 1 or len({s.partition(", frame")[0] for s in sizes}) <= 1
+    columns: list[Column[Ratio]] = [
+        ("mode", lambda r: r.key.mode),
+        ("backend", lambda r: r.key.backend),
+        ("sizes", lambda r: r.key.sizes),
+        ("first ms", lambda r: ms(r.before_ms)),
+        ("second ms", lambda r: ms(r.after_ms)),
+        ("ratio", lambda r: f"{r.value:.3f}"),
+        ("interval", lambda r: f"{r.low:.3f} .. {r.high:.3f}"),
+        ("verdict", lambda r: r.verdict),
+    ]
+    return table_of(ratios, [column for column in columns if column[0] != "sizes" or not is_one])
 
 
 def ranked(results: Results) -> list[Row]:
@@ -291,19 +284,6 @@ def included(results: Results) -> list[tuple[str, str]]:
     return [(name, INCLUDES[name]) for name in names]
 
 
-def text_lines(table: Table) -> list[str]:
-    """Aligned columns, numbers to the right."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    is_left = [not any(c.isdigit() for c in table[1][i][:1]) for i in range(len(widths))]
-    return [
-        "  ".join(
-            cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(row, widths, is_left, strict=True)
-        ).rstrip()
-        for row in table
-    ]
-
-
 def markdown(results: Results) -> str:
     """A page that can be pasted into an issue."""
     subject = results.subject
@@ -315,7 +295,7 @@ def markdown(results: Results) -> str:
         f"Network {subject.network_size}, frame {subject.frame_size}; {subject.rounds} rounds of "
         f"{subject.seconds:g} s; model SHA-256 {subject.sha256[:12]}; "
         f"{results.environment.date}, Python {results.environment.python}.",
-        *(_markdown_table(table) for table in tables if table),
+        *(markdown_table(table) for table in tables if table),
     ]
     notes = [f"- **{name}**: {text}" for name, text in included(results)]
     notes += [f"- **{name}**: {text}" for name, text in descriptions(results).items()]
@@ -328,14 +308,3 @@ def markdown(results: Results) -> str:
 def descriptions(results: Results) -> dict[str, str]:
     """Backend to library, version, device and precision."""
     return {row.backend: row.description for row in reversed(results.rows)}
-
-
-def _markdown_table(table: Table) -> str:
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in table]
-    lines = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
-
-
-def ms(value: float) -> str:
-    """Milliseconds: two decimals below 100."""
-    return f"{value:.2f}" if value < 100 else f"{value:.0f}"

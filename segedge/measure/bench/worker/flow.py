@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink, Source, SourceFailure, SourceInfo
-from segedge.measure.bench.show.trace import (
+from segedge.measure.bench.worker.trace import (
     GpuClock,
     Recorder,
     TracedSegmenter,
@@ -40,13 +40,7 @@ class RepeatedSource:
         is_enough: Callable[[int], bool],
         fps: float = 30.0,
     ) -> None:
-        """Nothing is opened yet.
-
-        Args:
-            open_frames: An image, or what opens the source anew.
-            is_enough: Asked before each frame with the count of those before.
-            fps: What frames without times get.
-        """
+        """Of an image, or of what opens a source anew; ``fps`` is for frames without times."""
         self._image = None if callable(open_frames) else open_frames
         self._open = open_frames if callable(open_frames) else None
         self._source = self._open() if self._open else None
@@ -159,17 +153,8 @@ def flow(
 ) -> Flow:
     """Frames through `segedge.pipeline` as fast as they go.
 
-    The first third of the time, five frames at least, is warm-up and does not count.
-
-    Args:
-        segmenter: What segments.
-        image_hwc: The frame, where there is no video.
-        options: How long, and through what.
-        folder: Where the encoded video lies meanwhile.
-        on_frame: Called after each frame, in the segmenter's thread.
-
-    Raises:
-        SegedgeError: The video cannot be read or written, or the network failed.
+    The first third of the time, five frames at least, is warm-up and does not count. An encoded
+    video lies in the folder meanwhile; ``on_frame`` is called in the segmenter's thread.
     """
     start_ns = time.perf_counter_ns()
     end_ns, warm = start_ns + round(1.5e9 * options.seconds), 5

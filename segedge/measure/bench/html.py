@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from segedge.card.geometry import Size
+from segedge.measure.bench import tables as report
 from segedge.measure.bench.accuracy import Accuracy, matched
 from segedge.measure.bench.results import INCLUDES, Mode, Results, Row
-from segedge.measure.bench.show import tables as report
 from segedge.measure.report.page import bullets, facts, figure, page, paragraph, section, table
 from segedge.measure.report.plots import Point, Series, line_chart, scatter
 from segedge.measure.report.svg import Bar, Distribution, distributions, part_names, stacked_bars
+from segedge.measure.report.table import Column, ms, table_of
 
 _DISTRIBUTIONS_SHOWN = 16
 _RAW = ("min", "mean", "p90", "p95", "p99", "max")
 
 
 def html(results: Results, accuracies: Sequence[Accuracy] = ()) -> str:
-    """The whole page.
-
-    Args:
-        results: What was measured.
-        accuracies: What evaluation files say of the same model.
-    """
+    """The whole page; accuracies are what evaluation files say of the same model."""
     subject, environment = results.subject, results.environment
     return page(
         f"{subject.model} on {environment.line}",
@@ -69,7 +65,7 @@ def _stages(results: Results) -> str:
         Bar(
             report.row_name(row, alone).replace(f"{row.backend} frame", row.backend, 1),
             tuple(row.stages_ms.items()),
-            f"{report.ms(row.times.p50_ms)} ms",
+            f"{ms(row.times.p50_ms)} ms",
         )
         for row in alone
     ]
@@ -82,11 +78,8 @@ def _stages(results: Results) -> str:
     )
     shown = report.first_sizes(results)
     piped = [row for row in shown if row.mode in ("rate", "video") and row.stages_ms]
-    names = list(dict.fromkeys(stage for row in piped for stage in row.stages_ms))
-    rows = [["mode", "backend", "between frames ms", *(f"{name} ms" for name in names)]]
-    for row in piped:
-        stages = [report.ms(row.stages_ms[n]) if n in row.stages_ms else "-" for n in names]
-        rows.append([row.mode, row.backend, report.ms(row.times.p50_ms), *stages])
+    between: Column[Row] = ("between frames ms", lambda row: ms(row.times.p50_ms))
+    rows = table_of(piped, [*report.NAMES, between, *report.stages(piped)])
     told = "In the pipeline, where threads overlap: stages add up to more than the time between "
     overlapped = table(rows, caption=told + "two frames.") if piped else ""
     return section("What takes the time", chart, overlapped)
@@ -97,8 +90,8 @@ def _latencies(results: Results) -> str:
     shown = [
         Distribution(
             report.row_name(row, rows), row.times.quantiles_ms, row.times.span_ms,
-            f"p50 {report.ms(row.times.p50_ms)}, p95 {report.ms(row.times.p95_ms)}, "
-            f"max {report.ms(row.times.max_ms)} ms",
+            f"p50 {ms(row.times.p50_ms)}, p95 {ms(row.times.p95_ms)}, "
+            f"max {ms(row.times.max_ms)} ms",
         )
         for row in rows[:_DISTRIBUTIONS_SHOWN]
     ]  # fmt: skip
@@ -179,7 +172,7 @@ def _against_accuracy(results: Results, accuracies: Sequence[Accuracy]) -> str:
         label = " ".join(filter(None, (row.backend, "" if ":" in row.backend else found.precision)))
         point = Point(row.images_per_second, found.miou_percent, label=label)
         series.setdefault(row.backend, []).append(point)
-        figures = [report.ms(row.times.p50_ms), f"{row.images_per_second:.1f}"]
+        figures = [ms(row.times.p50_ms), f"{row.images_per_second:.1f}"]
         rows.append([label, *figures, f"{found.miou_percent:.2f}", found.source])
     lines = [Series(name, tuple(points)) for name, points in series.items()]
     chart = scatter(lines, title="Accuracy over speed", x_unit="/s", y_unit="mIoU %")

@@ -1,1 +1,0 @@
-"""A bench's result for people: tables, a page, a timeline, a picture."""
