@@ -11,15 +11,7 @@ from segedge.errors import BackendError
 
 
 def device_pointer(spec: TensorSpec, array: Any) -> tuple[int, tuple[int, ...]]:
-    """Address and shape of a device array.
-
-    Args:
-        spec: What the network takes or gives.
-        array: Anything with ``__cuda_array_interface__``.
-
-    Raises:
-        BackendError: It lies on the CPU, or its shape, type or layout is another.
-    """
+    """Address and shape of an array with ``__cuda_array_interface__`` that fits the network."""
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         raise BackendError(

@@ -28,16 +28,9 @@ class EagerBackend:
         threads: int | None = None,
         compiled: bool = False,
     ) -> None:
-        """Wrap a module.
+        """Wrap a module from one tensor to one tensor; its input is float32 of this shape.
 
-        Args:
-            module: ``torch.nn.Module`` (or any callable) from one tensor to one tensor.
-            input_shape: Shape of its input, float32.
-            threads: Intra-op threads of torch (process-wide); None leaves them.
-            compiled: Whether torch.compile turns it into native code first, which takes a minute.
-
-        Raises:
-            BackendError: It returns no tensor, or torch.compile fails: it needs a C++ compiler.
+        ``threads`` are torch's, process-wide. Compiling to native code first takes a minute.
         """
         self._torch = require("torch", purpose="run a network eagerly")
         if threads:
@@ -59,12 +52,7 @@ class EagerBackend:
     def from_program(
         cls, path: Path, *, threads: int | None = None, compiled: bool = False
     ) -> EagerBackend:
-        """Load a ``torch.export`` program (``.pt2``); see the class for the arguments.
-
-        Raises:
-            MissingDependencyError: torch is not installed.
-            BackendError: The file is no program, or takes more than one tensor.
-        """
+        """Load a ``torch.export`` program (``.pt2``); see the class for the arguments."""
         torch = require("torch", purpose="run a network eagerly")
         program, shape = load_program(torch, path)
         return cls(program.module(), input_shape=shape, threads=threads, compiled=compiled)
@@ -108,11 +96,7 @@ class EagerBackend:
 
 @contextmanager
 def translated_compilation() -> Iterator[None]:
-    """What torch.compile raises, in our words.
-
-    Raises:
-        BackendError: It failed.
-    """
+    """What torch.compile raises, in our words."""
     try:
         yield
     except BackendError:
@@ -127,11 +111,7 @@ def translated_compilation() -> Iterator[None]:
 
 
 def load_program(torch: Any, path: Path) -> tuple[Any, tuple[int, ...]]:
-    """A ``torch.export`` program and the shape of its image input.
-
-    Raises:
-        BackendError: The file is none, or takes several tensors.
-    """
+    """A ``torch.export`` program and the shape of its image input."""
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # zip, pickle and schema errors of many classes

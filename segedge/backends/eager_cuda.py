@@ -24,17 +24,7 @@ class EagerCudaBackend:
     memory: Memory = "cuda"
 
     def __init__(self, path: Path, *, compiled: bool = False) -> None:
-        """Load a ``.pt2`` file onto the first GPU.
-
-        Args:
-            path: The program.
-            compiled: Whether torch.compile makes kernels for it first, which takes a minute.
-
-        Raises:
-            MissingDependencyError: torch is not installed.
-            DeviceError: No GPU, or no driver.
-            BackendError: The file is no program, this PyTorch has no CUDA, or torch.compile fails.
-        """
+        """Load a ``.pt2`` file onto the first GPU; compiling it first takes a minute."""
         self.device = Device.open()
         self._torch = require("torch", purpose="run a network eagerly")
         if not self._torch.cuda.is_available():

@@ -24,14 +24,7 @@ class FakeCudaBackend:
     def __init__(
         self, card: ModelCard, device: Device, *, dtype: str = "float32", capturable: bool = True
     ) -> None:
-        """Make one that fits a card.
-
-        Args:
-            card: Gives input size, channels and stride; NCHW.
-            device: Where it runs.
-            dtype: float32 or float16, of tensor and logits.
-            capturable: Whether it lets itself be captured.
-        """
+        """Make one that fits a card."""
         height, width = card.input_height, card.input_width
         grid = (-(-height // card.stride), -(-width // card.stride))
         self.device = device

@@ -32,15 +32,8 @@ class OnnxRuntimeBackend:
     def __init__(self, path: Path, *, threads: int, simulate: bool = False) -> None:
         """Open a model.
 
-        Args:
-            path: The ONNX file.
-            threads: Intra-op threads.
-            simulate: Compute a quantized network in float32 and only round where its Q/DQ nodes
-                say, as int8 hardware with wide sums does; slow, for measuring.
-
-        Raises:
-            MissingDependencyError: onnxruntime is not installed.
-            BackendError: ONNX Runtime refuses the file.
+        ``simulate`` computes a quantized network in float32 and only rounds where its Q/DQ nodes
+        say, as int8 hardware with wide sums does; slow, for measuring.
         """
         self._ort = require("onnxruntime", purpose="run ONNX models on a CPU")
         self._ort.set_default_logger_severity(3)

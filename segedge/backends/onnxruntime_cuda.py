@@ -34,15 +34,8 @@ class OnnxRuntimeCudaBackend:
     def __init__(self, path: Path, *, provider: Provider = "cuda") -> None:
         """Open a model on the first GPU.
 
-        Args:
-            path: The ONNX file.
-            provider: ``tensorrt`` lets TensorRT build what it can, anew each time, and CUDA do the
-                rest.
-
-        Raises:
-            MissingDependencyError: onnxruntime is not installed.
-            DeviceError: No GPU, or no driver.
-            BackendError: It is the build without CUDA, or refuses the file.
+        The provider ``tensorrt`` lets TensorRT build what it can, anew each time, and CUDA do the
+        rest.
         """
         self.device = Device.open()
         self._ort = require("onnxruntime", purpose="run ONNX models on a GPU")

@@ -25,18 +25,7 @@ class OpenVinoBackend:
     memory: Memory = "host"
 
     def __init__(self, path: Path, *, threads: int, precision: Precision = "auto") -> None:
-        """Compile a model for the CPU.
-
-        Args:
-            path: The ONNX file.
-            threads: Inference threads.
-            precision: Arithmetic inside the network; ``auto`` is OpenVINO's own choice, bf16
-                where the CPU has it.
-
-        Raises:
-            MissingDependencyError: openvino is not installed.
-            BackendError: OpenVINO refuses the file.
-        """
+        """Compile a model; ``auto`` is OpenVINO's own choice, bf16 where the CPU has it."""
         self._ov = _import_openvino()
         self._compiled = self._compile(path, threads, precision)
         self._request = self._compiled.create_infer_request()
@@ -112,9 +101,6 @@ def _import_openvino() -> Any:
 
     They take longer to import than the rest (0.1 s of a start), and nothing here uses them.
     `openvino.convert_model` still works: it is imported at its first use.
-
-    Raises:
-        MissingDependencyError: openvino is not installed.
     """
     if "openvino" in sys.modules or _CONVERTER in sys.modules:
         return require("openvino", purpose=_PURPOSE)

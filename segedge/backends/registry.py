@@ -51,17 +51,10 @@ def available_threads() -> int:
 
 
 def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) -> Choice:
-    """Open a model on a backend.
+    """Open a model file, or a model at a server's address, on a backend.
 
-    Args:
-        path: The model file, or a server's address.
-        name: ``auto``, or a name of `BACKENDS`, optionally with a variant: ``openvino:f32``.
-        threads: CPU threads; None takes all that this process may use.
-
-    Raises:
-        UsageError: No such backend.
-        MissingDependencyError: Its library is not installed.
-        BackendError: It refuses the model, or no backend is installed at all.
+    The name is ``auto`` or one of `BACKENDS`, optionally with a variant: ``openvino:f32``. Without
+    ``threads`` a CPU backend takes all that this process may use.
     """
     threads = threads or available_threads()
     if is_address(path):

@@ -78,14 +78,6 @@ def card_from_foreign_metadata(
 
     Where both are present Model API's preprocessing and Ultralytics' names are taken (they keep
     the spaces).
-
-    Args:
-        metadata: The file's ``metadata_props``.
-        input_size: Size of the network's input.
-        channels: Channels of the class logits.
-
-    Raises:
-        CardError: There are such keys, and they cannot be read or do not fit the channels.
     """
     names = class_names(metadata)
     if names is None:
@@ -113,11 +105,7 @@ def card_from_foreign_metadata(
 
 
 def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The class names that either dialect gives, in label order; None where neither does.
-
-    Raises:
-        CardError: ``names`` is there and is no dict or list of names.
-    """
+    """The class names that either dialect gives, in label order; None where neither does."""
     if "names" in metadata:
         return _ultralytics_names(metadata["names"])
     labels = metadata.get(f"{_INFO}labels")
@@ -161,9 +149,6 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
     """Read ``config.json`` and ``preprocessor_config.json`` of a local Hugging Face folder.
 
     A missing preprocessor file means the defaults of SegFormer's: ImageNet mean and std.
-
-    Raises:
-        CardError: ``config.json`` is missing, is no JSON, or names no classes.
     """
     config = _json(Path(folder) / "config.json")
     id2label = config.get("id2label")
@@ -192,15 +177,7 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
 
 
 def card_from_huggingface(folder: str | Path, *, input_size: Size | None = None) -> ModelCard:
-    """The card of a Hugging Face folder; stride and alignment are left to the export.
-
-    Args:
-        folder: A local folder with ``config.json``.
-        input_size: The network's input size; by default the one its preprocessor names.
-
-    Raises:
-        CardError: The folder names no classes, or no size is known.
-    """
+    """The card of a Hugging Face folder; stride and alignment are left to the export."""
     said = read_huggingface(folder)
     size = input_size or said.input_size
     if size is None:
@@ -226,9 +203,6 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
     """A card with the preprocessing that Model API's keys say, or that is Ultralytics' habit.
 
     A card comes back as it is where there are no such keys.
-
-    Raises:
-        CardError: A key cannot be read.
     """
     if not any(key.startswith(_INFO) for key in metadata):
         if "names" not in metadata:

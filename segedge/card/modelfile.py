@@ -70,20 +70,12 @@ def file_sha256(path: Path) -> str:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The key-value pairs that an ONNX file carries.
-
-    Raises:
-        ModelError: The file is missing, empty, truncated or no ONNX file.
-    """
+    """The key-value pairs that an ONNX file carries."""
     return read_facts(path).metadata
 
 
 def read_facts(path: str | Path) -> ModelFacts:
-    """Everything an ONNX file says outside its graph.
-
-    Raises:
-        ModelError: The file is missing, empty, truncated or no ONNX file.
-    """
+    """Everything an ONNX file says outside its graph."""
     file = Path(path)
     size = _size_of(file)
     try:

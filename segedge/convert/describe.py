@@ -37,11 +37,7 @@ class Said:
 
 
 def asked_classes(options: ExportOptions) -> LabelSet | None:
-    """The classes that the user names: a label set, a text file, or a comma list.
-
-    Raises:
-        UsageError: A single word that is no label set, or an empty file.
-    """
+    """The classes that the user names: a label set, a text file, or a comma list."""
     asked = options.classes
     if asked is None:
         return None
@@ -72,11 +68,7 @@ def build_card(
     input_layout: Layout,
     provenance: Provenance,
 ) -> ModelCard:
-    """Put a card together; what the user says goes before what the source says.
-
-    Raises:
-        CardError: The classes do not fit the network's channels.
-    """
+    """Put a card together; what the user says goes before what the source says."""
     classes = _fitting(_classes(options, said, head), head)
     card = ModelCard(
         classes=classes.names,

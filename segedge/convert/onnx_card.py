@@ -29,8 +29,7 @@ def attach_card(model: Model, card: ModelCard) -> None:
 def checked_bytes(model: Model) -> bytes:
     """The model as the bytes of one file, checked by onnx with its shapes.
 
-    Raises:
-        ExportError: It is over 2 GB, or onnx finds it invalid.
+    ExportError: it is over 2 GB, or onnx finds it invalid.
     """
     onnx = require("onnx", purpose="check the exported file")
     try:
@@ -52,12 +51,7 @@ def checked_bytes(model: Model) -> bytes:
 
 
 def check_output(path: Path, *, source: Path | None) -> None:
-    """Refuse a path that cannot become the output, before any work is done.
-
-    Raises:
-        UsageError: It is no .onnx file, or is the source itself.
-        SinkError: Its folder cannot be made or written.
-    """
+    """Refuse a path that cannot become the output, before any work is done."""
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path} is no .onnx file", fix=f"-o {path.with_suffix('.onnx')}")
     if path.is_dir():
@@ -77,11 +71,7 @@ def check_output(path: Path, *, source: Path | None) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its final name and move it there when all of it is on disk.
-
-    Raises:
-        SinkError: The disk is full, or the folder cannot be written; nothing is left behind.
-    """
+    """Write a file beside its final name and move it there when all of it is on disk."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:

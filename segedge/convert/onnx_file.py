@@ -41,12 +41,7 @@ class InputFacts:
 
 
 def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
-    """Load an ONNX file with its weights, functions inlined.
-
-    Raises:
-        ModelError: The file is missing, empty, truncated, damaged or no ONNX file, or its
-            external weights are missing.
-    """
+    """Load an ONNX file with its weights, functions inlined."""
     facts = read_facts(path)
     lib = ir()
     passes = require("onnx_ir.passes.common", purpose="adopt an ONNX file")
@@ -103,18 +98,9 @@ def prepare_input(
     suggested: Size | None,
     dynamic: Sequence[DynamicAxis],
 ) -> InputFacts:
-    """Check the image input, and close its open axes except those that shall vary.
+    """Check the image input, and close its open axes (in place) except those that shall vary.
 
-    Args:
-        model: Changed in place.
-        name: The file's name, for messages.
-        size: The size that the user asks for.
-        suggested: The size that the file's metadata names.
-        dynamic: Axes that shall stay open.
-
-    Raises:
-        ExportError: The input is no image, or an axis that shall vary is fixed.
-        UsageError: The size is needed, or contradicts the file.
+    ``size`` is the user's, ``suggested`` that of the file's metadata.
     """
     value, layout = _image_value(model, name)
     shape = shape_of(value) or ()

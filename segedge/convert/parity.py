@@ -65,21 +65,9 @@ def compare(
     card: ModelCard,
     head: HeadFacts,
 ) -> tuple[int, Comparison]:
-    """Run both networks over images.
+    """Run both networks over H x W x 3 uint8 BGR images of any size, at the card's input size.
 
-    Args:
-        original: The network as it was: input tensor to the main head's output.
-        exported: The network that will be written.
-        images: H x W x 3 uint8 BGR of any size.
-        card: The exported network's card, its input size the one to compare at.
-        head: What both outputs are.
-
-    Returns:
-        How many images there were, and what they gave.
-
-    Raises:
-        ExportError: The original gives NaN.
-        ParityError: Only the exported network gives NaN.
+    Gives how many images there were, and what they gave.
     """
     total, count = Comparison(0, 0, 0, None), 0
     for image in images:
@@ -141,11 +129,7 @@ def compare_outputs(
 
 
 def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> None:
-    """Raise where too few of the unambiguous pixels agree, or most pixels are ambiguous.
-
-    Raises:
-        ParityError: With the numbers.
-    """
+    """Raise where too few of the unambiguous pixels agree, or most pixels are ambiguous."""
     if result.ambiguous > MOST_AMBIGUOUS * result.pixels:
         raise ParityError(
             "parity cannot be measured: the network hardly prefers one class to another",
@@ -174,11 +158,7 @@ def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> No
 
 
 def require_batch(exported: Network, images: Sequence[Image], card: ModelCard) -> None:
-    """Raise where a batch of three gives anything but what its images give alone.
-
-    Raises:
-        ExportError: The batch axis is dynamic in name only.
-    """
+    """Raise where a batch of three gives anything but what its images give alone."""
     geometry = Geometry.fit(Size(*images[0].shape[:2]), card.input_size, card.fit)
     tensors = [reference.preprocess(image, card, geometry) for image in images[:3]]
     alone = np.concatenate([exported(tensor) for tensor in tensors])

@@ -27,11 +27,7 @@ class OnnxRunner:
     """A network loaded by ONNX Runtime on the CPU, with all outputs as NumPy arrays."""
 
     def __init__(self, model: bytes | Path) -> None:
-        """Load a model from memory or, where it is a path, from a file.
-
-        Raises:
-            ExportError: ONNX Runtime refuses it.
-        """
+        """Load a model from memory or, where it is a path, from a file."""
         runtime = require("onnxruntime", purpose="check the exported network")
         options = runtime.SessionOptions()
         options.log_severity_level = _FATAL
@@ -49,11 +45,7 @@ class OnnxRunner:
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, tensor: NDArray[np.float32], output: str | None = None) -> NDArray[Any]:
-        """The named output (by default the first) for one input tensor.
-
-        Raises:
-            ExportError: It fails at run time, as baked-in shapes do at other sizes.
-        """
+        """The named output (by default the first) for one input tensor."""
         return self.run(tensor, [output or self.outputs[0]])[0]
 
     def run(self, tensor: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[Any]]:
@@ -70,13 +62,7 @@ class OnnxRunner:
 def measure_shapes(
     model: Model, values: Sequence[Value], input_shape: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
-    """Real shapes of inner values, by running the network once on zeros.
-
-    Args:
-        model: The model; unchanged afterwards.
-        values: Values of its main graph.
-        input_shape: Shape of the input tensor.
-    """
+    """Real shapes of inner values, by running the network once on zeros."""
     names = [value.name for value in values]
     with extra_outputs(model, values):
         data = to_bytes(model)

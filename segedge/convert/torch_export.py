@@ -31,12 +31,9 @@ class TorchNetwork:
     """A torch module in evaluation mode: what it returns, one of its outputs, its ONNX graph."""
 
     def __init__(self, module: Any, *, name: str, scripted: bool = False) -> None:
-        """Wrap a module.
+        """Wrap a ``torch.nn.Module`` from one image tensor to any nesting of tensors.
 
-        Args:
-            module: ``torch.nn.Module`` from one image tensor to any nesting of tensors.
-            name: What the user calls it, for messages.
-            scripted: Whether it is TorchScript, which needs the older exporter.
+        TorchScript (``scripted``) needs the older exporter.
         """
         self._torch = require("torch", purpose="export a network")
         self._module = module
@@ -51,11 +48,7 @@ class TorchNetwork:
         return str(self._torch.__version__)
 
     def outputs(self, size: Size) -> list[OutputSpec]:
-        """Names and shapes of everything the module returns for one image.
-
-        Raises:
-            ExportError: The module fails on an image of this size.
-        """
+        """Names and shapes of everything the module returns for one image."""
         leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
         return [OutputSpec(name, tuple(leaf.shape)) for name, leaf in leaves]
 
@@ -69,15 +62,9 @@ class TorchNetwork:
         return result
 
     def to_onnx(self, size: Size, *, opset: int, dynamic: Sequence[DynamicAxis]) -> Model:
-        """Export the selected output.
+        """Export the selected output, traced at a size.
 
-        Args:
-            size: Input size that is traced.
-            opset: Operator set to ask for; what was written must be read back.
-            dynamic: Axes that may vary.
-
-        Raises:
-            ExportError: torch's exporter refuses the module.
+        The opset is only asked for: what was written must be read back.
         """
         # A batch of one is taken for a constant by torch.export.
         batch = 2 if "batch" in dynamic else 1

@@ -114,16 +114,7 @@ class EngineFacts:
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> EngineFacts:
-        """Read what `to_json` wrote.
-
-        Args:
-            text: The file's text.
-            name: The file's name, for messages.
-
-        Raises:
-            ModelError: It is not such a file, or of a newer schema.
-            CardError: The card inside cannot be read.
-        """
+        """Read what `to_json` wrote."""
         try:
             data = dict(json.loads(text))
             schema = data.pop("schema", None)

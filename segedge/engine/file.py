@@ -51,13 +51,7 @@ def kernels_path(path: str | Path) -> Path:
 
 
 def read_engine(path: str | Path) -> EngineFile:
-    """Read an engine and check that it is whole; it is not loaded, and nothing in it runs.
-
-    Raises:
-        ModelError: It does not exist, is truncated, corrupt, or no engine; or the file beside it
-            belongs to another engine.
-        CardError: The card beside it cannot be read.
-    """
+    """Read an engine and check that it is whole; it is not loaded, and nothing in it runs."""
     file = Path(path)
     try:
         data = file.read_bytes()
@@ -76,11 +70,7 @@ def read_engine(path: str | Path) -> EngineFile:
 
 
 def read_facts_beside(path: Path) -> EngineFacts | None:
-    """The facts beside a plan, or None where there is no such file.
-
-    Raises:
-        ModelError: It is there and cannot be read.
-    """
+    """The facts beside a plan, or None where there is no such file."""
     beside = facts_path(path)
     if not beside.is_file():
         return None
@@ -101,8 +91,7 @@ def engine_card(path: str | Path) -> ModelCard | None:
 def write_engine(path: str | Path, plan: bytes, facts: EngineFacts) -> None:
     """Write a plan and the facts beside it, both or neither.
 
-    Raises:
-        OSError: The folder cannot be written, or is full; what was there before is there still.
+    On OSError what was there before is there still.
     """
     file = Path(path)
     with _staged(file, plan) as plan_part, _staged(facts_path(file), _encoded(facts)) as facts_part:
@@ -117,11 +106,7 @@ def _encoded(facts: EngineFacts) -> bytes:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, never a part.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a file so that readers see the old one or the new one, never a part."""
     with _staged(path, data) as part:
         part.replace(path)
 

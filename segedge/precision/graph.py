@@ -89,14 +89,7 @@ class TypedGraph:
 
 
 def prepare(model: Any) -> TypedGraph:
-    """Copy a model and bring it to the form that the rules and the retyping expect.
-
-    Args:
-        model: ``onnx.ModelProto`` with its weights loaded.
-
-    Raises:
-        ModelError: It is invalid, or a float value's type cannot be inferred.
-    """
+    """Copy a model and bring it to the form that the rules and the retyping expect."""
     copy = onnx().ModelProto()
     copy.CopyFrom(model)
     if copy.functions:
@@ -110,11 +103,7 @@ def prepare(model: Any) -> TypedGraph:
 
 
 def infer(model: Any) -> Any:
-    """The model with the type and shape of every value, strictly checked.
-
-    Raises:
-        ModelError: The operators, types or shapes contradict each other.
-    """
+    """The model with the type and shape of every value, strictly checked."""
     try:
         onnx().checker.check_model(model)
         return onnx().shape_inference.infer_shapes(model, check_type=True, strict_mode=True)

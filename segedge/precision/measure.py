@@ -43,17 +43,9 @@ class Probes:
 def probe(
     model: Any, images: Sequence[NDArray[Any]], *, names: Sequence[str] | None = None
 ) -> Probes:
-    """Run a network and reduce every float value inside it to its extremes.
+    """Run a network and reduce every float value inside it (or those named) to its extremes.
 
     The reductions are part of the graph, so memory stays that of plain inference.
-
-    Args:
-        model: ``onnx.ModelProto`` with inferred types.
-        images: Network input tensors.
-        names: Which values to reduce; None: all of a float type.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the network or the images.
     """
     names = float_values(model) if names is None else names
     session = open_session(_with_probes(model, names))
@@ -73,15 +65,7 @@ def probe(
 
 
 def open_session(model: Any, *, simulate: bool = False) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Args:
-        model: ``onnx.ModelProto``.
-        simulate: Run Q and DQ nodes as they stand, and the layers between them in float32.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the network.
-    """
+    """An ONNX Runtime session on the CPU."""
     runtime = require("onnxruntime", purpose=_PURPOSE)
     options = runtime.SessionOptions()
     options.log_severity_level = _FATAL
@@ -97,11 +81,7 @@ def open_session(model: Any, *, simulate: bool = False) -> Any:
 
 
 def run(session: Any, image: NDArray[Any]) -> list[NDArray[Any]]:
-    """All outputs for one input tensor, which is brought to the input's type.
-
-    Raises:
-        ModelError: The network has several inputs, or the tensor does not fit.
-    """
+    """All outputs for one input tensor, which is brought to the input's type."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise ModelError(
@@ -183,9 +163,6 @@ def emulated(model: Any) -> Any:
     """A float16 graph rewritten in float32 that rounds where the float16 graph rounds.
 
     Value names stay, so that what is found in one graph can be named in the other.
-
-    Args:
-        model: ``onnx.ModelProto`` with inferred types, as `retype` returns it.
     """
     copy = onnx().ModelProto()
     copy.CopyFrom(model)

@@ -49,19 +49,7 @@ class RemoteBackend:
     def __init__(
         self, address: RemoteAddress | str | Path, *, options: RemoteOptions | None = None
     ) -> None:
-        """Connect, and read what the server says of the model.
-
-        Args:
-            address: ``grpc://host:8001/model``, ``http://host:8000/model``, or one that was parsed.
-            options: How the server is talked to; None: what the address says.
-
-        Raises:
-            UsageError: It is no address.
-            MissingDependencyError: tritonclient is not installed.
-            BackendError: The server is not there, does not have the model, or it is not ready; or
-                shared memory was asked for and the server does not see it.
-            CardError: The server's card cannot be read.
-        """
+        """Connect, and read what the server says of the model."""
         if not isinstance(address, RemoteAddress):
             address, said = parse_address(address)
             options = options or said
@@ -87,11 +75,7 @@ class RemoteBackend:
         return f"{facts.server} at {self._address.endpoint} ({way}, {self._address.model}{version})"
 
     def _look(self) -> ModelFacts:
-        """What the server says of the model, once it is ready.
-
-        Raises:
-            BackendError: It is not there, does not have it, or it is not ready.
-        """
+        """What the server says of the model, once it is ready."""
         try:
             self._link.check_alive()
             if not self._link.is_ready():
@@ -122,13 +106,7 @@ class RemoteBackend:
         *,
         stream: int = 0,
     ) -> Sequence[NDArray[Any]]:
-        """Run once; see `Backend.run`.
-
-        Raises:
-            BackendError: The server refused, did not answer in time, answered another shape, or
-                was lost and did not come back.
-            CardError: It came back, or went on, with other classes or preprocessing.
-        """
+        """Run once; see `Backend.run`."""
         pairs = list(zip(self.specs[0], map(np.ascontiguousarray, inputs), strict=True))
         try:
             return self._run(pairs, outputs)
@@ -140,12 +118,7 @@ class RemoteBackend:
         pairs: Sequence[tuple[TensorSpec, NDArray[Any]]],
         outputs: Sequence[NDArray[Any]] | None,
     ) -> Sequence[NDArray[Any]]:
-        """One try.
-
-        Raises:
-            LinkLostError: The server is gone.
-            BackendError: Anything else.
-        """
+        """One try."""
         names = [spec.name for spec in self.specs[1]]
         shared = self._tensors if self._tensors and self._tensors.fits(pairs) else None
         try:
@@ -242,13 +215,7 @@ class RemoteBackend:
         ) from last
 
     def _check_model(self) -> None:
-        """That the server holds the network that it held, and is ready.
-
-        Raises:
-            LinkError: It is not ready yet.
-            BackendError: The network has other tensors.
-            CardError: It has other classes or preprocessing.
-        """
+        """That the server holds the network that it held, and is ready."""
         if not self._link.is_ready():
             raise LinkLostError(f"{self._address.model} is not ready")
         facts = self._link.describe()

@@ -11,11 +11,7 @@ from segedge.errors import BackendError, nearest_name
 
 
 def card_of(facts: ModelFacts) -> ModelCard | None:
-    """The card that a server's configuration carries, or None.
-
-    Raises:
-        CardError: There is one and it cannot be read.
-    """
+    """The card that a server's configuration carries, or None."""
     entry = facts.config.get("parameters", {}).get(CARD_KEY, {})
     text = entry.get("string_value", "")
     return ModelCard.from_json(text) if text else None
@@ -31,11 +27,7 @@ def differences(one: ModelCard | None, other: ModelCard | None) -> list[str]:
 
 
 def checked(address: RemoteAddress, facts: ModelFacts) -> ModelFacts:
-    """The same facts, of a model that is a network.
-
-    Raises:
-        BackendError: It is an ensemble: it takes frames as they are, and has its own pre and tail.
-    """
+    """The same facts, of a model that is a network."""
     steps = facts.config.get("ensemble_scheduling", {}).get("step", ())
     if not steps:
         return facts

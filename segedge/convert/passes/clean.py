@@ -16,10 +16,6 @@ def clean(model: Model, *, output_name: str) -> PassReport:
     Precondition: one input and one output. Postcondition: no doc string, node metadata or inner
     shape is left, so the file holds neither paths nor source lines of the machine that exported
     it.
-
-    Args:
-        model: Changed in place.
-        output_name: ``logits`` or ``labels``.
     """
     dropped = _drop_documentation(model)
     taken = {value.name for node in model.graph for value in node.outputs}

@@ -71,16 +71,10 @@ class _Ending:
 def cut_tail(
     model: Model, *, network: Size, input_shape: Sequence[int], keep: bool = False
 ) -> HeadFacts:
-    """End the graph at its class logits, where that is provably the same network.
+    """End the graph at its class logits, in place, where that is provably the same network.
 
-    Args:
-        model: A model with one output, changed in place.
-        network: Size of its input.
-        input_shape: Shape of its input tensor, with numbers for dynamic axes.
-        keep: Only find out what the output is; leave the graph as it is.
-
-    Raises:
-        ExportError: The output is image-level, or no class axis can be made out.
+    ``input_shape`` has numbers for dynamic axes. ``keep`` leaves the graph and only finds out what
+    its output is. ExportError: the output is image-level, or no class axis can be made out.
     """
     output = model.graph.outputs[0]
     links = walk_back(output)

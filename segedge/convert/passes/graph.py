@@ -94,11 +94,7 @@ def drop_dead(model: Model) -> None:
 
 
 def to_bytes(model: Model) -> bytes:
-    """The model as the bytes of an ONNX file.
-
-    Raises:
-        ValueError: It is over protobuf's 2 GB.
-    """
+    """The model as the bytes of an ONNX file."""
     result: bytes = ir().to_proto(model).SerializeToString()
     return result
 

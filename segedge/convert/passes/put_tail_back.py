@@ -25,18 +25,8 @@ def with_tail(path: Path, out: Path) -> ModelCard:
 
     It computes the labels that the network's own tail would: bilinear as the card says, then the
     first of the highest channels. Labels that cover the network's input are brought to the frame by
-    nearest neighbour, which is coarser than our tail where the frame is larger.
-
-    Args:
-        path: A model with its card whose head is logits.
-        out: Where to write; its card says ``labels``.
-
-    Returns:
-        The card of what was written.
-
-    Raises:
-        MissingDependencyError: onnx is not installed.
-        BackendError: The graph already gives labels, or has another layout.
+    nearest neighbour, which is coarser than our tail where the frame is larger. The new card, which
+    says ``labels``, comes back.
     """
     onnx = require("onnx", purpose=_PURPOSE)
     card = ModelCard.from_metadata(read_metadata(path))
@@ -68,11 +58,7 @@ def with_tail(path: Path, out: Path) -> ModelCard:
 
 
 def _upsampling(onnx: Any, model: Any, head: Any, card: ModelCard) -> Any:
-    """Resize to the input size: by its lengths, or where they are open by the stride.
-
-    Raises:
-        BackendError: Neither can be said in the model's opset.
-    """
+    """Resize to the input size: by its lengths, or where they are open by the stride."""
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     has_axes = opset >= _AXES_SINCE
     batch, channels = (dim.dim_value for dim in list(head.type.tensor_type.shape.dim)[:2])

@@ -19,12 +19,6 @@ def simplify(model: Model) -> list[PassReport]:
     """Run all simplifications, in place.
 
     Each keeps what the graph computes; the parity check measures that afterwards.
-
-    Args:
-        model: A model with known shapes where they are static.
-
-    Returns:
-        One report a pass.
     """
     return [
         _counted("fold constants", _fold, model),

@@ -79,9 +79,6 @@ def engine_inspect(path: str | Path) -> EngineReport:
 
     The layers come from the engine itself where its library and a GPU are here, else from what was
     recorded beside it when it was built.
-
-    Raises:
-        ModelError: The file is damaged, or no engine.
     """
     file = read_engine(path)
     driver = find_driver()
@@ -117,8 +114,7 @@ def report_of(
 def inspect_layers(flavour: Flavour, plan: bytes) -> tuple[EngineLayer, ...]:
     """An engine's layers by its own inspector; it is loaded onto the GPU for that.
 
-    Returns:
-        The layers; empty where TensorRT refuses to load the engine.
+    Empty where TensorRT refuses to load it.
     """
     trt = flavour.module
     with recorded(flavour):

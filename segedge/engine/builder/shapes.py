@@ -15,16 +15,9 @@ Shapes = tuple[Shape, Shape, Shape]
 
 
 def input_shapes(name: str, shape: Shape, options: BuildOptions, card: ModelCard | None) -> Shapes:
-    """Smallest, usual and largest shape of an input.
+    """Smallest, usual and largest shape of an input whose dynamic axes are -1.
 
-    Args:
-        name: Its name, for messages.
-        shape: Its shape in the model; -1 where dynamic.
-        options: May give ranges for batch and size.
-        card: Gives the axis order, and the size where the options give none.
-
-    Raises:
-        UsageError: A range was asked for a fixed axis, or a dynamic axis has no value.
+    The card gives the axis order, and the size where the options give none.
     """
     if len(shape) != 4:
         if -1 in shape:

@@ -46,15 +46,6 @@ def check_fp16(
     compared is therefore the graph with an explicit rounding to float16 behind every fp16 node;
     the converted graph itself is run once, to see that it loads and runs. GPU kernels that
     *accumulate* in fp16 may still differ: the margin of `to_fp16`'s range limit is for them.
-
-    Args:
-        original: The fp32 ``onnx.ModelProto``. Its card, where it has one, says how its output is
-            to be read; without one it is NCHW logits, upsampled half-pixel.
-        converted: What `to_fp16` made of it.
-        images: Network input tensors, 3xHxW or Nx3xHxW float32, preprocessed; None: noise.
-
-    Raises:
-        ModelError: One of the two does not load or does not run on these images.
     """
     tensors, kind = input_tensors(original, images)
     return compare(
@@ -76,10 +67,7 @@ def compare(
 def overflowing(graph: TypedGraph, converted: Any, check: Fp16Check) -> dict[str, str]:
     """The layers around the first value that is inf or NaN only in fp16, each with the reason.
 
-    Args:
-        graph: The prepared fp32 graph, whose node names the conversion keeps.
-        converted: The converted model.
-        check: What `compare` found, with something nonfinite.
+    ``graph`` is the prepared fp32 graph, whose node names the conversion keeps.
     """
     value = _value_in(graph, converted, check.nonfinite[0])
     maker = graph.producers.get(value)

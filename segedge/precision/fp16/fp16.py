@@ -134,20 +134,11 @@ def to_fp16(
 ) -> tuple[Any, Fp16Report]:
     """Convert a network to fp16 where that is safe, and check it against fp32.
 
-    Args:
-        model: ``onnx.ModelProto`` in float32, weights loaded, one input; it is not changed.
-        keep: Patterns (as of the shell) of node names or operators that stay fp32.
-        images: Network input tensors, 3xHxW or Nx3xHxW, preprocessed. Real ones: the ranges are
-            measured on them. None measures on noise, and the report says so.
-        keep_io: Leave the graph's inputs and outputs float32; else they become float16.
-        limit: Largest measured magnitude that a value in fp16 may have.
-
-    Returns:
-        The converted ``onnx.ModelProto``, its metadata kept, and the report.
-
-    Raises:
-        ModelError: The graph is invalid or fp16 already, gives NaN in fp32, or goes on overflowing.
-        UsageError: A pattern of ``keep`` fits no layer.
+    ``model`` is a float32 ``onnx.ModelProto`` with one input, weights loaded; it is not changed.
+    ``keep`` holds patterns (as of the shell) of node names or operators that stay fp32. Ranges are
+    measured on ``images``, preprocessed network inputs 3xHxW or Nx3xHxW; None measures on noise,
+    and the report says so. ``keep_io`` leaves the graph's inputs and outputs float32. ``limit`` is
+    the largest measured magnitude that a value in fp16 may have.
     """
     graph = prepare(model)
     _refuse_half(graph)
@@ -254,16 +245,6 @@ def keep_fp32(model: Any, node_names: Collection[str]) -> Any:
 
     Their weights keep the values that fp16 gave them; `to_fp16` with ``keep=`` on the fp32 network
     gives them back in full.
-
-    Args:
-        model: What `to_fp16` returned, or any network with float16 nodes.
-        node_names: Names of nodes, as TensorRT reports them.
-
-    Returns:
-        A new ``onnx.ModelProto`` with the casts around these layers.
-
-    Raises:
-        UsageError: A name is no node of the network.
     """
     graph = prepare(model)
     known = [node.name for node in graph.nodes]

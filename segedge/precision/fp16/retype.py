@@ -37,18 +37,9 @@ _PINNED = {("Resize", 1): "roi"}
 
 
 def retype(graph: TypedGraph, *, wide: Collection[str], keep_io: bool) -> Any:
-    """The graph with the nodes named in ``wide`` in float32 and all others in float16.
+    """A new model with the nodes named in ``wide`` in float32 and all others in float16.
 
-    Args:
-        graph: The prepared graph; float32, float16 or mixed.
-        wide: Names of the nodes that compute in float32.
-        keep_io: Keep the types of the graph's inputs and outputs; else its float ones get float16.
-
-    Returns:
-        A new ``onnx.ModelProto``, its types and shapes inferred.
-
-    Raises:
-        ModelError: No valid graph comes out.
+    ``keep_io`` keeps the types of the graph's inputs and outputs; else its float ones get float16.
     """
     writer = _Writer(graph, frozenset(wide), keep_io)
     return writer.write()

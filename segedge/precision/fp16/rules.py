@@ -52,11 +52,7 @@ _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def static_reasons(graph: TypedGraph, keep: Sequence[str]) -> Reasons:
-    """What can be said without running the network.
-
-    Raises:
-        UsageError: A pattern of ``keep`` fits no node.
-    """
+    """What can be said without running the network."""
     reasons: Reasons = {}
     _frozen(graph, reasons)
     _user(graph, keep, reasons)

@@ -28,16 +28,9 @@ Tick = Callable[[], None]
 def measure(
     graph: TypedGraph, names: Sequence[str], tensors: Tensors, *, tick: Tick = lambda: None
 ) -> dict[str, MagnitudeHistogram]:
-    """Histogram of the magnitudes of each named value.
+    """Histogram of the magnitudes of each named value of the float network.
 
-    Args:
-        graph: The float network.
-        names: Values of it.
-        tensors: Gives the input tensors anew at each of two calls.
-        tick: Called after each image of each pass.
-
-    Raises:
-        ModelError: A value is NaN or infinite.
+    ``tensors`` gives the inputs anew at each of two passes; ``tick`` is called after each image.
     """
     session = open_session(_with_outputs(graph, names))
     absmax = dict.fromkeys(names, 0.0)
@@ -66,13 +59,7 @@ class Channels:
 def measure_channels(
     graph: TypedGraph, names: Sequence[str], tensors: Iterable[NDArray[np.float32]]
 ) -> dict[str, Channels]:
-    """Extremes and means of the channels of each named value.
-
-    Args:
-        graph: The float network.
-        names: Values of it that convolutions give or read: their second axis is the channel.
-        tensors: The input tensors.
-    """
+    """Extremes and means of the channels (second axis) of each named value of the float network."""
     session = open_session(_with_outputs(graph, names))
     absmax: dict[str, Any] = dict.fromkeys(names, 0.0)
     total: dict[str, Any] = dict.fromkeys(names, 0.0)

@@ -97,22 +97,7 @@ def quantize(
     options: QuantizeOptions | None = None,
     progress: Progress | None = None,
 ) -> QuantizeReport:
-    """Quantize a network to int8, calibrated on images through its deployed preprocessing.
-
-    Args:
-        model: An ONNX file in float32 with its card.
-        out: The file to write; whole or not at all, the card with it.
-        calibrate: Images, videos, folders or globs.
-        options: How; None is the defaults.
-        progress: Told how far it is.
-
-    Raises:
-        UsageError: ``out`` is the model itself or no .onnx file, or a pattern fits no layer.
-        ModelError: It is no float32 ONNX network with a convolution, or quantized already.
-        CardError: The model carries no card.
-        SourceError: There is no image to calibrate on, or all are one colour.
-        SinkError: The file cannot be written.
-    """
+    """Quantize a network to int8, calibrated on images through its deployed preprocessing."""
     check_output(out, source=model)
     quantizer = Quantizer.calibrate(
         model, calibrate, options=options or QuantizeOptions(), progress=progress

@@ -127,13 +127,7 @@ class Quantizer:
         options: QuantizeOptions,
         progress: Progress | None = None,
     ) -> Quantizer:
-        """Read a network and measure its ranges on images.
-
-        Raises:
-            ModelError: It is no float32 ONNX network with a convolution, or quantized already.
-            CardError: It carries no card.
-            SourceError: There is no image to calibrate on.
-        """
+        """Read a network and measure its ranges on images."""
         card = read_card(model)
         graph = _prepared(model, card)
         layers = find_layers(
@@ -190,12 +184,7 @@ class Quantizer:
         return tuple(layer for layer in self.layers if not layer.reason)
 
     def network(self, method: Method, *, kept: Collection[str] = ()) -> Any:
-        """The quantized ``onnx.ModelProto``, without the new card.
-
-        Args:
-            method: How ranges are chosen.
-            kept: Names of layers that stay float besides those that must.
-        """
+        """The quantized ``onnx.ModelProto``, without the new card."""
         placement = place(self.graph, self.layers, kept=kept)
         return rewrite(
             self.graph, self.layers, placement, self._thresholds(placement, method),
@@ -239,11 +228,7 @@ class Quantizer:
         )
 
     def write(self, network: Any, out: Path, record: Quantization) -> int:
-        """Write a quantized network with its card, whole or not at all; returns its bytes.
-
-        Raises:
-            SinkError: The file cannot be written.
-        """
+        """Write a quantized network with its card, whole or not at all; returns its bytes."""
         notes = {**self.card.notes, "precision": "int8"}
         card = self.card.replace(quantization=record, notes=notes)
         properties = {p.key: p.value for p in self.graph.model.metadata_props}
@@ -255,12 +240,7 @@ class Quantizer:
 
 
 def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        ModelError: It is no ONNX file.
-        CardError: It carries no card.
-    """
+    """The card of an ONNX file."""
     card = ModelCard.from_metadata(read_facts(model).metadata)
     if card is None:
         raise CardError(

@@ -36,22 +36,16 @@ def rewrite(
 ) -> Any:
     """The network with explicit Q/DQ nodes.
 
-    Zero points are 0 everywhere (TensorRT takes no others), unless ``unsigned``. Activations have
-    a scale a tensor, weights one a channel; biases stay float32: TensorRT wants them so, ONNX
-    Runtime quantizes them itself when it fuses the layer.
+    Zero points are 0 everywhere (TensorRT takes no others), unless ``unsigned``. Activations have a
+    scale a tensor, weights one a channel; biases stay float32: TensorRT wants them so, ONNX Runtime
+    quantizes them itself when it fuses the layer.
 
-    Args:
-        graph: The prepared network; unchanged.
-        layers: Its layers.
-        placement: What is quantized.
-        thresholds: The largest magnitude of each quantized value that int8 shall represent.
-        weight_levels: 127, or 63 for weights in seven bits.
-        means: Mean of each channel that a Conv reads. Given, each bias takes back what rounded
-            weights add to the mean of a channel (Nagel et al. 2019, as in `quantize_equalize`);
-            None leaves the biases.
-        unsigned: uint8 activations for CPUs: 0 to 255 for what is never negative, with zero point 0
-            (so that a Relu before it is redundant, and ONNX Runtime computes the convolution in
-            integers), else zero point 128.
+    ``thresholds``: the largest magnitude of each quantized value that int8 shall represent.
+    ``means``: of each channel that a Conv reads. Given, each bias takes back what rounded weights
+    add to the mean of a channel (Nagel et al. 2019, as in `equalize`). ``unsigned``: uint8
+    activations for CPUs: 0 to 255 for what is never negative, with zero point 0 (so that a Relu
+    before it is redundant, and ONNX Runtime computes the convolution in integers), else zero point
+    128.
     """
     rewriter = _Rewriter(graph, placement, weight_levels, means or {}, unsigned=unsigned)
     return rewriter.run(layers, thresholds)
@@ -203,10 +197,7 @@ def mean_output(
 ) -> NDArray[np.float32]:
     """Mean of a Conv's output channels for input channels of these means; borders left out.
 
-    Args:
-        weights: O x I/group x ...
-        mean: One value an input channel.
-        group: Groups.
+    Weights are O x I/group x ...
     """
     kernel_sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
     means = np.repeat(mean.reshape(group, -1), len(weights) // group, axis=0)
