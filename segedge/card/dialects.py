@@ -23,7 +23,6 @@ from typing import Any
 
 from segedge.card.card import ModelCard, ResizeRule
 from segedge.card.geometry import Fit, Size
-from segedge.card.labels import distinct_palette, known_set
 from segedge.errors import CardError
 
 _INFO = "model_info "
@@ -67,41 +66,8 @@ class HuggingFaceFolder:
     """How its preprocessor resamples."""
     fit: Fit
     """stretch, or crop where the preprocessor keeps the shape and crops the centre."""
-    notes: Mapping[str, str]
-    """What a card cannot say exactly."""
-
-
-def card_from_foreign_metadata(
-    metadata: Mapping[str, str], *, input_size: Size, channels: int
-) -> ModelCard | None:
-    """The card that Ultralytics' or Model API's keys amount to, or None where there are none.
-
-    Where both are present Model API's preprocessing and Ultralytics' names are taken (they keep
-    the spaces).
-    """
-    names = class_names(metadata)
-    if names is None:
-        return None
-    wanted = 2 if channels == 1 else channels
-    if channels == 1 and len(names) == 1:
-        names = ("background", *names)
-    if len(names) != wanted:
-        raise CardError(
-            "the class names in the file's metadata do not fit its output",
-            facts={"names": str(len(names)), "channels": str(channels)},
-            fix="name the classes: --classes NAME,NAME,... or a label set or a text file",
-        )
-    known = known_set(names)
-    card = ModelCard(
-        classes=names,
-        palette_rgb=known.palette_rgb if known else distinct_palette(len(names)),
-        label_set=known.name if known else "",
-        ignore_index=known.ignore_index if known else 255,
-        input_height=input_size.height,
-        input_width=input_size.width,
-        activation="sigmoid" if channels == 1 else "softmax",
-    )
-    return with_foreign_preprocessing(card, metadata)
+    pillow_resample: int | None
+    """Pillow's code of its filter, where ``resize`` is only the nearest rule to it."""
 
 
 def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -164,7 +130,6 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
     settings = given.get("image_processor", given)
     mean, std = _huggingface_normalisation(settings)
     resample = int(settings.get("resample", 2) or 0)
-    notes = {"resample": f"Pillow code {resample}"} if resample in (1, 3, 5) else {}
     return HuggingFaceFolder(
         classes=names,
         input_size=_huggingface_size(settings),
@@ -172,30 +137,7 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
         std=std,
         resize=_RULE_OF_RESAMPLE.get(resample, "antialias"),
         fit="crop" if settings.get("do_center_crop") else "stretch",
-        notes=notes,
-    )
-
-
-def card_from_huggingface(folder: str | Path, *, input_size: Size | None = None) -> ModelCard:
-    """The card of a Hugging Face folder; stride and alignment are left to the export."""
-    said = read_huggingface(folder)
-    size = input_size or said.input_size
-    if size is None:
-        raise CardError(
-            f"{Path(folder).name} names no input height and width", fix="give it: --size 512x512"
-        )
-    known = known_set(said.classes)
-    return ModelCard(
-        classes=said.classes,
-        palette_rgb=known.palette_rgb if known else distinct_palette(len(said.classes)),
-        label_set=known.name if known else "",
-        input_height=size.height,
-        input_width=size.width,
-        mean=said.mean,
-        std=said.std,
-        resize=said.resize,
-        fit=said.fit,
-        notes=said.notes,
+        pillow_resample=resample if resample in (1, 3, 5) else None,
     )
 
 
@@ -220,7 +162,6 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
         )
     # Without the flag Model API hands OpenCV's BGR on as it is.
     reverse = metadata.get(f"{_INFO}reverse_input_channels", "False").strip().lower()
-    notes = {"resize_type": "was padded right and below"} if kind == "fit_to_window" else {}
     pad = metadata.get(f"{_INFO}pad_value", "0")
     return replace(
         card,
@@ -229,7 +170,7 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
         std=_triple(metadata, "scale_values", 1.0),
         fit=fit,
         pad_value=int(float(pad)) if pad.replace(".", "", 1).isdigit() else 0,
-        notes={**card.notes, **notes},
+        padded_at_end=kind == "fit_to_window",
     )
 
 

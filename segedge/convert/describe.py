@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segedge.card.card import Layout, ModelCard, Provenance
+from segedge.card.axes import Layout
+from segedge.card.card import ModelCard, Provenance
 from segedge.card.dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
 from segedge.card.geometry import Size
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
@@ -81,7 +82,6 @@ def build_card(
     card = _preprocessing(card, options, said)
     same_grid = said.card is not None and not head.tail.cut
     align = said.card.align_corners if said.card and same_grid else head.align_corners
-    notes = {**card.notes, **({"logits": "probabilities"} if head.probabilities else {})}
     return replace(
         card,
         input_layout=input_layout,
@@ -93,7 +93,7 @@ def build_card(
         output=head.head,
         dynamic=tuple(options.dynamic),
         provenance=provenance,
-        notes=notes,
+        probabilities=head.probabilities,
     )
 
 
@@ -165,7 +165,7 @@ def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> Model
             std=folder.std,
             fit=folder.fit,
             resize=folder.resize,
-            notes=folder.notes,
+            pillow_resample=folder.pillow_resample,
         )
     elif said.metadata is not None:
         card = with_foreign_preprocessing(card, said.metadata)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.card.card import Layout
+from segedge.card.axes import Layout, image_shape, rows_axis
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
@@ -36,8 +36,7 @@ class InputFacts:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of the input tensor for one image."""
-        height, width = self.size.height, self.size.width
-        return (1, 3, height, width) if self.layout == "nchw" else (1, height, width, 3)
+        return image_shape(self.layout, self.size)
 
 
 def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
@@ -104,7 +103,8 @@ def prepare_input(
     """
     value, layout = _image_value(model, name)
     shape = shape_of(value) or ()
-    rows, columns = (2, 3) if layout == "nchw" else (1, 2)
+    rows = rows_axis(layout)
+    columns = rows + 1
     chosen = _chosen_size(name, (shape[rows], shape[columns]), size, suggested)
     closed = {"batch": (0,), "size": (rows, columns)}
     for kind in dynamic:

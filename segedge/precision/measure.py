@@ -123,8 +123,7 @@ def _usual_shape(model: Any) -> tuple[int, ...]:
     card = ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
     if card is None:
         return (1, 3, *_DEFAULT_SIZE)
-    size = (card.input_height, card.input_width)
-    return (1, *size, 3) if card.input_layout == "nhwc" else (1, 3, *size)
+    return card.input_shape()
 
 
 def _shape(value: Any, usual: Sequence[int]) -> list[int]:

@@ -21,7 +21,7 @@ def differences(one: ModelCard | None, other: ModelCard | None) -> list[str]:
     """Fields in which two cards mean something else; where they are from is no matter."""
     if one is None or other is None:
         return [] if one is other else ["one of them is missing"]
-    origin: dict[str, Any] = {"provenance": Provenance(), "parity": None, "notes": {}}
+    origin: dict[str, Any] = {"provenance": Provenance(), "parity": None}
     first, second = vars(one.replace(**origin)), vars(other.replace(**origin))
     return [name for name in first if first[name] != second[name]]
 

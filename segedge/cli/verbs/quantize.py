@@ -128,11 +128,11 @@ def quantize_command(
 
 
 def _open(model: Path, data: Path, layout: str, split: str, mapping: str | None) -> Dataset:
+    from segedge.card.modelfile import require_card
     from segedge.measure.datasets.datasets import open_dataset
     from segedge.measure.datasets.mapping import parse_mapping
-    from segedge.precision.int8.quantizer import read_card
 
-    card = read_card(model)
+    card = require_card(model)
     return open_dataset(
         data,
         card_classes=card.classes,

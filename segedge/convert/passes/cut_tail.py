@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segedge.card.card import Head, Layout
+from segedge.card.axes import Layout
+from segedge.card.card import Head
 from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.outputs import OutputSpec, image_level_error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import read_metadata
+from segedge.card.modelfile import read_card
 from segedge.convert.describe import segedge_version
 from segedge.errors import BackendError
 from segedge.machine.optional import require
@@ -29,7 +29,7 @@ def with_tail(path: Path, out: Path) -> ModelCard:
     says ``labels``, comes back.
     """
     onnx = require("onnx", purpose=_PURPOSE)
-    card = ModelCard.from_metadata(read_metadata(path))
+    card = read_card(path)
     if card is None or card.head != "logits" or card.logits_layout != "nchw":
         found = "no card" if card is None else f"head {card.head}, layout {card.logits_layout}"
         raise BackendError("no tail can be put into this graph", facts={"found": found})

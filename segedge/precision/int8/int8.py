@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segedge.card.plain import to_plain
 from segedge.convert.onnx_card import check_output
 from segedge.precision.int8.correct import correct
 from segedge.precision.int8.quantizer import (
@@ -71,22 +72,7 @@ class QuantizeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "out": str(self.out),
-            "size_bytes": self.size_bytes,
-            "source_bytes": self.source_bytes,
-            "method": self.method,
-            "tried": self.tried,
-            "taken": self.taken,
-            "corrections": list(self.corrections),
-            "agreement": self.agreement,
-            "logit_error": self.logit_error,
-            "mac_share": self.mac_share,
-            "images": self.images,
-            "images_sha256": self.images_sha256,
-            "layers": [vars(layer) for layer in self.layers],
-            "warnings": list(self.warnings),
-        }
+        return {**to_plain(self), "mac_share": self.mac_share}
 
 
 def quantize(

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Quantization
-from segedge.card.modelfile import read_facts
+from segedge.card.modelfile import require_card
 from segedge.convert.onnx_card import write_whole
-from segedge.errors import CardError, ModelError, UsageError, unknown_name_error
+from segedge.errors import ModelError, UsageError, unknown_name_error
 from segedge.machine.optional import require
 from segedge.precision.graph import FLOAT16, TypedGraph, prepare
 from segedge.precision.int8.calibrate import Channels, measure, measure_channels, thresholds
@@ -128,10 +128,10 @@ class Quantizer:
         progress: Progress | None = None,
     ) -> Quantizer:
         """Read a network and measure its ranges on images."""
-        card = read_card(model)
+        card = require_card(model)
         graph = _prepared(model, card)
         layers = find_layers(
-            graph, _input_shape(card), keep=options.keep, classifier=options.quantize_classifier
+            graph, card.input_shape(), keep=options.keep, classifier=options.quantize_classifier
         )
         _check_layers(layers, model)
         images = find_images(calibrate, limit=options.images)
@@ -229,30 +229,13 @@ class Quantizer:
 
     def write(self, network: Any, out: Path, record: Quantization) -> int:
         """Write a quantized network with its card, whole or not at all; returns its bytes."""
-        notes = {**self.card.notes, "precision": "int8"}
-        card = self.card.replace(quantization=record, notes=notes)
+        card = self.card.replace(quantization=record)
         properties = {p.key: p.value for p in self.graph.model.metadata_props}
         properties |= card.to_metadata()
         require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
         data: bytes = network.SerializeToString()
         write_whole(out, data)
         return len(data)
-
-
-def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file."""
-    card = ModelCard.from_metadata(read_facts(model).metadata)
-    if card is None:
-        raise CardError(
-            f"{model.name} carries no card: how its images are prepared is unknown",
-            fix=f"segedge export {model} --classes cityscapes -o {model.stem}-card.onnx",
-        )
-    return card
-
-
-def _input_shape(card: ModelCard) -> tuple[int, int, int, int]:
-    height, width = card.input_height, card.input_width
-    return (1, height, width, 3) if card.input_layout == "nhwc" else (1, 3, height, width)
 
 
 def _prepared(path: Path, card: ModelCard) -> TypedGraph:

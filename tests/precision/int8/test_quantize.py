@@ -142,8 +142,8 @@ def test_the_card_says_what_was_done(made: QuantizeReport, model: Path, images: 
     assert (record.metric, record.judge, record.score) == (
         "agreement", "simulated", made.agreement,
     )  # fmt: skip
-    assert found.notes["precision"] == "int8"
-    assert found.replace(quantization=None, notes={}) == before
+    assert (found.precision, before.precision) == ("int8", "float32")
+    assert found.replace(quantization=None) == before
 
 
 def test_the_same_images_give_the_same_file(
