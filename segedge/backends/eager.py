@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, delivered, one_image_specs
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -40,11 +40,7 @@ class EagerBackend:
             with translated_compilation():
                 self._module = self._torch.compile(module)
                 self._forward(np.zeros(input_shape, np.float32))
-        output = self._forward(np.zeros(input_shape, np.float32))
-        self.specs = (
-            (TensorSpec("image", "float32", input_shape),),
-            (TensorSpec("logits", output.dtype.name, output.shape),),
-        )
+        self.specs = one_image_specs(input_shape, self._forward(np.zeros(input_shape, np.float32)))
         way = "torch.compile" if compiled else "eager"
         self.description = f"PyTorch {self._torch.__version__} {way} (CPU, float32)"
 
@@ -58,24 +54,11 @@ class EagerBackend:
         return cls(program.module(), input_shape=shape, threads=threads, compiled=compiled)
 
     def _forward(self, array: NDArray[Any]) -> NDArray[Any]:
-        with self._torch.inference_mode():
-            output = self._module(self._torch.from_numpy(array))
-        if not hasattr(output, "numpy"):
-            raise BackendError(
-                "the eager network must return one tensor",
-                facts={"found": type(output).__name__},
-                fix="export it to ONNX with --output NAME and run that",
-            )
-        result: NDArray[Any] = output.numpy()
+        tensor = self._torch.from_numpy(array)
+        result: NDArray[Any] = one_tensor(self._torch, self._module, tensor).numpy()
         return result
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         try:
             result = self._forward(inputs[0])
@@ -84,14 +67,24 @@ class EagerBackend:
                 "PyTorch failed while running the network",
                 facts={"input": str(inputs[0].shape), "says": str(error).splitlines()[0][:300]},
             ) from error
-        if outputs is None:
-            return [result]
-        np.copyto(outputs[0], result)
-        return outputs
+        return delivered([result], outputs)
 
     def close(self) -> None:
         """Drop the module."""
         self._module = None
+
+
+def one_tensor(torch: Any, module: Any, tensor: Any) -> Any:
+    """What a module makes of a tensor; BackendError where that is not one tensor."""
+    with torch.inference_mode():
+        output = module(tensor)
+    if not hasattr(output, "data_ptr"):
+        raise BackendError(
+            "the eager network must return one tensor",
+            facts={"found": type(output).__name__},
+            fix="export it to ONNX with --output NAME and run that",
+        )
+    return output
 
 
 @contextmanager

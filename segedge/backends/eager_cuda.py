@@ -8,7 +8,7 @@ from typing import Any
 
 from segedge.backends.base import Memory, TensorSpec
 from segedge.backends.device_arrays import device_pointer
-from segedge.backends.eager import load_program, translated_compilation
+from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.machine.optional import require
@@ -50,19 +50,11 @@ class EagerCudaBackend:
         self.description = f"PyTorch {self._torch.__version__} {way} ({self.device.gpu.name})"
 
     def _forward(self, tensor: Any) -> Any:
-        with self._torch.inference_mode():
-            output = self._module(tensor)
-        if not hasattr(output, "data_ptr"):
-            raise BackendError(
-                "the eager network must return one tensor",
-                facts={"found": type(output).__name__},
-                fix="export it to ONNX with --output NAME and run that",
-            )
-        return output.contiguous()
+        return one_tensor(self._torch, self._module, tensor).contiguous()
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs: a program's are fixed."""
-        return [tuple(axis or 1 for axis in self.specs[1][0].shape)]
+        return [self.specs[1][0].fixed_shape]
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0

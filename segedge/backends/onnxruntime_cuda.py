@@ -90,9 +90,8 @@ class OnnxRuntimeCudaBackend:
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs, by running once on zeros where the file does not say them."""
-        shapes = [spec.shape for spec in self.specs[1]]
-        if all(None not in shape for shape in shapes):
-            return [tuple(axis or 1 for axis in shape) for shape in shapes]
+        if all(None not in spec.shape for spec in self.specs[1]):
+            return [spec.fixed_shape for spec in self.specs[1]]
         stream = self.device.stream()
         arrays = []
         for spec, shape in zip(self.specs[0], input_shapes, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from segedge.card.geometry import Size
@@ -17,6 +18,11 @@ def rows_axis(layout: Layout) -> int:
 def channel_axis(layout: Layout) -> int:
     """The axis of the channels or classes."""
     return 1 if layout == "nchw" else 3
+
+
+def shape_text(shape: Sequence[int | str | None]) -> str:
+    """``1x3x?x?``: a shape for people, None being an axis that is not known."""
+    return "x".join("?" if axis is None else str(axis) for axis in shape)
 
 
 def image_shape(

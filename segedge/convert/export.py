@@ -29,10 +29,11 @@ from segedge.convert.passes.graph import (
     to_bytes,
 )
 from segedge.convert.passes.simplify import infer_shapes, simplify
-from segedge.convert.runtime import OnnxRunner
+from segedge.convert.runtime import Session
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.optional import require
+from segedge.reference.agreement import LabelCount
 
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
@@ -199,7 +200,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     chosen = model.graph.outputs[index]
     name = str(chosen.name)
     model.graph.outputs[:] = [chosen]
-    runner = OnnxRunner(_whole(source.path))
+    runner = Session(_whole(source.path), error=ExportError)
     notes = [f"open axes closed: {', '.join(given.fixed)} (--dynamic keeps them)"]
     return _Loaded(
         model=model,
@@ -252,7 +253,7 @@ def _with_parity(
     loaded: _Loaded, head: HeadFacts, card: ModelCard, options: ExportOptions
 ) -> ModelCard:
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
-    exported = OnnxRunner(to_bytes(loaded.model))
+    exported = Session(to_bytes(loaded.model), error=ExportError)
     files = image_files(options.verify, options.verify_images) if options.verify else []
     images = read_images(files, options.verify_images) if files else smooth_noise(card.input_size)
     count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
@@ -264,7 +265,7 @@ def _with_parity(
         for size in parity.untraced_sizes(card.input_size, card.stride):
             result += _at_untraced_size(loaded.original, exported, size, files, card, head)
             sizes.append(size)
-    measured = parity.as_parity(result, images=count, noise=not files, sizes=sizes)
+    measured = result.parity(images=count, kind="images" if files else "noise", sizes=sizes)
     return replace(card, parity=measured)
 
 
@@ -275,7 +276,7 @@ def _at_untraced_size(
     files: list[Path],
     card: ModelCard,
     head: HeadFacts,
-) -> parity.Comparison:
+) -> LabelCount:
     """Compare at a size that the exporter has not seen; refuse the export where they differ."""
     images = read_images(files[:2], 2) if files else smooth_noise(size, 2)
     there = replace(card, input_height=size.height, input_width=size.width)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from segedge.card.axes import shape_text
 from segedge.errors import ExportError, UsageError, nearest_name
 
 _MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
@@ -22,8 +23,7 @@ class OutputSpec:
     """Its shape; None where an axis is not known."""
 
     def __str__(self) -> str:
-        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name} {axes}"
+        return f"{self.name} {shape_text(self.shape)}"
 
 
 def named_leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:

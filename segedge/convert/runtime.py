@@ -1,6 +1,7 @@
-"""ONNX Runtime for measuring: shapes of inner values, and the outputs that parity compares.
+"""ONNX Runtime on the CPU: the one place that opens its sessions for that.
 
-Only convert/ uses this; what runs on video is backends/.
+The backend that runs on video binds its arrays to one; exporting, fp16 and int8 measure with
+`Session`, arrays in and arrays out.
 """
 
 from __future__ import annotations
@@ -12,68 +13,94 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.passes.graph import Model, Value, extra_outputs, image_input, to_bytes
-from segedge.errors import ExportError
+from segedge.errors import ModelError
 from segedge.machine.optional import require
 
 _FATAL = 4
+_PURPOSE = "run ONNX models on a CPU"
 _PLAIN = {
     "could not find an implementation": "an operator that ONNX Runtime does not have here",
     "Non-zero status code": "the network failed while it ran",
 }
 
 
-class OnnxRunner:
-    """A network loaded by ONNX Runtime on the CPU, with all outputs as NumPy arrays."""
+def cpu_session(model: bytes | Path, *, threads: int = 0, simulate: bool = False) -> Any:
+    """ONNX Runtime's own session; it raises a class of its own a status code.
 
-    def __init__(self, model: bytes | Path) -> None:
-        """Load a model from memory or, where it is a path, from a file."""
-        runtime = require("onnxruntime", purpose="check the exported network")
-        options = runtime.SessionOptions()
-        options.log_severity_level = _FATAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = str(model) if isinstance(model, Path) else model
+    ``threads`` 0 leaves them to ONNX Runtime. ``simulate`` runs Q and DQ nodes as they stand, and
+    the layers between them in float32, as int8 hardware with wide sums computes.
+    """
+    runtime = require("onnxruntime", purpose=_PURPOSE)
+    options = runtime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning pool wins a little in the network and loses more around it: it takes the cores
+    # from preprocessing, the tail, the decoder and the encoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
+    source = str(model) if isinstance(model, Path) else model
+    return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+class Session:
+    """A network with one input; what ONNX Runtime raises comes as a `ModelError`."""
+
+    def __init__(
+        self,
+        model: bytes | Path | Any,
+        *,
+        simulate: bool = False,
+        error: type[ModelError] = ModelError,
+    ) -> None:
+        """Load a model: its file, the bytes of one, or an ``onnx.ModelProto``."""
+        require("onnxruntime", purpose=_PURPOSE)  # else it would count as refused below
+        self._error = error
         try:
-            self._session = runtime.InferenceSession(
-                source, options, providers=["CPUExecutionProvider"]
+            data = model if isinstance(model, (bytes, Path)) else model.SerializeToString()
+            self._session = cpu_session(data, simulate=simulate)
+        except Exception as caught:  # ONNX Runtime's, and protobuf's over 2 GB
+            raise error(
+                "ONNX Runtime cannot load the network", facts={"says": _says(caught)}
+            ) from caught
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise error(
+                "only networks with one input can be measured",
+                facts={"inputs": ", ".join(value.name for value in inputs)},
             )
-        except Exception as error:  # ONNX Runtime raises a class of its own a status code
-            raise ExportError(
-                "ONNX Runtime cannot load the network", facts={"says": _first_line(error)}
-            ) from error
-        self._input = self._session.get_inputs()[0].name
+        self._input = inputs[0]
+        self.input: str = self._input.name
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, tensor: NDArray[np.float32], output: str | None = None) -> NDArray[Any]:
+    def __call__(self, tensor: NDArray[Any], output: str | None = None) -> NDArray[Any]:
         """The named output (by default the first) for one input tensor."""
         return self.run(tensor, [output or self.outputs[0]])[0]
 
-    def run(self, tensor: NDArray[np.float32], outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """Several outputs at once."""
+    def run(self, tensor: NDArray[Any], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The named outputs (by default all) for one tensor, which is brought to fp16 if need be.
+
+        It fails at run time as baked-in shapes do at other sizes.
+        """
+        half = self._input.type == "tensor(float16)"
+        given = np.ascontiguousarray(tensor.astype(np.float16) if half else tensor)
+        names = None if outputs is None else list(outputs)
         try:
-            return list(self._session.run(list(outputs), {self._input: tensor}))
-        except Exception as error:
-            shape = "x".join(map(str, tensor.shape))
-            raise ExportError(
-                f"the network fails at input {shape}", facts={"says": _first_line(error)}
-            ) from error
+            return list(self._session.run(names, {self.input: given}))
+        except Exception as caught:
+            raise self._error(
+                "the network does not run on this input",
+                facts={
+                    "input": f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}",
+                    "expected": f"{self._input.type} {self._input.shape}",
+                    "says": _says(caught),
+                },
+            ) from caught
 
 
-def measure_shapes(
-    model: Model, values: Sequence[Value], input_shape: Sequence[int]
-) -> dict[str, tuple[int, ...]]:
-    """Real shapes of inner values, by running the network once on zeros."""
-    names = [value.name for value in values]
-    with extra_outputs(model, values):
-        data = to_bytes(model)
-    dtype = image_input(model).dtype.numpy()
-    arrays = OnnxRunner(data).run(np.zeros(tuple(input_shape), dtype), names)
-    return {name: array.shape for name, array in zip(names, arrays, strict=True)}
-
-
-def _first_line(error: Exception) -> str:
+def _says(error: Exception) -> str:
     """The telling part of ONNX Runtime's message, without its source paths."""
-    text = str(error).replace("\n", " ")
+    text = " ".join(str(error).split())
     for fragment, plain in _PLAIN.items():
         if fragment in text:
             tail = text[text.find("Name:") :] if "Name:" in text else text

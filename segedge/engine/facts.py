@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from segedge.card.axes import shape_text
 from segedge.card.card import ModelCard
 from segedge.card.plain import from_plain, to_plain
 from segedge.engine.layers import EngineLayer
@@ -30,8 +31,7 @@ class EngineTensor:
     """Smallest, usual and largest shape of a dynamic input; empty for the others."""
 
     def __str__(self) -> str:
-        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name} {axes} {self.dtype}"
+        return f"{self.name} {shape_text(self.shape)} {self.dtype}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.errors import ModelError
+from segedge.convert.runtime import Session
 from segedge.machine.optional import require
 from segedge.precision.graph import FLOAT, FLOAT16, FLOATS, fresh, infer, onnx
 
@@ -25,7 +25,6 @@ Kind = Literal["images", "noise"]
 _PURPOSE = "measure a network's values"
 _NUMPY = {FLOAT: np.float32, FLOAT16: np.float16, 2: np.uint8, 11: np.float64}
 _DEFAULT_SIZE = (256, 512)
-_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ def probe(
     The reductions are part of the graph, so memory stays that of plain inference.
     """
     names = float_values(model) if names is None else names
-    session = open_session(_with_probes(model, names))
+    session = Session(_with_probes(model, names))
     absmax = dict.fromkeys(names, 0.0)
     broken: set[str] = set()
     outputs = []
     for image in images:
-        results = run(session, image)
+        results = session.run(image)
         count = len(results) - 3 * len(names)
         outputs.append(tuple(results[:count]))
         extremes = np.array([float(r) for r in results[count:]]).reshape(-1, 3)
@@ -62,45 +61,6 @@ def probe(
             if not np.isfinite([high, low, total]).all():
                 broken.add(name)
     return Probes(absmax, tuple(n for n in names if n in broken), tuple(outputs))
-
-
-def open_session(model: Any, *, simulate: bool = False) -> Any:
-    """An ONNX Runtime session on the CPU."""
-    runtime = require("onnxruntime", purpose=_PURPOSE)
-    options = runtime.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
-    try:
-        data = model.SerializeToString()
-        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime and protobuf (over 2 GB) raise classes of their own
-        raise ModelError(
-            "ONNX Runtime cannot load the network", facts={"says": str(error)[:300]}
-        ) from error
-
-
-def run(session: Any, image: NDArray[Any]) -> list[NDArray[Any]]:
-    """All outputs for one input tensor, which is brought to the input's type."""
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        raise ModelError(
-            "only networks with one input can be measured",
-            facts={"inputs": ", ".join(value.name for value in inputs)},
-        )
-    half = inputs[0].type == "tensor(float16)"
-    tensor = image.astype(np.float16) if half else image
-    try:
-        return list(session.run(None, {inputs[0].name: np.ascontiguousarray(tensor)}))
-    except Exception as error:  # see open_session
-        raise ModelError(
-            "the network does not run on this input",
-            facts={
-                "input": f"{image.dtype} {'x'.join(map(str, image.shape))}",
-                "expected": f"{inputs[0].type} {inputs[0].shape}",
-                "says": " ".join(str(error).split())[:200],
-            },
-        ) from error
 
 
 def input_tensors(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, Specs, TensorSpec, run_error
 from segedge.backends.remote.address import RemoteAddress, RemoteOptions, parse_address
 from segedge.backends.remote.facts import card_of, checked, differences, missing, unreachable
 from segedge.backends.remote.link import (
@@ -37,8 +37,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two looks for a lost server."""
 
 log = logging.getLogger("segedge")
-
-Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
 
 class RemoteBackend:
@@ -99,13 +97,7 @@ class RemoteBackend:
             )
         return not refusal
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         pairs = list(zip(self.specs[0], map(np.ascontiguousarray, inputs), strict=True))
         try:
@@ -116,8 +108,8 @@ class RemoteBackend:
     def _run(
         self,
         pairs: Sequence[tuple[TensorSpec, NDArray[Any]]],
-        outputs: Sequence[NDArray[Any]] | None,
-    ) -> Sequence[NDArray[Any]]:
+        outputs: Arrays | None,
+    ) -> Arrays:
         """One try."""
         names = [spec.name for spec in self.specs[1]]
         shared = self._tensors if self._tensors and self._tensors.fits(pairs) else None
@@ -186,9 +178,9 @@ class RemoteBackend:
     def _run_again(
         self,
         pairs: Sequence[tuple[TensorSpec, NDArray[Any]]],
-        outputs: Sequence[NDArray[Any]] | None,
+        outputs: Arrays | None,
         lost: LinkLostError,
-    ) -> Sequence[NDArray[Any]]:
+    ) -> Arrays:
         """Look for a lost server until it is back or the patience ends."""
         patience = self._options.patience_seconds
         if patience:
@@ -276,13 +268,10 @@ class RemoteBackend:
     def _refused(
         self, pairs: Sequence[tuple[TensorSpec, NDArray[Any]]], error: LinkError
     ) -> BackendError:
-        return BackendError(
-            f"{self._address} failed while running the network",
-            facts={
-                "inputs": ", ".join(f"{a.dtype} {a.shape}" for _, a in pairs),
-                "expected": ", ".join(map(str, self.specs[0])),
-                "says": str(error).partition("\n")[0][:300],
-            },
+        says = str(error).partition("\n")[0][:300]
+        inputs = [array for _, array in pairs]
+        return run_error(
+            f"{self._address} failed while running the network", inputs, self.specs, says
         )
 
     def close(self) -> None:
@@ -292,9 +281,7 @@ class RemoteBackend:
         self._link.close()
 
 
-def _copied(
-    arrays: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]] | None, *, are_views: bool
-) -> Sequence[NDArray[Any]]:
+def _copied(arrays: Sequence[NDArray[Any]], outputs: Arrays | None, *, are_views: bool) -> Arrays:
     """Into the outputs, or into arrays of the caller's own, who may hand them in next time."""
     if outputs is None:
         return [a.copy() if are_views or not a.flags.writeable else a for a in arrays]

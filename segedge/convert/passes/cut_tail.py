@@ -21,9 +21,8 @@ from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.outputs import OutputSpec, image_level_error
 from segedge.convert.passes.chain import Link, TailState, describe, follow, walk_back
-from segedge.convert.passes.graph import Model, Value, drop_dead, graph_nodes, ir
+from segedge.convert.passes.graph import Model, Value, drop_dead, graph_nodes, ir, measure_shapes
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
-from segedge.convert.runtime import measure_shapes
 from segedge.errors import ExportError
 
 

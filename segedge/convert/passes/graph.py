@@ -5,14 +5,15 @@ Graphs are ``onnx_ir.Model`` throughout; onnx_ir has no usable stubs here, hence
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.convert.options import PassReport
+from segedge.convert.runtime import Session
+from segedge.errors import ExportError
 from segedge.machine.optional import require
 
 Model = Any
@@ -99,17 +100,21 @@ def to_bytes(model: Model) -> bytes:
     return result
 
 
-@contextlib.contextmanager
-def extra_outputs(model: Model, values: Sequence[Value]) -> Iterator[None]:
-    """Show inner values as graph outputs for a while, to measure them."""
+def measure_shapes(
+    model: Model, values: Sequence[Value], input_shape: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Real shapes of inner values, by running the network once on zeros; it stays as it is."""
     outputs = model.graph.outputs
-    added = [value for value in values if not any(value is o for o in outputs)]
-    outputs.extend(added)
+    own = list(outputs)
+    outputs.extend([value for value in values if not any(value is o for o in own)])
     try:
-        yield
+        session = Session(to_bytes(model), error=ExportError)
     finally:
-        for _ in added:
-            outputs.pop()
+        outputs[:] = own
+    zeros = np.zeros(tuple(input_shape), image_input(model).dtype.numpy())
+    names = [value.name for value in values]
+    arrays = session.run(zeros, names)
+    return {name: array.shape for name, array in zip(names, arrays, strict=True)}
 
 
 def unchanged(name: str, detail: str) -> PassReport:

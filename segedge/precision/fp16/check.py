@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Parity
 from segedge.card.geometry import Geometry, Size
+from segedge.convert.runtime import Session
 from segedge.errors import ModelError
 from segedge.precision.graph import TypedGraph, prepare
 from segedge.precision.measure import (
@@ -19,11 +20,10 @@ from segedge.precision.measure import (
     emulated,
     float_values,
     input_tensors,
-    open_session,
     probe,
-    run,
 )
 from segedge.reference import frame as reference
+from segedge.reference.agreement import LabelCount
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def compare(
     original: Any, converted: Any, tensors: Sequence[NDArray[Any]], *, kind: Kind, wide: Probes
 ) -> Fp16Check:
     """`check_fp16` with the fp32 network's run given."""
-    run(open_session(converted), tensors[0])
+    Session(converted).run(tensors[0])
     half = probe(emulated(converted), tensors, names=float_values(converted))
     already = {_plain(name) for name in wide.nonfinite}
     nonfinite = tuple(name for name in half.nonfinite if _plain(name) not in already)
@@ -99,20 +99,15 @@ def _parity(
 ) -> Parity:
     card = _stated_card(model)
     index = _head_index(model, card)
-    same = clear = pixels = 0
-    error = 0.0
-    sizes: dict[str, None] = {}
+    total, sizes = LabelCount(), dict[Size, None]()
     for tensor, *outputs in zip(tensors, runs[0].outputs, runs[1].outputs, strict=True):
         wide, half = outputs[0][index], outputs[1][index]
+        size = _input_size(tensor, card)
+        sizes[size] = None
         for one, other in _items(tensor, wide, half):
-            size = _input_size(tensor, card)
-            sizes[str(size)] = None
-            counts = _compare(one, other, card or _assumed_card(one, size), size)
-            same, clear, pixels = same + counts[0], clear + counts[1], pixels + counts[2]
-            error = max(error, counts[3])
+            total += _compare(one, other, card or _assumed_card(one, size), size)
     images = sum(len(tensor) for tensor in tensors)
-    agreement = same / clear if clear else 1.0
-    return Parity(images, kind, agreement, 1.0 - clear / pixels, error, tuple(sizes))
+    return total.parity(images=images, kind=kind, sizes=tuple(sizes))
 
 
 def _items(
@@ -126,19 +121,16 @@ def _items(
         yield wide[index : index + 1], half[index : index + 1]
 
 
-def _compare(
-    wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size
-) -> tuple[int, int, int, float]:
-    """(pixels that agree, unambiguous pixels, all pixels, largest logit error) of one image."""
+def _compare(wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size) -> LabelCount:
+    """One image's labels at the input's size."""
     geometry = Geometry.fit(size, size, "stretch")
-    labels = reference.labels(wide, card, geometry)
-    agree = labels == reference.labels(half, card, geometry)
+    same = reference.labels(wide, card, geometry) == reference.labels(half, card, geometry)
     if card.head == "labels":
-        return int(agree.sum()), agree.size, agree.size, 0.0
-    clear = ~reference.ambiguous(wide, card, geometry)
+        return LabelCount.of(same, max_logit_error=0.0)
     difference = np.abs(wide.astype(np.float64) - half)
     error = float(np.nan_to_num(difference, nan=np.inf).max())
-    return int((agree & clear).sum()), int(clear.sum()), agree.size, error
+    clear = ~reference.ambiguous(wide, card, geometry)
+    return LabelCount.of(same, clear, max_logit_error=error)
 
 
 def _stated_card(model: Any) -> ModelCard | None:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.convert.runtime import Session
 from segedge.errors import ModelError
 from segedge.precision.graph import FLOAT, TypedGraph, onnx
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
-from segedge.precision.measure import open_session, run
 
 Tensors = Callable[[], Iterable[NDArray[np.float32]]]
 Tick = Callable[[], None]
@@ -32,7 +32,7 @@ def measure(
 
     ``tensors`` gives the inputs anew at each of two passes; ``tick`` is called after each image.
     """
-    session = open_session(_with_outputs(graph, names))
+    session = Session(_with_outputs(graph, names))
     absmax = dict.fromkeys(names, 0.0)
     for values in _values(session, names, tensors(), tick):
         for name, array in values.items():
@@ -60,7 +60,7 @@ def measure_channels(
     graph: TypedGraph, names: Sequence[str], tensors: Iterable[NDArray[np.float32]]
 ) -> dict[str, Channels]:
     """Extremes and means of the channels (second axis) of each named value of the float network."""
-    session = open_session(_with_outputs(graph, names))
+    session = Session(_with_outputs(graph, names))
     absmax: dict[str, Any] = dict.fromkeys(names, 0.0)
     total: dict[str, Any] = dict.fromkeys(names, 0.0)
     count = 0
@@ -107,13 +107,11 @@ def merge(histograms: Sequence[MagnitudeHistogram]) -> MagnitudeHistogram:
 
 
 def _values(
-    session: Any, names: Sequence[str], tensors: Iterable[NDArray[np.float32]], tick: Tick
+    session: Session, names: Sequence[str], tensors: Iterable[NDArray[np.float32]], tick: Tick
 ) -> Iterable[dict[str, NDArray[np.float32]]]:
-    order = [output.name for output in session.get_outputs()]
-    source = session.get_inputs()[0].name
     for tensor in tensors:
-        results = dict(zip(order, run(session, tensor), strict=True))
-        results[source] = tensor
+        results = dict(zip(session.outputs, session.run(tensor), strict=True))
+        results[session.input] = tensor
         yield {name: results[name] for name in names}
         tick()
 
