@@ -23,12 +23,12 @@ from segedge.convert.passes.cut_tail import HeadFacts, cut_tail
 from segedge.convert.passes.graph import (
     Model,
     axis_names,
-    graph_nodes,
     image_input,
+    infer_shapes,
     opset_of,
     to_bytes,
 )
-from segedge.convert.passes.simplify import infer_shapes, simplify
+from segedge.convert.passes.simplify import simplify
 from segedge.convert.runtime import Session
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
@@ -99,7 +99,7 @@ def export(
         input_shape=loaded.input.shape,
         keep=options.keep_tail,
     )
-    passes += [_tail_pass(head.tail), clean(loaded.model, output_name=head.head)]
+    passes += [_tail_pass(head.tail), clean(head.head)(loaded.model)]
     infer_shapes(loaded.model)
     card = build_card(
         options,
@@ -171,7 +171,7 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         original=network,
         input=InputFacts("nchw", size, options.dynamic, ()),
         said=said,
-        nodes=len(graph_nodes(model)),
+        nodes=len(model.graph),
         torch=network.version,
         exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
         notes=tuple(notes),
@@ -183,7 +183,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     assert source.path is not None
     model, facts = load_onnx(source.path)
     said = Said(card=ModelCard.from_metadata(facts.metadata), metadata=facts.metadata)
-    nodes = len(graph_nodes(model))
+    nodes = len(model.graph)
     index = pick_output(
         output_specs(model),
         wanted=options.output,
@@ -316,7 +316,7 @@ def _report(
         output_shape=axis_names(model.graph.outputs[0]),
         channels=head.channels or len(card.classes),
         opset=opset_of(model),
-        nodes=len(graph_nodes(model)),
+        nodes=len(model.graph),
         nodes_before=loaded.nodes,
         size_bytes=size_bytes,
         tail=head.tail,

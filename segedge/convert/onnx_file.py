@@ -12,10 +12,18 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec
-from segedge.convert.passes.graph import Model, Value, axis_names, ir, runtime_inputs, shape_of
-from segedge.convert.passes.simplify import forget_shapes, infer_shapes
+from segedge.convert.passes.graph import (
+    Model,
+    Value,
+    axis_names,
+    common_passes,
+    forget_shapes,
+    infer_shapes,
+    ir,
+    runtime_inputs,
+    shape_of,
+)
 from segedge.errors import ExportError, ModelError, UsageError
-from segedge.machine.optional import require
 
 _EXPECTED = "one float32 image tensor (N, 3, H, W) or (N, H, W, 3)"
 
@@ -43,7 +51,7 @@ def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
     """Load an ONNX file with its weights, functions inlined."""
     facts = read_facts(path)
     lib = ir()
-    passes = require("onnx_ir.passes.common", purpose="adopt an ONNX file")
+    passes = common_passes()
     try:
         model = lib.load(path)
         _check_weight_files(model, path)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segedge.card.geometry import Size
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves
-from segedge.convert.passes.graph import Model, image_input, ir, shape_of
+from segedge.convert.passes.graph import Model, image_input, ir, quiet, shape_of
 from segedge.errors import ExportError, SegedgeError
 from segedge.machine.optional import require
 
@@ -195,18 +195,13 @@ def _first_line(text: str) -> str:
 def _silence() -> Iterator[None]:
     """Exporters print, warn and log; what matters comes back as errors and reports."""
     names = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    quiet = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        quiet(*names, below=logging.CRITICAL),
+    ):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield
 
 
 @contextlib.contextmanager

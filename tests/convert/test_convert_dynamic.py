@@ -16,7 +16,7 @@ from convert_nets import SIZE, Tiny, up, up_corners
 from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export
 from segedge.convert.parity import require_agreement, untraced_sizes
-from segedge.convert.passes.pooling import fuse_adaptive_pooling, pooling_matrix
+from segedge.convert.passes.pooling import FUSE_POOLING, pooling_matrix
 from segedge.errors import ExportError, ParityError, SourceError, UsageError
 from segedge.reference.agreement import LabelCount
 
@@ -108,7 +108,7 @@ def test_means_that_are_no_pooling_are_left_alone() -> None:
         y = Div (e, three)
     }"""
     model = onnx_ir.from_proto(onnx.parser.parse_model(text))
-    assert not fuse_adaptive_pooling(model).changed
+    assert not FUSE_POOLING(model).changed
     assert "Gather" in {node.op_type for node in model.graph}
 
 

@@ -21,7 +21,7 @@ from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.outputs import OutputSpec, image_level_error
 from segedge.convert.passes.chain import Link, TailState, describe, follow, walk_back
-from segedge.convert.passes.graph import Model, Value, drop_dead, graph_nodes, ir, measure_shapes
+from segedge.convert.passes.graph import Model, Value, drop_dead, ir, measure_shapes
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
 from segedge.errors import ExportError
 
@@ -194,14 +194,14 @@ def _cut(
     model: Model, ending: _Ending, shapes: dict[str, tuple[int, ...]], network: Size
 ) -> HeadFacts:
     """End the graph at the base value, and drop what is behind."""
-    before = len(graph_nodes(model))
+    before = len(model.graph)
     rows, columns = _plane(shapes[ending.base.name], ending.start)
     final, activation = ending.base, _activation_before(ending.base)
     if ending.start.channels == 1 and activation == "sigmoid":
         final = _minus_half(model, ending.base)
     model.graph.outputs[:] = [final]
     drop_dead(model)
-    if len(graph_nodes(model)) > before:
+    if len(model.graph) > before:
         raise ExportError("the cut made the graph larger: a bug in segedge")
     removed = [str(ending.linear)] if ending.linear else []
     full = ending.start.channels * network.height * network.width * 4

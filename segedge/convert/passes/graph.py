@@ -5,13 +5,14 @@ Graphs are ``onnx_ir.Model`` throughout; onnx_ir has no usable stubs here, hence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.options import PassReport
 from segedge.convert.runtime import Session
 from segedge.errors import ExportError
 from segedge.machine.optional import require
@@ -29,16 +30,14 @@ def ir() -> Any:
     return require("onnx_ir", purpose="export a network")
 
 
+def common_passes() -> Any:
+    """onnx_ir's own passes."""
+    return require("onnx_ir.passes.common", purpose="export a network")
+
+
 def constant(value: Value | None) -> NDArray[Any] | None:
     """The array of an initializer or Constant node, or None where the value is computed."""
-    if value is None:
-        return None
-    tensor = value.const_value
-    if tensor is None:
-        producer = value.producer()
-        if producer is not None and producer.op_type == "Constant":
-            attribute = producer.attributes.get("value")
-            tensor = attribute.value if attribute is not None else None
+    tensor = None if value is None else ir().convenience.get_const_tensor(value)
     return None if tensor is None else np.asarray(tensor.numpy())
 
 
@@ -62,11 +61,6 @@ def attribute(node: Node, name: str, default: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def graph_nodes(model: Model) -> list[Node]:
-    """All nodes of the main graph, in order."""
-    return list(model.graph)
-
-
 def image_input(model: Model) -> Value:
     """The one graph input that is no initializer (checked by `onnx_source.check_input`)."""
     return runtime_inputs(model)[0]
@@ -85,7 +79,7 @@ def opset_of(model: Model) -> int:
 
 def drop_dead(model: Model) -> None:
     """Remove nodes, initializers, functions and opsets that no output needs."""
-    passes = require("onnx_ir.passes.common", purpose="export a network")
+    passes = common_passes()
     for each in (
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedFunctionsPass(),
@@ -117,6 +111,27 @@ def measure_shapes(
     return {name: array.shape for name, array in zip(names, arrays, strict=True)}
 
 
-def unchanged(name: str, detail: str) -> PassReport:
-    """The report of a pass that found nothing to do."""
-    return PassReport(name, changed=False, detail=detail)
+def infer_shapes(model: Model) -> None:
+    """Write the shapes of all inner values into the model, where they can be known."""
+    common_passes().ShapeInferencePass()(model)
+
+
+def forget_shapes(model: Model) -> None:
+    """Drop the shapes of inner values, which are stale once an input's shape has changed."""
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+@contextlib.contextmanager
+def quiet(*names: str, below: int = logging.ERROR) -> Iterator[None]:
+    """Keep libraries' loggers silent below a level for a while."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(below)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
