@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from segedge.backends.base import Memory, TensorSpec
-from segedge.backends.device_arrays import device_pointer
+from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
 
-class EagerCudaBackend:
+class EagerCudaBackend(OneStream):
     """A ``torch.export`` program on the GPU. Slots share one stream; it is not captured.
 
-    PyTorch's allocator hands out memory that it uses again elsewhere after a capture that it does
-    not know of.
+    PyTorch's allocator orders memory by stream, and hands out memory that it uses again elsewhere
+    after a capture that it does not know of.
     """
 
     memory: Memory = "cuda"
@@ -74,14 +74,6 @@ class EagerCudaBackend:
                 facts={"says": str(error).splitlines()[0][:300]},
             ) from error
         return outputs
-
-    def is_capturable(self, stream: int) -> bool:
-        """Never; see the class."""
-        return False
-
-    def fork(self) -> None:
-        """None: its allocator orders memory by stream."""
-        return
 
     def close(self) -> None:
         """Drop the module."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segedge.backends.base import Memory
-from segedge.backends.device_arrays import device_pointer
+from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.onnxruntime import first_line, tensor_spec
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
@@ -22,7 +22,7 @@ _PROVIDERS: dict[Provider, str] = {
 }
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(OneStream):
     """A session on one of ONNX Runtime's NVIDIA providers, bound to device pointers.
 
     The provider takes one stream when the session is made; `run` orders that one after and before
@@ -145,14 +145,6 @@ class OnnxRuntimeCudaBackend:
         self._execute()
         caller.wait(self._stream)
         return outputs
-
-    def is_capturable(self, stream: int) -> bool:
-        """Never: the provider's own graphs are for its own memory."""
-        return False
-
-    def fork(self) -> None:
-        """None: the session's stream is its only one."""
-        return
 
     def close(self) -> None:
         """Free the session."""

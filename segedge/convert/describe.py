@@ -16,6 +16,11 @@ from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import CardError, unknown_name_error
 from segedge.machine.optional import installed_version
 
+_PREPROCESSING = (
+    "color", "mean", "std", "fit", "resize", "pad_value", "pillow_resample", "padded_at_end",
+)  # fmt: skip
+"""Fields of a card that say how the network is given its images."""
+
 
 @dataclass(frozen=True)
 class Said:
@@ -147,26 +152,10 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
 
 def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> ModelCard:
     """Colour order, mean, std, fit and resize rule."""
-    own, folder = said.card, said.folder
-    if own is not None:
-        card = replace(
-            card,
-            color=own.color,
-            mean=own.mean,
-            std=own.std,
-            fit=own.fit,
-            resize=own.resize,
-            pad_value=own.pad_value,
-        )
-    elif folder is not None:
-        card = replace(
-            card,
-            mean=folder.mean,
-            std=folder.std,
-            fit=folder.fit,
-            resize=folder.resize,
-            pillow_resample=folder.pillow_resample,
-        )
+    source = said.card or said.folder
+    if source is not None:
+        names = (name for name in _PREPROCESSING if hasattr(source, name))
+        card = card.replace(**{name: getattr(source, name) for name in names})
     elif said.metadata is not None:
         card = with_foreign_preprocessing(card, said.metadata)
     asked = {

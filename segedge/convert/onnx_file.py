@@ -16,10 +16,10 @@ from segedge.convert.passes.graph import (
     Model,
     Value,
     axis_names,
-    common_passes,
     forget_shapes,
     infer_shapes,
     ir,
+    run_passes,
     runtime_inputs,
     shape_of,
 )
@@ -51,14 +51,13 @@ def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
     """Load an ONNX file with its weights, functions inlined."""
     facts = read_facts(path)
     lib = ir()
-    passes = common_passes()
     try:
         model = lib.load(path)
         _check_weight_files(model, path)
         lib.external_data.load_to_model(model)
         if model.functions:
-            passes.InlinePass()(model)
-        passes.RemoveInitializersFromInputsPass()(model)
+            run_passes(model, "Inline")
+        run_passes(model, "RemoveInitializersFromInputs")
     except ModelError:
         raise
     except FileNotFoundError as error:

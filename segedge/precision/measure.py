@@ -16,10 +16,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard
 from segedge.convert.runtime import Session
 from segedge.machine.optional import require
-from segedge.precision.graph import FLOAT, FLOAT16, FLOATS, fresh, infer, onnx
+from segedge.precision.graph import (
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    card_of,
+    copied,
+    element_types,
+    fresh,
+    infer,
+    onnx,
+    refill,
+)
 
 Kind = Literal["images", "noise"]
 _PURPOSE = "measure a network's values"
@@ -80,7 +90,7 @@ def input_tensors(
 
 def _usual_shape(model: Any) -> tuple[int, ...]:
     """One image of the size that the card prefers, or a small one where there is no card."""
-    card = ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
+    card = card_of(model)
     if card is None:
         return (1, 3, *_DEFAULT_SIZE)
     return card.input_shape()
@@ -95,9 +105,7 @@ def _shape(value: Any, usual: Sequence[int]) -> list[int]:
 
 def float_values(model: Any) -> list[str]:
     """Float inputs and node outputs of the main graph, in order."""
-    graph = model.graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    graph, types = model.graph, element_types(model.graph)
     names = [v.name for v in graph.input] + [name for n in graph.node for name in n.output]
     return [name for name in dict.fromkeys(names) if types.get(name) in FLOATS]
 
@@ -105,8 +113,7 @@ def float_values(model: Any) -> list[str]:
 def _with_probes(model: Any, names: Sequence[str]) -> Any:
     """The network with max, min and sum of each value as further outputs."""
     helper = onnx().helper
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     taken = {name for node in copy.graph.node for name in node.output}
     for name in names:
         wide = fresh(f"{name}_probed", taken)
@@ -123,11 +130,8 @@ def emulated(model: Any) -> Any:
 
     Value names stay, so that what is found in one graph can be named in the other.
     """
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    copy = copied(model)
+    graph, types = copy.graph, element_types(copy.graph)
     nodes = [cast for value in graph.input for cast in _rounded_input(value, graph, types)]
     for node in graph.node:
         nodes += _rounding(node, types)
@@ -137,8 +141,8 @@ def emulated(model: Any) -> Any:
     for index, weight in enumerate(graph.initializer):
         if weight.data_type == FLOAT16:
             graph.initializer[index].CopyFrom(_widened(weight))
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(nodes)
+    refill(graph.node, nodes)
+    del graph.value_info[:]
     return infer(copy)
 
 

@@ -30,9 +30,11 @@ def ir() -> Any:
     return require("onnx_ir", purpose="export a network")
 
 
-def common_passes() -> Any:
-    """onnx_ir's own passes."""
-    return require("onnx_ir.passes.common", purpose="export a network")
+def run_passes(model: Model, *names: str) -> None:
+    """Run passes of onnx_ir's own: ``ShapeInference`` is its `ShapeInferencePass`."""
+    passes = require("onnx_ir.passes.common", purpose="export a network")
+    for name in names:
+        getattr(passes, f"{name}Pass")()(model)
 
 
 def constant(value: Value | None) -> NDArray[Any] | None:
@@ -79,13 +81,7 @@ def opset_of(model: Model) -> int:
 
 def drop_dead(model: Model) -> None:
     """Remove nodes, initializers, functions and opsets that no output needs."""
-    passes = common_passes()
-    for each in (
-        passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
-        passes.RemoveUnusedOpsetsPass(),
-    ):
-        each(model)
+    run_passes(model, "RemoveUnusedNodes", "RemoveUnusedFunctions", "RemoveUnusedOpsets")
 
 
 def to_bytes(model: Model) -> bytes:
@@ -113,7 +109,7 @@ def measure_shapes(
 
 def infer_shapes(model: Model) -> None:
     """Write the shapes of all inner values into the model, where they can be known."""
-    common_passes().ShapeInferencePass()(model)
+    run_passes(model, "ShapeInference")
 
 
 def forget_shapes(model: Model) -> None:

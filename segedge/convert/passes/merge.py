@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import Model, common_passes, drop_dead
+from segedge.convert.passes.graph import Model, drop_dead, run_passes
 
 
 def _merge(model: Model) -> None:
-    passes = common_passes()
-    for each in (
-        passes.LiftConstantsToInitializersPass(),
-        passes.IdentityEliminationPass(),
-        passes.CommonSubexpressionEliminationPass(),
-        passes.DeduplicateInitializersPass(),
-        passes.TopologicalSortPass(),
-    ):
-        each(model)
+    run_passes(
+        model, "LiftConstantsToInitializers", "IdentityElimination",
+        "CommonSubexpressionElimination", "DeduplicateInitializers", "TopologicalSort",
+    )  # fmt: skip
     drop_dead(model)
 
 

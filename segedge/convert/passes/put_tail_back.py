@@ -98,9 +98,6 @@ def _decision(onnx: Any, model: Any, head: Any, card: ModelCard) -> list[Any]:
 
 
 def _write(model: Any, card: ModelCard, out: Path) -> None:
-    del model.metadata_props[:]
-    for key, value in card.to_metadata().items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+    require("onnx.helper", purpose=_PURPOSE).set_model_props(model, card.to_metadata())
     model.producer_name, model.producer_version = "segedge", segedge_version()
     out.write_bytes(model.SerializeToString())

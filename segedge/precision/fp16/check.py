@@ -13,7 +13,7 @@ from segedge.card.card import ModelCard, Parity
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.runtime import Session
 from segedge.errors import ModelError
-from segedge.precision.graph import TypedGraph, prepare
+from segedge.precision.graph import TypedGraph, card_of, prepare
 from segedge.precision.measure import (
     Kind,
     Probes,
@@ -97,7 +97,7 @@ def _plain(name: str) -> str:
 def _parity(
     model: Any, tensors: Sequence[NDArray[Any]], kind: Kind, runs: Sequence[Probes]
 ) -> Parity:
-    card = _stated_card(model)
+    card = card_of(model)
     index = _head_index(model, card)
     total, sizes = LabelCount(), dict[Size, None]()
     for tensor, *outputs in zip(tensors, runs[0].outputs, runs[1].outputs, strict=True):
@@ -131,10 +131,6 @@ def _compare(wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size
     error = float(np.nan_to_num(difference, nan=np.inf).max())
     clear = ~reference.ambiguous(wide, card, geometry)
     return LabelCount.of(same, clear, max_logit_error=error)
-
-
-def _stated_card(model: Any) -> ModelCard | None:
-    return ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
 
 
 def _head_index(model: Any, card: ModelCard | None) -> int:

@@ -13,8 +13,8 @@ that is kept fp32 *because* it exceeds 65504 is infinite all the same; (2) it me
 its scales where a Constant makes them; (4) it appends its casts at the end of the node list, and
 onnx.checker refuses the graph as unsorted.
 
-Files: ``precision_graph`` prepares, ``precision_rules`` decides, ``precision_measure`` runs,
-``precision_retype`` rewrites, ``precision_check`` compares.
+Files: ``../graph`` prepares, ``rules`` decides, ``../measure`` runs, ``retype`` rewrites, ``check``
+compares.
 """
 
 from __future__ import annotations
@@ -223,11 +223,9 @@ def _refuse_half(graph: TypedGraph) -> None:
 def _refuse_nan(graph: TypedGraph, ranges: Probes) -> None:
     outputs = {value.name for value in graph.model.graph.output}
     if outputs.intersection(ranges.nonfinite):
-        first = ranges.nonfinite[0]
-        node = graph.producers.get(first)
         raise ModelError(
             "the network gives inf or NaN in fp32 already",
-            facts={"first in": f"{node.name} ({node.op_type})" if node else f"input {first}"},
+            facts={"first in": graph.maker(ranges.nonfinite[0])},
             fix="check the weights, and how the images are preprocessed",
         )
 

@@ -22,9 +22,11 @@ from segedge.precision.graph import (
     STANDARD_DOMAINS,
     TypedGraph,
     captured,
+    copied,
     fresh,
     infer,
     onnx,
+    refill,
     subgraphs,
 )
 
@@ -238,18 +240,12 @@ class _Writer:
             self.nodes.append(identity)
 
     def _assemble(self) -> Any:
-        model = onnx().ModelProto()
-        model.CopyFrom(self.graph.model)
+        model = copied(self.graph.model)
         graph = model.graph
         others = [w for w in graph.initializer if w.data_type not in FLOATS]
-        for values, new in (
-            (graph.node, self.nodes),
-            (graph.initializer, [*others, *self.weights.values()]),
-            (graph.value_info, self._frozen_infos()),
-        ):
-            kept = list(new)
-            del values[:]
-            values.extend(kept)
+        refill(graph.node, self.nodes)
+        refill(graph.initializer, [*others, *self.weights.values()])
+        refill(graph.value_info, self._frozen_infos())
         for value in (*graph.input, *graph.output):
             if self.graph.is_float(value.name):
                 value.type.tensor_type.elem_type = self._io_type(value.name)

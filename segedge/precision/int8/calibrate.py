@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from segedge.convert.runtime import Session
 from segedge.errors import ModelError
-from segedge.precision.graph import FLOAT, TypedGraph, onnx
+from segedge.precision.graph import FLOAT, TypedGraph, copied, onnx
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
 
 Tensors = Callable[[], Iterable[NDArray[np.float32]]]
@@ -117,8 +117,7 @@ def _values(
 
 
 def _with_outputs(graph: TypedGraph, names: Sequence[str]) -> Any:
-    copy = onnx().ModelProto()
-    copy.CopyFrom(graph.model)
+    copy = copied(graph.model)
     known = {v.name for v in (*copy.graph.output, *copy.graph.input)}
     for name in names:
         if name not in known:
@@ -127,9 +126,8 @@ def _with_outputs(graph: TypedGraph, names: Sequence[str]) -> Any:
 
 
 def _not_finite(graph: TypedGraph, name: str) -> ModelError:
-    node = graph.producers.get(name)
     return ModelError(
         "the network gives inf or NaN on the calibration images",
-        facts={"first in": f"{node.name} ({node.op_type})" if node else f"input {name}"},
+        facts={"first in": graph.maker(name)},
         fix="check the weights, and how the images are preprocessed",
     )

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.machine.optional import require
-from segedge.precision.graph import TypedGraph, onnx
+from segedge.precision.graph import TypedGraph, copied
 from segedge.precision.int8.place import Layer, group_of
 
 _MOST = 256.0
@@ -154,8 +154,7 @@ def _of_inputs(
 
 def _with_weights(model: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     numpy_helper = require("onnx.numpy_helper", purpose="quantize a network")
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     for initializer in copy.graph.initializer:
         if initializer.name in arrays:
             array = arrays[initializer.name].astype(np.float32)

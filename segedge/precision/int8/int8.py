@@ -3,15 +3,15 @@
 TensorRT, ONNX Runtime and OpenVINO all read where int8 is meant from QuantizeLinear and
 DequantizeLinear nodes, and each is strict in another way: TensorRT takes zero points of 0 only and
 float biases; ONNX Runtime computes a Conv in integers only between a DQ before and a Q behind it.
-So the placement is our own, and one file is right for all three (`quantize_place`).
+So the placement is our own, and one file is right for all three (`place`).
 
 Why not ONNX Runtime's quantizer? It ties calibration to its own data reader and placement: no
 scale shared over sums and Concats but through per-tensor overrides, and int32 biases, which
 TensorRT refuses.
 
-Files: ``quantize_images`` finds the images, ``quantize_place`` decides, ``quantize_calibrate`` and
-``quantize_ranges`` measure, ``quantize_equalize`` rescales channels, ``quantize_rewrite`` rewrites,
-``quantize_error`` compares; `quantizer` holds what they share.
+Files: ``images`` finds the images, ``place`` decides, ``calibrate`` and ``ranges`` measure,
+``equalize`` rescales channels, ``rewrite`` rewrites, ``error`` compares; ``quantizer`` holds what
+they share.
 """
 
 from __future__ import annotations

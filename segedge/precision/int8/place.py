@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from segedge.errors import ModelError, UsageError, nearest_name
-from segedge.precision.graph import FLOAT, TypedGraph
+from segedge.precision.graph import FLOAT, TypedGraph, attribute, copied, onnx
 
 LAYER_OPS = ("Conv", "ConvTranspose")
 _JOINS = ("Add", "Concat", "MaxPool")
@@ -225,10 +225,7 @@ def _check_patterns(keep: Sequence[str], names: list[str]) -> None:
 
 def _shapes(graph: TypedGraph, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shapes of the values at one input shape; without those that inference cannot tell."""
-    from segedge.precision.graph import onnx
-
-    copy = onnx().ModelProto()
-    copy.CopyFrom(graph.model)
+    copy = copied(graph.model)
     del copy.graph.value_info[:]
     for dim, size in zip(copy.graph.input[0].type.tensor_type.shape.dim, input_shape, strict=False):
         dim.dim_value = size
@@ -255,7 +252,7 @@ def _macs(graph: TypedGraph, node: Any, shapes: dict[str, tuple[int, ...]]) -> i
 
 def group_of(node: Any) -> int:
     """Groups of a Conv or ConvTranspose."""
-    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
+    return int(attribute(node, "group", 1))
 
 
 def _order(graph: TypedGraph) -> dict[str, int]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.machine.optional import require
-from segedge.precision.graph import TypedGraph, fresh, infer, onnx
+from segedge.precision.graph import TypedGraph, captured, copied, fresh, infer, onnx, refill
 from segedge.precision.int8.place import Layer, Placement, group_of
 from segedge.precision.int8.ranges import LEVELS, quantized, weight_scales
 
@@ -59,8 +59,7 @@ class _Rewriter:
         self.graph, self.placement, self.levels = graph, placement, weight_levels
         self.means, self.unsigned = means, unsigned
         self.never_negative = never_negative(graph) if unsigned else frozenset()
-        self.model = onnx().ModelProto()
-        self.model.CopyFrom(graph.model)
+        self.model = copied(graph.model)
         self.taken = {name for node in graph.nodes for name in (node.name, *node.output)}
         self.taken |= {w.name for w in self.model.graph.initializer}
         self.taken |= {v.name for v in self.model.graph.input}
@@ -160,14 +159,10 @@ class _Rewriter:
     def _assembled(self, nodes: list[Any]) -> Any:
         graph = self.model.graph
         del graph.value_info[:]
-        kept = [onnx().NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(kept)
+        refill(graph.node, nodes)
         needed = _read(graph)
-        weights = [w for w in (*graph.initializer, *self.initializers) if w.name in needed]
-        weights = [onnx().TensorProto.FromString(w.SerializeToString()) for w in weights]
-        del graph.initializer[:]
-        graph.initializer.extend(weights)
+        weights = (*graph.initializer, *self.initializers)
+        refill(graph.initializer, (w for w in weights if w.name in needed))
         return infer(self.model)
 
 
@@ -206,8 +201,6 @@ def mean_output(
 
 def _read(graph: Any) -> Collection[str]:
     """Names that any node reads, also from inside a subgraph, or that are outputs."""
-    from segedge.precision.graph import captured
-
     names = {value.name for value in graph.output}
     for node in graph.node:
         names |= {*node.input} | captured(node)
