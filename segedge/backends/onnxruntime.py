@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from segedge.backends.base import Arrays, Memory, TensorSpec, run_error
-from segedge.convert.runtime import cpu_session
 from segedge.errors import BackendError
+from segedge.machine.onnx_session import cpu_session
 from segedge.machine.optional import require
 
 _DTYPE = {

@@ -14,7 +14,6 @@ from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import CardError, unknown_name_error
-from segedge.machine.optional import installed_version
 
 _PREPROCESSING = (
     "color", "mean", "std", "fit", "resize", "pad_value", "pillow_resample", "padded_at_end",
@@ -100,11 +99,6 @@ def build_card(
         provenance=provenance,
         probabilities=head.probabilities,
     )
-
-
-def segedge_version() -> str:
-    """Version of this package."""
-    return installed_version("segedge") or "0"
 
 
 def _classes(options: ExportOptions, said: Said, head: HeadFacts) -> LabelSet:

@@ -11,7 +11,7 @@ from segedge.card.dialects import image_size
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts
 from segedge.convert import parity
-from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
+from segedge.convert.describe import Said, asked_channels, build_card
 from segedge.convert.images import image_files, read_images, smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes, write_whole
 from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
@@ -29,11 +29,12 @@ from segedge.convert.passes.graph import (
     to_bytes,
 )
 from segedge.convert.passes.simplify import simplify
-from segedge.convert.runtime import Session
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 from segedge.reference.agreement import LabelCount
+from segedge.version import __version__
 
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
@@ -245,7 +246,7 @@ def _provenance(source: Source, loaded: _Loaded) -> Provenance:
         checkpoint_sha256=source.sha256,
         torch=loaded.torch,
         exporter=f"{loaded.exporter}, opset {opset_of(loaded.model)}",
-        segedge=segedge_version(),
+        segedge=__version__,
     )
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.dialects import foreign_metadata
-from segedge.convert.describe import segedge_version
 from segedge.convert.passes.graph import Model, to_bytes
 from segedge.errors import ExportError, SinkError, UsageError
 from segedge.machine.optional import require
+from segedge.version import __version__
 
 _KEPT = ("author", "license", "docs", "description", "version")
 """What an adopted file's metadata may say besides: authorship and rights."""
@@ -22,7 +22,7 @@ def attach_card(model: Model, card: ModelCard) -> None:
     kept = {key: model.metadata_props[key] for key in _KEPT if key in model.metadata_props}
     model.metadata_props.clear()
     model.metadata_props.update({**kept, **foreign_metadata(card), **card.to_metadata()})
-    model.producer_name, model.producer_version = "segedge", segedge_version()
+    model.producer_name, model.producer_version = "segedge", __version__
     model.doc_string = None
 
 

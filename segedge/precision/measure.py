@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.runtime import Session
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 from segedge.precision.graph import (
     FLOAT,

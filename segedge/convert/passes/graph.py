@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.runtime import Session
 from segedge.errors import ExportError
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 
 Model = Any

@@ -9,9 +9,9 @@ import numpy as np
 
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_card
-from segedge.convert.describe import segedge_version
 from segedge.errors import BackendError
 from segedge.machine.optional import require
+from segedge.version import __version__
 
 _AXES_SINCE = 18
 """Opset from which Resize takes the axes that it changes; before, it wants all four lengths."""
@@ -99,5 +99,5 @@ def _decision(onnx: Any, model: Any, head: Any, card: ModelCard) -> list[Any]:
 
 def _write(model: Any, card: ModelCard, out: Path) -> None:
     require("onnx.helper", purpose=_PURPOSE).set_model_props(model, card.to_metadata())
-    model.producer_name, model.producer_version = "segedge", segedge_version()
+    model.producer_name, model.producer_version = "segedge", __version__
     out.write_bytes(model.SerializeToString())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.engine.options import BatchRange, BuildOptions, SizeRange
@@ -27,7 +28,7 @@ def input_shapes(name: str, shape: Shape, options: BuildOptions, card: ModelCard
                 fix="export the model with fixed shapes",
             )
         return shape, shape, shape
-    first = 1 if card is not None and card.input_layout == "nhwc" else 2
+    first = rows_axis(card.input_layout if card is not None else "nchw")
     batches = _batches(name, shape, options.batch)
     sizes = _sizes(name, shape, first, options.size, card)
 

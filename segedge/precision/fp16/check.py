@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Parity
 from segedge.card.geometry import Geometry, Size
-from segedge.convert.runtime import Session
 from segedge.errors import ModelError
+from segedge.machine.onnx_session import Session
 from segedge.precision.graph import TypedGraph, card_of, prepare
 from segedge.precision.measure import (
     Kind,

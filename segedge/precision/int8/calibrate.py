@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.runtime import Session
 from segedge.errors import ModelError
+from segedge.machine.onnx_session import Session
 from segedge.precision.graph import FLOAT, TypedGraph, copied, onnx
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
 

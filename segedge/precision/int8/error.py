@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from segedge.card.axes import channel_axis
 from segedge.card.card import ModelCard
-from segedge.convert.runtime import Session
+from segedge.machine.onnx_session import Session
 from segedge.reference.agreement import LabelCount
 
 

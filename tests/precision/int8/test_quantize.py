@@ -16,8 +16,8 @@ from quantize_nets import RESIDUAL, SIZE, WEIGHTS, card, network, pictures, save
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.modelfile import read_metadata
-from segedge.convert.runtime import Session
 from segedge.errors import CardError, ModelError, SegedgeError, SourceError, UsageError
+from segedge.machine.onnx_session import Session
 from segedge.precision.int8.int8 import QuantizeReport, quantize
 from segedge.precision.int8.quantizer import QuantizeOptions, Quantizer
 from segedge.precision.int8.ranges import METHODS

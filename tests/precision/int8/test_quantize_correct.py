@@ -16,7 +16,7 @@ from quantize_nets import RESIDUAL, WEIGHTS, layers_of, network, save, weight
 
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata
-from segedge.convert.runtime import Session
+from segedge.machine.onnx_session import Session
 from segedge.measure.optimize.guard import GuardOptions, quantize_guarded
 from segedge.precision.graph import TypedGraph, prepare
 from segedge.precision.int8.calibrate import measure_channels
