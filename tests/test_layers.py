@@ -49,10 +49,9 @@ HEAVY = {
     "onnxscript": {"convert", "precision"},
     "onnx_ir": {"convert", "precision"},
     "onnxruntime": {
+        "machine/onnx_session.py",
         "backends/onnxruntime.py",
         "backends/onnxruntime_cuda.py",
-        "convert",
-        "precision",
     },
     "openvino": {"backends/openvino.py"},
     "tensorrt": {"engine/flavour.py"},

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpu.host_engine import HostTensorRtBackend
 from gpu.models import default_models
 from gpu.report import Options, Report
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.registry import available_threads
-from segedge.backends.tensorrt_host import HostTensorRtBackend
 from segedge.engine.options import BuildOptions
 
 WORST_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.9}

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.axes import shape_text
+from segedge.errors import BackendError
+
 Memory = Literal["host", "cuda"]
 
 
@@ -20,8 +26,45 @@ class TensorSpec:
     """None where an axis is dynamic."""
 
     def __str__(self) -> str:
-        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name} {axes} {self.dtype}"
+        return f"{self.name} {shape_text(self.shape)} {self.dtype}"
+
+    @property
+    def fixed_shape(self) -> tuple[int, ...]:
+        """The shape with 1 where an axis is dynamic."""
+        return tuple(axis or 1 for axis in self.shape)
+
+
+Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
+"""Inputs and outputs of a network."""
+Arrays = Sequence[NDArray[Any]]
+"""What backends of host memory take and give: one array an input or output."""
+
+
+def one_image_specs(image: tuple[int, ...], logits: Any, *, dtype: str = "float32") -> Specs:
+    """Of a network from one image to one array of logits, which was seen."""
+    found = TensorSpec("logits", np.dtype(logits.dtype).name, tuple(logits.shape))
+    return (TensorSpec("image", dtype, image),), (found,)
+
+
+def delivered(results: Arrays, outputs: Arrays | None) -> Arrays:
+    """What a run gives: new arrays, or their values in those that the caller handed in."""
+    if outputs is None:
+        return results
+    for result, output in zip(results, outputs, strict=True):
+        np.copyto(output, result)
+    return outputs
+
+
+def run_error(headline: str, inputs: Arrays, specs: Specs, says: str) -> BackendError:
+    """A library failed; as often as not because the inputs are not those that it expects."""
+    return BackendError(
+        headline,
+        facts={
+            "inputs": ", ".join(f"{array.dtype} {array.shape}" for array in inputs),
+            "expected": ", ".join(map(str, specs[0])),
+            "says": says,
+        },
+    )
 
 
 class Backend(Protocol):
@@ -40,7 +83,7 @@ class Backend(Protocol):
         """``host``: NumPy arrays; ``cuda``: device arrays on the current device."""
 
     @property
-    def specs(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    def specs(self) -> Specs:
         """Inputs and outputs of the network."""
 
     def run(

@@ -10,16 +10,19 @@ from segedge.backends.base import TensorSpec
 from segedge.errors import BackendError
 
 
+class OneStream:
+    """A library whose work cannot be captured, nor run on several streams at once."""
+
+    def is_capturable(self, stream: int) -> bool:
+        """Never."""
+        return False
+
+    def fork(self) -> None:
+        """None: all frames share its stream."""
+
+
 def device_pointer(spec: TensorSpec, array: Any) -> tuple[int, tuple[int, ...]]:
-    """Address and shape of a device array.
-
-    Args:
-        spec: What the network takes or gives.
-        array: Anything with ``__cuda_array_interface__``.
-
-    Raises:
-        BackendError: It lies on the CPU, or its shape, type or layout is another.
-    """
+    """Address and shape of an array with ``__cuda_array_interface__`` that fits the network."""
     interface = getattr(array, "__cuda_array_interface__", None)
     if interface is None:
         raise BackendError(

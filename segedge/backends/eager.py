@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, delivered, one_image_specs
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -28,16 +28,9 @@ class EagerBackend:
         threads: int | None = None,
         compiled: bool = False,
     ) -> None:
-        """Wrap a module.
+        """Wrap a module from one tensor to one tensor; its input is float32 of this shape.
 
-        Args:
-            module: ``torch.nn.Module`` (or any callable) from one tensor to one tensor.
-            input_shape: Shape of its input, float32.
-            threads: Intra-op threads of torch (process-wide); None leaves them.
-            compiled: Whether torch.compile turns it into native code first, which takes a minute.
-
-        Raises:
-            BackendError: It returns no tensor, or torch.compile fails: it needs a C++ compiler.
+        ``threads`` are torch's, process-wide. Compiling to native code first takes a minute.
         """
         self._torch = require("torch", purpose="run a network eagerly")
         if threads:
@@ -47,11 +40,7 @@ class EagerBackend:
             with translated_compilation():
                 self._module = self._torch.compile(module)
                 self._forward(np.zeros(input_shape, np.float32))
-        output = self._forward(np.zeros(input_shape, np.float32))
-        self.specs = (
-            (TensorSpec("image", "float32", input_shape),),
-            (TensorSpec("logits", output.dtype.name, output.shape),),
-        )
+        self.specs = one_image_specs(input_shape, self._forward(np.zeros(input_shape, np.float32)))
         way = "torch.compile" if compiled else "eager"
         self.description = f"PyTorch {self._torch.__version__} {way} (CPU, float32)"
 
@@ -59,35 +48,17 @@ class EagerBackend:
     def from_program(
         cls, path: Path, *, threads: int | None = None, compiled: bool = False
     ) -> EagerBackend:
-        """Load a ``torch.export`` program (``.pt2``); see the class for the arguments.
-
-        Raises:
-            MissingDependencyError: torch is not installed.
-            BackendError: The file is no program, or takes more than one tensor.
-        """
+        """Load a ``torch.export`` program (``.pt2``); see the class for the arguments."""
         torch = require("torch", purpose="run a network eagerly")
         program, shape = load_program(torch, path)
         return cls(program.module(), input_shape=shape, threads=threads, compiled=compiled)
 
     def _forward(self, array: NDArray[Any]) -> NDArray[Any]:
-        with self._torch.inference_mode():
-            output = self._module(self._torch.from_numpy(array))
-        if not hasattr(output, "numpy"):
-            raise BackendError(
-                "the eager network must return one tensor",
-                facts={"found": type(output).__name__},
-                fix="export it to ONNX with --output NAME and run that",
-            )
-        result: NDArray[Any] = output.numpy()
+        tensor = self._torch.from_numpy(array)
+        result: NDArray[Any] = one_tensor(self._torch, self._module, tensor).numpy()
         return result
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         try:
             result = self._forward(inputs[0])
@@ -96,23 +67,29 @@ class EagerBackend:
                 "PyTorch failed while running the network",
                 facts={"input": str(inputs[0].shape), "says": str(error).splitlines()[0][:300]},
             ) from error
-        if outputs is None:
-            return [result]
-        np.copyto(outputs[0], result)
-        return outputs
+        return delivered([result], outputs)
 
     def close(self) -> None:
         """Drop the module."""
         self._module = None
 
 
+def one_tensor(torch: Any, module: Any, tensor: Any) -> Any:
+    """What a module makes of a tensor; BackendError where that is not one tensor."""
+    with torch.inference_mode():
+        output = module(tensor)
+    if not hasattr(output, "data_ptr"):
+        raise BackendError(
+            "the eager network must return one tensor",
+            facts={"found": type(output).__name__},
+            fix="export it to ONNX with --output NAME and run that",
+        )
+    return output
+
+
 @contextmanager
 def translated_compilation() -> Iterator[None]:
-    """What torch.compile raises, in our words.
-
-    Raises:
-        BackendError: It failed.
-    """
+    """What torch.compile raises, in our words."""
     try:
         yield
     except BackendError:
@@ -127,11 +104,7 @@ def translated_compilation() -> Iterator[None]:
 
 
 def load_program(torch: Any, path: Path) -> tuple[Any, tuple[int, ...]]:
-    """A ``torch.export`` program and the shape of its image input.
-
-    Raises:
-        BackendError: The file is none, or takes several tensors.
-    """
+    """A ``torch.export`` program and the shape of its image input."""
     try:
         program = torch.export.load(str(path))
     except Exception as error:  # zip, pickle and schema errors of many classes

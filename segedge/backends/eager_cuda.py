@@ -7,34 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from segedge.backends.base import Memory, TensorSpec
-from segedge.backends.device_arrays import device_pointer
-from segedge.backends.eager import load_program, translated_compilation
+from segedge.backends.device_arrays import OneStream, device_pointer
+from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
 
-class EagerCudaBackend:
+class EagerCudaBackend(OneStream):
     """A ``torch.export`` program on the GPU. Slots share one stream; it is not captured.
 
-    PyTorch's allocator hands out memory that it uses again elsewhere after a capture that it does
-    not know of.
+    PyTorch's allocator orders memory by stream, and hands out memory that it uses again elsewhere
+    after a capture that it does not know of.
     """
 
     memory: Memory = "cuda"
 
     def __init__(self, path: Path, *, compiled: bool = False) -> None:
-        """Load a ``.pt2`` file onto the first GPU.
-
-        Args:
-            path: The program.
-            compiled: Whether torch.compile makes kernels for it first, which takes a minute.
-
-        Raises:
-            MissingDependencyError: torch is not installed.
-            DeviceError: No GPU, or no driver.
-            BackendError: The file is no program, this PyTorch has no CUDA, or torch.compile fails.
-        """
+        """Load a ``.pt2`` file onto the first GPU; compiling it first takes a minute."""
         self.device = Device.open()
         self._torch = require("torch", purpose="run a network eagerly")
         if not self._torch.cuda.is_available():
@@ -60,19 +50,11 @@ class EagerCudaBackend:
         self.description = f"PyTorch {self._torch.__version__} {way} ({self.device.gpu.name})"
 
     def _forward(self, tensor: Any) -> Any:
-        with self._torch.inference_mode():
-            output = self._module(tensor)
-        if not hasattr(output, "data_ptr"):
-            raise BackendError(
-                "the eager network must return one tensor",
-                facts={"found": type(output).__name__},
-                fix="export it to ONNX with --output NAME and run that",
-            )
-        return output.contiguous()
+        return one_tensor(self._torch, self._module, tensor).contiguous()
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs: a program's are fixed."""
-        return [tuple(axis or 1 for axis in self.specs[1][0].shape)]
+        return [self.specs[1][0].fixed_shape]
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
@@ -92,14 +74,6 @@ class EagerCudaBackend:
                 facts={"says": str(error).splitlines()[0][:300]},
             ) from error
         return outputs
-
-    def is_capturable(self, stream: int) -> bool:
-        """Never; see the class."""
-        return False
-
-    def fork(self) -> None:
-        """None: its allocator orders memory by stream."""
-        return
 
     def close(self) -> None:
         """Drop the module."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, delivered, one_image_specs
 from segedge.card.card import ModelCard
 
 Network = Callable[[NDArray[Any]], NDArray[Any]]
@@ -30,27 +30,13 @@ class FakeBackend:
         """
         self._network = network or _by_brightness(card)
         shape = (1, 3, card.input_height, card.input_width)
-        logits = self._network(np.zeros(shape, np.float32))
-        self.specs = (
-            (TensorSpec("image", "float32", shape),),
-            (TensorSpec("logits", logits.dtype.name, logits.shape),),
-        )
+        self.specs = one_image_specs(shape, self._network(np.zeros(shape, np.float32)))
         self.calls = 0
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         self.calls += 1
-        logits = self._network(inputs[0])
-        if outputs is None:
-            return [logits]
-        np.copyto(outputs[0], logits)
-        return outputs
+        return delivered([self._network(inputs[0])], outputs)
 
     def close(self) -> None:
         """Nothing to free."""

@@ -24,14 +24,7 @@ class FakeCudaBackend:
     def __init__(
         self, card: ModelCard, device: Device, *, dtype: str = "float32", capturable: bool = True
     ) -> None:
-        """Make one that fits a card.
-
-        Args:
-            card: Gives input size, channels and stride; NCHW.
-            device: Where it runs.
-            dtype: float32 or float16, of tensor and logits.
-            capturable: Whether it lets itself be captured.
-        """
+        """Make one that fits a card."""
         height, width = card.input_height, card.input_width
         grid = (-(-height // card.stride), -(-width // card.stride))
         self.device = device
@@ -47,7 +40,7 @@ class FakeCudaBackend:
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs; see `DeviceBackend`."""
-        return [_fixed(spec) for spec in self.specs[1]]
+        return [spec.fixed_shape for spec in self.specs[1]]
 
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
@@ -55,7 +48,7 @@ class FakeCudaBackend:
         """Enqueue once; see `Backend.run`."""
         (first,), (head,) = self.specs
         if outputs is None:
-            outputs = [self.device.empty(_fixed(head), head.dtype)]
+            outputs = [self.device.empty(head.fixed_shape, head.dtype)]
         tensor, shape = device_pointer(first, inputs[0])
         logits, grid = device_pointer(head, outputs[0])
         core = require("cuda.core", purpose="run CUDA kernels")
@@ -75,7 +68,3 @@ class FakeCudaBackend:
 
     def close(self) -> None:
         """Nothing to free."""
-
-
-def _fixed(spec: TensorSpec) -> tuple[int, ...]:
-    return tuple(axis or 1 for axis in spec.shape)

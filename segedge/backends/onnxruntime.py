@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, TensorSpec, run_error
 from segedge.errors import BackendError
+from segedge.machine.onnx_session import cpu_session
 from segedge.machine.optional import require
 
 _DTYPE = {
@@ -32,20 +31,19 @@ class OnnxRuntimeBackend:
     def __init__(self, path: Path, *, threads: int, simulate: bool = False) -> None:
         """Open a model.
 
-        Args:
-            path: The ONNX file.
-            threads: Intra-op threads.
-            simulate: Compute a quantized network in float32 and only round where its Q/DQ nodes
-                say, as int8 hardware with wide sums does; slow, for measuring.
-
-        Raises:
-            MissingDependencyError: onnxruntime is not installed.
-            BackendError: ONNX Runtime refuses the file.
+        ``simulate`` computes a quantized network in float32 and only rounds where its Q/DQ nodes
+        say, as int8 hardware with wide sums does; slow, for measuring.
         """
         self._ort = require("onnxruntime", purpose="run ONNX models on a CPU")
         self._ort.set_default_logger_severity(3)
-        self._simulate = simulate
-        self._session = self._open(path, threads)
+        try:
+            self._session = cpu_session(path, threads=threads, simulate=simulate)
+        except Exception as error:  # onnxruntime raises a class of its own per status code
+            raise BackendError(
+                f"ONNX Runtime cannot open {path.name}",
+                facts={"says": first_line(error)},
+                fix=f"segedge inspect {path.name}",
+            ) from error
         self._binding = self._session.io_binding()
         inputs = tuple(map(tensor_spec, self._session.get_inputs()))
         self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
@@ -54,32 +52,7 @@ class OnnxRuntimeBackend:
             + (", int8 simulated)" if simulate else ")")
         )
 
-    def _open(self, path: Path, threads: int) -> Any:
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # A spinning pool wins a little in the network and loses more around it: it takes the
-        # cores from preprocessing, the tail, the decoder and the encoder.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.disable_quant_qdq", str(int(self._simulate)))
-        try:
-            return self._ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime raises a class of its own per status code
-            raise BackendError(
-                f"ONNX Runtime cannot open {path.name}",
-                facts={"says": first_line(error)},
-                fix=f"segedge inspect {path.name}",
-            ) from error
-
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         binding = self._binding
         for spec, array in zip(self.specs[0], inputs, strict=True):
@@ -94,19 +67,12 @@ class OnnxRuntimeBackend:
                 binding.bind_output(spec.name, "cpu", 0, out.dtype.type, out.shape, out.ctypes.data)
         try:
             self._session.run_with_iobinding(binding)
-        except Exception as error:  # see _open
-            raise BackendError(
-                "ONNX Runtime failed while running the network",
-                facts={
-                    "inputs": ", ".join(f"{a.dtype} {a.shape}" for a in inputs),
-                    "expected": ", ".join(map(str, self.specs[0])),
-                    "says": first_line(error),
-                },
-            ) from error
-        return outputs if outputs is not None else [np.asarray(v) for v in self._copies()]
-
-    def _copies(self) -> list[NDArray[Any]]:
-        return list(self._binding.copy_outputs_to_cpu())
+        except Exception as error:  # see __init__
+            headline = "ONNX Runtime failed while running the network"
+            raise run_error(headline, inputs, self.specs, first_line(error)) from error
+        if outputs is not None:
+            return outputs
+        return [np.asarray(value) for value in binding.copy_outputs_to_cpu()]
 
     def close(self) -> None:
         """Free the session."""

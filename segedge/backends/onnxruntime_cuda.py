@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segedge.backends.base import Memory
-from segedge.backends.device_arrays import device_pointer
+from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.onnxruntime import first_line, tensor_spec
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
@@ -22,7 +22,7 @@ _PROVIDERS: dict[Provider, str] = {
 }
 
 
-class OnnxRuntimeCudaBackend:
+class OnnxRuntimeCudaBackend(OneStream):
     """A session on one of ONNX Runtime's NVIDIA providers, bound to device pointers.
 
     The provider takes one stream when the session is made; `run` orders that one after and before
@@ -34,15 +34,8 @@ class OnnxRuntimeCudaBackend:
     def __init__(self, path: Path, *, provider: Provider = "cuda") -> None:
         """Open a model on the first GPU.
 
-        Args:
-            path: The ONNX file.
-            provider: ``tensorrt`` lets TensorRT build what it can, anew each time, and CUDA do the
-                rest.
-
-        Raises:
-            MissingDependencyError: onnxruntime is not installed.
-            DeviceError: No GPU, or no driver.
-            BackendError: It is the build without CUDA, or refuses the file.
+        The provider ``tensorrt`` lets TensorRT build what it can, anew each time, and CUDA do the
+        rest.
         """
         self.device = Device.open()
         self._ort = require("onnxruntime", purpose="run ONNX models on a GPU")
@@ -97,9 +90,8 @@ class OnnxRuntimeCudaBackend:
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         """Shapes of the outputs, by running once on zeros where the file does not say them."""
-        shapes = [spec.shape for spec in self.specs[1]]
-        if all(None not in shape for shape in shapes):
-            return [tuple(axis or 1 for axis in shape) for shape in shapes]
+        if all(None not in spec.shape for spec in self.specs[1]):
+            return [spec.fixed_shape for spec in self.specs[1]]
         stream = self.device.stream()
         arrays = []
         for spec, shape in zip(self.specs[0], input_shapes, strict=True):
@@ -153,14 +145,6 @@ class OnnxRuntimeCudaBackend:
         self._execute()
         caller.wait(self._stream)
         return outputs
-
-    def is_capturable(self, stream: int) -> bool:
-        """Never: the provider's own graphs are for its own memory."""
-        return False
-
-    def fork(self) -> None:
-        """None: the session's stream is its only one."""
-        return
 
     def close(self) -> None:
         """Free the session."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, TensorSpec, run_error
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -25,18 +23,7 @@ class OpenVinoBackend:
     memory: Memory = "host"
 
     def __init__(self, path: Path, *, threads: int, precision: Precision = "auto") -> None:
-        """Compile a model for the CPU.
-
-        Args:
-            path: The ONNX file.
-            threads: Inference threads.
-            precision: Arithmetic inside the network; ``auto`` is OpenVINO's own choice, bf16
-                where the CPU has it.
-
-        Raises:
-            MissingDependencyError: openvino is not installed.
-            BackendError: OpenVINO refuses the file.
-        """
+        """Compile a model; ``auto`` is OpenVINO's own choice, bf16 where the CPU has it."""
         self._ov = _import_openvino()
         self._compiled = self._compile(path, threads, precision)
         self._request = self._compiled.create_infer_request()
@@ -66,13 +53,7 @@ class OpenVinoBackend:
                 fix="--backend onnxruntime",
             ) from error
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
         if outputs is None and self._writes_to_caller:
             # The old request would go on writing into the arrays of the call before.
@@ -87,14 +68,8 @@ class OpenVinoBackend:
                     request.set_output_tensor(index, tensor(array, shared_memory=True))
             request.infer()
         except Exception as error:  # see _compile
-            raise BackendError(
-                "OpenVINO failed while running the network",
-                facts={
-                    "inputs": ", ".join(f"{a.dtype} {a.shape}" for a in inputs),
-                    "expected": ", ".join(map(str, self.specs[0])),
-                    "says": _first_line(error),
-                },
-            ) from error
+            headline = "OpenVINO failed while running the network"
+            raise run_error(headline, inputs, self.specs, _first_line(error)) from error
         if outputs is not None:
             return outputs
         return [np.array(output.data) for output in request.output_tensors]
@@ -112,9 +87,6 @@ def _import_openvino() -> Any:
 
     They take longer to import than the rest (0.1 s of a start), and nothing here uses them.
     `openvino.convert_model` still works: it is imported at its first use.
-
-    Raises:
-        MissingDependencyError: openvino is not installed.
     """
     if "openvino" in sys.modules or _CONVERTER in sys.modules:
         return require("openvino", purpose=_PURPOSE)

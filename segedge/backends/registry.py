@@ -51,17 +51,10 @@ def available_threads() -> int:
 
 
 def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) -> Choice:
-    """Open a model on a backend.
+    """Open a model file, or a model at a server's address, on a backend.
 
-    Args:
-        path: The model file, or a server's address.
-        name: ``auto``, or a name of `BACKENDS`, optionally with a variant: ``openvino:f32``.
-        threads: CPU threads; None takes all that this process may use.
-
-    Raises:
-        UsageError: No such backend.
-        MissingDependencyError: Its library is not installed.
-        BackendError: It refuses the model, or no backend is installed at all.
+    The name is ``auto`` or one of `BACKENDS`, optionally with a variant: ``openvino:f32``. Without
+    ``threads`` a CPU backend takes all that this process may use.
     """
     threads = threads or available_threads()
     if is_address(path):
@@ -134,13 +127,16 @@ def statuses() -> list[BackendStatus]:
     return [entry.status() for entry in BACKENDS.values()]
 
 
+Opener = Callable[[Path, int, str], "Backend"]
+"""From path, threads and variant to the opened backend."""
+
+
 @dataclass(frozen=True)
 class BackendEntry:
     """How a backend is looked for and opened."""
 
     status: Callable[[], BackendStatus]
-    open: Callable[[Path, int, str], Backend]
-    """From path, threads and variant to the opened backend."""
+    open: Opener
     auto: bool = True
     """Whether `auto` may take it."""
 
@@ -166,8 +162,7 @@ def _open_tensorrt(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.tensorrt import TensorRtBackend
     from segedge.engine.options import PRECISIONS, BuildOptions
 
-    if variant not in ("", *PRECISIONS):
-        raise unknown_name_error("TensorRT precision", variant, list(PRECISIONS))
+    _check_variant("TensorRT precision", variant, *PRECISIONS)
     return TensorRtBackend(path, options=BuildOptions(precision=variant or None))  # type: ignore[arg-type]
 
 
@@ -189,65 +184,49 @@ def _gpu_status(name: str, module: str, distributions: tuple[str, ...]) -> Backe
 def _open_openvino(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.openvino import OpenVinoBackend
 
-    if variant not in ("", "f32", "bf16", "f16"):
-        raise unknown_name_error("OpenVINO precision", variant, ["f32", "bf16", "f16"])
+    _check_variant("OpenVINO precision", variant, "f32", "bf16", "f16")
     return OpenVinoBackend(path, threads=threads, precision=variant or "auto")  # type: ignore[arg-type]
 
 
 def _open_onnxruntime(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.onnxruntime import OnnxRuntimeBackend
 
-    if variant not in ("", "simulated"):
-        raise unknown_name_error("variant of onnxruntime", variant, ["simulated"])
+    _check_variant("variant of onnxruntime", variant, "simulated")
     return OnnxRuntimeBackend(path, threads=threads, simulate=variant == "simulated")
 
 
 def _open_onnxruntime_cuda(path: Path, threads: int, variant: str) -> Backend:
     from segedge.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 
-    if variant not in ("", "cuda", "tensorrt"):
-        raise unknown_name_error("provider of ONNX Runtime", variant, ["cuda", "tensorrt"])
+    _check_variant("provider of ONNX Runtime", variant, "cuda", "tensorrt")
     return OnnxRuntimeCudaBackend(path, provider=variant or "cuda")  # type: ignore[arg-type]
 
 
-def _open_eager_cuda(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.eager_cuda import EagerCudaBackend
+def _program_opener(name: str, *, on_gpu: bool, compiled: bool) -> Opener:
+    """PyTorch's four backends: eagerly or compiled, on the CPU or a GPU."""
 
-    _no_variant("eager-cuda", variant)
-    _check_program(path)
-    return EagerCudaBackend(path)
+    def open_program(path: Path, threads: int, variant: str) -> Backend:
+        if variant:
+            raise UsageError(f"backend {name} has no variants, found {name}:{variant}")
+        if path.suffix != ".pt2":
+            raise UsageError(
+                f"PyTorch runs torch.export programs here, not {path.name}",
+                fix="--backend auto, or give the .pt2 file with --card model.onnx",
+            )
+        if on_gpu:
+            from segedge.backends.eager_cuda import EagerCudaBackend
 
+            return EagerCudaBackend(path, compiled=compiled)
+        from segedge.backends.eager import EagerBackend
 
-def _open_eager(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.eager import EagerBackend
+        return EagerBackend.from_program(path, threads=threads, compiled=compiled)
 
-    _no_variant("eager", variant)
-    _check_program(path)
-    return EagerBackend.from_program(path, threads=threads)
-
-
-def _open_compiled(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.eager import EagerBackend
-
-    _no_variant("torch-compile", variant)
-    _check_program(path)
-    return EagerBackend.from_program(path, threads=threads, compiled=True)
+    return open_program
 
 
-def _open_compiled_cuda(path: Path, threads: int, variant: str) -> Backend:
-    from segedge.backends.eager_cuda import EagerCudaBackend
-
-    _no_variant("torch-compile-cuda", variant)
-    _check_program(path)
-    return EagerCudaBackend(path, compiled=True)
-
-
-def _check_program(path: Path) -> None:
-    if path.suffix != ".pt2":
-        raise UsageError(
-            f"PyTorch runs torch.export programs here, not {path.name}",
-            fix="--backend auto, or give the .pt2 file with --card model.onnx",
-        )
+def _check_variant(what: str, variant: str, *known: str) -> None:
+    if variant not in ("", *known):
+        raise unknown_name_error(what, variant, list(known))
 
 
 def _open_remote(path: Path, threads: int, variant: str) -> Backend:
@@ -260,11 +239,6 @@ def _open_remote(path: Path, threads: int, variant: str) -> Backend:
         )
     address, options = parse_address(path, memory=memory_use(variant))
     return RemoteBackend(address, options=options)
-
-
-def _no_variant(name: str, variant: str) -> None:
-    if variant:
-        raise UsageError(f"backend {name} has no variants, found {name}:{variant}")
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -284,20 +258,22 @@ BACKENDS: dict[str, BackendEntry] = {
     ),
     "eager": BackendEntry(
         lambda: _library_status("eager", "torch", ("torch",), "torch programs (.pt2), baseline"),
-        _open_eager,
+        _program_opener("eager", on_gpu=False, compiled=False),
         auto=False,
     ),
     "torch-compile": BackendEntry(
         lambda: _library_status("torch-compile", "torch", ("torch",), "torch programs, compiled"),
-        _open_compiled,
+        _program_opener("torch-compile", on_gpu=False, compiled=True),
         auto=False,
     ),
     "eager-cuda": BackendEntry(
-        lambda: _gpu_status("eager-cuda", "torch", ("torch",)), _open_eager_cuda, auto=False
+        lambda: _gpu_status("eager-cuda", "torch", ("torch",)),
+        _program_opener("eager-cuda", on_gpu=True, compiled=False),
+        auto=False,
     ),
     "torch-compile-cuda": BackendEntry(
         lambda: _gpu_status("torch-compile-cuda", "torch", ("torch",)),
-        _open_compiled_cuda,
+        _program_opener("torch-compile-cuda", on_gpu=True, compiled=True),
         auto=False,
     ),
     "remote": BackendEntry(

@@ -44,18 +44,9 @@ class TensorRtBackend:
     def __init__(
         self, path: Path, *, flavour: str = "auto", options: BuildOptions | None = None
     ) -> None:
-        """Load an engine, or build one for an ONNX file, by way of the user's engine cache.
+        """Load ``model.engine``, or build one for ``model.onnx`` by way of the user's engine cache.
 
-        Args:
-            path: ``model.engine`` or ``model.onnx``.
-            flavour: ``auto``, ``tensorrt`` or ``tensorrt_rtx``; an engine brings its own.
-            options: How an ONNX file is built.
-
-        Raises:
-            MissingDependencyError: TensorRT or cuda-core is not installed.
-            DeviceError: No GPU, a driver that is too old, or an engine of another GPU.
-            ModelError: The engine is damaged, or of another version or flavour.
-            BackendError: TensorRT refuses it.
+        An engine brings its own flavour.
         """
         opened = _open(path, flavour, options)
         self._device = Device.open()
@@ -92,9 +83,6 @@ class TensorRtBackend:
 
         Contexts share nothing that is written to, so that each can run on a stream of its own at
         the same time as the others.
-
-        Raises:
-            DeviceError: There is not enough memory for another one.
         """
         twin = copy.copy(self)
         twin._scratch = None
@@ -152,11 +140,7 @@ class TensorRtBackend:
         return is_capturable(self._flavour, self._context, stream)
 
     def output_shapes(self, input_shapes: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-        """Shapes of the outputs for shapes of the inputs.
-
-        Raises:
-            BackendError: The engine was not built for these shapes.
-        """
+        """Shapes of the outputs for shapes of the inputs."""
         context = self._context
         for spec, shape in zip(self.specs[0], input_shapes, strict=True):
             if None in spec.shape:
@@ -248,11 +232,7 @@ def _build(
 
 
 def _deserialized(opened: _Opened) -> tuple[Any, Any]:
-    """The runtime and the engine in the GPU's memory.
-
-    Raises:
-        BackendError: TensorRT refuses the engine.
-    """
+    """The runtime and the engine in the GPU's memory."""
     flavour = opened.flavour
     with recorded(flavour) as log:
         runtime = flavour.module.Runtime(build_log(flavour))

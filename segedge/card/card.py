@@ -10,11 +10,12 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from segedge.card.axes import Layout, image_shape, rows_axis
 from segedge.card.geometry import FITS, Fit, Size
 from segedge.card.labels import LabelSet, Rgb
+from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.errors import CardError
 
 CARD_KEY = "segedge.card"
@@ -24,7 +25,6 @@ SCHEMA = 1
 ColorOrder = Literal["rgb", "bgr"]
 ResizeRule = Literal["bilinear", "antialias", "nearest", "area"]
 Head = Literal["logits", "labels"]
-Layout = Literal["nchw", "nhwc"]
 Activation = Literal["softmax", "sigmoid"]
 
 RESIZE_RULES: tuple[ResizeRule, ...] = ("bilinear", "antialias", "nearest", "area")
@@ -152,8 +152,13 @@ class ModelCard:
     """Measured at export, or None where nothing was compared."""
     quantization: Quantization | None = None
     """How it was quantized, or None for a float network."""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Further facts, e.g. ``{"precision": "fp16"}``."""
+    probabilities: bool = False
+    """Whether the output holds probabilities: an activation stayed inside the network."""
+    pillow_resample: int | None = None
+    """Pillow's code of the filter that the original was given its images by, where ``resize`` is
+    only the nearest rule to it."""
+    padded_at_end: bool = False
+    """Whether the original padded right and below, where ``letterbox`` pads on all sides."""
 
     def __post_init__(self) -> None:
         _validate(self)
@@ -167,8 +172,17 @@ class ModelCard:
         """Height and width of the logit grid (or of the label map) in an output of this shape."""
         if self.head == "labels":
             return Size(shape[-2], shape[-1])
-        first = 2 if self.logits_layout == "nchw" else 1
+        first = rows_axis(self.logits_layout)
         return Size(shape[first], shape[first + 1])
+
+    def input_shape(self, size: Size | None = None, *, batch: int = 1) -> tuple[int, int, int, int]:
+        """Shape of the input tensor, at another size than the card's where one is given."""
+        return image_shape(self.input_layout, size or self.input_size, batch=batch)
+
+    @property
+    def precision(self) -> Literal["float32", "int8"]:
+        """What the file was made to compute in, as far as its card says."""
+        return "float32" if self.quantization is None else "int8"
 
     @property
     def channels(self) -> int:
@@ -186,7 +200,11 @@ class ModelCard:
 
     def to_json(self) -> str:
         """One line of JSON with its schema version."""
-        return json.dumps({"schema": SCHEMA, **dataclasses.asdict(self)}, separators=(",", ":"))
+        return json.dumps(self.to_plain(), separators=(",", ":"))
+
+    def to_plain(self) -> dict[str, Any]:
+        """What JSON holds, with its schema version."""
+        return {"schema": SCHEMA, **to_plain(self)}
 
     def to_metadata(self) -> dict[str, str]:
         """The card under `CARD_KEY`."""
@@ -205,6 +223,15 @@ class ModelCard:
             fields = json.loads(text)
         except json.JSONDecodeError as error:
             raise CardError("the model card is not JSON", facts={"found": str(error)}) from error
+        return cls.from_plain(fields)
+
+    @classmethod
+    def from_plain(cls, fields: Any) -> ModelCard:
+        """Read what `to_plain` gave.
+
+        Raises:
+            CardError: As `from_json`.
+        """
         if not isinstance(fields, dict):
             raise CardError("the model card is no JSON object", facts={"found": repr(fields)[:60]})
         schema = fields.get("schema")
@@ -214,8 +241,16 @@ class ModelCard:
                 facts={"found": f"schema {schema}", "expected": f"at most {SCHEMA}"},
                 fix="pip install --upgrade segedge",
             )
-        card: ModelCard = _build(cls, fields, "card")
-        return card
+        try:
+            return from_plain(cls, _without_notes(fields))
+        except PlainError as error:
+            part = f"card's {error.where}" if error.where else "card"
+            if error.missing:
+                missing = {"missing": ", ".join(error.missing)}
+                raise CardError(f"the model {part} lacks fields", facts=missing) from error
+            raise CardError(
+                "the model card has a field of the wrong type", facts={"found": str(error)}
+            ) from error
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> ModelCard | None:
@@ -228,68 +263,21 @@ class ModelCard:
         return None if text is None else cls.from_json(text)
 
 
-def _build(cls: Any, fields: dict[str, Any], where: str) -> Any:
-    """Make a dataclass of this module from parsed JSON, lists becoming tuples."""
-    hints = get_type_hints(cls)
-    known = {name: value for name, value in fields.items() if name in hints}
-    missing = [
-        f.name
-        for f in dataclasses.fields(cls)
-        if f.name not in known
-        and f.default is dataclasses.MISSING
-        and f.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise CardError(f"the model {where} lacks fields", facts={"missing": ", ".join(missing)})
-    try:
-        return cls(**{name: _convert(hints[name], value) for name, value in known.items()})
-    except (TypeError, ValueError) as error:
-        raise CardError(
-            f"the model {where} has a field of the wrong type", facts={"found": str(error)}
-        ) from error
+_PILLOW = "Pillow code "
 
 
-def _convert(hint: Any, value: Any) -> Any:
-    """One JSON value in the type that the field declares, checked to be of it."""
-    if hint is Provenance or (hint == (Parity | None) and isinstance(value, dict)):
-        return _build(
-            Provenance if hint is Provenance else Parity, dict(value), "card's provenance or parity"
-        )
-    if hint == (Quantization | None) and isinstance(value, dict):
-        return _build(Quantization, dict(value), "card's quantization")
-    converted = _tuples(value) if isinstance(value, list) else value
-    if hint is float and isinstance(converted, int) and not isinstance(converted, bool):
-        converted = float(converted)
-    if not _fits(hint, converted):
-        name = getattr(hint, "__name__", None) if get_origin(hint) is None else None
-        raise ValueError(f"{str(value)[:60]!r} is no {name or hint}")
-    return converted
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    """Whether a value is of a type that this module's fields use."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if arguments[-1] is Ellipsis:
-            return all(_fits(arguments[0], item) for item in value)
-        return len(value) == len(arguments) and all(map(_fits, arguments, value))
-    if origin in (Union, UnionType):
-        return any(_fits(argument, value) for argument in arguments)
-    if origin is Mapping:
-        return isinstance(value, dict) and all(
-            _fits(arguments[0], k) and _fits(arguments[1], v) for k, v in value.items()
-        )
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _without_notes(fields: dict[str, Any]) -> dict[str, Any]:
+    """Facts that files before 0.1.0 said in words, under ``notes``, in fields of their own."""
+    notes = fields.get("notes")
+    if not isinstance(notes, dict):
+        return fields
+    resample = str(notes.get("resample", "")).removeprefix(_PILLOW)
+    said: dict[str, Any] = {
+        "probabilities": notes.get("logits") == "probabilities",
+        "pillow_resample": int(resample) if resample.isdigit() else None,
+        "padded_at_end": "resize_type" in notes,
+    }
+    return {**said, **fields}
 
 
 def _validate(card: ModelCard) -> None:

@@ -23,7 +23,6 @@ from typing import Any
 
 from segedge.card.card import ModelCard, ResizeRule
 from segedge.card.geometry import Fit, Size
-from segedge.card.labels import distinct_palette, known_set
 from segedge.errors import CardError
 
 _INFO = "model_info "
@@ -67,57 +66,12 @@ class HuggingFaceFolder:
     """How its preprocessor resamples."""
     fit: Fit
     """stretch, or crop where the preprocessor keeps the shape and crops the centre."""
-    notes: Mapping[str, str]
-    """What a card cannot say exactly."""
-
-
-def card_from_foreign_metadata(
-    metadata: Mapping[str, str], *, input_size: Size, channels: int
-) -> ModelCard | None:
-    """The card that Ultralytics' or Model API's keys amount to, or None where there are none.
-
-    Where both are present Model API's preprocessing and Ultralytics' names are taken (they keep
-    the spaces).
-
-    Args:
-        metadata: The file's ``metadata_props``.
-        input_size: Size of the network's input.
-        channels: Channels of the class logits.
-
-    Raises:
-        CardError: There are such keys, and they cannot be read or do not fit the channels.
-    """
-    names = class_names(metadata)
-    if names is None:
-        return None
-    wanted = 2 if channels == 1 else channels
-    if channels == 1 and len(names) == 1:
-        names = ("background", *names)
-    if len(names) != wanted:
-        raise CardError(
-            "the class names in the file's metadata do not fit its output",
-            facts={"names": str(len(names)), "channels": str(channels)},
-            fix="name the classes: --classes NAME,NAME,... or a label set or a text file",
-        )
-    known = known_set(names)
-    card = ModelCard(
-        classes=names,
-        palette_rgb=known.palette_rgb if known else distinct_palette(len(names)),
-        label_set=known.name if known else "",
-        ignore_index=known.ignore_index if known else 255,
-        input_height=input_size.height,
-        input_width=input_size.width,
-        activation="sigmoid" if channels == 1 else "softmax",
-    )
-    return with_foreign_preprocessing(card, metadata)
+    pillow_resample: int | None
+    """Pillow's code of its filter, where ``resize`` is only the nearest rule to it."""
 
 
 def class_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The class names that either dialect gives, in label order; None where neither does.
-
-    Raises:
-        CardError: ``names`` is there and is no dict or list of names.
-    """
+    """The class names that either dialect gives, in label order; None where neither does."""
     if "names" in metadata:
         return _ultralytics_names(metadata["names"])
     labels = metadata.get(f"{_INFO}labels")
@@ -161,9 +115,6 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
     """Read ``config.json`` and ``preprocessor_config.json`` of a local Hugging Face folder.
 
     A missing preprocessor file means the defaults of SegFormer's: ImageNet mean and std.
-
-    Raises:
-        CardError: ``config.json`` is missing, is no JSON, or names no classes.
     """
     config = _json(Path(folder) / "config.json")
     id2label = config.get("id2label")
@@ -179,7 +130,6 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
     settings = given.get("image_processor", given)
     mean, std = _huggingface_normalisation(settings)
     resample = int(settings.get("resample", 2) or 0)
-    notes = {"resample": f"Pillow code {resample}"} if resample in (1, 3, 5) else {}
     return HuggingFaceFolder(
         classes=names,
         input_size=_huggingface_size(settings),
@@ -187,38 +137,7 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
         std=std,
         resize=_RULE_OF_RESAMPLE.get(resample, "antialias"),
         fit="crop" if settings.get("do_center_crop") else "stretch",
-        notes=notes,
-    )
-
-
-def card_from_huggingface(folder: str | Path, *, input_size: Size | None = None) -> ModelCard:
-    """The card of a Hugging Face folder; stride and alignment are left to the export.
-
-    Args:
-        folder: A local folder with ``config.json``.
-        input_size: The network's input size; by default the one its preprocessor names.
-
-    Raises:
-        CardError: The folder names no classes, or no size is known.
-    """
-    said = read_huggingface(folder)
-    size = input_size or said.input_size
-    if size is None:
-        raise CardError(
-            f"{Path(folder).name} names no input height and width", fix="give it: --size 512x512"
-        )
-    known = known_set(said.classes)
-    return ModelCard(
-        classes=said.classes,
-        palette_rgb=known.palette_rgb if known else distinct_palette(len(said.classes)),
-        label_set=known.name if known else "",
-        input_height=size.height,
-        input_width=size.width,
-        mean=said.mean,
-        std=said.std,
-        resize=said.resize,
-        fit=said.fit,
-        notes=said.notes,
+        pillow_resample=resample if resample in (1, 3, 5) else None,
     )
 
 
@@ -226,9 +145,6 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
     """A card with the preprocessing that Model API's keys say, or that is Ultralytics' habit.
 
     A card comes back as it is where there are no such keys.
-
-    Raises:
-        CardError: A key cannot be read.
     """
     if not any(key.startswith(_INFO) for key in metadata):
         if "names" not in metadata:
@@ -246,7 +162,6 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
         )
     # Without the flag Model API hands OpenCV's BGR on as it is.
     reverse = metadata.get(f"{_INFO}reverse_input_channels", "False").strip().lower()
-    notes = {"resize_type": "was padded right and below"} if kind == "fit_to_window" else {}
     pad = metadata.get(f"{_INFO}pad_value", "0")
     return replace(
         card,
@@ -255,7 +170,7 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
         std=_triple(metadata, "scale_values", 1.0),
         fit=fit,
         pad_value=int(float(pad)) if pad.replace(".", "", 1).isdigit() else 0,
-        notes={**card.notes, **notes},
+        padded_at_end=kind == "fit_to_window",
     )
 
 

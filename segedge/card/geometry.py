@@ -32,11 +32,7 @@ class Size:
 
     @classmethod
     def parse(cls, text: str) -> Size:
-        """Read ``"512x1024"`` (height x width) or ``"512"`` (square).
-
-        Raises:
-            UsageError: The text is no size.
-        """
+        """Read ``"512x1024"`` (height x width) or ``"512"`` (square)."""
         parts = text.lower().replace("×", "x").split("x")
         if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
             raise UsageError(
@@ -94,11 +90,8 @@ class Geometry:
     def fit(cls, frame: Size, network: Size, fit: Fit) -> Geometry:
         """Place a frame in the network's input.
 
-        Args:
-            frame: Size of the frame.
-            network: Size of the network's input.
-            fit: ``stretch`` fills the input without keeping the aspect ratio; ``letterbox`` keeps
-                it and pads, centred; ``crop`` keeps it and cuts the overhang, centred.
+        ``stretch`` fills the input without keeping the aspect ratio; ``letterbox`` keeps it and
+        pads, centred; ``crop`` keeps it and cuts the overhang, centred.
         """
         if fit == "stretch":
             return cls(frame, network, 0, 0, network)
@@ -125,12 +118,10 @@ class Geometry:
         return PlaneMap(inverse.y.inverse(), inverse.x.inverse())
 
     def grid_from_frame(self, grid: Size, *, align_corners: bool) -> PlaneMap:
-        """Index map that the tail reads through: frame pixel to logit grid point.
+        """Index map that the tail reads through: frame pixel to point of a grid of logits.
 
-        Args:
-            grid: Height and width of the logits.
-            align_corners: Whether the corner grid points lie on the corner pixels' centres (as in
-                ``torch.nn.functional.interpolate(align_corners=True)``).
+        ``align_corners``: the corner grid points lie on the corner pixels' centres (as in
+        ``torch.nn.functional.interpolate(align_corners=True)``).
         """
         return grid_from_network(grid, self.network, align_corners=align_corners).after(
             self.network_from_frame()

@@ -44,11 +44,7 @@ class LabelSet:
 
 
 def label_set(name: str) -> LabelSet:
-    """A built-in label set by name.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
+    """A built-in label set by name."""
     sets = built_in_sets()
     if name.lower() not in sets:
         raise unknown_name_error("class set", name, tuple(sets))
@@ -68,11 +64,7 @@ def named_set(names: tuple[str, ...]) -> LabelSet:
 
 
 def read_classes(path: Path) -> LabelSet:
-    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour.
-
-    Raises:
-        CardError: It cannot be read, or names none.
-    """
+    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -142,15 +134,9 @@ def _voc_color(label: int) -> Rgb:
 def class_opacities(
     count: int, opacity: float | Sequence[float], classes: Collection[int] | None
 ) -> NDArray[np.float64]:
-    """How strongly each class is painted, 0..1.
+    """How strongly each class is painted, 0..1, from one number for all or one a class.
 
-    Args:
-        count: Number of classes.
-        opacity: One number for all or one a class.
-        classes: Labels to paint, the others get 0; None paints all.
-
-    Raises:
-        UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
+    Of ``classes`` only these labels are painted, the others get 0; None paints all.
     """
     given = np.asarray(opacity, np.float64)
     if given.ndim > 1 or (given.ndim == 1 and given.size != count):

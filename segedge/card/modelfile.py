@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from segedge.errors import ModelError
+from segedge.card.card import ModelCard
+from segedge.errors import CardError, ModelError
 
 _IR_VERSION, _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA = 1, 2, 3, 7, 8, 14
 _LAST_KNOWN_FIELD = 64
@@ -70,20 +71,33 @@ def file_sha256(path: Path) -> str:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The key-value pairs that an ONNX file carries.
-
-    Raises:
-        ModelError: The file is missing, empty, truncated or no ONNX file.
-    """
+    """The key-value pairs that an ONNX file carries."""
     return read_facts(path).metadata
 
 
-def read_facts(path: str | Path) -> ModelFacts:
-    """Everything an ONNX file says outside its graph.
+def read_card(path: str | Path) -> ModelCard | None:
+    """The card that an ONNX file carries, or None."""
+    return ModelCard.from_metadata(read_metadata(path))
 
-    Raises:
-        ModelError: The file is missing, empty, truncated or no ONNX file.
-    """
+
+def require_card(path: Path) -> ModelCard:
+    """The card that an ONNX file carries; CardError where it carries none."""
+    card = read_card(path)
+    if card is None:
+        raise no_card_error(path)
+    return card
+
+
+def no_card_error(path: Path, *, fix: str | None = None) -> CardError:
+    """The refusal of a model of which nobody knows how it is to be run."""
+    return CardError(
+        f"{path.name} carries no card: its classes and preprocessing are unknown",
+        fix=fix or f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+    )
+
+
+def read_facts(path: str | Path) -> ModelFacts:
+    """Everything an ONNX file says outside its graph."""
     file = Path(path)
     size = _size_of(file)
     try:

@@ -38,15 +38,6 @@ def load_checkpoint(module: Any, path: Path, *, factory: str) -> CheckpointRepor
     """Load weights into a module, in place.
 
     Only tensors are read (``weights_only``): nothing in the file is executed.
-
-    Args:
-        module: A ``torch.nn.Module``.
-        path: A file of ``torch.save`` or ``.safetensors``.
-        factory: The source's name, for messages.
-
-    Raises:
-        CheckpointError: The file is missing or truncated, holds no state dict or more than
-            tensors, or does not fit the module.
     """
     stored = _read(path)
     epoch = stored.get("epoch") if isinstance(stored, Mapping) else None

@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segedge.card.card import Layout, ModelCard, Provenance
+from segedge.card.axes import Layout
+from segedge.card.card import ModelCard, Provenance
 from segedge.card.dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
 from segedge.card.geometry import Size
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import CardError, unknown_name_error
-from segedge.machine.optional import installed_version
+
+_PREPROCESSING = (
+    "color", "mean", "std", "fit", "resize", "pad_value", "pillow_resample", "padded_at_end",
+)  # fmt: skip
+"""Fields of a card that say how the network is given its images."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,7 @@ class Said:
 
 
 def asked_classes(options: ExportOptions) -> LabelSet | None:
-    """The classes that the user names: a label set, a text file, or a comma list.
-
-    Raises:
-        UsageError: A single word that is no label set, or an empty file.
-    """
+    """The classes that the user names: a label set, a text file, or a comma list."""
     asked = options.classes
     if asked is None:
         return None
@@ -72,11 +73,7 @@ def build_card(
     input_layout: Layout,
     provenance: Provenance,
 ) -> ModelCard:
-    """Put a card together; what the user says goes before what the source says.
-
-    Raises:
-        CardError: The classes do not fit the network's channels.
-    """
+    """Put a card together; what the user says goes before what the source says."""
     classes = _fitting(_classes(options, said, head), head)
     card = ModelCard(
         classes=classes.names,
@@ -89,7 +86,6 @@ def build_card(
     card = _preprocessing(card, options, said)
     same_grid = said.card is not None and not head.tail.cut
     align = said.card.align_corners if said.card and same_grid else head.align_corners
-    notes = {**card.notes, **({"logits": "probabilities"} if head.probabilities else {})}
     return replace(
         card,
         input_layout=input_layout,
@@ -101,13 +97,8 @@ def build_card(
         output=head.head,
         dynamic=tuple(options.dynamic),
         provenance=provenance,
-        notes=notes,
+        probabilities=head.probabilities,
     )
-
-
-def segedge_version() -> str:
-    """Version of this package."""
-    return installed_version("segedge") or "0"
 
 
 def _classes(options: ExportOptions, said: Said, head: HeadFacts) -> LabelSet:
@@ -155,26 +146,10 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
 
 def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> ModelCard:
     """Colour order, mean, std, fit and resize rule."""
-    own, folder = said.card, said.folder
-    if own is not None:
-        card = replace(
-            card,
-            color=own.color,
-            mean=own.mean,
-            std=own.std,
-            fit=own.fit,
-            resize=own.resize,
-            pad_value=own.pad_value,
-        )
-    elif folder is not None:
-        card = replace(
-            card,
-            mean=folder.mean,
-            std=folder.std,
-            fit=folder.fit,
-            resize=folder.resize,
-            notes=folder.notes,
-        )
+    source = said.card or said.folder
+    if source is not None:
+        names = (name for name in _PREPROCESSING if hasattr(source, name))
+        card = card.replace(**{name: getattr(source, name) for name in names})
     elif said.metadata is not None:
         card = with_foreign_preprocessing(card, said.metadata)
     asked = {

@@ -12,7 +12,7 @@ from segedge.card.dialects import image_size
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts
 from segedge.convert import parity
-from segedge.convert.describe import Said, asked_channels, build_card, segedge_version
+from segedge.convert.describe import Said, asked_channels, build_card
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
 from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
@@ -24,17 +24,19 @@ from segedge.convert.passes.cut_tail import HeadFacts, cut_tail
 from segedge.convert.passes.graph import (
     Model,
     axis_names,
-    graph_nodes,
     image_input,
+    infer_shapes,
     opset_of,
     to_bytes,
 )
-from segedge.convert.passes.simplify import infer_shapes, simplify
-from segedge.convert.runtime import OnnxRunner
+from segedge.convert.passes.simplify import simplify
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
+from segedge.reference.agreement import LabelCount
+from segedge.version import __version__
 from segedge.video.sources.sample import ImageSample, sample_images
 
 _OTHER_SIZES = (
@@ -101,7 +103,7 @@ def export(
         input_shape=loaded.input.shape,
         keep=options.keep_tail,
     )
-    passes += [_tail_pass(head.tail), clean(loaded.model, output_name=head.head)]
+    passes += [_tail_pass(head.tail), clean(head.head)(loaded.model)]
     infer_shapes(loaded.model)
     card = build_card(
         options,
@@ -173,7 +175,7 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         original=network,
         input=InputFacts("nchw", size, options.dynamic, ()),
         said=said,
-        nodes=len(graph_nodes(model)),
+        nodes=len(model.graph),
         torch=network.version,
         exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
         notes=tuple(notes),
@@ -185,7 +187,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     assert source.path is not None
     model, facts = load_onnx(source.path)
     said = Said(card=ModelCard.from_metadata(facts.metadata), metadata=facts.metadata)
-    nodes = len(graph_nodes(model))
+    nodes = len(model.graph)
     index = pick_output(
         output_specs(model),
         wanted=options.output,
@@ -202,7 +204,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     chosen = model.graph.outputs[index]
     name = str(chosen.name)
     model.graph.outputs[:] = [chosen]
-    runner = OnnxRunner(_whole(source.path))
+    runner = Session(_whole(source.path), error=ExportError)
     notes = [f"open axes closed: {', '.join(given.fixed)} (--dynamic keeps them)"]
     return _Loaded(
         model=model,
@@ -247,7 +249,7 @@ def _provenance(source: Source, loaded: _Loaded) -> Provenance:
         checkpoint_sha256=source.sha256,
         torch=loaded.torch,
         exporter=f"{loaded.exporter}, opset {opset_of(loaded.model)}",
-        segedge=segedge_version(),
+        segedge=__version__,
     )
 
 
@@ -255,7 +257,7 @@ def _with_parity(
     loaded: _Loaded, head: HeadFacts, card: ModelCard, options: ExportOptions
 ) -> ModelCard:
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
-    exported = OnnxRunner(to_bytes(loaded.model))
+    exported = Session(to_bytes(loaded.model), error=ExportError)
     sample = _sample(options)
     images = sample.pixels() if sample else smooth_noise(card.input_size)
     count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
@@ -267,7 +269,7 @@ def _with_parity(
         for size in parity.untraced_sizes(card.input_size, card.stride):
             result += _at_untraced_size(loaded.original, exported, size, sample, card, head)
             sizes.append(size)
-    measured = parity.as_parity(result, images=count, noise=sample is None, sizes=sizes)
+    measured = result.parity(images=count, kind="images" if sample else "noise", sizes=sizes)
     return replace(card, parity=measured)
 
 
@@ -285,7 +287,7 @@ def _at_untraced_size(
     sample: ImageSample | None,
     card: ModelCard,
     head: HeadFacts,
-) -> parity.Comparison:
+) -> LabelCount:
     """Compare at a size that the exporter has not seen; refuse the export where they differ."""
     images = islice(sample.pixels(), 2) if sample else smooth_noise(size, 2)
     there = replace(card, input_height=size.height, input_width=size.width)
@@ -325,7 +327,7 @@ def _report(
         output_shape=axis_names(model.graph.outputs[0]),
         channels=head.channels or len(card.classes),
         opset=opset_of(model),
-        nodes=len(graph_nodes(model)),
+        nodes=len(model.graph),
         nodes_before=loaded.nodes,
         size_bytes=size_bytes,
         tail=head.tail,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.dialects import foreign_metadata
-from segedge.convert.describe import segedge_version
 from segedge.convert.passes.graph import Model, to_bytes
 from segedge.errors import ExportError, UsageError
 from segedge.machine.files import prepare_folder
 from segedge.machine.optional import require
+from segedge.version import __version__
 
 _KEPT = ("author", "license", "docs", "description", "version")
 """What an adopted file's metadata may say besides: authorship and rights."""
@@ -21,15 +21,14 @@ def attach_card(model: Model, card: ModelCard) -> None:
     kept = {key: model.metadata_props[key] for key in _KEPT if key in model.metadata_props}
     model.metadata_props.clear()
     model.metadata_props.update({**kept, **foreign_metadata(card), **card.to_metadata()})
-    model.producer_name, model.producer_version = "segedge", segedge_version()
+    model.producer_name, model.producer_version = "segedge", __version__
     model.doc_string = None
 
 
 def checked_bytes(model: Model) -> bytes:
     """The model as the bytes of one file, checked by onnx with its shapes.
 
-    Raises:
-        ExportError: It is over 2 GB, or onnx finds it invalid.
+    ExportError: it is over 2 GB, or onnx finds it invalid.
     """
     onnx = require("onnx", purpose="check the exported file")
     try:
@@ -51,12 +50,7 @@ def checked_bytes(model: Model) -> bytes:
 
 
 def check_output(path: Path, *, source: Path | None) -> None:
-    """Refuse a path that cannot become the output, before any work is done.
-
-    Raises:
-        UsageError: It is no .onnx file, or is the source itself.
-        SinkError: Its folder cannot be made or written.
-    """
+    """Refuse a path that cannot become the output, before any work is done."""
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path} is no .onnx file", fix=f"-o {path.with_suffix('.onnx')}")
     if path.is_dir():

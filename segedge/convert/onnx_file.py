@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.card.card import Layout
+from segedge.card.axes import Layout, image_shape, rows_axis
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec
-from segedge.convert.passes.graph import Model, Value, axis_names, ir, runtime_inputs, shape_of
-from segedge.convert.passes.simplify import forget_shapes, infer_shapes
+from segedge.convert.passes.graph import (
+    Model,
+    Value,
+    axis_names,
+    forget_shapes,
+    infer_shapes,
+    ir,
+    run_passes,
+    runtime_inputs,
+    shape_of,
+)
 from segedge.errors import ExportError, ModelError, UsageError
-from segedge.machine.optional import require
 
 _EXPECTED = "one float32 image tensor (N, 3, H, W) or (N, H, W, 3)"
 
@@ -36,27 +44,20 @@ class InputFacts:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of the input tensor for one image."""
-        height, width = self.size.height, self.size.width
-        return (1, 3, height, width) if self.layout == "nchw" else (1, height, width, 3)
+        return image_shape(self.layout, self.size)
 
 
 def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
-    """Load an ONNX file with its weights, functions inlined.
-
-    Raises:
-        ModelError: The file is missing, empty, truncated, damaged or no ONNX file, or its
-            external weights are missing.
-    """
+    """Load an ONNX file with its weights, functions inlined."""
     facts = read_facts(path)
     lib = ir()
-    passes = require("onnx_ir.passes.common", purpose="adopt an ONNX file")
     try:
         model = lib.load(path)
         _check_weight_files(model, path)
         lib.external_data.load_to_model(model)
         if model.functions:
-            passes.InlinePass()(model)
-        passes.RemoveInitializersFromInputsPass()(model)
+            run_passes(model, "Inline")
+        run_passes(model, "RemoveInitializersFromInputs")
     except ModelError:
         raise
     except FileNotFoundError as error:
@@ -103,22 +104,14 @@ def prepare_input(
     suggested: Size | None,
     dynamic: Sequence[DynamicAxis],
 ) -> InputFacts:
-    """Check the image input, and close its open axes except those that shall vary.
+    """Check the image input, and close its open axes (in place) except those that shall vary.
 
-    Args:
-        model: Changed in place.
-        name: The file's name, for messages.
-        size: The size that the user asks for.
-        suggested: The size that the file's metadata names.
-        dynamic: Axes that shall stay open.
-
-    Raises:
-        ExportError: The input is no image, or an axis that shall vary is fixed.
-        UsageError: The size is needed, or contradicts the file.
+    ``size`` is the user's, ``suggested`` that of the file's metadata.
     """
     value, layout = _image_value(model, name)
     shape = shape_of(value) or ()
-    rows, columns = (2, 3) if layout == "nchw" else (1, 2)
+    rows = rows_axis(layout)
+    columns = rows + 1
     chosen = _chosen_size(name, (shape[rows], shape[columns]), size, suggested)
     closed = {"batch": (0,), "size": (rows, columns)}
     for kind in dynamic:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from segedge.card.axes import shape_text
 from segedge.errors import ExportError, UsageError, nearest_name
 
 _MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
@@ -22,17 +23,14 @@ class OutputSpec:
     """Its shape; None where an axis is not known."""
 
     def __str__(self) -> str:
-        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name} {axes}"
+        return f"{self.name} {shape_text(self.shape)}"
 
 
 def named_leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
     """All tensors inside what a module returned, with dotted names.
 
-    Args:
-        value: A tensor, or any nesting of tuples, lists, dicts and objects such as Hugging Face's
-            ``ModelOutput`` (a dict) or a named tuple.
-        name: Name of the value itself.
+    It may be any nesting of tuples, lists, dicts and objects such as Hugging Face's ``ModelOutput``
+    (a dict) or a named tuple.
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return [(name or "output", value)]
@@ -62,17 +60,9 @@ def pick_output(
 ) -> int:
     """Index of the output that holds the class logits or labels.
 
-    Args:
-        outputs: All outputs, in order.
-        wanted: The user's ``--output``, an index or a name.
-        source: What returns them, for messages.
-        channels: Number of channels that the named classes ask for, where they are known.
-        largest: Whether the only one of the largest grid may be taken for the main head, the
-            others being deep supervision.
-
-    Raises:
-        UsageError: ``wanted`` is none of them.
-        ExportError: There is none, it is image-level, or it is unclear which.
+    ``wanted`` is the user's ``--output``, an index or a name; ``channels`` how many the named
+    classes ask for. ``largest``: the only one of the largest grid may be taken for the main head,
+    the others being deep supervision.
     """
     if not outputs:
         raise ExportError(f"{source} returns no tensor")

@@ -7,54 +7,24 @@ Runtime and the reference tail does the rest. Both start from the same preproces
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard, Parity
+from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.passes.chain import TailState
 from segedge.convert.passes.cut_tail import HeadFacts
 from segedge.errors import ExportError, ParityError
 from segedge.reference import frame as reference
+from segedge.reference.agreement import LabelCount
 
 WANTED_AGREEMENT = 0.999
 MOST_AMBIGUOUS = 0.5
 """Where more than half of the pixels are ties, agreement of the others proves nothing."""
 Network = Callable[[NDArray[np.float32]], NDArray[Any]]
 Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One image, or several of them added up."""
-
-    pixels: int
-    """Pixels compared."""
-    ambiguous: int
-    """Pixels with a top-2 margin below a 1e-4 of the logits' range."""
-    equal: int
-    """Pixels of the others with the same label."""
-    max_error: float | None
-    """Largest absolute difference of logits or probabilities."""
-
-    def __add__(self, other: Comparison) -> Comparison:
-        """Both together."""
-        errors = [e for e in (self.max_error, other.max_error) if e is not None]
-        return Comparison(
-            self.pixels + other.pixels,
-            self.ambiguous + other.ambiguous,
-            self.equal + other.equal,
-            max(errors, default=None),
-        )
-
-    @property
-    def agreement(self) -> float:
-        """Share of unambiguous pixels with the same label."""
-        clear = self.pixels - self.ambiguous
-        return self.equal / clear if clear else 1.0
 
 
 def compare(
@@ -64,24 +34,12 @@ def compare(
     *,
     card: ModelCard,
     head: HeadFacts,
-) -> tuple[int, Comparison]:
-    """Run both networks over images.
+) -> tuple[int, LabelCount]:
+    """Run both networks over H x W x 3 uint8 BGR images of any size, at the card's input size.
 
-    Args:
-        original: The network as it was: input tensor to the main head's output.
-        exported: The network that will be written.
-        images: H x W x 3 uint8 BGR of any size.
-        card: The exported network's card, its input size the one to compare at.
-        head: What both outputs are.
-
-    Returns:
-        How many images there were, and what they gave.
-
-    Raises:
-        ExportError: The original gives NaN.
-        ParityError: Only the exported network gives NaN.
+    Gives how many images there were, and what they gave.
     """
-    total, count = Comparison(0, 0, 0, None), 0
+    total, count = LabelCount(), 0
     for image in images:
         frame = Size(*image.shape[:2])
         geometry = Geometry.fit(frame, card.input_size, card.fit)
@@ -115,11 +73,10 @@ def _refuse_nan(original: NDArray[Any], exported: NDArray[Any]) -> None:
 
 def compare_outputs(
     original: NDArray[Any], exported: NDArray[Any], *, card: ModelCard, head: HeadFacts
-) -> Comparison:
+) -> LabelCount:
     """Labels of both at the network's input size, and the largest difference of their logits."""
     if card.head == "labels":
-        equal = int(np.count_nonzero(np.reshape(original, -1) == np.reshape(exported, -1)))
-        return Comparison(exported.size, 0, equal, None)
+        return LabelCount.of(np.reshape(original, -1) == np.reshape(exported, -1))
     state = head.original
     if state.labels:
         return _compare_labels(original, exported, card)
@@ -135,22 +92,16 @@ def compare_outputs(
         here = _interpolated(exported, card, card.input_size)
     clear = _clear(here, exported, card)
     same = np.argmax(here, axis=0) == _labels_of(there, state)
-    return Comparison(
-        same.size, int(np.count_nonzero(~clear)), int(np.count_nonzero(same & clear)), error
-    )
+    return LabelCount.of(same, clear, max_logit_error=error)
 
 
-def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> None:
-    """Raise where too few of the unambiguous pixels agree, or most pixels are ambiguous.
-
-    Raises:
-        ParityError: With the numbers.
-    """
+def require_agreement(result: LabelCount, card: ModelCard, *, images: int) -> None:
+    """Raise where too few of the unambiguous pixels agree, or most pixels are ambiguous."""
     if result.ambiguous > MOST_AMBIGUOUS * result.pixels:
         raise ParityError(
             "parity cannot be measured: the network hardly prefers one class to another",
             facts={
-                "ambiguous": f"{100 * result.ambiguous / result.pixels:.1f} % of the pixels "
+                "ambiguous": f"{100 * result.ambiguous_share:.1f} % of the pixels "
                 f"({images} images at {card.input_size})",
                 "expected": f"at most {100 * MOST_AMBIGUOUS:.0f} %",
             },
@@ -158,14 +109,14 @@ def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> No
         )
     if result.agreement >= WANTED_AGREEMENT:
         return
-    error = "labels only" if result.max_error is None else f"{result.max_error:.2e}"
+    error = "labels only" if result.max_logit_error is None else f"{result.max_logit_error:.2e}"
     raise ParityError(
         "the exported network does not compute what the original does",
         facts={
             "agreement": f"{100 * result.agreement:.3f} % of the unambiguous pixels "
             f"({images} images at {card.input_size})",
             "expected": f"{100 * WANTED_AGREEMENT:.1f} %",
-            "ambiguous": f"{100 * result.ambiguous / max(result.pixels, 1):.3f} %",
+            "ambiguous": f"{100 * result.ambiguous_share:.3f} %",
             "max error": error,
         },
         fix="try --keep-tail to see whether the cut is to blame, another --opset, or report it "
@@ -174,11 +125,7 @@ def require_agreement(result: Comparison, card: ModelCard, *, images: int) -> No
 
 
 def require_batch(exported: Network, images: Sequence[Image], card: ModelCard) -> None:
-    """Raise where a batch of three gives anything but what its images give alone.
-
-    Raises:
-        ExportError: The batch axis is dynamic in name only.
-    """
+    """Raise where a batch of three gives anything but what its images give alone."""
     geometry = Geometry.fit(Size(*images[0].shape[:2]), card.input_size, card.fit)
     tensors = [reference.preprocess(image, card, geometry) for image in images[:3]]
     alone = np.concatenate([exported(tensor) for tensor in tensors])
@@ -209,27 +156,13 @@ def untraced_sizes(traced: Size, stride: int) -> list[Size]:
     return [wider, taller]
 
 
-def as_parity(result: Comparison, *, images: int, noise: bool, sizes: Sequence[Size]) -> Parity:
-    """The outcome as a card holds it."""
-    return Parity(
-        images=images,
-        kind="noise" if noise else "images",
-        agreement=result.agreement,
-        ambiguous=result.ambiguous / max(result.pixels, 1),
-        max_logit_error=result.max_error,
-        sizes=tuple(map(str, sizes)),
-    )
-
-
-def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelCard) -> Comparison:
+def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelCard) -> LabelCount:
     """An original that gives labels only, at the input size or at the grid's."""
     size = _label_size(original, card)
     here = _interpolated(exported, card, size)
     clear = _clear(here, exported, card)
     there = np.reshape(original, (size.height, size.width)).astype(np.int64)
-    same = np.argmax(here, axis=0) == there
-    clear_same = int(np.count_nonzero(same & clear))
-    return Comparison(same.size, int(np.count_nonzero(~clear)), clear_same, None)
+    return LabelCount.of(np.argmax(here, axis=0) == there, clear)
 
 
 def _label_size(labels: NDArray[Any], card: ModelCard) -> Size:

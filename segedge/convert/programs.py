@@ -27,12 +27,7 @@ _ARITHMETIC = re.compile(r"^[\w\s+\-*/%().,<>=&|~!]*$")
 
 
 def load_program(path: Path) -> tuple[Any, Size | None]:
-    """The module of a ``.pt2`` file, and its input size where it is fixed.
-
-    Raises:
-        ExportError: The file is truncated, no program, or would execute code; or the program
-            takes anything but one image tensor.
-    """
+    """The module of a ``.pt2`` file, and its input size where it is fixed."""
     _refuse_code(path)
     torch = require("torch", purpose="load a .pt2 program")
     try:
@@ -50,11 +45,7 @@ def load_program(path: Path) -> tuple[Any, Size | None]:
 
 
 def load_torchscript(path: Path) -> Any:
-    """The module of a TorchScript file, on the CPU, in evaluation mode.
-
-    Raises:
-        ExportError: torch cannot load it.
-    """
+    """The module of a TorchScript file, on the CPU, in evaluation mode."""
     torch = require("torch", purpose="load a TorchScript file")
     try:
         with warnings.catch_warnings():

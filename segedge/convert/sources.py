@@ -54,17 +54,7 @@ class Source:
 
 
 def resolve(source: Any, options: ExportOptions) -> Source:
-    """Find out what a source is and load it.
-
-    Args:
-        source: A path, ``file.py:factory``, ``package.module:factory``, or a ``torch.nn.Module``.
-        options: Checkpoint and arguments for a factory.
-
-    Raises:
-        UsageError: It cannot be told what the source is, or options do not fit it.
-        CheckpointError: The weights do not fit.
-        ExportError: The file or factory cannot be loaded.
-    """
+    """Find out what a source is and load it."""
     if not isinstance(source, (str, Path)):
         return _from_module(source, options)
     text = str(source)
@@ -79,11 +69,7 @@ def resolve(source: Any, options: ExportOptions) -> Source:
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
-    """``"width=1.5"`` to ``("width", 1.5)``: a Python literal where it is one, else text.
-
-    Raises:
-        UsageError: There is no ``NAME=``.
-    """
+    """``"width=1.5"`` to ``("width", 1.5)``: a Python literal where it is one, else text."""
     name, equals, value = text.partition("=")
     if not equals or not name.strip().isidentifier():
         raise UsageError(f"--arg {text!r} is no NAME=VALUE", fix="e.g. --arg num_classes=19")

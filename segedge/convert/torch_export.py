@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segedge.card.geometry import Size
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves
-from segedge.convert.passes.graph import Model, image_input, ir, shape_of
+from segedge.convert.passes.graph import Model, image_input, ir, quiet, shape_of
 from segedge.errors import ExportError, SegedgeError
 from segedge.machine.optional import require
 
@@ -31,12 +31,9 @@ class TorchNetwork:
     """A torch module in evaluation mode: what it returns, one of its outputs, its ONNX graph."""
 
     def __init__(self, module: Any, *, name: str, scripted: bool = False) -> None:
-        """Wrap a module.
+        """Wrap a ``torch.nn.Module`` from one image tensor to any nesting of tensors.
 
-        Args:
-            module: ``torch.nn.Module`` from one image tensor to any nesting of tensors.
-            name: What the user calls it, for messages.
-            scripted: Whether it is TorchScript, which needs the older exporter.
+        TorchScript (``scripted``) needs the older exporter.
         """
         self._torch = require("torch", purpose="export a network")
         self._module = module
@@ -51,11 +48,7 @@ class TorchNetwork:
         return str(self._torch.__version__)
 
     def outputs(self, size: Size) -> list[OutputSpec]:
-        """Names and shapes of everything the module returns for one image.
-
-        Raises:
-            ExportError: The module fails on an image of this size.
-        """
+        """Names and shapes of everything the module returns for one image."""
         leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
         return [OutputSpec(name, tuple(leaf.shape)) for name, leaf in leaves]
 
@@ -69,15 +62,9 @@ class TorchNetwork:
         return result
 
     def to_onnx(self, size: Size, *, opset: int, dynamic: Sequence[DynamicAxis]) -> Model:
-        """Export the selected output.
+        """Export the selected output, traced at a size.
 
-        Args:
-            size: Input size that is traced.
-            opset: Operator set to ask for; what was written must be read back.
-            dynamic: Axes that may vary.
-
-        Raises:
-            ExportError: torch's exporter refuses the module.
+        The opset is only asked for: what was written must be read back.
         """
         # A batch of one is taken for a constant by torch.export.
         batch = 2 if "batch" in dynamic else 1
@@ -208,18 +195,13 @@ def _first_line(text: str) -> str:
 def _silence() -> Iterator[None]:
     """Exporters print, warn and log; what matters comes back as errors and reports."""
     names = ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo", "onnxscript", "onnx_ir")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    quiet = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(quiet):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        quiet(*names, below=logging.CRITICAL),
+    ):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+        yield
 
 
 @contextlib.contextmanager

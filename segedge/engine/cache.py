@@ -63,9 +63,7 @@ class EngineCache:
     def __init__(self, folder: Path, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         """Use a folder, which is made when the first engine is stored.
 
-        Args:
-            folder: Where the engines are.
-            limit_bytes: Size above which the least recently used engines are deleted.
+        Above ``limit_bytes`` the least recently used engines are deleted.
         """
         self.folder = folder
         self.limit_bytes = limit_bytes
@@ -83,12 +81,8 @@ class EngineCache:
     def locked(self, key: str, *, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold a key's lock: of several processes that want one engine, one builds it.
 
-        Args:
-            key: The engine's key.
-            waiting: Called once if another process holds the lock, before waiting for it.
-
-        Raises:
-            OSError: The folder cannot be written, or cannot lock.
+        ``waiting`` is called once if another process holds it. OSError where the folder cannot be
+        written or cannot lock.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{key}.lock").open("a") as stream:
@@ -99,11 +93,7 @@ class EngineCache:
                 fcntl.flock(stream, fcntl.LOCK_UN)
 
     def load(self, key: str) -> EngineFile | None:
-        """An engine of the cache, whole and checked, or None where there is none.
-
-        Raises:
-            ModelError: There is one and it is damaged.
-        """
+        """An engine of the cache, whole and checked, or None where there is none."""
         path = self.path_of(key)
         if not path.is_file():
             return None
@@ -113,11 +103,7 @@ class EngineCache:
         return file
 
     def store(self, key: str, plan: bytes, facts: EngineFacts) -> Path:
-        """Keep an engine, and make room by deleting others.
-
-        Raises:
-            OSError: It cannot be written; the cache is as before.
-        """
+        """Keep an engine and make room by deleting others; on OSError the cache is as before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep_temporaries()
         path = self.path_of(key)
@@ -141,14 +127,7 @@ class EngineCache:
         return sorted(found, key=lambda entry: -entry.used)
 
     def clear(self) -> tuple[int, int]:
-        """Delete everything.
-
-        Returns:
-            How many engines there were, and how many bytes were freed.
-
-        Raises:
-            OSError: A file cannot be deleted.
-        """
+        """Delete everything: how many engines there were, and how many bytes were freed."""
         if not self.folder.is_dir():
             return 0, 0
         engines = len(list(self.folder.glob("*.engine")))

@@ -11,19 +11,9 @@ _NOT_PORTABLE = "engines are not portable between {}; the ONNX file is"
 
 
 def check_engine(file: EngineFile, *, flavour: Flavour, gpu: Gpu | None) -> tuple[str, ...]:
-    """Check that an engine fits a library and a GPU.
+    """Refuse an engine that does not fit a library (and a GPU); warnings where it runs, but slower.
 
-    Args:
-        file: The engine.
-        flavour: The library that would load it.
-        gpu: The GPU that would run it; None checks the library only.
-
-    Returns:
-        Warnings: it runs, but was made for another GPU of the same kind.
-
-    Raises:
-        ModelError: It is another flavour's or another version's.
-        DeviceError: It is another GPU's.
+    ModelError: it is another flavour's or version's. DeviceError: it is another GPU's.
     """
     _check_flavour(file, flavour)
     _check_version(file, flavour)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from segedge.card.axes import shape_text
 from segedge.card.card import ModelCard
-from segedge.engine.layers import EngineLayer, layers_from_json, layers_to_json
+from segedge.card.plain import from_plain, to_plain
+from segedge.engine.layers import EngineLayer
 from segedge.engine.options import Precision
 from segedge.errors import ModelError
 
@@ -30,8 +31,7 @@ class EngineTensor:
     """Smallest, usual and largest shape of a dynamic input; empty for the others."""
 
     def __str__(self) -> str:
-        axes = "x".join("?" if axis is None else str(axis) for axis in self.shape)
-        return f"{self.name} {axes} {self.dtype}"
+        return f"{self.name} {shape_text(self.shape)} {self.dtype}"
 
 
 @dataclass(frozen=True)
@@ -103,56 +103,24 @@ class EngineFacts:
 
     def to_json(self) -> str:
         """The text of the file beside the plan."""
-        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        data["inputs"] = [dataclasses.asdict(t) for t in self.inputs]
-        data["outputs"] = [dataclasses.asdict(t) for t in self.outputs]
-        data["network_layers"] = [dataclasses.asdict(layer) for layer in self.network_layers]
-        data["engine_layers"] = layers_to_json(self.engine_layers)
-        data["options"] = dict(self.options)
-        data["card"] = json.loads(self.card.to_json()) if self.card else None
-        return json.dumps({"schema": SCHEMA, **data}, separators=(",", ":"))
+        card = self.card.to_plain() if self.card else None
+        data = {"schema": SCHEMA, **to_plain(self), "card": card}
+        return json.dumps(data, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> EngineFacts:
-        """Read what `to_json` wrote.
-
-        Args:
-            text: The file's text.
-            name: The file's name, for messages.
-
-        Raises:
-            ModelError: It is not such a file, or of a newer schema.
-            CardError: The card inside cannot be read.
-        """
+        """Read what `to_json` wrote into the file of this name."""
         try:
             data = dict(json.loads(text))
-            schema = data.pop("schema", None)
+            schema = data.get("schema")
             if not isinstance(schema, int) or schema > SCHEMA:
                 raise ValueError(f"schema {schema}, this segedge knows up to {SCHEMA}")
-            known = {f.name for f in dataclasses.fields(cls)}
-            values = {key: value for key, value in data.items() if key in known}
-            values["inputs"] = tuple(map(_tensor, values["inputs"]))
-            values["outputs"] = tuple(map(_tensor, values["outputs"]))
-            values["network_layers"] = tuple(map(_layer, values.get("network_layers", ())))
-            values["engine_layers"] = layers_from_json(values.get("engine_layers", ()))
-            values["targets"] = tuple(values.get("targets", ()))
-            values["warnings"] = tuple(values.get("warnings", ()))
-            values["kept_fp32"] = tuple(values.get("kept_fp32", ()))
-            card = values.get("card")
-            values["card"] = ModelCard.from_json(json.dumps(card)) if card else None
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
+            card = data.pop("card", None)
+            facts = from_plain(cls, data)
+        except (ValueError, TypeError) as error:
             raise ModelError(
                 f"{name} does not describe an engine",
                 facts={"found": f"{type(error).__name__}: {error}"},
                 fix="segedge build MODEL.onnx -o ... writes the plan and this file anew",
             ) from error
-
-
-def _tensor(row: Mapping[str, Any]) -> EngineTensor:
-    profile = tuple(tuple(shape) for shape in row.get("profile", ()))
-    return EngineTensor(row["name"], row["dtype"], tuple(row["shape"]), profile)
-
-
-def _layer(row: Mapping[str, Any]) -> NetworkLayer:
-    return NetworkLayer(row["name"], row["kind"], row["precision"], tuple(row["shape"]))
+        return replace(facts, card=ModelCard.from_plain(card)) if card else facts

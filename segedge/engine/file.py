@@ -48,13 +48,7 @@ def kernels_path(path: str | Path) -> Path:
 
 
 def read_engine(path: str | Path) -> EngineFile:
-    """Read an engine and check that it is whole; it is not loaded, and nothing in it runs.
-
-    Raises:
-        ModelError: It does not exist, is truncated, corrupt, or no engine; or the file beside it
-            belongs to another engine.
-        CardError: The card beside it cannot be read.
-    """
+    """Read an engine and check that it is whole; it is not loaded, and nothing in it runs."""
     file = Path(path)
     try:
         data = file.read_bytes()
@@ -73,11 +67,7 @@ def read_engine(path: str | Path) -> EngineFile:
 
 
 def read_facts_beside(path: Path) -> EngineFacts | None:
-    """The facts beside a plan, or None where there is no such file.
-
-    Raises:
-        ModelError: It is there and cannot be read.
-    """
+    """The facts beside a plan, or None where there is no such file."""
     beside = facts_path(path)
     if not beside.is_file():
         return None
@@ -98,8 +88,7 @@ def engine_card(path: str | Path) -> ModelCard | None:
 def write_engine(path: str | Path, plan: bytes, facts: EngineFacts) -> None:
     """Write a plan and the facts beside it, both or neither.
 
-    Raises:
-        OSError: The folder cannot be written, or is full; what was there before is there still.
+    On OSError what was there before is there still.
     """
     file = Path(path)
     # The facts appear first: a plan that appears is always described, and a stale description is

@@ -93,17 +93,7 @@ class FlavourStatus:
 
 
 def load_flavour(name: str = "auto", *, purpose: str = "build TensorRT engines") -> Flavour:
-    """Import a TensorRT library.
-
-    Args:
-        name: ``auto`` (the rules are this module's docstring), ``tensorrt`` or ``tensorrt_rtx``.
-        purpose: What needs it, for the message where it is missing.
-
-    Raises:
-        UsageError: No such flavour.
-        MissingDependencyError: It is not installed, or does not import.
-        BackendError: It is older than TensorRT 10.3.
-    """
+    """Import a TensorRT library."""
     if name != "auto":
         if name not in FLAVOURS:
             raise unknown_name_error("TensorRT flavour", name, ["auto", *FLAVOURS])

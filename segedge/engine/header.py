@@ -42,15 +42,7 @@ class PlanHeader:
 
 
 def read_header(plan: bytes, *, name: str) -> PlanHeader:
-    """Read a plan's first bytes.
-
-    Args:
-        plan: The plan, or at least its beginning.
-        name: The file's name, for messages.
-
-    Raises:
-        ModelError: The bytes are no plan, or too few.
-    """
+    """Read a plan's first bytes."""
     if len(plan) < HEADER_BYTES:
         raise ModelError(
             f"{name} is truncated",
@@ -78,12 +70,9 @@ def read_header(plan: bytes, *, name: str) -> PlanHeader:
 
 
 def split_ultralytics(data: bytes) -> tuple[bytes, dict[str, str]]:
-    """A plan and the metadata before it, as Ultralytics writes them.
+    """A plan and the metadata before it, as Ultralytics writes them; empty where there is none.
 
     Its ``.engine`` files begin with a 4-byte little-endian length and that many bytes of JSON.
-
-    Returns:
-        The pure plan and the metadata; data that has no such header comes back as it is.
     """
     if data[:4] in _FLAVOUR_OF_TAG or len(data) < 4:
         return data, {}

@@ -13,7 +13,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
@@ -99,30 +99,6 @@ def stayed_fp32(layers: Iterable[EngineLayer]) -> tuple[EngineLayer, ...]:
 def precision_counts(layers: Iterable[EngineLayer]) -> dict[str, int]:
     """Number of layers of each precision, most frequent first."""
     return dict(Counter(layer.precision or "-" for layer in layers).most_common())
-
-
-def layers_to_json(layers: Iterable[EngineLayer]) -> list[dict[str, Any]]:
-    """Plain data for the file beside a plan."""
-    return [asdict(layer) for layer in layers]
-
-
-def layers_from_json(rows: Iterable[Mapping[str, Any]]) -> tuple[EngineLayer, ...]:
-    """What `layers_to_json` wrote."""
-    return tuple(
-        EngineLayer(
-            name=row["name"],
-            kind=row["kind"],
-            inputs=tuple(_tensor(t) for t in row["inputs"]),
-            outputs=tuple(_tensor(t) for t in row["outputs"]),
-            tactic=row.get("tactic", ""),
-            nodes=tuple(row.get("nodes", ())),
-        )
-        for row in rows
-    )
-
-
-def _tensor(row: Mapping[str, Any]) -> LayerTensor:
-    return LayerTensor(row["name"], row["dtype"], tuple(row["shape"]), row.get("format", ""))
 
 
 def _from_json(row: Any) -> EngineLayer:

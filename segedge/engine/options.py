@@ -32,11 +32,7 @@ class BatchRange:
 
     @classmethod
     def parse(cls, text: str) -> BatchRange:
-        """Read ``"4"`` or ``"1:2:4"``.
-
-        Raises:
-            UsageError: The text is no range.
-        """
+        """Read ``"4"`` or ``"1:2:4"``."""
         low, usual, high = _split(text, "batch range", "4 or 1:2:4")
         if not all(part.strip().isdigit() for part in (low, usual, high)):
             raise UsageError(f"{text!r} is no batch range", facts={"expected": "4 or 1:2:4"})
@@ -65,11 +61,7 @@ class SizeRange:
 
     @classmethod
     def parse(cls, text: str) -> SizeRange:
-        """Read ``"512x1024"`` or ``"256x512:512x1024:1024x2048"``.
-
-        Raises:
-            UsageError: The text is no range of sizes.
-        """
+        """Read ``"512x1024"`` or ``"256x512:512x1024:1024x2048"``."""
         parts = _split(text, "size range", "512x1024 or 256x512:512x1024:1024x2048")
         low, usual, high = map(Size.parse, parts)
         return cls(low, usual, high)

@@ -29,12 +29,7 @@ class EngineSource:
 
 
 def read_source(model: str | Path) -> EngineSource:
-    """Read an ONNX file.
-
-    Raises:
-        ModelError: It is missing, truncated, or no ONNX file.
-        CardError: Its card cannot be read.
-    """
+    """Read an ONNX file."""
     path = Path(model)
     facts = read_facts(path)
     try:
@@ -48,12 +43,7 @@ def read_source(model: str | Path) -> EngineSource:
 
 
 def read_buildable(model: str | Path) -> EngineSource:
-    """`read_source` of what TensorRT takes.
-
-    Raises:
-        ModelError: As there; or it was quantized for CPUs: TensorRT takes zero points of 0 only.
-        CardError: Its card cannot be read.
-    """
+    """`read_source` of what TensorRT takes."""
     source = read_source(model)
     record = source.card.quantization if source.card else None
     if record is not None and record.activations == "uint8":

@@ -40,11 +40,7 @@ def portable_targets() -> tuple[str, ...]:
 
 
 def checked_targets(flavour: Flavour, targets: tuple[str, ...]) -> tuple[str, ...]:
-    """Targets in the form ``sm_86``, in order.
-
-    Raises:
-        UsageError: The flavour has no targets, or not this one.
-    """
+    """Targets in the form ``sm_86``, in order."""
     if not targets:
         return portable_targets() if flavour.builds_ahead else ()
     if not flavour.builds_ahead:
@@ -79,11 +75,7 @@ def set_targets(flavour: Flavour, config: Any, targets: tuple[str, ...]) -> None
 def set_compatibility(
     flavour: Flavour, config: Any, *, version: bool, hardware: bool, user_allocation: bool
 ) -> None:
-    """Version and hardware compatibility, and memory given by the caller, where there are such.
-
-    Raises:
-        UsageError: The flavour does not know the option.
-    """
+    """Version and hardware compatibility, and memory given by the caller, where there are such."""
     trt = flavour.module
     if flavour.builds_ahead and (version or hardware):
         asked = "--version-compatible" if version else "--hardware-compatible"
@@ -101,12 +93,7 @@ def set_compatibility(
 
 
 def set_dla(flavour: Flavour, builder: Any, config: Any, core: int) -> None:
-    """Run what is possible on a DLA core and the rest on the GPU.
-
-    Raises:
-        UsageError: There is no such core: not a Jetson Xavier or Orin, or a TensorRT without DLA
-            (TensorRT-RTX, and 11.x, which dropped it).
-    """
+    """Run what is possible on a DLA core and the rest on the GPU."""
     trt = flavour.module
     cores = 0 if flavour.builds_ahead else int(builder.num_DLA_cores)
     if not 0 <= core < cores:
@@ -144,18 +131,11 @@ def plan_validity(flavour: Flavour, runtime: Any, plan: bytes) -> str:
 def create_context(
     flavour: Flavour, engine: Any, *, kernels: bytes | None, user_managed: bool = False
 ) -> tuple[Any, Any]:
-    """An execution context, and the cache of kernels that it compiles.
+    """An execution context (None: not enough memory), and the cache of kernels that it compiles.
 
-    Args:
-        flavour: Whose engine it is.
-        engine: The deserialised engine.
-        kernels: What an earlier run's cache held, or None (TensorRT-RTX compiles its kernels for
-            the GPU at hand when the engine first runs).
-        user_managed: Whether the caller gives the scratch memory, by ``set_device_memory``.
-
-    Returns:
-        The context, or None where there was not enough memory, and the runtime cache, or None for
-        a flavour that has none.
+    TensorRT-RTX compiles its kernels for the GPU at hand when the engine first runs; ``kernels`` is
+    what an earlier run's cache held. ``user_managed``: the caller gives the scratch memory, by
+    ``set_device_memory``. Other flavours have no cache: None.
     """
     trt = flavour.module
     strategy = trt.ExecutionContextAllocationStrategy.STATIC

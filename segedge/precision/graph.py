@@ -5,7 +5,7 @@ Graphs here are protobufs (``onnx.ModelProto``), typed Any: onnx ships no usable
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.card import ModelCard
 from segedge.errors import ModelError
 from segedge.machine.optional import require
 
@@ -27,6 +28,38 @@ _PURPOSE = "convert a network to fp16"
 def onnx() -> Any:
     """The onnx library."""
     return require("onnx", purpose=_PURPOSE)
+
+
+def copied(model: Any) -> Any:
+    """A model of its own with the same contents."""
+    copy = onnx().ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def refill(values: Any, new: Iterable[Any]) -> None:
+    """Put other messages in a repeated field; they may be of that field."""
+    kept = [type(one).FromString(one.SerializeToString()) for one in new]
+    del values[:]
+    values.extend(kept)
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """An attribute's value, or the default where the node has none."""
+    found = next((one for one in node.attribute if one.name == name), None)
+    return default if found is None else onnx().helper.get_attribute_value(found)
+
+
+def element_types(graph: Any) -> dict[str, int]:
+    """Element type of each value that the graph describes; 0 for sequences and optionals."""
+    values = (*graph.input, *graph.value_info, *graph.output)
+    described = [value for value in values if value.type.WhichOneof("value")]
+    return {value.name: int(value.type.tensor_type.elem_type) for value in described}
+
+
+def card_of(model: Any) -> ModelCard | None:
+    """The card that a model carries, or None."""
+    return ModelCard.from_metadata({entry.key: entry.value for entry in model.metadata_props})
 
 
 @dataclass(frozen=True)
@@ -82,6 +115,11 @@ class TypedGraph:
         """A node's outputs of a float type."""
         return [name for name in node.output if self.is_float(name)]
 
+    def maker(self, name: str) -> str:
+        """Who gives a value, for messages."""
+        node = self.producers.get(name)
+        return f"{node.name} ({node.op_type})" if node is not None else f"input {name}"
+
     def is_float_cast(self, node: Any) -> bool:
         """Whether a node only changes between float32 and float16."""
         ends = (*node.input, *node.output)
@@ -89,16 +127,8 @@ class TypedGraph:
 
 
 def prepare(model: Any) -> TypedGraph:
-    """Copy a model and bring it to the form that the rules and the retyping expect.
-
-    Args:
-        model: ``onnx.ModelProto`` with its weights loaded.
-
-    Raises:
-        ModelError: It is invalid, or a float value's type cannot be inferred.
-    """
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
+    """Copy a model and bring it to the form that the rules and the retyping expect."""
+    copy = copied(model)
     if copy.functions:
         inliner = require("onnx.inliner", purpose=_PURPOSE)
         copy = inliner.inline_local_functions(copy)
@@ -110,11 +140,7 @@ def prepare(model: Any) -> TypedGraph:
 
 
 def infer(model: Any) -> Any:
-    """The model with the type and shape of every value, strictly checked.
-
-    Raises:
-        ModelError: The operators, types or shapes contradict each other.
-    """
+    """The model with the type and shape of every value, strictly checked."""
     try:
         onnx().checker.check_model(model)
         return onnx().shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
@@ -198,10 +224,7 @@ def fresh(name: str, taken: set[str]) -> str:
 
 def _types(graph: Any) -> dict[str, int]:
     """Element type of every tensor, or the error that names the first one that has none."""
-    types = {w.name: int(w.data_type) for w in graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.WhichOneof("value"):  # sequences and optionals count as 0: no float tensor
-            types[value.name] = int(value.type.tensor_type.elem_type)
+    types = {w.name: int(w.data_type) for w in graph.initializer} | element_types(graph)
     for node in graph.node:
         unknown = [name for name in node.output if name and name not in types]
         if unknown:

@@ -16,16 +16,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard
-from segedge.errors import ModelError
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
-from segedge.precision.graph import FLOAT, FLOAT16, FLOATS, fresh, infer, onnx
+from segedge.precision.graph import (
+    FLOAT,
+    FLOAT16,
+    FLOATS,
+    card_of,
+    copied,
+    element_types,
+    fresh,
+    infer,
+    onnx,
+    refill,
+)
 
 Kind = Literal["images", "noise"]
 _PURPOSE = "measure a network's values"
 _NUMPY = {FLOAT: np.float32, FLOAT16: np.float16, 2: np.uint8, 11: np.float64}
 _DEFAULT_SIZE = (256, 512)
-_FATAL = 4
 
 
 @dataclass(frozen=True)
@@ -43,25 +52,17 @@ class Probes:
 def probe(
     model: Any, images: Sequence[NDArray[Any]], *, names: Sequence[str] | None = None
 ) -> Probes:
-    """Run a network and reduce every float value inside it to its extremes.
+    """Run a network and reduce every float value inside it (or those named) to its extremes.
 
     The reductions are part of the graph, so memory stays that of plain inference.
-
-    Args:
-        model: ``onnx.ModelProto`` with inferred types.
-        images: Network input tensors.
-        names: Which values to reduce; None: all of a float type.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the network or the images.
     """
     names = float_values(model) if names is None else names
-    session = open_session(_with_probes(model, names))
+    session = Session(_with_probes(model, names))
     absmax = dict.fromkeys(names, 0.0)
     broken: set[str] = set()
     outputs = []
     for image in images:
-        results = run(session, image)
+        results = session.run(image)
         count = len(results) - 3 * len(names)
         outputs.append(tuple(results[:count]))
         extremes = np.array([float(r) for r in results[count:]]).reshape(-1, 3)
@@ -70,57 +71,6 @@ def probe(
             if not np.isfinite([high, low, total]).all():
                 broken.add(name)
     return Probes(absmax, tuple(n for n in names if n in broken), tuple(outputs))
-
-
-def open_session(model: Any, *, simulate: bool = False) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Args:
-        model: ``onnx.ModelProto``.
-        simulate: Run Q and DQ nodes as they stand, and the layers between them in float32.
-
-    Raises:
-        ModelError: ONNX Runtime refuses the network.
-    """
-    runtime = require("onnxruntime", purpose=_PURPOSE)
-    options = runtime.SessionOptions()
-    options.log_severity_level = _FATAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
-    try:
-        data = model.SerializeToString()
-        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime and protobuf (over 2 GB) raise classes of their own
-        raise ModelError(
-            "ONNX Runtime cannot load the network", facts={"says": str(error)[:300]}
-        ) from error
-
-
-def run(session: Any, image: NDArray[Any]) -> list[NDArray[Any]]:
-    """All outputs for one input tensor, which is brought to the input's type.
-
-    Raises:
-        ModelError: The network has several inputs, or the tensor does not fit.
-    """
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        raise ModelError(
-            "only networks with one input can be measured",
-            facts={"inputs": ", ".join(value.name for value in inputs)},
-        )
-    half = inputs[0].type == "tensor(float16)"
-    tensor = image.astype(np.float16) if half else image
-    try:
-        return list(session.run(None, {inputs[0].name: np.ascontiguousarray(tensor)}))
-    except Exception as error:  # see open_session
-        raise ModelError(
-            "the network does not run on this input",
-            facts={
-                "input": f"{image.dtype} {'x'.join(map(str, image.shape))}",
-                "expected": f"{inputs[0].type} {inputs[0].shape}",
-                "says": " ".join(str(error).split())[:200],
-            },
-        ) from error
 
 
 def input_tensors(
@@ -140,11 +90,10 @@ def input_tensors(
 
 def _usual_shape(model: Any) -> tuple[int, ...]:
     """One image of the size that the card prefers, or a small one where there is no card."""
-    card = ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
+    card = card_of(model)
     if card is None:
         return (1, 3, *_DEFAULT_SIZE)
-    size = (card.input_height, card.input_width)
-    return (1, *size, 3) if card.input_layout == "nhwc" else (1, 3, *size)
+    return card.input_shape()
 
 
 def _shape(value: Any, usual: Sequence[int]) -> list[int]:
@@ -156,9 +105,7 @@ def _shape(value: Any, usual: Sequence[int]) -> list[int]:
 
 def float_values(model: Any) -> list[str]:
     """Float inputs and node outputs of the main graph, in order."""
-    graph = model.graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    graph, types = model.graph, element_types(model.graph)
     names = [v.name for v in graph.input] + [name for n in graph.node for name in n.output]
     return [name for name in dict.fromkeys(names) if types.get(name) in FLOATS]
 
@@ -166,8 +113,7 @@ def float_values(model: Any) -> list[str]:
 def _with_probes(model: Any, names: Sequence[str]) -> Any:
     """The network with max, min and sum of each value as further outputs."""
     helper = onnx().helper
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     taken = {name for node in copy.graph.node for name in node.output}
     for name in names:
         wide = fresh(f"{name}_probed", taken)
@@ -183,15 +129,9 @@ def emulated(model: Any) -> Any:
     """A float16 graph rewritten in float32 that rounds where the float16 graph rounds.
 
     Value names stay, so that what is found in one graph can be named in the other.
-
-    Args:
-        model: ``onnx.ModelProto`` with inferred types, as `retype` returns it.
     """
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
-    graph = copy.graph
-    values = (*graph.input, *graph.value_info, *graph.output)
-    types = {v.name: v.type.tensor_type.elem_type for v in values}
+    copy = copied(model)
+    graph, types = copy.graph, element_types(copy.graph)
     nodes = [cast for value in graph.input for cast in _rounded_input(value, graph, types)]
     for node in graph.node:
         nodes += _rounding(node, types)
@@ -201,8 +141,8 @@ def emulated(model: Any) -> Any:
     for index, weight in enumerate(graph.initializer):
         if weight.data_type == FLOAT16:
             graph.initializer[index].CopyFrom(_widened(weight))
-    del graph.node[:], graph.value_info[:]
-    graph.node.extend(nodes)
+    refill(graph.node, nodes)
+    del graph.value_info[:]
     return infer(copy)
 
 

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from segedge.card.card import CARD_KEY, ModelCard, Parity, Provenance
 from segedge.card.dialects import (
-    card_from_foreign_metadata,
-    card_from_huggingface,
+    class_names,
     foreign_metadata,
     image_size,
     read_huggingface,
+    with_foreign_preprocessing,
 )
 from segedge.card.geometry import Size
-from segedge.card.labels import label_set
 from segedge.errors import CardError
 
 CARD = ModelCard(("road", "sky"), ((1, 2, 3), (4, 5, 6)), 64, 96)
@@ -62,7 +61,9 @@ def cards(draw: st.DrawFn) -> ModelCard:
         dynamic=draw(st.sampled_from([(), ("batch",), ("batch", "size")])),
         provenance=Provenance(source=draw(names)),
         parity=draw(st.none() | parities),
-        notes=draw(st.dictionaries(names, names, max_size=3)),
+        probabilities=draw(st.booleans()),
+        pillow_resample=draw(st.none() | st.integers(0, 5)),
+        padded_at_end=draw(st.booleans()),
     )
 
 
@@ -79,10 +80,9 @@ def test_a_card_survives_the_dialects(card: ModelCard) -> None:
     metadata = foreign_metadata(card)
     size = image_size(metadata)
     assert size == card.input_size
-    read = card_from_foreign_metadata(metadata, input_size=size, channels=card.channels)
-    assert read is not None
-    assert (read.classes, read.color, read.fit) == (card.classes, card.color, card.fit)
-    assert (read.activation, read.pad_value) == (card.activation, card.pad_value)
+    assert class_names(metadata) == card.classes
+    read = with_foreign_preprocessing(CARD, metadata)
+    assert (read.color, read.fit, read.pad_value) == (card.color, card.fit, card.pad_value)
     assert read.mean == pytest.approx(card.mean, rel=1e-7)
     assert read.std == pytest.approx(card.std, rel=1e-7)
 
@@ -124,19 +124,18 @@ def test_texts_that_are_no_card() -> None:
 
 def test_ultralytics() -> None:
     metadata = {"names": "{0: 'road', 1: 'sky'}", "imgsz": "[64, 96]", "stride": "32"}
-    card = card_from_foreign_metadata(metadata, input_size=Size(64, 96), channels=2)
-    assert card is not None
-    assert (card.classes, card.mean, card.std) == (("road", "sky"), (0, 0, 0), (1, 1, 1))
+    card = with_foreign_preprocessing(CARD, metadata)
+    assert class_names(metadata) == ("road", "sky")
+    assert (card.mean, card.std) == ((0, 0, 0), (1, 1, 1))
     assert (card.color, card.fit, card.pad_value) == ("rgb", "letterbox", 114)
-    with pytest.raises(CardError, match="do not fit its output"):
-        card_from_foreign_metadata(metadata, input_size=Size(64, 96), channels=5)
     for names_text in ("__import__('os').getcwd()", "{1: 'a'}", "3", "{0: 'a', 2: 'b'}", "{"):
         with pytest.raises(CardError):
-            card_from_foreign_metadata({"names": names_text}, input_size=Size(1, 1), channels=1)
+            class_names({"names": names_text})
     assert image_size({"imgsz": "640"}) == Size(640, 640)
     for text in ("[0, 3]", "['a', 1]", "open('x')", "", "[1, 2, 3]"):
         assert image_size({"imgsz": text}) is None
-    assert card_from_foreign_metadata({}, input_size=Size(1, 1), channels=1) is None
+    assert class_names({}) is None
+    assert with_foreign_preprocessing(CARD, {}) is CARD
 
 
 def test_model_api() -> None:
@@ -147,20 +146,18 @@ def test_model_api() -> None:
         "model_info reverse_input_channels": "True",
         "model_info resize_type": "fit_to_window_letterbox",
     }
-    card = card_from_foreign_metadata(metadata, input_size=Size(64, 96), channels=2)
-    assert card is not None
-    assert card.classes == ("road", "traffic light")
+    assert class_names(metadata) == ("road", "traffic light")
+    card = with_foreign_preprocessing(CARD, metadata)
     assert card.mean == pytest.approx((0.485, 0.456, 0.406))
     assert card.std == pytest.approx((0.229, 0.224, 0.225))
     assert (card.color, card.fit) == ("rgb", "letterbox")
     bare = {"model_info labels": "a b"}
-    card = card_from_foreign_metadata(bare, input_size=Size(64, 96), channels=2)
-    assert card is not None
+    card = with_foreign_preprocessing(CARD, bare)
     assert (card.color, card.fit, card.std[0]) == ("bgr", "stretch", pytest.approx(1 / 255))
     for change in ({"resize_type": "fill"}, {"mean_values": "a b c"}, {"scale_values": "1 2"}):
         odd = {**bare, **{f"model_info {key}": value for key, value in change.items()}}
         with pytest.raises(CardError):
-            card_from_foreign_metadata(odd, input_size=Size(64, 96), channels=2)
+            with_foreign_preprocessing(CARD, odd)
 
 
 def folder(tmp_path: Path, preprocessor: dict[str, Any] | None, **config: Any) -> Path:
@@ -173,9 +170,12 @@ def folder(tmp_path: Path, preprocessor: dict[str, Any] | None, **config: Any) -
 
 def test_huggingface(tmp_path: Path) -> None:
     said = {"size": {"height": 512, "width": 1024}, "resample": 2, "image_mean": [0.5, 0.4, 0.3]}
-    card = card_from_huggingface(folder(tmp_path, said))
-    assert (card.classes, card.input_size) == (("road", "sky"), Size(512, 1024))
-    assert (card.resize, card.fit, card.mean) == ("antialias", "stretch", (0.5, 0.4, 0.3))
+    found = read_huggingface(folder(tmp_path, said))
+    assert (found.classes, found.input_size) == (("road", "sky"), Size(512, 1024))
+    assert (found.resize, found.fit, found.mean) == ("antialias", "stretch", (0.5, 0.4, 0.3))
+    assert found.pillow_resample is None
+    sharper = read_huggingface(folder(tmp_path, {**said, "resample": 3}))
+    assert (sharper.resize, sharper.pillow_resample) == ("antialias", 3)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,8 @@ def test_huggingface_forms(
 
 
 def test_huggingface_without_size_or_names(tmp_path: Path) -> None:
-    with pytest.raises(CardError, match="no input height and width"):
-        card_from_huggingface(folder(tmp_path, None))
-    assert card_from_huggingface(tmp_path, input_size=Size(4, 4)).mean[0] == 0.485
+    found = read_huggingface(folder(tmp_path, None))
+    assert (found.input_size, found.mean[0]) == (None, 0.485)
     with pytest.raises(CardError, match="names no classes"):
         read_huggingface(folder(tmp_path, None, id2label={}))
     (tmp_path / "config.json").write_text("{")
@@ -220,8 +219,14 @@ def test_huggingface_without_size_or_names(tmp_path: Path) -> None:
         read_huggingface(tmp_path)
 
 
-def test_known_names_bring_their_palette(tmp_path: Path) -> None:
-    labels = label_set("ade20k")
-    given = {str(index): name for index, name in enumerate(labels.names)}
-    card = card_from_huggingface(folder(tmp_path, {"size": 512}, id2label=given))
-    assert (card.label_set, card.palette_rgb) == ("ade20k", labels.palette_rgb)
+def test_facts_that_files_said_in_notes() -> None:
+    """Files before 0.1.0 carried words where a field stands now."""
+    notes = {"logits": "probabilities", "resample": "Pillow code 3", "precision": "int8"}
+    old = json.loads(CARD.to_json())
+    for name in ("probabilities", "pillow_resample", "padded_at_end"):
+        del old[name]
+    card = ModelCard.from_json(json.dumps({**old, "notes": notes}))
+    assert card == CARD.replace(probabilities=True, pillow_resample=3)
+    padded = {**old, "notes": {"resize_type": "was padded right and below"}}
+    assert ModelCard.from_json(json.dumps(padded)) == CARD.replace(padded_at_end=True)
+    assert ModelCard.from_json(json.dumps({**old, "notes": {}})) == CARD

@@ -15,9 +15,10 @@ from convert_nets import SIZE, Tiny, up, up_corners
 
 from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export
-from segedge.convert.parity import Comparison, require_agreement, untraced_sizes
-from segedge.convert.passes.pooling import fuse_adaptive_pooling, pooling_matrix
+from segedge.convert.parity import require_agreement, untraced_sizes
+from segedge.convert.passes.pooling import FUSE_POOLING, pooling_matrix
 from segedge.errors import ExportError, ParityError, SourceError, UsageError
+from segedge.reference.agreement import LabelCount
 
 
 def test_dynamic_batch_and_size(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_means_that_are_no_pooling_are_left_alone() -> None:
         y = Div (e, three)
     }"""
     model = onnx_ir.from_proto(onnx.parser.parse_model(text))
-    assert not fuse_adaptive_pooling(model).changed
+    assert not FUSE_POOLING(model).changed
     assert "Gather" in {node.op_type for node in model.graph}
 
 
@@ -115,9 +116,9 @@ def test_numbers_of_a_failed_comparison() -> None:
     from segedge.card.card import ModelCard
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 64, 96)
-    require_agreement(Comparison(1000, 100, 900, 0.5), card, images=1)
+    require_agreement(LabelCount(1000, 100, 900, 0.5), card, images=1)
     with pytest.raises(ParityError) as caught:
-        require_agreement(Comparison(1000, 100, 891, 0.5), card, images=3)
+        require_agreement(LabelCount(1000, 100, 891, 0.5), card, images=3)
     assert "99.000 % of the unambiguous pixels (3 images at 64x96)" in str(caught.value)
     assert "10.000 %" in str(caught.value)
     assert "5.00e-01" in str(caught.value)
@@ -128,7 +129,7 @@ def test_a_comparison_of_ties_proves_nothing() -> None:
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 64, 96)
     with pytest.raises(ParityError, match="cannot be measured") as caught:
-        require_agreement(Comparison(1000, 501, 499, 0.0), card, images=4)
+        require_agreement(LabelCount(1000, 501, 499, 0.0), card, images=4)
     assert "50.1 % of the pixels (4 images at 64x96)" in str(caught.value)
 
 

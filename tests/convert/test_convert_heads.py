@@ -137,7 +137,7 @@ def test_sigmoid_in_front_of_the_upsample_stays(tmp_path: Path) -> None:
     report = exported(tmp_path, tail, 1)
     operators = [node.op_type for node in onnx.load(report.path).graph.node]
     assert operators[-2:] == ["Sigmoid", "Sub"]
-    assert report.card.notes["logits"] == "probabilities"
+    assert report.card.probabilities
     check_labels(report, Tiny(tail, 1).eval(), lambda v: (v > 0.5).long())
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from segedge.card.plain import from_plain, to_plain
 from segedge.engine.builder.builder import build_plan
 from segedge.engine.builder.inspect import engine_inspect, layer_bytes
 from segedge.engine.file import facts_path, write_engine
 from segedge.engine.flavour import Flavour
 from segedge.engine.layers import (
+    EngineLayer,
     dtype_word,
-    layers_from_json,
-    layers_to_json,
     parse_build_log,
     parse_inspector_json,
     precision_counts,
@@ -132,7 +132,7 @@ def test_dialect_of_the_build_log() -> None:
     assert layer.inputs[1].shape == ()
     assert layer.outputs[0].shape == (1, 4, 16, 32)
     assert (layer.tactic, layer.nodes) == ("t", ("head",))
-    assert layers_from_json(json.loads(json.dumps(layers_to_json([layer])))) == (layer,)
+    assert from_plain(EngineLayer, json.loads(json.dumps(to_plain(layer)))) == layer
     assert parse_build_log("Building...") == ()
 
 

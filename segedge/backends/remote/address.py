@@ -107,13 +107,7 @@ def parse_address(
 ) -> tuple[RemoteAddress, RemoteOptions]:
     """Read ``grpc://host:8001/model``, ``http://host:8000/model/2?timeout=30&patience=60``.
 
-    Args:
-        text: The address. The model may be followed by its version. KServe's own spelling
-            ``http://host/v2/models/NAME/versions/2`` is understood, too.
-        memory: How tensors travel.
-
-    Raises:
-        UsageError: It is none, lacks its model, or has an option that there is not.
+    KServe's own spelling ``http://host/v2/models/NAME/versions/2`` is understood, too.
     """
     text = address_text(text)
     parts = urlsplit(text)
@@ -138,11 +132,7 @@ def parse_address(
 
 
 def memory_use(variant: str) -> MemoryUse:
-    """The variant of ``--backend remote:VARIANT``.
-
-    Raises:
-        UsageError: There is no such variant.
-    """
+    """The variant of ``--backend remote:VARIANT``."""
     if variant not in ("", "shm", "wire"):
         raise unknown_name_error("way to a server", variant, ["shm", "wire"])
     return cast("MemoryUse", variant or "auto")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Arrays, Memory, Specs, TensorSpec, run_error
 from segedge.backends.remote.address import RemoteAddress, RemoteOptions, parse_address
 from segedge.backends.remote.facts import card_of, checked, differences, missing, unreachable
 from segedge.backends.remote.link import (
@@ -38,8 +38,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 log = logging.getLogger("segedge")
 
-Specs = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
-
 
 class RemoteBackend:
     """A model on a server that speaks KServe's protocol v2: Triton and others."""
@@ -49,19 +47,7 @@ class RemoteBackend:
     def __init__(
         self, address: RemoteAddress | str | Path, *, options: RemoteOptions | None = None
     ) -> None:
-        """Connect, and read what the server says of the model.
-
-        Args:
-            address: ``grpc://host:8001/model``, ``http://host:8000/model``, or one that was parsed.
-            options: How the server is talked to; None: what the address says.
-
-        Raises:
-            UsageError: It is no address.
-            MissingDependencyError: tritonclient is not installed.
-            BackendError: The server is not there, does not have the model, or it is not ready; or
-                shared memory was asked for and the server does not see it.
-            CardError: The server's card cannot be read.
-        """
+        """Connect, and read what the server says of the model."""
         if not isinstance(address, RemoteAddress):
             address, said = parse_address(address)
             options = options or said
@@ -87,11 +73,7 @@ class RemoteBackend:
         return f"{facts.server} at {self._address.endpoint} ({way}, {self._address.model}{version})"
 
     def _look(self) -> ModelFacts:
-        """What the server says of the model, once it is ready.
-
-        Raises:
-            BackendError: It is not there, does not have it, or it is not ready.
-        """
+        """What the server says of the model, once it is ready."""
         try:
             self._link.check_alive()
             if not self._link.is_ready():
@@ -115,20 +97,8 @@ class RemoteBackend:
             )
         return not refusal
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
-        """Run once; see `Backend.run`.
-
-        Raises:
-            BackendError: The server refused, did not answer in time, answered another shape, or
-                was lost and did not come back.
-            CardError: It came back, or went on, with other classes or preprocessing.
-        """
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
+        """Run once; see `Backend.run`."""
         pairs = list(zip(self.specs[0], map(np.ascontiguousarray, inputs), strict=True))
         try:
             return self._run(pairs, outputs)
@@ -138,14 +108,9 @@ class RemoteBackend:
     def _run(
         self,
         pairs: Sequence[tuple[TensorSpec, NDArray[Any]]],
-        outputs: Sequence[NDArray[Any]] | None,
-    ) -> Sequence[NDArray[Any]]:
-        """One try.
-
-        Raises:
-            LinkLostError: The server is gone.
-            BackendError: Anything else.
-        """
+        outputs: Arrays | None,
+    ) -> Arrays:
+        """One try."""
         names = [spec.name for spec in self.specs[1]]
         shared = self._tensors if self._tensors and self._tensors.fits(pairs) else None
         try:
@@ -213,9 +178,9 @@ class RemoteBackend:
     def _run_again(
         self,
         pairs: Sequence[tuple[TensorSpec, NDArray[Any]]],
-        outputs: Sequence[NDArray[Any]] | None,
+        outputs: Arrays | None,
         lost: LinkLostError,
-    ) -> Sequence[NDArray[Any]]:
+    ) -> Arrays:
         """Look for a lost server until it is back or the patience ends."""
         patience = self._options.patience_seconds
         if patience:
@@ -242,13 +207,7 @@ class RemoteBackend:
         ) from last
 
     def _check_model(self) -> None:
-        """That the server holds the network that it held, and is ready.
-
-        Raises:
-            LinkError: It is not ready yet.
-            BackendError: The network has other tensors.
-            CardError: It has other classes or preprocessing.
-        """
+        """That the server holds the network that it held, and is ready."""
         if not self._link.is_ready():
             raise LinkLostError(f"{self._address.model} is not ready")
         facts = self._link.describe()
@@ -309,13 +268,10 @@ class RemoteBackend:
     def _refused(
         self, pairs: Sequence[tuple[TensorSpec, NDArray[Any]]], error: LinkError
     ) -> BackendError:
-        return BackendError(
-            f"{self._address} failed while running the network",
-            facts={
-                "inputs": ", ".join(f"{a.dtype} {a.shape}" for _, a in pairs),
-                "expected": ", ".join(map(str, self.specs[0])),
-                "says": str(error).partition("\n")[0][:300],
-            },
+        says = str(error).partition("\n")[0][:300]
+        inputs = [array for _, array in pairs]
+        return run_error(
+            f"{self._address} failed while running the network", inputs, self.specs, says
         )
 
     def close(self) -> None:
@@ -325,9 +281,7 @@ class RemoteBackend:
         self._link.close()
 
 
-def _copied(
-    arrays: Sequence[NDArray[Any]], outputs: Sequence[NDArray[Any]] | None, *, are_views: bool
-) -> Sequence[NDArray[Any]]:
+def _copied(arrays: Sequence[NDArray[Any]], outputs: Arrays | None, *, are_views: bool) -> Arrays:
     """Into the outputs, or into arrays of the caller's own, who may hand them in next time."""
     if outputs is None:
         return [a.copy() if are_views or not a.flags.writeable else a for a in arrays]

@@ -11,11 +11,7 @@ from segedge.errors import BackendError, nearest_name
 
 
 def card_of(facts: ModelFacts) -> ModelCard | None:
-    """The card that a server's configuration carries, or None.
-
-    Raises:
-        CardError: There is one and it cannot be read.
-    """
+    """The card that a server's configuration carries, or None."""
     entry = facts.config.get("parameters", {}).get(CARD_KEY, {})
     text = entry.get("string_value", "")
     return ModelCard.from_json(text) if text else None
@@ -25,17 +21,13 @@ def differences(one: ModelCard | None, other: ModelCard | None) -> list[str]:
     """Fields in which two cards mean something else; where they are from is no matter."""
     if one is None or other is None:
         return [] if one is other else ["one of them is missing"]
-    origin: dict[str, Any] = {"provenance": Provenance(), "parity": None, "notes": {}}
+    origin: dict[str, Any] = {"provenance": Provenance(), "parity": None}
     first, second = vars(one.replace(**origin)), vars(other.replace(**origin))
     return [name for name in first if first[name] != second[name]]
 
 
 def checked(address: RemoteAddress, facts: ModelFacts) -> ModelFacts:
-    """The same facts, of a model that is a network.
-
-    Raises:
-        BackendError: It is an ensemble: it takes frames as they are, and has its own pre and tail.
-    """
+    """The same facts, of a model that is a network."""
     steps = facts.config.get("ensemble_scheduling", {}).get("step", ())
     if not steps:
         return facts

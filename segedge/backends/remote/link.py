@@ -84,11 +84,7 @@ class Link:
     """A connection to a server, by either protocol. One request at a time."""
 
     def __init__(self, address: RemoteAddress, options: RemoteOptions) -> None:
-        """Prepare; nothing is sent yet.
-
-        Raises:
-            MissingDependencyError: tritonclient, or its part for the protocol, is not installed.
-        """
+        """Prepare; nothing is sent yet."""
         self._address, self._options = address, options
         self._is_grpc = address.protocol == "grpc"
         purpose = f"talk to {address.server}"
@@ -120,11 +116,7 @@ class Link:
         )
 
     def _ask(self, method: str, *arguments: Any, seconds: float | None = None, **more: Any) -> Any:
-        """One request.
-
-        Raises:
-            LinkError: It failed; of the kind that says how.
-        """
+        """One request."""
         if self._is_grpc:
             more["client_timeout"] = seconds or self._options.connect_seconds
         try:
@@ -154,11 +146,7 @@ class Link:
                 client.close()
 
     def describe(self) -> ModelFacts:
-        """Everything that the server says of the model.
-
-        Raises:
-            LinkError: It does not answer, or does not have it.
-        """
+        """Everything that the server says of the model."""
         json = {"as_json": True} if self._is_grpc else {}
         name, version = self._address.model, self._address.version
         server = self._ask("get_server_metadata", **json)
@@ -178,11 +166,7 @@ class Link:
         )
 
     def is_ready(self) -> bool:
-        """Whether the model can be run now.
-
-        Raises:
-            LinkError: The server does not answer.
-        """
+        """Whether the model can be run now."""
         try:
             return bool(self._ask("is_model_ready", self._address.model, self._address.version))
         except (LinkLostError, LinkLateError):
@@ -220,16 +204,7 @@ class Link:
         *,
         places: Mapping[str, Place] | None = None,
     ) -> Answer:
-        """Run the model once.
-
-        Args:
-            inputs: Each with its array; not read where the input has a place.
-            outputs: Names of those that are wanted.
-            places: Tensors that lie in shared memory, or come to lie there.
-
-        Raises:
-            LinkError: It failed.
-        """
+        """Run the model once; an input that has a place in shared memory is not read here."""
         places = places or {}
         asked = []
         for spec, array in inputs:
@@ -256,11 +231,7 @@ class Link:
         return _answer(result, outputs, places)
 
     def register(self, region: str, key: str, size_bytes: int) -> None:
-        """Make a region of shared memory known to the server.
-
-        Raises:
-            LinkError: It does not take it: it does not see it, or does not know how.
-        """
+        """Make a region of shared memory known to the server."""
         self._ask("register_system_shared_memory", region, key, size_bytes)
 
     def unregister(self, region: str) -> None:

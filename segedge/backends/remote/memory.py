@@ -30,16 +30,7 @@ class SharedTensors:
         inputs: Sequence[tuple[TensorSpec, tuple[int, ...]]],
         outputs: Sequence[tuple[TensorSpec, tuple[int, ...]]],
     ) -> None:
-        """Make the region and tell the server.
-
-        Args:
-            link: To the server.
-            inputs: Each with its shape.
-            outputs: Each with its shape.
-
-        Raises:
-            LinkError: There is no memory for it, or the server does not take it.
-        """
+        """Make the region and tell the server."""
         self._link = link
         self._lib = require("tritonclient.utils.shared_memory", purpose="share memory")
         self.places: dict[str, Place] = {}

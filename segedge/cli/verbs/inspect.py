@@ -119,9 +119,14 @@ def _print_card(card: ModelCard) -> None:
     if origin.exporter:
         torch = f"torch {origin.torch}, " if origin.torch else ""
         print_row("made by", f"{torch}{origin.exporter}, segedge {origin.segedge}")
-    for key, value in card.notes.items():
-        print_row(key, value)
+    if card.pillow_resample is not None:
+        print_row("resample", f"Pillow code {card.pillow_resample}")
+    if card.padded_at_end:
+        print_row("resize_type", "was padded right and below")
+    if card.probabilities:
+        print_row("logits", "probabilities")
     if card.quantization is not None:
+        print_row("precision", card.precision)
         _print_quantization(card.quantization)
 
 

@@ -74,9 +74,10 @@ def quantize_command(
 
     Exit code 0: done; 1: done, but the bound does not hold, the best is written; 2: an error.
     """
+    from segedge.card.modelfile import require_card
     from segedge.measure.optimize.guard import GuardOptions, quantize_guarded
     from segedge.precision.int8.int8 import quantize
-    from segedge.precision.int8.quantizer import QuantizeOptions, read_card
+    from segedge.precision.int8.quantizer import QuantizeOptions
 
     target = output or model.with_name(f"{model.stem}.int8.onnx")
     chosen = QuantizeOptions(
@@ -91,7 +92,7 @@ def quantize_command(
     )
     guard = GuardOptions(max_drop=max_drop, judge=judge, limit=limit)  # type: ignore[arg-type]
     labels = DataGroup(layout, split, mapping)
-    dataset = None if evaluate is None else labels.open(evaluate, read_card(model))
+    dataset = None if evaluate is None else labels.open(evaluate, require_card(model))
     with _progress() as tell:
         if evaluate is None and max_drop is None:
             plain = quantize(model, target, calibrate=calibrate, options=chosen, progress=tell)

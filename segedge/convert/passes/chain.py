@@ -69,15 +69,9 @@ def walk_back(output: Value) -> list[Link]:
 
 
 def follow(model: Model, links: list[Link], start: TailState) -> TailState | str:
-    """What the chain makes of its input.
+    """What the chain makes of its input, or why it cannot be followed, in a few words.
 
-    Args:
-        model: The model, for its opset.
-        links: The chain, a Resize only as its first link.
-        start: What its input is.
-
-    Returns:
-        What its output is, or why it cannot be followed, in a few words.
+    A Resize may only be its first link.
     """
     state = start
     for link in links:

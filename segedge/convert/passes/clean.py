@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from segedge.convert.options import PassReport
-from segedge.convert.passes.graph import Model, graph_nodes, image_input
+from segedge.convert.passes.base import Pass
+from segedge.convert.passes.graph import Model, image_input
 
 INPUT_NAME = "image"
 _WRAPPER = "network."
 """What our own wrapper module puts before every weight's name."""
 
 
-def clean(model: Model, *, output_name: str) -> PassReport:
+def clean(output_name: str) -> Pass:
     """Drop documentation and metadata everywhere, and give input and output their names.
 
-    Precondition: one input and one output. Postcondition: no doc string, node metadata or inner
-    shape is left, so the file holds neither paths nor source lines of the machine that exported
-    it.
-
-    Args:
-        model: Changed in place.
-        output_name: ``logits`` or ``labels``.
+    Afterwards no doc string, node metadata or inner shape is left, so the file holds neither paths
+    nor source lines of the machine that exported it.
     """
-    dropped = _drop_documentation(model)
+
+    def effect(model: Model) -> str:
+        dropped = _drop_documentation(model)
+        _rename_all(model, output_name)
+        return f"{dropped} texts dropped"
+
+    def ensures(model: Model) -> bool:
+        ends = (image_input(model).name, model.graph.outputs[0].name)
+        return ends == (INPUT_NAME, output_name) and not _drop_documentation(model)
+
+    return Pass("clean", effect, ensures=ensures)
+
+
+def _rename_all(model: Model, output_name: str) -> None:
     taken = {value.name for node in model.graph for value in node.outputs}
     _rename(image_input(model), INPUT_NAME, taken)
     _rename(model.graph.outputs[0], output_name, taken)
-    for index, node in enumerate(graph_nodes(model)):
+    for index, node in enumerate(model.graph):
         node.name = f"{node.op_type}_{index}"
     for value in list(model.graph.initializers.values()):
         if value.name.startswith(_WRAPPER):
             value.name = value.name.removeprefix(_WRAPPER)
-    return PassReport("clean", changed=dropped > 0, detail=f"{dropped} texts dropped")
 
 
 def _drop_documentation(model: Model) -> int:
@@ -40,7 +47,7 @@ def _drop_documentation(model: Model) -> int:
     """
     graph = model.graph
     holders = [graph, *graph.inputs, *graph.outputs, *graph.initializers.values()]
-    for node in graph_nodes(model):
+    for node in model.graph:
         holders += [node, *node.outputs]
     tensors = [value.const_value for value in graph.initializers.values()]
     holders += [tensor for tensor in tensors if hasattr(tensor, "metadata_props")]

@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segedge.card.card import Head, Layout
+from segedge.card.axes import Layout
+from segedge.card.card import Head
 from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.outputs import OutputSpec, image_level_error
 from segedge.convert.passes.chain import Link, TailState, describe, follow, walk_back
-from segedge.convert.passes.graph import Model, Value, drop_dead, graph_nodes, ir
+from segedge.convert.passes.graph import Model, Value, drop_dead, ir, measure_shapes
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
-from segedge.convert.runtime import measure_shapes
 from segedge.errors import ExportError
 
 
@@ -71,16 +71,10 @@ class _Ending:
 def cut_tail(
     model: Model, *, network: Size, input_shape: Sequence[int], keep: bool = False
 ) -> HeadFacts:
-    """End the graph at its class logits, where that is provably the same network.
+    """End the graph at its class logits, in place, where that is provably the same network.
 
-    Args:
-        model: A model with one output, changed in place.
-        network: Size of its input.
-        input_shape: Shape of its input tensor, with numbers for dynamic axes.
-        keep: Only find out what the output is; leave the graph as it is.
-
-    Raises:
-        ExportError: The output is image-level, or no class axis can be made out.
+    ``input_shape`` has numbers for dynamic axes. ``keep`` leaves the graph and only finds out what
+    its output is. ExportError: the output is image-level, or no class axis can be made out.
     """
     output = model.graph.outputs[0]
     links = walk_back(output)
@@ -200,14 +194,14 @@ def _cut(
     model: Model, ending: _Ending, shapes: dict[str, tuple[int, ...]], network: Size
 ) -> HeadFacts:
     """End the graph at the base value, and drop what is behind."""
-    before = len(graph_nodes(model))
+    before = len(model.graph)
     rows, columns = _plane(shapes[ending.base.name], ending.start)
     final, activation = ending.base, _activation_before(ending.base)
     if ending.start.channels == 1 and activation == "sigmoid":
         final = _minus_half(model, ending.base)
     model.graph.outputs[:] = [final]
     drop_dead(model)
-    if len(graph_nodes(model)) > before:
+    if len(model.graph) > before:
         raise ExportError("the cut made the graph larger: a bug in segedge")
     removed = [str(ending.linear)] if ending.linear else []
     full = ending.start.channels * network.height * network.width * 4

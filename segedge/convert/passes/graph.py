@@ -6,13 +6,15 @@ Graphs are ``onnx_ir.Model`` throughout; onnx_ir has no usable stubs here, hence
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.options import PassReport
+from segedge.errors import ExportError
+from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 
 Model = Any
@@ -28,16 +30,16 @@ def ir() -> Any:
     return require("onnx_ir", purpose="export a network")
 
 
+def run_passes(model: Model, *names: str) -> None:
+    """Run passes of onnx_ir's own: ``ShapeInference`` is its `ShapeInferencePass`."""
+    passes = require("onnx_ir.passes.common", purpose="export a network")
+    for name in names:
+        getattr(passes, f"{name}Pass")()(model)
+
+
 def constant(value: Value | None) -> NDArray[Any] | None:
     """The array of an initializer or Constant node, or None where the value is computed."""
-    if value is None:
-        return None
-    tensor = value.const_value
-    if tensor is None:
-        producer = value.producer()
-        if producer is not None and producer.op_type == "Constant":
-            attribute = producer.attributes.get("value")
-            tensor = attribute.value if attribute is not None else None
+    tensor = None if value is None else ir().convenience.get_const_tensor(value)
     return None if tensor is None else np.asarray(tensor.numpy())
 
 
@@ -61,11 +63,6 @@ def attribute(node: Node, name: str, default: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def graph_nodes(model: Model) -> list[Node]:
-    """All nodes of the main graph, in order."""
-    return list(model.graph)
-
-
 def image_input(model: Model) -> Value:
     """The one graph input that is no initializer (checked by `onnx_source.check_input`)."""
     return runtime_inputs(model)[0]
@@ -84,38 +81,53 @@ def opset_of(model: Model) -> int:
 
 def drop_dead(model: Model) -> None:
     """Remove nodes, initializers, functions and opsets that no output needs."""
-    passes = require("onnx_ir.passes.common", purpose="export a network")
-    for each in (
-        passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
-        passes.RemoveUnusedOpsetsPass(),
-    ):
-        each(model)
+    run_passes(model, "RemoveUnusedNodes", "RemoveUnusedFunctions", "RemoveUnusedOpsets")
 
 
 def to_bytes(model: Model) -> bytes:
-    """The model as the bytes of an ONNX file.
-
-    Raises:
-        ValueError: It is over protobuf's 2 GB.
-    """
+    """The model as the bytes of an ONNX file."""
     result: bytes = ir().to_proto(model).SerializeToString()
     return result
 
 
-@contextlib.contextmanager
-def extra_outputs(model: Model, values: Sequence[Value]) -> Iterator[None]:
-    """Show inner values as graph outputs for a while, to measure them."""
+def measure_shapes(
+    model: Model, values: Sequence[Value], input_shape: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """Real shapes of inner values, by running the network once on zeros; it stays as it is."""
     outputs = model.graph.outputs
-    added = [value for value in values if not any(value is o for o in outputs)]
-    outputs.extend(added)
+    own = list(outputs)
+    outputs.extend([value for value in values if not any(value is o for o in own)])
+    try:
+        session = Session(to_bytes(model), error=ExportError)
+    finally:
+        outputs[:] = own
+    zeros = np.zeros(tuple(input_shape), image_input(model).dtype.numpy())
+    names = [value.name for value in values]
+    arrays = session.run(zeros, names)
+    return {name: array.shape for name, array in zip(names, arrays, strict=True)}
+
+
+def infer_shapes(model: Model) -> None:
+    """Write the shapes of all inner values into the model, where they can be known."""
+    run_passes(model, "ShapeInference")
+
+
+def forget_shapes(model: Model) -> None:
+    """Drop the shapes of inner values, which are stale once an input's shape has changed."""
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None
+
+
+@contextlib.contextmanager
+def quiet(*names: str, below: int = logging.ERROR) -> Iterator[None]:
+    """Keep libraries' loggers silent below a level for a while."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(below)
     try:
         yield
     finally:
-        for _ in added:
-            outputs.pop()
-
-
-def unchanged(name: str, detail: str) -> PassReport:
-    """The report of a pass that found nothing to do."""
-    return PassReport(name, changed=False, detail=detail)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -19,21 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.options import PassReport
+from segedge.convert.passes.base import Pass
 from segedge.convert.passes.graph import (
     Model,
     Node,
     Value,
     constant,
     drop_dead,
-    graph_nodes,
     ir,
     shape_of,
-    unchanged,
 )
 from segedge.machine.optional import require
 
-_NAME = "adaptive pooling"
 _FIRST_INPUT_LINEAR = (
     "Gather",
     "GatherND",
@@ -49,12 +46,12 @@ _MIN_NODES, _MAX_NODES = 3, 4096
 """Smaller regions are not worth a rewrite; larger ones are no pooling."""
 
 
-def fuse_adaptive_pooling(model: Model) -> PassReport:
+def _fuse(model: Model) -> str:
     """Replace written-out adaptive average poolings by two matrix products each."""
     fused: list[str] = []
     for position, node in enumerate(model.graph):
         node.meta["position"] = position
-    for node in graph_nodes(model):
+    for node in list(model.graph):
         if node.graph is None or node.op_type not in ("Div", "ReduceMean"):
             continue
         for source, region in _regions(node):
@@ -63,10 +60,11 @@ def fuse_adaptive_pooling(model: Model) -> PassReport:
                 _replace(model, source, node, pooled)
                 fused.append(f"{pooled[0]}x{pooled[1]}")
                 break
-    if not fused:
-        return unchanged(_NAME, "none written out")
     drop_dead(model)
-    return PassReport(_NAME, changed=True, detail=f"{len(fused)} fused: {', '.join(fused)}")
+    return f"{len(fused)} fused: {', '.join(fused)}" if fused else ""
+
+
+FUSE_POOLING = Pass("adaptive pooling", _fuse, idle="none written out")
 
 
 def pooling_matrix(source: int, result: int) -> NDArray[np.float64]:

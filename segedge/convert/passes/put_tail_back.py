@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import read_metadata
-from segedge.convert.describe import segedge_version
+from segedge.card.modelfile import read_card
 from segedge.errors import BackendError
 from segedge.machine.optional import require
+from segedge.version import __version__
 
 _AXES_SINCE = 18
 """Opset from which Resize takes the axes that it changes; before, it wants all four lengths."""
@@ -25,21 +25,11 @@ def with_tail(path: Path, out: Path) -> ModelCard:
 
     It computes the labels that the network's own tail would: bilinear as the card says, then the
     first of the highest channels. Labels that cover the network's input are brought to the frame by
-    nearest neighbour, which is coarser than our tail where the frame is larger.
-
-    Args:
-        path: A model with its card whose head is logits.
-        out: Where to write; its card says ``labels``.
-
-    Returns:
-        The card of what was written.
-
-    Raises:
-        MissingDependencyError: onnx is not installed.
-        BackendError: The graph already gives labels, or has another layout.
+    nearest neighbour, which is coarser than our tail where the frame is larger. The new card, which
+    says ``labels``, comes back.
     """
     onnx = require("onnx", purpose=_PURPOSE)
-    card = ModelCard.from_metadata(read_metadata(path))
+    card = read_card(path)
     if card is None or card.head != "logits" or card.logits_layout != "nchw":
         found = "no card" if card is None else f"head {card.head}, layout {card.logits_layout}"
         raise BackendError("no tail can be put into this graph", facts={"found": found})
@@ -68,11 +58,7 @@ def with_tail(path: Path, out: Path) -> ModelCard:
 
 
 def _upsampling(onnx: Any, model: Any, head: Any, card: ModelCard) -> Any:
-    """Resize to the input size: by its lengths, or where they are open by the stride.
-
-    Raises:
-        BackendError: Neither can be said in the model's opset.
-    """
+    """Resize to the input size: by its lengths, or where they are open by the stride."""
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0)
     has_axes = opset >= _AXES_SINCE
     batch, channels = (dim.dim_value for dim in list(head.type.tensor_type.shape.dim)[:2])
@@ -112,9 +98,6 @@ def _decision(onnx: Any, model: Any, head: Any, card: ModelCard) -> list[Any]:
 
 
 def _write(model: Any, card: ModelCard, out: Path) -> None:
-    del model.metadata_props[:]
-    for key, value in card.to_metadata().items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
-    model.producer_name, model.producer_version = "segedge", segedge_version()
+    require("onnx.helper", purpose=_PURPOSE).set_model_props(model, card.to_metadata())
+    model.producer_name, model.producer_version = "segedge", __version__
     out.write_bytes(model.SerializeToString())

@@ -31,16 +31,9 @@ class LinearUpsample:
 def linear_upsample(
     node: Node, *, source: Sequence[int], result: Sequence[int], network: tuple[int, int]
 ) -> LinearUpsample | str:
-    """Whether a Resize is a plain bilinear upsample to the network's input size.
+    """Which plain bilinear upsample to the network's input size a Resize is, or why it is none.
 
-    Args:
-        node: The Resize node.
-        source: Real shape of its input.
-        result: Real shape of its output.
-        network: Height and width of the network's input.
-
-    Returns:
-        What it is, or why it is none, in a few words.
+    ``source`` and ``result`` are the real shapes of its input and output.
     """
     mode = attribute(node, "coordinate_transformation_mode", "half_pixel")
     if node.op_type != "Resize" or len(node.inputs) < 3:

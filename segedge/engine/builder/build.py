@@ -82,23 +82,10 @@ def build_engine(
 ) -> EngineBuild:
     """An engine for an ONNX file, built only if the cache has none that still fits.
 
-    Args:
-        model: The ONNX file.
-        output: Where to write the plan, with ``OUTPUT.json`` beside it; None leaves it in the
-            cache.
-        options: How it is built.
-        flavour: ``auto``, ``tensorrt``, ``tensorrt_rtx``, or a loaded one.
-        cache: None builds anew and keeps nothing but the output.
-        images: Preprocessed inputs that fp16's ranges are measured on; None is noise.
-        progress: Told how far the build is.
-        say: Told why there is a build, and what is waited for.
-        refused: Why the cached engine, if there is one, is no good: it is built anew.
-
-    Raises:
-        SegedgeError: As `segedge.engine.builder.builder.build_plan`.
-        SinkError: The output cannot be written.
-        UsageError: The output is not named like an engine.
-        KeyboardInterrupt: Ctrl-C; nothing is left behind.
+    The plan goes to ``output`` with ``OUTPUT.json`` beside it; None leaves it in the cache. Without
+    a cache it is built anew and nothing but the output kept. ``images`` are preprocessed inputs
+    that fp16's ranges are measured on; None is noise. ``refused``: why the cached engine is no
+    good. Ctrl-C leaves nothing behind.
     """
     loaded = flavour if isinstance(flavour, Flavour) else load_flavour(flavour)
     order = _Order(

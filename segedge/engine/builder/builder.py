@@ -77,22 +77,10 @@ def build_plan(
     images: Images | None = None,
     timing: TimingCache | None = None,
 ) -> Built:
-    """Build an engine in memory.
+    """Build an engine in memory; the default is static, portable, in the graph's own precision.
 
-    Args:
-        model: An ONNX file.
-        flavour: The library that builds it.
-        options: How; None is static, portable, in the graph's own precision.
-        progress: Told how far it is.
-        images: Preprocessed inputs that fp16's ranges are measured on; None is noise.
-        timing: Kernel timings of earlier builds, where the flavour times kernels.
-
-    Raises:
-        ModelError: The file is damaged, or has operators that TensorRT has not.
-        UsageError: Options that the model, the flavour or the machine does not have.
-        DeviceError: A GPU or its driver is missing, or its memory too small.
-        BackendError: TensorRT fails.
-        KeyboardInterrupt: Ctrl-C; nothing is left behind.
+    ``images`` are preprocessed inputs that fp16's ranges are measured on; None is noise. A
+    SegedgeError is translated from TensorRT's log; Ctrl-C leaves nothing behind.
     """
     source = model if isinstance(model, EngineSource) else read_buildable(model)
     options = options or BuildOptions()
@@ -103,11 +91,7 @@ def build_plan(
 
 
 def building_gpu(flavour: Flavour) -> Gpu | None:
-    """The GPU that takes part in a build; None for a flavour that builds ahead of time.
-
-    Raises:
-        DeviceError: The flavour needs one and there is none.
-    """
+    """The GPU that takes part in a build; None for a flavour that builds ahead of time."""
     if flavour.builds_ahead:
         return None
     return require_gpu(purpose=f"building with {flavour}", cuda_major=flavour.cuda_major)

@@ -34,17 +34,7 @@ class Prepared:
 
 
 def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMAGES) -> Images:
-    """The user's own images as the network gets them.
-
-    Args:
-        where: An image, a video, a folder or a glob.
-        card: How images are prepared.
-        limit: How many images at most.
-
-    Raises:
-        CardError: The model has no card.
-        SourceError: There are no images, or one cannot be decoded.
-    """
+    """The user's images, at most ``limit``, as the network gets them."""
     from segedge.reference.frame import preprocess
     from segedge.video.sources.sample import sample_images
 
@@ -63,18 +53,7 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
 def half_graph(
     source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
 ) -> Prepared:
-    """The fp16 form of a model.
-
-    Args:
-        source: The ONNX file.
-        keep_fp32: Patterns of node names to leave in fp32.
-        images: What the ranges are measured on; None is noise.
-
-    Raises:
-        MissingDependencyError: The onnx package is not installed.
-        ModelError: The graph cannot be converted.
-        UsageError: A pattern fits no node.
-    """
+    """The fp16 form of a model; ``keep_fp32`` holds patterns of node names to leave in fp32."""
     onnx = require("onnx", purpose="convert a network to fp16")
     from segedge.precision.fp16.fp16 import to_fp16
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segedge.card.card import ModelCard
+from segedge.card.plain import to_plain
 from segedge.engine.builder.log import build_log, recorded
 from segedge.engine.builder.network import fp32_in_half_network
 from segedge.engine.check import check_engine
@@ -23,6 +23,10 @@ _BYTES_OF = {
     "fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "uint8": 1, "fp8": 1, "int32": 4, "int64": 8,
     "bool": 1,
 }  # fmt: skip
+_BUILD_FACTS = (
+    "model", "onnx_sha256", "plan_sha256", "options", "built", "build_seconds", "segedge",
+    "warnings", "kept_fp32",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,15 @@ class EngineReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``--json``."""
-        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        data["path"] = str(self.path)
-        for name in ("inputs", "outputs", "engine_layers", "network_layers"):
-            data[name] = [dataclasses.asdict(item) for item in data[name]]
-        data["fp32_layers"] = [layer.name for layer in self.fp32_layers]
-        data["precisions"] = precision_counts(self.engine_layers)
-        data["card"] = dataclasses.asdict(self.card) if self.card else None
         facts = self.facts
+        data = to_plain(replace(self, facts=None))
         del data["facts"]
-        data["build"] = None if facts is None else _build_data(facts)
-        return data
+        return {
+            **data,
+            "fp32_layers": [layer.name for layer in self.fp32_layers],
+            "precisions": precision_counts(self.engine_layers),
+            "build": facts and {name: to_plain(getattr(facts, name)) for name in _BUILD_FACTS},
+        }
 
 
 def engine_inspect(path: str | Path) -> EngineReport:
@@ -79,9 +81,6 @@ def engine_inspect(path: str | Path) -> EngineReport:
 
     The layers come from the engine itself where its library and a GPU are here, else from what was
     recorded beside it when it was built.
-
-    Raises:
-        ModelError: The file is damaged, or no engine.
     """
     file = read_engine(path)
     driver = find_driver()
@@ -117,8 +116,7 @@ def report_of(
 def inspect_layers(flavour: Flavour, plan: bytes) -> tuple[EngineLayer, ...]:
     """An engine's layers by its own inspector; it is loaded onto the GPU for that.
 
-    Returns:
-        The layers; empty where TensorRT refuses to load the engine.
+    Empty where TensorRT refuses to load it.
     """
     trt = flavour.module
     with recorded(flavour):
@@ -166,10 +164,3 @@ def _layers(file: EngineFile, driver: Driver) -> tuple[tuple[EngineLayer, ...], 
         return (), f"not known: {error.headline}"
     layers = inspect_layers(flavour, file.plan)
     return layers, "the engine" if layers else f"not known: {flavour} refuses to load it"
-
-
-def _build_data(facts: EngineFacts) -> dict[str, Any]:
-    names = ("model", "onnx_sha256", "plan_sha256", "options", "built", "build_seconds", "segedge")
-    data = {name: getattr(facts, name) for name in names}
-    lists = {name: list(getattr(facts, name)) for name in ("warnings", "kept_fp32")}
-    return {**data, **lists, "options": dict(facts.options)}

@@ -42,16 +42,7 @@ def parse_network(
 ) -> Any:
     """Parse an ONNX graph into a strongly typed network.
 
-    Args:
-        flavour: The library.
-        builder: Its builder.
-        log: What the parser says meanwhile.
-        model: The ONNX file's bytes.
-        name: The file's name, for messages.
-        path: Where it lies, for weights in a file beside it.
-
-    Raises:
-        ModelError: The parser refuses it; the message names the operator and the node.
+    ``path`` is where it lies, for weights in a file beside it.
     """
     trt = flavour.module
     # TensorRT 11 knows nothing but strong typing and keeps the flag; 10 needs it.
@@ -64,11 +55,7 @@ def parse_network(
 
 
 def summarize(network: Any, options: BuildOptions, card: ModelCard | None) -> NetworkSummary:
-    """Inputs, outputs, layers and precision of a parsed network.
-
-    Raises:
-        UsageError: The shapes asked for do not fit it.
-    """
+    """Inputs, outputs, layers and precision of a parsed network."""
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     shapes = {t.name: input_shapes(t.name, tuple(t.shape), options, card) for t in inputs}
     layers = network_layers(network)
@@ -117,11 +104,7 @@ def fp32_in_half_network(layers: tuple[NetworkLayer, ...]) -> tuple[NetworkLayer
 
 
 def check_precision(asked: Precision | None, found: Precision, name: str) -> None:
-    """Refuse a graph that is not what was asked for.
-
-    Raises:
-        UsageError: int8 was asked and the graph has no quantisation nodes, or fp32 and it has.
-    """
+    """Refuse a graph that is not what was asked for."""
     if asked == "int8" and found != "int8":
         raise UsageError(
             f"{name} holds no quantisation nodes, so it cannot be built as int8",

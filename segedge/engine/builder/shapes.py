@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.engine.options import BatchRange, BuildOptions, SizeRange
@@ -15,16 +16,9 @@ Shapes = tuple[Shape, Shape, Shape]
 
 
 def input_shapes(name: str, shape: Shape, options: BuildOptions, card: ModelCard | None) -> Shapes:
-    """Smallest, usual and largest shape of an input.
+    """Smallest, usual and largest shape of an input whose dynamic axes are -1.
 
-    Args:
-        name: Its name, for messages.
-        shape: Its shape in the model; -1 where dynamic.
-        options: May give ranges for batch and size.
-        card: Gives the axis order, and the size where the options give none.
-
-    Raises:
-        UsageError: A range was asked for a fixed axis, or a dynamic axis has no value.
+    The card gives the axis order, and the size where the options give none.
     """
     if len(shape) != 4:
         if -1 in shape:
@@ -34,7 +28,7 @@ def input_shapes(name: str, shape: Shape, options: BuildOptions, card: ModelCard
                 fix="export the model with fixed shapes",
             )
         return shape, shape, shape
-    first = 1 if card is not None and card.input_layout == "nhwc" else 2
+    first = rows_axis(card.input_layout if card is not None else "nchw")
     batches = _batches(name, shape, options.batch)
     sizes = _sizes(name, shape, first, options.size, card)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.errors import UsageError
+from segedge.reference.agreement import LabelCount
 from segedge.reference.frame import TIE
 
 _SATURATED_SHARE = 0.01
@@ -46,24 +47,10 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True)
-class ImageAgreement:
-    """One image through both."""
+class ImageAgreement(LabelCount):
+    """One image through both; ties are the first's. Errors are of finite logits on one grid."""
 
-    name: str
-    pixels: int
-    ambiguous: int
-    """Pixels whose top-2 margin in the first is at most `TIE` of its logits' range."""
-    equal: int
-    """Unambiguous pixels with the same label."""
-    max_logit_error: float | None
-    """Largest absolute difference of the finite logits; None where the two grids differ, or one
-    gives labels only."""
-
-    @property
-    def agreement(self) -> float:
-        """Share of unambiguous pixels with the same label, 0..1."""
-        clear = self.pixels - self.ambiguous
-        return self.equal / clear if clear else 1.0
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,14 +73,16 @@ class Agreement:
     @property
     def ambiguous(self) -> float:
         """Share of pixels that are ties in the first, 0..1."""
-        pixels = sum(image.pixels for image in self.images)
-        return sum(image.ambiguous for image in self.images) / max(pixels, 1)
+        return self._total.ambiguous_share
 
     @property
     def max_logit_error(self) -> float | None:
         """Largest absolute difference of the logits; None where none could be compared."""
-        errors = [i.max_logit_error for i in self.images if i.max_logit_error is not None]
-        return max(errors, default=None)
+        return self._total.max_logit_error
+
+    @property
+    def _total(self) -> LabelCount:
+        return sum(self.images, LabelCount())
 
     @property
     def class_agreement(self) -> dict[str, float | None]:
@@ -191,8 +180,8 @@ def check_classes(first: ModelCard, second: ModelCard) -> None:
 
 
 def _row(name: str, states: NDArray[np.uint8], error: float | None) -> ImageAgreement:
-    ambiguous, equal = (int(np.count_nonzero(states == s)) for s in (_AMBIGUOUS, _EQUAL))
-    return ImageAgreement(name, states.size, ambiguous, equal, error)
+    counted = LabelCount.of(states == _EQUAL, states != _AMBIGUOUS, max_logit_error=error)
+    return ImageAgreement(**vars(counted), name=name)
 
 
 def _values(answer: Answer) -> NDArray[np.float64]:

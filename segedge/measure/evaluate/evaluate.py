@@ -251,7 +251,7 @@ class _Tally:
             notes=dataset.notes,
             backend=segmenter.backend_name,
             description=segmenter.backend.description,
-            precision=segmenter.card.notes.get("precision", "float32"),
+            precision=segmenter.card.precision,
             seconds=seconds,
             environment=Environment.capture(),
             slide=segmenter.windows,

@@ -35,7 +35,7 @@ def given(models: Sequence[Path]) -> list[Artifact]:
             raise UsageError(
                 f"{path.name} has other classes than {models[0].name}", facts=facts, fix=error.fix
             ) from error
-        precision = _WORDS.get(card.notes.get("precision", "")) or _stored(path)
+        precision = "int8" if card.quantization is not None else _stored(path)
         if not found and precision != "fp32":
             raise UsageError(
                 f"{path.name} is in {precision} already: there is no float model to compare with",

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard, Parity
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import ModelError
-from segedge.precision.graph import TypedGraph, prepare
+from segedge.machine.onnx_session import Session
+from segedge.precision.graph import TypedGraph, card_of, prepare
 from segedge.precision.measure import (
     Kind,
     Probes,
     emulated,
     float_values,
     input_tensors,
-    open_session,
     probe,
-    run,
 )
 from segedge.reference import frame as reference
+from segedge.reference.agreement import LabelCount
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,6 @@ def check_fp16(
     compared is therefore the graph with an explicit rounding to float16 behind every fp16 node;
     the converted graph itself is run once, to see that it loads and runs. GPU kernels that
     *accumulate* in fp16 may still differ: the margin of `to_fp16`'s range limit is for them.
-
-    Args:
-        original: The fp32 ``onnx.ModelProto``. Its card, where it has one, says how its output is
-            to be read; without one it is NCHW logits, upsampled half-pixel.
-        converted: What `to_fp16` made of it.
-        images: Network input tensors, 3xHxW or Nx3xHxW float32, preprocessed; None: noise.
-
-    Raises:
-        ModelError: One of the two does not load or does not run on these images.
     """
     tensors, kind = input_tensors(original, images)
     return compare(
@@ -66,7 +57,7 @@ def compare(
     original: Any, converted: Any, tensors: Sequence[NDArray[Any]], *, kind: Kind, wide: Probes
 ) -> Fp16Check:
     """`check_fp16` with the fp32 network's run given."""
-    run(open_session(converted), tensors[0])
+    Session(converted).run(tensors[0])
     half = probe(emulated(converted), tensors, names=float_values(converted))
     already = {_plain(name) for name in wide.nonfinite}
     nonfinite = tuple(name for name in half.nonfinite if _plain(name) not in already)
@@ -76,10 +67,7 @@ def compare(
 def overflowing(graph: TypedGraph, converted: Any, check: Fp16Check) -> dict[str, str]:
     """The layers around the first value that is inf or NaN only in fp16, each with the reason.
 
-    Args:
-        graph: The prepared fp32 graph, whose node names the conversion keeps.
-        converted: The converted model.
-        check: What `compare` found, with something nonfinite.
+    ``graph`` is the prepared fp32 graph, whose node names the conversion keeps.
     """
     value = _value_in(graph, converted, check.nonfinite[0])
     maker = graph.producers.get(value)
@@ -109,22 +97,17 @@ def _plain(name: str) -> str:
 def _parity(
     model: Any, tensors: Sequence[NDArray[Any]], kind: Kind, runs: Sequence[Probes]
 ) -> Parity:
-    card = _stated_card(model)
+    card = card_of(model)
     index = _head_index(model, card)
-    same = clear = pixels = 0
-    error = 0.0
-    sizes: dict[str, None] = {}
+    total, sizes = LabelCount(), dict[Size, None]()
     for tensor, *outputs in zip(tensors, runs[0].outputs, runs[1].outputs, strict=True):
         wide, half = outputs[0][index], outputs[1][index]
+        size = _input_size(tensor, card)
+        sizes[size] = None
         for one, other in _items(tensor, wide, half):
-            size = _input_size(tensor, card)
-            sizes[str(size)] = None
-            counts = _compare(one, other, card or _assumed_card(one, size), size)
-            same, clear, pixels = same + counts[0], clear + counts[1], pixels + counts[2]
-            error = max(error, counts[3])
+            total += _compare(one, other, card or _assumed_card(one, size), size)
     images = sum(len(tensor) for tensor in tensors)
-    agreement = same / clear if clear else 1.0
-    return Parity(images, kind, agreement, 1.0 - clear / pixels, error, tuple(sizes))
+    return total.parity(images=images, kind=kind, sizes=tuple(sizes))
 
 
 def _items(
@@ -138,23 +121,16 @@ def _items(
         yield wide[index : index + 1], half[index : index + 1]
 
 
-def _compare(
-    wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size
-) -> tuple[int, int, int, float]:
-    """(pixels that agree, unambiguous pixels, all pixels, largest logit error) of one image."""
+def _compare(wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size) -> LabelCount:
+    """One image's labels at the input's size."""
     geometry = Geometry.fit(size, size, "stretch")
-    labels = reference.labels(wide, card, geometry)
-    agree = labels == reference.labels(half, card, geometry)
+    same = reference.labels(wide, card, geometry) == reference.labels(half, card, geometry)
     if card.head == "labels":
-        return int(agree.sum()), agree.size, agree.size, 0.0
-    clear = ~reference.ambiguous(wide, card, geometry)
+        return LabelCount.of(same, max_logit_error=0.0)
     difference = np.abs(wide.astype(np.float64) - half)
     error = float(np.nan_to_num(difference, nan=np.inf).max())
-    return int((agree & clear).sum()), int(clear.sum()), agree.size, error
-
-
-def _stated_card(model: Any) -> ModelCard | None:
-    return ModelCard.from_metadata({p.key: p.value for p in model.metadata_props})
+    clear = ~reference.ambiguous(wide, card, geometry)
+    return LabelCount.of(same, clear, max_logit_error=error)
 
 
 def _head_index(model: Any, card: ModelCard | None) -> int:

@@ -13,8 +13,8 @@ that is kept fp32 *because* it exceeds 65504 is infinite all the same; (2) it me
 its scales where a Constant makes them; (4) it appends its casts at the end of the node list, and
 onnx.checker refuses the graph as unsorted.
 
-Files: ``precision_graph`` prepares, ``precision_rules`` decides, ``precision_measure`` runs,
-``precision_retype`` rewrites, ``precision_check`` compares.
+Files: ``../graph`` prepares, ``rules`` decides, ``../measure`` runs, ``retype`` rewrites, ``check``
+compares.
 """
 
 from __future__ import annotations
@@ -134,20 +134,11 @@ def to_fp16(
 ) -> tuple[Any, Fp16Report]:
     """Convert a network to fp16 where that is safe, and check it against fp32.
 
-    Args:
-        model: ``onnx.ModelProto`` in float32, weights loaded, one input; it is not changed.
-        keep: Patterns (as of the shell) of node names or operators that stay fp32.
-        images: Network input tensors, 3xHxW or Nx3xHxW, preprocessed. Real ones: the ranges are
-            measured on them. None measures on noise, and the report says so.
-        keep_io: Leave the graph's inputs and outputs float32; else they become float16.
-        limit: Largest measured magnitude that a value in fp16 may have.
-
-    Returns:
-        The converted ``onnx.ModelProto``, its metadata kept, and the report.
-
-    Raises:
-        ModelError: The graph is invalid or fp16 already, gives NaN in fp32, or goes on overflowing.
-        UsageError: A pattern of ``keep`` fits no layer.
+    ``model`` is a float32 ``onnx.ModelProto`` with one input, weights loaded; it is not changed.
+    ``keep`` holds patterns (as of the shell) of node names or operators that stay fp32. Ranges are
+    measured on ``images``, preprocessed network inputs 3xHxW or Nx3xHxW; None measures on noise,
+    and the report says so. ``keep_io`` leaves the graph's inputs and outputs float32. ``limit`` is
+    the largest measured magnitude that a value in fp16 may have.
     """
     graph = prepare(model)
     _refuse_half(graph)
@@ -232,11 +223,9 @@ def _refuse_half(graph: TypedGraph) -> None:
 def _refuse_nan(graph: TypedGraph, ranges: Probes) -> None:
     outputs = {value.name for value in graph.model.graph.output}
     if outputs.intersection(ranges.nonfinite):
-        first = ranges.nonfinite[0]
-        node = graph.producers.get(first)
         raise ModelError(
             "the network gives inf or NaN in fp32 already",
-            facts={"first in": f"{node.name} ({node.op_type})" if node else f"input {first}"},
+            facts={"first in": graph.maker(ranges.nonfinite[0])},
             fix="check the weights, and how the images are preprocessed",
         )
 
@@ -254,16 +243,6 @@ def keep_fp32(model: Any, node_names: Collection[str]) -> Any:
 
     Their weights keep the values that fp16 gave them; `to_fp16` with ``keep=`` on the fp32 network
     gives them back in full.
-
-    Args:
-        model: What `to_fp16` returned, or any network with float16 nodes.
-        node_names: Names of nodes, as TensorRT reports them.
-
-    Returns:
-        A new ``onnx.ModelProto`` with the casts around these layers.
-
-    Raises:
-        UsageError: A name is no node of the network.
     """
     graph = prepare(model)
     known = [node.name for node in graph.nodes]

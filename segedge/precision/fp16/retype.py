@@ -22,9 +22,11 @@ from segedge.precision.graph import (
     STANDARD_DOMAINS,
     TypedGraph,
     captured,
+    copied,
     fresh,
     infer,
     onnx,
+    refill,
     subgraphs,
 )
 
@@ -37,18 +39,9 @@ _PINNED = {("Resize", 1): "roi"}
 
 
 def retype(graph: TypedGraph, *, wide: Collection[str], keep_io: bool) -> Any:
-    """The graph with the nodes named in ``wide`` in float32 and all others in float16.
+    """A new model with the nodes named in ``wide`` in float32 and all others in float16.
 
-    Args:
-        graph: The prepared graph; float32, float16 or mixed.
-        wide: Names of the nodes that compute in float32.
-        keep_io: Keep the types of the graph's inputs and outputs; else its float ones get float16.
-
-    Returns:
-        A new ``onnx.ModelProto``, its types and shapes inferred.
-
-    Raises:
-        ModelError: No valid graph comes out.
+    ``keep_io`` keeps the types of the graph's inputs and outputs; else its float ones get float16.
     """
     writer = _Writer(graph, frozenset(wide), keep_io)
     return writer.write()
@@ -247,18 +240,12 @@ class _Writer:
             self.nodes.append(identity)
 
     def _assemble(self) -> Any:
-        model = onnx().ModelProto()
-        model.CopyFrom(self.graph.model)
+        model = copied(self.graph.model)
         graph = model.graph
         others = [w for w in graph.initializer if w.data_type not in FLOATS]
-        for values, new in (
-            (graph.node, self.nodes),
-            (graph.initializer, [*others, *self.weights.values()]),
-            (graph.value_info, self._frozen_infos()),
-        ):
-            kept = list(new)
-            del values[:]
-            values.extend(kept)
+        refill(graph.node, self.nodes)
+        refill(graph.initializer, [*others, *self.weights.values()])
+        refill(graph.value_info, self._frozen_infos())
         for value in (*graph.input, *graph.output):
             if self.graph.is_float(value.name):
                 value.type.tensor_type.elem_type = self._io_type(value.name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from segedge.errors import UsageError, nearest_name
 from segedge.precision.fp16.retype import FP16_MAX, formal_types, is_frozen
-from segedge.precision.graph import TypedGraph
+from segedge.precision.graph import TypedGraph, attribute
 
 Reasons = dict[str, str]
 
@@ -52,11 +52,7 @@ _QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
 def static_reasons(graph: TypedGraph, keep: Sequence[str]) -> Reasons:
-    """What can be said without running the network.
-
-    Raises:
-        UsageError: A pattern of ``keep`` fits no node.
-    """
+    """What can be said without running the network."""
     reasons: Reasons = {}
     _frozen(graph, reasons)
     _user(graph, keep, reasons)
@@ -79,7 +75,7 @@ def range_reasons(graph: TypedGraph, absmax: Mapping[str, float], limit: float) 
                 f"{what} values up to {absmax[largest]:.6g}; the limit is {limit:g}"
             )
         elif node.op_type == "AveragePool" and names:
-            window = math.prod(_ints(node, "kernel_shape"))
+            window = math.prod(attribute(node, "kernel_shape", ()))
             if absmax[largest or names[0]] * window > FP16_MAX:
                 reasons[node.name] = f"sums {window} values up to {absmax[names[-1]]:.6g}"
     return reasons
@@ -281,7 +277,3 @@ def _is_between(graph: TypedGraph, node: Any, reasons: Reasons) -> bool:
         return False
     fed = any(_made_wide(graph, name, reasons) for name in graph.data_inputs(node))
     return fed and all(r.name in reasons for r in readers)
-
-
-def _ints(node: Any, name: str) -> list[int]:
-    return next((list(a.ints) for a in node.attribute if a.name == name), [])

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import ModelError
-from segedge.precision.graph import FLOAT, TypedGraph, onnx
+from segedge.machine.onnx_session import Session
+from segedge.precision.graph import FLOAT, TypedGraph, copied, onnx
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
-from segedge.precision.measure import open_session, run
 
 Tensors = Callable[[], Iterable[NDArray[np.float32]]]
 Tick = Callable[[], None]
@@ -28,18 +28,11 @@ Tick = Callable[[], None]
 def measure(
     graph: TypedGraph, names: Sequence[str], tensors: Tensors, *, tick: Tick = lambda: None
 ) -> dict[str, MagnitudeHistogram]:
-    """Histogram of the magnitudes of each named value.
+    """Histogram of the magnitudes of each named value of the float network.
 
-    Args:
-        graph: The float network.
-        names: Values of it.
-        tensors: Gives the input tensors anew at each of two calls.
-        tick: Called after each image of each pass.
-
-    Raises:
-        ModelError: A value is NaN or infinite.
+    ``tensors`` gives the inputs anew at each of two passes; ``tick`` is called after each image.
     """
-    session = open_session(_with_outputs(graph, names))
+    session = Session(_with_outputs(graph, names))
     absmax = dict.fromkeys(names, 0.0)
     for values in _values(session, names, tensors(), tick):
         for name, array in values.items():
@@ -66,14 +59,8 @@ class Channels:
 def measure_channels(
     graph: TypedGraph, names: Sequence[str], tensors: Iterable[NDArray[np.float32]]
 ) -> dict[str, Channels]:
-    """Extremes and means of the channels of each named value.
-
-    Args:
-        graph: The float network.
-        names: Values of it that convolutions give or read: their second axis is the channel.
-        tensors: The input tensors.
-    """
-    session = open_session(_with_outputs(graph, names))
+    """Extremes and means of the channels (second axis) of each named value of the float network."""
+    session = Session(_with_outputs(graph, names))
     absmax: dict[str, Any] = dict.fromkeys(names, 0.0)
     total: dict[str, Any] = dict.fromkeys(names, 0.0)
     count = 0
@@ -120,20 +107,17 @@ def merge(histograms: Sequence[MagnitudeHistogram]) -> MagnitudeHistogram:
 
 
 def _values(
-    session: Any, names: Sequence[str], tensors: Iterable[NDArray[np.float32]], tick: Tick
+    session: Session, names: Sequence[str], tensors: Iterable[NDArray[np.float32]], tick: Tick
 ) -> Iterable[dict[str, NDArray[np.float32]]]:
-    order = [output.name for output in session.get_outputs()]
-    source = session.get_inputs()[0].name
     for tensor in tensors:
-        results = dict(zip(order, run(session, tensor), strict=True))
-        results[source] = tensor
+        results = dict(zip(session.outputs, session.run(tensor), strict=True))
+        results[session.input] = tensor
         yield {name: results[name] for name in names}
         tick()
 
 
 def _with_outputs(graph: TypedGraph, names: Sequence[str]) -> Any:
-    copy = onnx().ModelProto()
-    copy.CopyFrom(graph.model)
+    copy = copied(graph.model)
     known = {v.name for v in (*copy.graph.output, *copy.graph.input)}
     for name in names:
         if name not in known:
@@ -142,9 +126,8 @@ def _with_outputs(graph: TypedGraph, names: Sequence[str]) -> Any:
 
 
 def _not_finite(graph: TypedGraph, name: str) -> ModelError:
-    node = graph.producers.get(name)
     return ModelError(
         "the network gives inf or NaN on the calibration images",
-        facts={"first in": f"{node.name} ({node.op_type})" if node else f"input {name}"},
+        facts={"first in": graph.maker(name)},
         fix="check the weights, and how the images are preprocessed",
     )

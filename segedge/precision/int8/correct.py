@@ -30,13 +30,7 @@ class Corrected:
 def correct(
     quantizer: Quantizer, reference: Reference, *, progress: Progress | None = None
 ) -> Corrected:
-    """Try all methods, with and without equalised channels, then the best with corrected biases.
-
-    Args:
-        quantizer: A network whose ranges are measured.
-        reference: What its float network answers to some calibration images.
-        progress: Told how far it is.
-    """
+    """Try all methods, with and without equalised channels, then the best with corrected biases."""
     wanted = quantizer.options.correct
     other = quantizer.with_equal_channels(progress) if wanted else None
     variants = [(quantizer, "")] + ([(other, f", {_EQUALIZED}")] if other is not None else [])

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.machine.optional import require
-from segedge.precision.graph import TypedGraph, onnx
+from segedge.precision.graph import TypedGraph, copied
 from segedge.precision.int8.place import Layer, group_of
 
 _MOST = 256.0
@@ -47,9 +47,7 @@ class Pair:
 def find_pairs(graph: TypedGraph, layers: Sequence[Layer]) -> tuple[Pair, ...]:
     """The pairs whose channels may be rescaled, in the order of the graph.
 
-    Args:
-        graph: A prepared network.
-        layers: Its layers; those that stay float for a reason may be the first of a pair.
+    Layers that stay float for a reason may be the first of a pair.
     """
     nodes = {node.name: node for node in graph.nodes}
     given = {value.name for value in graph.model.graph.output}
@@ -74,10 +72,7 @@ def equalized(
 ) -> TypedGraph:
     """The network with rescaled channels; in float it gives the same.
 
-    Args:
-        graph: A prepared network; unchanged.
-        pairs: What `find_pairs` found.
-        absmax: Largest magnitude of each channel of each pair's value.
+    ``absmax``: the largest magnitude of each channel of each pair's value.
     """
     nodes = {node.name: node for node in graph.nodes}
     arrays: dict[str, NDArray[Any]] = {}
@@ -100,11 +95,7 @@ def factors(
 ) -> NDArray[np.float32]:
     """What each channel is divided by; 1 for those that are always 0 or that nothing reads.
 
-    Args:
-        absmax: Largest magnitude of each channel.
-        reading: Weights of the layer that reads them.
-        op: Its operator.
-        group: Its groups.
+    ``reading``: the weights of the layer that reads them.
     """
     weights = np.abs(reading.astype(np.float64))
     if op == "Conv":
@@ -163,8 +154,7 @@ def _of_inputs(
 
 def _with_weights(model: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     numpy_helper = require("onnx.numpy_helper", purpose="quantize a network")
-    copy = onnx().ModelProto()
-    copy.CopyFrom(model)
+    copy = copied(model)
     for initializer in copy.graph.initializer:
         if initializer.name in arrays:
             array = arrays[initializer.name].astype(np.float32)

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.axes import channel_axis
 from segedge.card.card import ModelCard
-from segedge.precision.measure import open_session, run
+from segedge.machine.onnx_session import Session
+from segedge.reference.agreement import LabelCount
 
 
 @dataclass(frozen=True, order=True)
@@ -51,7 +53,7 @@ class Reference:
     ) -> Reference:
         """Run the float network on the first ``count`` of the tensors, spread evenly."""
         kept = spread(tensors, count)
-        session = open_session(model)
+        session = Session(model)
         answers = tuple(_head(session, card, tensor) for tensor in kept)
         return cls(card, tuple(kept), answers)
 
@@ -62,20 +64,20 @@ class Reference:
 
     def error(self, model: Any, *, count: int | None = None) -> QuantizationError:
         """How a quantized network compares, simulated, on the first ``count`` images."""
-        session = open_session(model, simulate=True)
-        points = wrong = 0
+        session = Session(model, simulate=True)
+        total = LabelCount()
         squares = spread = 0.0
         pairs = islice(zip(self.tensors, self.answers, strict=True), count)
         for tensor, expected in pairs:
             found = _head(session, self.card, tensor)
-            labels, own = _labels(expected, self.card), _labels(found, self.card)
-            points += labels.size
-            wrong += int(np.count_nonzero(labels != own))
+            same = _labels(expected, self.card) == _labels(found, self.card)
+            total += LabelCount.of(same)
             if self.card.head == "logits":
                 difference = found.astype(np.float64) - expected
                 squares += float(np.mean(difference**2))
                 spread += float(np.var(expected))
-        return QuantizationError(wrong / points, float(np.sqrt(squares / spread)) if spread else 0)
+        wrong = (total.pixels - total.equal) / total.pixels
+        return QuantizationError(wrong, float(np.sqrt(squares / spread)) if spread else 0)
 
 
 def spread(tensors: Iterable[NDArray[np.float32]], count: int) -> list[NDArray[np.float32]]:
@@ -84,10 +86,8 @@ def spread(tensors: Iterable[NDArray[np.float32]], count: int) -> list[NDArray[n
     return [kept[i] for i in np.linspace(0, len(kept) - 1, min(count, len(kept))).astype(int)]
 
 
-def _head(session: Any, card: ModelCard, tensor: NDArray[np.float32]) -> NDArray[Any]:
-    names = [output.name for output in session.get_outputs()]
-    index = names.index(card.output) if card.output in names else 0
-    return run(session, tensor)[index]
+def _head(session: Session, card: ModelCard, tensor: NDArray[np.float32]) -> NDArray[Any]:
+    return session(tensor, card.output if card.output in session.outputs else None)
 
 
 def _labels(answer: NDArray[Any], card: ModelCard) -> NDArray[Any]:
@@ -95,4 +95,4 @@ def _labels(answer: NDArray[Any], card: ModelCard) -> NDArray[Any]:
         return answer
     if card.activation == "sigmoid":
         return np.asarray(answer > 0)
-    return np.asarray(answer.argmax(axis=1 if card.logits_layout == "nchw" else -1))
+    return np.asarray(answer.argmax(axis=channel_axis(card.logits_layout)))

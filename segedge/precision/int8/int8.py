@@ -3,15 +3,15 @@
 TensorRT, ONNX Runtime and OpenVINO all read where int8 is meant from QuantizeLinear and
 DequantizeLinear nodes, and each is strict in another way: TensorRT takes zero points of 0 only and
 float biases; ONNX Runtime computes a Conv in integers only between a DQ before and a Q behind it.
-So the placement is our own, and one file is right for all three (`quantize_place`).
+So the placement is our own, and one file is right for all three (`place`).
 
 Why not ONNX Runtime's quantizer? It ties calibration to its own data reader and placement: no
 scale shared over sums and Concats but through per-tensor overrides, and int32 biases, which
 TensorRT refuses.
 
-Files: ``quantize_images`` finds the images, ``quantize_place`` decides, ``quantize_calibrate`` and
-``quantize_ranges`` measure, ``quantize_equalize`` rescales channels, ``quantize_rewrite`` rewrites,
-``quantize_error`` compares; `quantizer` holds what they share.
+Files: ``images`` finds the images, ``place`` decides, ``calibrate`` and ``ranges`` measure,
+``equalize`` rescales channels, ``rewrite`` rewrites, ``error`` compares; ``quantizer`` holds what
+they share.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segedge.card.plain import to_plain
 from segedge.convert.onnx_card import check_output
 from segedge.precision.int8.correct import correct
 from segedge.precision.int8.quantizer import (
@@ -71,22 +72,7 @@ class QuantizeReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "out": str(self.out),
-            "size_bytes": self.size_bytes,
-            "source_bytes": self.source_bytes,
-            "method": self.method,
-            "tried": self.tried,
-            "taken": self.taken,
-            "corrections": list(self.corrections),
-            "agreement": self.agreement,
-            "logit_error": self.logit_error,
-            "mac_share": self.mac_share,
-            "images": self.images,
-            "images_sha256": self.images_sha256,
-            "layers": [vars(layer) for layer in self.layers],
-            "warnings": list(self.warnings),
-        }
+        return {**to_plain(self), "mac_share": self.mac_share}
 
 
 def quantize(
@@ -97,22 +83,7 @@ def quantize(
     options: QuantizeOptions | None = None,
     progress: Progress | None = None,
 ) -> QuantizeReport:
-    """Quantize a network to int8, calibrated on images through its deployed preprocessing.
-
-    Args:
-        model: An ONNX file in float32 with its card.
-        out: The file to write; whole or not at all, the card with it.
-        calibrate: Images, videos, folders or globs.
-        options: How; None is the defaults.
-        progress: Told how far it is.
-
-    Raises:
-        UsageError: ``out`` is the model itself or no .onnx file, or a pattern fits no layer.
-        ModelError: It is no float32 ONNX network with a convolution, or quantized already.
-        CardError: The model carries no card.
-        SourceError: There is no image to calibrate on, or all are one colour.
-        SinkError: The file cannot be written.
-    """
+    """Quantize a network to int8, calibrated on images through its deployed preprocessing."""
     check_output(out, source=model)
     quantizer = Quantizer.calibrate(
         model, calibrate, options=options or QuantizeOptions(), progress=progress

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from segedge.errors import ModelError, UsageError, nearest_name
-from segedge.precision.graph import FLOAT, TypedGraph
+from segedge.precision.graph import FLOAT, TypedGraph, attribute, copied, onnx
 
 LAYER_OPS = ("Conv", "ConvTranspose")
 _JOINS = ("Add", "Concat", "MaxPool")
@@ -88,14 +88,8 @@ def find_layers(
 ) -> tuple[Layer, ...]:
     """The layers of a graph in its order, with the reasons of those that must stay float.
 
-    Args:
-        graph: A prepared network.
-        input_shape: Of one image; the multiplications are counted at it.
-        keep: Patterns (as of the shell) of layer names that stay float.
-        classifier: Whether the last layers before the outputs may be int8, too.
-
-    Raises:
-        UsageError: A pattern of ``keep`` fits no layer.
+    Multiplications are counted at the shape of one image. ``keep`` holds patterns (as of the shell)
+    of names that stay float; ``classifier``: the last layers before the outputs may be int8, too.
     """
     nodes = [n for n in graph.nodes if n.op_type in LAYER_OPS and _has_weights(graph, n)]
     _check_patterns(keep, [node.name for node in nodes])
@@ -127,13 +121,7 @@ def find_layers(
 
 
 def place(graph: TypedGraph, layers: Sequence[Layer], *, kept: Collection[str] = ()) -> Placement:
-    """Decide what is quantized, given the layers that stay float.
-
-    Args:
-        graph: The prepared network.
-        layers: What `find_layers` found.
-        kept: Names of layers that stay float besides those that have a reason to.
-    """
+    """Decide what is quantized, given the layers that stay float."""
     chosen = [layer for layer in layers if not layer.reason and layer.name not in kept]
     joins = _useful_joins(graph, chosen)
     wanted = {layer.source for layer in chosen} | {s for join in joins for s in join.sources}
@@ -237,10 +225,7 @@ def _check_patterns(keep: Sequence[str], names: list[str]) -> None:
 
 def _shapes(graph: TypedGraph, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shapes of the values at one input shape; without those that inference cannot tell."""
-    from segedge.precision.graph import onnx
-
-    copy = onnx().ModelProto()
-    copy.CopyFrom(graph.model)
+    copy = copied(graph.model)
     del copy.graph.value_info[:]
     for dim, size in zip(copy.graph.input[0].type.tensor_type.shape.dim, input_shape, strict=False):
         dim.dim_value = size
@@ -267,7 +252,7 @@ def _macs(graph: TypedGraph, node: Any, shapes: dict[str, tuple[int, ...]]) -> i
 
 def group_of(node: Any) -> int:
     """Groups of a Conv or ConvTranspose."""
-    return next((int(a.i) for a in node.attribute if a.name == "group"), 1)
+    return int(attribute(node, "group", 1))
 
 
 def _order(graph: TypedGraph) -> dict[str, int]:

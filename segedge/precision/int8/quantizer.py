@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Quantization
-from segedge.card.modelfile import read_facts
-from segedge.errors import CardError, ModelError, UsageError, unknown_name_error
+from segedge.card.modelfile import require_card
+from segedge.errors import ModelError, UsageError, unknown_name_error
 from segedge.machine.files import write_atomically
 from segedge.machine.optional import require
 from segedge.precision.graph import FLOAT16, TypedGraph, prepare
@@ -127,17 +127,11 @@ class Quantizer:
         options: QuantizeOptions,
         progress: Progress | None = None,
     ) -> Quantizer:
-        """Read a network and measure its ranges on images.
-
-        Raises:
-            ModelError: It is no float32 ONNX network with a convolution, or quantized already.
-            CardError: It carries no card.
-            SourceError: There is no image to calibrate on.
-        """
-        card = read_card(model)
+        """Read a network and measure its ranges on images."""
+        card = require_card(model)
         graph = _prepared(model, card)
         layers = find_layers(
-            graph, _input_shape(card), keep=options.keep, classifier=options.quantize_classifier
+            graph, card.input_shape(), keep=options.keep, classifier=options.quantize_classifier
         )
         _check_layers(layers, model)
         images = find_images(calibrate, limit=options.images)
@@ -190,12 +184,7 @@ class Quantizer:
         return tuple(layer for layer in self.layers if not layer.reason)
 
     def network(self, method: Method, *, kept: Collection[str] = ()) -> Any:
-        """The quantized ``onnx.ModelProto``, without the new card.
-
-        Args:
-            method: How ranges are chosen.
-            kept: Names of layers that stay float besides those that must.
-        """
+        """The quantized ``onnx.ModelProto``, without the new card."""
         placement = place(self.graph, self.layers, kept=kept)
         return rewrite(
             self.graph, self.layers, placement, self._thresholds(placement, method),
@@ -239,40 +228,14 @@ class Quantizer:
         )
 
     def write(self, network: Any, out: Path, record: Quantization) -> int:
-        """Write a quantized network with its card, whole or not at all; returns its bytes.
-
-        Raises:
-            SinkError: The file cannot be written.
-        """
-        notes = {**self.card.notes, "precision": "int8"}
-        card = self.card.replace(quantization=record, notes=notes)
+        """Write a quantized network with its card, whole or not at all; returns its bytes."""
+        card = self.card.replace(quantization=record)
         properties = {p.key: p.value for p in self.graph.model.metadata_props}
         properties |= card.to_metadata()
         require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
         data: bytes = network.SerializeToString()
         write_atomically(out, data, durable=True)
         return len(data)
-
-
-def read_card(model: Path) -> ModelCard:
-    """The card of an ONNX file.
-
-    Raises:
-        ModelError: It is no ONNX file.
-        CardError: It carries no card.
-    """
-    card = ModelCard.from_metadata(read_facts(model).metadata)
-    if card is None:
-        raise CardError(
-            f"{model.name} carries no card: how its images are prepared is unknown",
-            fix=f"segedge export {model} --classes cityscapes -o {model.stem}-card.onnx",
-        )
-    return card
-
-
-def _input_shape(card: ModelCard) -> tuple[int, int, int, int]:
-    height, width = card.input_height, card.input_width
-    return (1, height, width, 3) if card.input_layout == "nhwc" else (1, 3, height, width)
 
 
 def _prepared(path: Path, card: ModelCard) -> TypedGraph:

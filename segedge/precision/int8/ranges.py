@@ -54,13 +54,10 @@ class MagnitudeHistogram:
 def threshold(histogram: MagnitudeHistogram, method: Method, *, percentile: float = 99.99) -> float:
     """The largest magnitude that shall be represented, positive and at most ``absmax``.
 
-    Args:
-        histogram: What was measured; not empty.
-        method: ``minmax``: the largest magnitude. ``percentile``: the smallest that covers this
-            share of the values that are not zero. ``entropy``: the one whose 128 levels keep most
-            of the distribution (Kullback-Leibler divergence), as in S. Migacz, "8-bit inference
-            with TensorRT", GTC 2017. ``mse``: the one with the smallest mean squared error.
-        percentile: For ``percentile``, 0..100.
+    ``minmax``: the largest magnitude. ``percentile``: the smallest that covers this share (0..100)
+    of the values that are not zero. ``entropy``: the one whose 128 levels keep most of the
+    distribution (Kullback-Leibler divergence), as in S. Migacz, "8-bit inference with TensorRT",
+    GTC 2017. ``mse``: the one with the smallest mean squared error.
     """
     if not histogram.counts.any():
         return histogram.absmax
@@ -124,13 +121,7 @@ _RULES: dict[str, Callable[[MagnitudeHistogram], float]] = {
 def weight_scales(
     weights: NDArray[np.float32], axis: int, *, levels: int = LEVELS
 ) -> NDArray[np.float32]:
-    """One scale a channel: its largest magnitude becomes ``levels``; 1 where all are zero.
-
-    Args:
-        weights: Any rank.
-        axis: The axis of the output channels.
-        levels: 127, or 63 for seven bits.
-    """
+    """One scale a channel: its largest magnitude becomes ``levels``; 1 where all are zero."""
     others = tuple(a for a in range(weights.ndim) if a != axis)
     largest = np.abs(weights).max(axis=others)
     return np.where(largest > 0, largest / levels, 1.0).astype(np.float32)

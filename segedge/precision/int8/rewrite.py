@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.machine.optional import require
-from segedge.precision.graph import TypedGraph, fresh, infer, onnx
+from segedge.precision.graph import TypedGraph, captured, copied, fresh, infer, onnx, refill
 from segedge.precision.int8.place import Layer, Placement, group_of
 from segedge.precision.int8.ranges import LEVELS, quantized, weight_scales
 
@@ -36,22 +36,16 @@ def rewrite(
 ) -> Any:
     """The network with explicit Q/DQ nodes.
 
-    Zero points are 0 everywhere (TensorRT takes no others), unless ``unsigned``. Activations have
-    a scale a tensor, weights one a channel; biases stay float32: TensorRT wants them so, ONNX
-    Runtime quantizes them itself when it fuses the layer.
+    Zero points are 0 everywhere (TensorRT takes no others), unless ``unsigned``. Activations have a
+    scale a tensor, weights one a channel; biases stay float32: TensorRT wants them so, ONNX Runtime
+    quantizes them itself when it fuses the layer.
 
-    Args:
-        graph: The prepared network; unchanged.
-        layers: Its layers.
-        placement: What is quantized.
-        thresholds: The largest magnitude of each quantized value that int8 shall represent.
-        weight_levels: 127, or 63 for weights in seven bits.
-        means: Mean of each channel that a Conv reads. Given, each bias takes back what rounded
-            weights add to the mean of a channel (Nagel et al. 2019, as in `quantize_equalize`);
-            None leaves the biases.
-        unsigned: uint8 activations for CPUs: 0 to 255 for what is never negative, with zero point 0
-            (so that a Relu before it is redundant, and ONNX Runtime computes the convolution in
-            integers), else zero point 128.
+    ``thresholds``: the largest magnitude of each quantized value that int8 shall represent.
+    ``means``: of each channel that a Conv reads. Given, each bias takes back what rounded weights
+    add to the mean of a channel (Nagel et al. 2019, as in `equalize`). ``unsigned``: uint8
+    activations for CPUs: 0 to 255 for what is never negative, with zero point 0 (so that a Relu
+    before it is redundant, and ONNX Runtime computes the convolution in integers), else zero point
+    128.
     """
     rewriter = _Rewriter(graph, placement, weight_levels, means or {}, unsigned=unsigned)
     return rewriter.run(layers, thresholds)
@@ -65,8 +59,7 @@ class _Rewriter:
         self.graph, self.placement, self.levels = graph, placement, weight_levels
         self.means, self.unsigned = means, unsigned
         self.never_negative = never_negative(graph) if unsigned else frozenset()
-        self.model = onnx().ModelProto()
-        self.model.CopyFrom(graph.model)
+        self.model = copied(graph.model)
         self.taken = {name for node in graph.nodes for name in (node.name, *node.output)}
         self.taken |= {w.name for w in self.model.graph.initializer}
         self.taken |= {v.name for v in self.model.graph.input}
@@ -166,14 +159,10 @@ class _Rewriter:
     def _assembled(self, nodes: list[Any]) -> Any:
         graph = self.model.graph
         del graph.value_info[:]
-        kept = [onnx().NodeProto.FromString(node.SerializeToString()) for node in nodes]
-        del graph.node[:]
-        graph.node.extend(kept)
+        refill(graph.node, nodes)
         needed = _read(graph)
-        weights = [w for w in (*graph.initializer, *self.initializers) if w.name in needed]
-        weights = [onnx().TensorProto.FromString(w.SerializeToString()) for w in weights]
-        del graph.initializer[:]
-        graph.initializer.extend(weights)
+        weights = (*graph.initializer, *self.initializers)
+        refill(graph.initializer, (w for w in weights if w.name in needed))
         return infer(self.model)
 
 
@@ -203,10 +192,7 @@ def mean_output(
 ) -> NDArray[np.float32]:
     """Mean of a Conv's output channels for input channels of these means; borders left out.
 
-    Args:
-        weights: O x I/group x ...
-        mean: One value an input channel.
-        group: Groups.
+    Weights are O x I/group x ...
     """
     kernel_sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
     means = np.repeat(mean.reshape(group, -1), len(weights) // group, axis=0)
@@ -215,8 +201,6 @@ def mean_output(
 
 def _read(graph: Any) -> Collection[str]:
     """Names that any node reads, also from inside a subgraph, or that are outputs."""
-    from segedge.precision.graph import captured
-
     names = {value.name for value in graph.output}
     for node in graph.node:
         names |= {*node.input} | captured(node)

@@ -17,10 +17,10 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.modelfile import read_metadata
 from segedge.errors import CardError, ModelError, SegedgeError, SourceError, UsageError
+from segedge.machine.onnx_session import Session
 from segedge.precision.int8.int8 import QuantizeReport, quantize
 from segedge.precision.int8.quantizer import QuantizeOptions, Quantizer
 from segedge.precision.int8.ranges import METHODS
-from segedge.precision.measure import open_session, run
 from segedge.reference.frame import preprocess
 
 Array = np.ndarray
@@ -83,12 +83,12 @@ def tensor(folder: Path) -> Array:
 def test_simulated_is_numpys_fake_quantization(made: QuantizeReport, images: Path) -> None:
     model = onnx.load(made.out)
     image = tensor(images)
-    (found,) = run(open_session(model, simulate=True), image)
+    (found,) = Session(model, simulate=True).run(image)
     expected = truth(model, image)
     # Values on the edge between two steps may round the other way: float32 sums, here double.
     assert np.mean(np.abs(found - expected) > 1e-4 * np.ptp(expected)) < 0.01
     float_net = network(RESIDUAL, WEIGHTS)
-    (unrounded,) = run(open_session(float_net), image)
+    (unrounded,) = Session(float_net).run(image)
     assert 0 < np.abs(found - unrounded).max() < 0.1 * np.ptp(unrounded)
 
 
@@ -142,8 +142,8 @@ def test_the_card_says_what_was_done(made: QuantizeReport, model: Path, images: 
     assert (record.metric, record.judge, record.score) == (
         "agreement", "simulated", made.agreement,
     )  # fmt: skip
-    assert found.notes["precision"] == "int8"
-    assert found.replace(quantization=None, notes={}) == before
+    assert (found.precision, before.precision) == ("int8", "float32")
+    assert found.replace(quantization=None) == before
 
 
 def test_the_same_images_give_the_same_file(

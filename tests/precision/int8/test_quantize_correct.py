@@ -16,6 +16,7 @@ from quantize_nets import RESIDUAL, WEIGHTS, layers_of, network, save, weight
 
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata
+from segedge.machine.onnx_session import Session
 from segedge.measure.optimize.guard import GuardOptions, quantize_guarded
 from segedge.precision.graph import TypedGraph, prepare
 from segedge.precision.int8.calibrate import measure_channels
@@ -25,7 +26,6 @@ from segedge.precision.int8.error import spread
 from segedge.precision.int8.int8 import quantize
 from segedge.precision.int8.quantizer import QuantizeOptions, Quantizer
 from segedge.precision.int8.rewrite import mean_output
-from segedge.precision.measure import open_session, run
 from tests.small_model import run_verb
 
 DEPTHWISE = """
@@ -62,7 +62,7 @@ def absmax_of(graph: TypedGraph, names: list[str]) -> dict[str, NDArray[np.float
 
 
 def answer(graph: TypedGraph, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-    (found,) = run(open_session(graph.model), tensor)
+    (found,) = Session(graph.model).run(tensor)
     return np.asarray(found)
 
 
@@ -185,10 +185,8 @@ def _mean_of(model: Any, name: str, tensors: list[NDArray[np.float32]]) -> NDArr
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, None))
-    session = open_session(copy, simulate=True)
-    means = [
-        np.asarray(run(session, t)[-1]).mean(axis=(0, 2, 3), dtype=np.float64) for t in tensors
-    ]
+    session = Session(copy, simulate=True)
+    means = [np.asarray(session.run(t)[-1]).mean(axis=(0, 2, 3), dtype=np.float64) for t in tensors]
     return np.mean(means, axis=0)
 
 

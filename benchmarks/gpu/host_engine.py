@@ -1,19 +1,17 @@
 """TensorRT for callers whose arrays are on the CPU: copied in and out through pinned memory.
 
-The CUDA runtime keeps whole frames on the GPU instead; this is for tests, comparisons and machines
-where it is not installed.
+The CUDA runtime keeps whole frames on the GPU instead; this is for comparing tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Memory
+from segedge.backends.base import Arrays, Memory, delivered
 from segedge.backends.tensorrt import TensorRtBackend
 from segedge.cuda.runtime.device import Device
 from segedge.engine.options import BuildOptions
@@ -35,13 +33,7 @@ class HostTensorRtBackend:
         self._stream = self._device.stream()
         self._slots: dict[tuple[str, tuple[int, ...]], _Slot] = {}
 
-    def run(
-        self,
-        inputs: Sequence[NDArray[Any]],
-        outputs: Sequence[NDArray[Any]] | None = None,
-        *,
-        stream: int = 0,
-    ) -> Sequence[NDArray[Any]]:
+    def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once and wait; see `Backend.run`."""
         self._device.make_current()
         sources = [
@@ -64,11 +56,8 @@ class HostTensorRtBackend:
         for slot in results:
             slot.download(self._stream)
         self._stream.sync()
-        if outputs is None:
-            return [slot.host.copy() for slot in results]
-        for array, slot in zip(outputs, results, strict=True):
-            np.copyto(array, slot.host, casting="no")
-        return outputs
+        found = [slot.host for slot in results]
+        return [host.copy() for host in found] if outputs is None else delivered(found, outputs)
 
     def _slot(self, name: str, shape: tuple[int, ...], dtype: str) -> _Slot:
         key = name, tuple(shape)

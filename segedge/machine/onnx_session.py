@@ -1,0 +1,108 @@
+"""ONNX Runtime on the CPU: the one place that opens its sessions for that.
+
+The backend that runs on video binds its arrays to one; exporting, fp16 and int8 measure with
+`Session`, arrays in and arrays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.errors import ModelError
+from segedge.machine.optional import require
+
+_FATAL = 4
+_PURPOSE = "run ONNX models on a CPU"
+_PLAIN = {
+    "could not find an implementation": "an operator that ONNX Runtime does not have here",
+    "Non-zero status code": "the network failed while it ran",
+}
+
+
+def cpu_session(model: bytes | Path, *, threads: int = 0, simulate: bool = False) -> Any:
+    """ONNX Runtime's own session; it raises a class of its own a status code.
+
+    ``threads`` 0 leaves them to ONNX Runtime. ``simulate`` runs Q and DQ nodes as they stand, and
+    the layers between them in float32, as int8 hardware with wide sums computes.
+    """
+    runtime = require("onnxruntime", purpose=_PURPOSE)
+    options = runtime.SessionOptions()
+    options.log_severity_level = _FATAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # A spinning pool wins a little in the network and loses more around it: it takes the cores
+    # from preprocessing, the tail, the decoder and the encoder.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
+    source = str(model) if isinstance(model, Path) else model
+    return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+class Session:
+    """A network with one input; what ONNX Runtime raises comes as a `ModelError`."""
+
+    def __init__(
+        self,
+        model: bytes | Path | Any,
+        *,
+        simulate: bool = False,
+        error: type[ModelError] = ModelError,
+    ) -> None:
+        """Load a model: its file, the bytes of one, or an ``onnx.ModelProto``."""
+        require("onnxruntime", purpose=_PURPOSE)  # else it would count as refused below
+        self._error = error
+        try:
+            data = model if isinstance(model, (bytes, Path)) else model.SerializeToString()
+            self._session = cpu_session(data, simulate=simulate)
+        except Exception as caught:  # ONNX Runtime's, and protobuf's over 2 GB
+            raise error(
+                "ONNX Runtime cannot load the network", facts={"says": _says(caught)}
+            ) from caught
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise error(
+                "only networks with one input can be measured",
+                facts={"inputs": ", ".join(value.name for value in inputs)},
+            )
+        self._input = inputs[0]
+        self.input: str = self._input.name
+        self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, tensor: NDArray[Any], output: str | None = None) -> NDArray[Any]:
+        """The named output (by default the first) for one input tensor."""
+        return self.run(tensor, [output or self.outputs[0]])[0]
+
+    def run(self, tensor: NDArray[Any], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The named outputs (by default all) for one tensor, which is brought to fp16 if need be.
+
+        It fails at run time as baked-in shapes do at other sizes.
+        """
+        half = self._input.type == "tensor(float16)"
+        given = np.ascontiguousarray(tensor.astype(np.float16) if half else tensor)
+        names = None if outputs is None else list(outputs)
+        try:
+            return list(self._session.run(names, {self.input: given}))
+        except Exception as caught:
+            raise self._error(
+                "the network does not run on this input",
+                facts={
+                    "input": f"{tensor.dtype} {'x'.join(map(str, tensor.shape))}",
+                    "expected": f"{self._input.type} {self._input.shape}",
+                    "says": _says(caught),
+                },
+            ) from caught
+
+
+def _says(error: Exception) -> str:
+    """The telling part of ONNX Runtime's message, without its source paths."""
+    text = " ".join(str(error).split())
+    for fragment, plain in _PLAIN.items():
+        if fragment in text:
+            tail = text[text.find("Name:") :] if "Name:" in text else text
+            return f"{plain}: {tail[:160]}"
+    return text[:200]
