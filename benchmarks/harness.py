@@ -148,7 +148,7 @@ def _listed(values: Any) -> list[float]:
 def parser_of(
     document: str | None, *, rounds: int, seconds: float, threads: int = 0
 ) -> argparse.ArgumentParser:
-    """A parser with the options that benchmarks share; ``threads`` at most as many as there are."""
+    """A parser with the options that the benchmarks share; ``--threads`` where some are said."""
     parser = argparse.ArgumentParser(
         description=document, formatter_class=argparse.RawDescriptionHelpFormatter
     )

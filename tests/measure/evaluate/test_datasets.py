@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,9 @@ from PIL import Image
 from segedge.card.labels import label_set
 from segedge.errors import SourceError, UsageError
 from segedge.measure.datasets.datasets import Dataset, open_dataset
+from segedge.measure.datasets.layouts import LAYOUTS
 from segedge.measure.datasets.mapping import IGNORED, class_table, parse_mapping
+from tests.small_model import run_verb
 
 CLASSES = ("dark", "bright")
 
@@ -208,3 +211,9 @@ def test_255_is_a_class_where_there_are_so_many(tmp_path: Path) -> None:
     picture(tmp_path / "labels/a.png", [[0, 255]])
     names = [f"class {number}" for number in range(256)]
     assert next(iter(opened(tmp_path, *names))).labels().tolist() == [[0, 255]]
+
+
+def test_every_layout_is_told_where_users_look() -> None:
+    page = (Path(__file__).parents[3] / "docs/evaluate.md").read_text("utf-8")
+    told = (open_dataset.__doc__ or "", run_verb("eval", "--help").stdout, page)
+    assert all(re.search(rf"\b{name}\b", text) for name in LAYOUTS for text in told)
