@@ -3,22 +3,20 @@
 They are written after the papers, with a handful of channels and random weights: what counts is
 that a converter, parser or builder that takes these takes the real ones.
 
-    path = export_tiny("pidnet_s")                      # ONNX, 1x3x128x256, cached for the process
+    path = export_tiny("pidnet_s")                      # ONNX, 1x3x128x256, exported once
     path = export_tiny("pidnet_s", dynamic="size")      # height and width dynamic
     images = smooth_images(2, *size_of("pidnet_s"))     # what to run it on
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import io
 import logging
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +30,7 @@ from torch import nn
 
 from tests import networks_classic as classic
 from tests import networks_realtime as realtime
+from tests.built import built
 
 CLASSES = realtime.CLASSES
 HEIGHT, WIDTH = 128, 256
@@ -92,28 +91,18 @@ def smooth_images(count: int, height: int, width: int, *, seed: int = 0) -> NDAr
     return np.stack(planes).reshape(count, 3, height, width).astype(np.float32)
 
 
-@functools.cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="segedge-zoo-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+def export_tiny(name: str, *, dynamic: Dynamic | None = None) -> Path:
+    """Export a network of the zoo; ``dynamic`` says which axes may vary, if any.
 
-
-def export_tiny(name: str, folder: Path | None = None, *, dynamic: Dynamic | None = None) -> Path:
-    """Export a network of the zoo, once a folder.
-
-    Args:
-        name: A key of `NETWORKS`.
-        folder: Where to; None takes one that lives as long as the process.
-        dynamic: Which axes may vary, if any.
-
-    Returns:
-        ``<name>[_<dynamic>].onnx``: input ``image``, output ``logits``.
+    Returns ``<name>[_<dynamic>].onnx``, not to be changed: input ``image``, output ``logits``.
     """
-    path = (folder or _folder()) / f"{name}{f'_{dynamic}' if dynamic else ''}.onnx"
-    if not path.exists():
-        _export(name, path, dynamic)
-    return path
+    sources = [Path(module.__file__).read_text() for module in (classic, realtime)]
+    versions = [version(library) for library in ("torch", "onnx", "onnxscript")]
+    return built(
+        f"{name}{f'_{dynamic}' if dynamic else ''}.onnx",
+        lambda path: _export(name, path, dynamic),
+        key=[*sources, Path(__file__).read_text(), *versions, name, dynamic],
+    )
 
 
 def _export(name: str, path: Path, dynamic: Dynamic | None) -> None:

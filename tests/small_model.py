@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
-import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 
-def run_verb(verb: str, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """`segedge VERB ...` in a process of its own, which must end with this code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", verb, *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run_verb(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """`segedge VERB ...`, which must end with this code; in this process, which has all imported.
+
+    What is about a process itself (signals, its end, its file descriptors) starts one.
+    """
+    from segedge.cli.main import run
+
+    ended: object = 0
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            run([str(word) for word in words])
+        except SystemExit as end:
+            ended = end.code or 0
+    said, told = out.getvalue(), err.getvalue()
+    assert ended == code, said + told
+    assert "Traceback" not in told
+    return subprocess.CompletedProcess(words, code, said, told)
 
 
 def write_model(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.small_model import run_verb
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,16 +25,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def segedge(*words: object) -> str:
-    """The command line, in a process of its own as benchmarks and users run it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module", params=["fastscnn_camvid.pt2", "fastscnn_camvid.onnx"])
 def adopted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Either form of the network, exported with parity on real images."""
@@ -42,7 +32,7 @@ def adopted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.importorskip("onnxscript")
     path = tmp_path_factory.mktemp("real") / "camvid.onnx"
     options = ("--classes", "camvid", "--verify", VAL / "images", "--json")
-    report = json.loads(segedge("export", MODELS / request.param, "-o", path, *options))
+    report = json.loads(run_verb("export", MODELS / request.param, "-o", path, *options).stdout)
     assert report["card"]["parity"]["agreement"] == 1.0
     assert report["tail"]["cut"]
     return path
@@ -52,7 +42,8 @@ def adopted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_miou_on_camvid_val(adopted: Path, backend: str, tmp_path: Path) -> None:
     pytest.importorskip(backend.partition(":")[0])
     folder = tmp_path / "masks"
-    segedge("run", adopted, VAL / "images", "-o", folder, "--masks", "labels", "--backend", backend)
+    words = ("-o", folder, "--masks", "labels", "--backend", backend)
+    run_verb("run", adopted, VAL / "images", *words)
     miou, accuracy = scores(folder)
     assert abs(miou - README_MIOU) < TOLERANCE
     assert abs(accuracy - README_ACCURACY) < TOLERANCE
@@ -60,7 +51,7 @@ def test_miou_on_camvid_val(adopted: Path, backend: str, tmp_path: Path) -> None
 
 def test_the_clip(adopted: Path, tmp_path: Path) -> None:
     out = tmp_path / "overlay.mp4"
-    facts = json.loads(segedge("run", adopted, CLIP, "-o", out, "--legend", "--json"))
+    facts = json.loads(run_verb("run", adopted, CLIP, "-o", out, "--legend", "--json").stdout)
     assert (facts["read"], facts["written"], facts["dropped"]) == (377, 377, 0)
     capture = cv2.VideoCapture(str(out))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 377

@@ -18,6 +18,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from segedge.card.card import ModelCard  # noqa: E402
+from tests.small_model import run_verb  # noqa: E402
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ("dark", "red", "bright")
@@ -70,18 +71,12 @@ def write_model(path: Path, *, card: bool, channels: int = 3, head_axes: int = 4
 
 
 @pytest.fixture
-def segedge(tmp_path: Path) -> Run:
-    def run(*words: object, code: int = 0, **extra: object) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "segedge", *map(str, words)],
-            capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120,
-            env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100"},
-        )  # fmt: skip
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return run
+def segedge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`segedge ...` in the folder of the test, as it prints where there is no terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    return run_verb
 
 
 def scene(height: int = 96, width: int = 128) -> np.ndarray:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.small_model import write_model
+from tests.small_model import run_verb, write_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -34,28 +34,20 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run(
-    folder: Path, model: Path, *words: object, code: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "segedge", "run", str(model), "in",
-            "--backend", "onnxruntime", *map(str, words),
-        ],
-        capture_output=True, text=True, check=False, timeout=240, cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+def run(model: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return run_verb("run", model, "in", "--backend", "onnxruntime", *words)
 
 
 ROAD = ("--road", "--drivable", "dark", "--obstacles", "bright")
 
 
-def test_road_zones_ground_and_harvest(tmp_path: Path, model: Path, images: Path) -> None:
+def test_road_zones_ground_and_harvest(
+    tmp_path: Path, model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "ground.json").write_text("[[0.1, 0, -6.4], [0, -0.1, 9.6], [0, 0, 1]]")
     done = run(
-        tmp_path, model, *ROAD, "--ground", "ground.json", "-o", "facts.jsonl", "-o", "out/",
+        model, *ROAD, "--ground", "ground.json", "-o", "facts.jsonl", "-o", "out/",
         "--zone", "gate=0.4,0.55 0.6,0.55 0.6,0.7 0.4,0.7", "--zone-classes", "bright", "--draw",
         "--harvest", "hard", "--harvest-top", "1", "--harvest-distance", "0",
     )  # fmt: skip

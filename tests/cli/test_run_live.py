@@ -129,9 +129,10 @@ def test_signals_finish_all_files(
     assert len(list((tmp_path / "out").iterdir())) == 2  # nothing half-written is left
 
 
-def test_json_lines_alone_on_standard_output(segedge: Run, model: Path) -> None:
-    done = segedge("run", model, "test:480p30", "--frames", 5, "--policy", "lossless", "-o", "-")
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+def test_json_lines_alone_on_standard_output(model: Path, tmp_path: Path) -> None:
+    words = ("run", model, "test:480p30", "--frames", 5, "--policy", "lossless", "-o", "-")
+    printed, _ = start(*words, cwd=tmp_path).communicate(timeout=60)
+    rows = [json.loads(line) for line in printed.splitlines()]
     assert [row["index"] for row in rows] == list(range(5))
 
 

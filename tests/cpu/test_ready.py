@@ -14,7 +14,8 @@ from segedge.backends.registry import BACKENDS, may_run_on_host
 def test_the_kernels_of_a_frame_are_loaded() -> None:
     """In an interpreter of its own, where nothing else has used them."""
     code = (
-        "from segedge.cpu import ready, render, resample\n"
+        "from segedge.cpu import ready\n"
+        "from segedge.cpu.kernels import resample\n"
         "assert not resample.resample.signatures\n"
         "ready.make_ready().join()\n"
         "print(len(resample.resample.signatures))"

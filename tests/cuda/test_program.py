@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,7 @@ from segedge.errors import DeviceError
 from segedge.options.cleaning import Cleaning
 from segedge.options.effect import Effect
 from segedge.options.smoothing import Smoothing, Step
+from tests.built import built
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 SHARED_LIMIT = 48 * 1024
@@ -165,16 +169,31 @@ def _record_regions(recorder: Recorder) -> None:
     clean.launch(recorder, 0, 0, 0, wanted=0)
 
 
-def measured(arch: str) -> Iterator[tuple[Kernel, Resources]]:
+def measured(arch: str, given: Sequence[Kernel]) -> Iterator[tuple[Kernel, Resources]]:
+    """What each takes; a source that holds several is compiled once."""
+    sources: dict[str, list[Kernel]] = {}
+    for kernel in given:
+        sources.setdefault(kernel.source, []).append(kernel)
     with ThreadPoolExecutor(2) as pool:
-        yield from zip(
-            kernels(), pool.map(lambda k: program.resources(k, arch), kernels()), strict=True
-        )
+        found = pool.map(lambda group: _resources(group, arch), sources.values())
+        for group, rows in zip(sources.values(), found, strict=True):
+            yield from zip(group, rows, strict=True)
+
+
+def _resources(group: Sequence[Kernel], arch: str) -> list[Resources]:
+    def make(path: Path) -> None:
+        found = program.resources(group, arch)
+        path.write_text(json.dumps([dataclasses.asdict(one) for one in found]))
+
+    names = [kernel.name for kernel in group]
+    key = [version("cuda-core"), program._compiler_version(), arch, group[0].source, *names]
+    rows = json.loads(built(f"{names[0]}-{arch}.json", make, key=key).read_text())
+    return [Resources(**row) for row in rows]
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_every_kernel_compiles_without_spilling(arch: str, record_property: object):
-    for kernel, found in measured(arch):
+    for kernel, found in measured(arch, kernels()):
         record_property(title(kernel), str(found))
         assert found.spill_bytes == 0, f"{title(kernel)} spills: {found}"
         assert found.stack_bytes == 0, f"{title(kernel)} uses local memory: {found}"
@@ -186,8 +205,8 @@ def test_the_most_classes_fit_shared_memory():
     recorder, geometry = Recorder(), Geometry.fit(Size(64, 64), Size(64, 64), "stretch")
     tail = Tail(a_card(8192), geometry, Size(8, 8))
     tail.launch(recorder, 0, 0, labels=Plane(0, 128), class_pixels=1)
-    for kernel in recorder.kernels:
-        assert program.resources(kernel, "sm_75").shared_bytes <= SHARED_LIMIT
+    for _, found in measured("sm_75", recorder.kernels):
+        assert found.shared_bytes <= SHARED_LIMIT
 
 
 def test_the_second_time_comes_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -255,7 +274,7 @@ def title(kernel: Kernel) -> str:
 
 
 def print_table() -> None:
-    rows = {arch: dict(measured(arch)) for arch in ARCHITECTURES}
+    rows = {arch: dict(measured(arch, kernels())) for arch in ARCHITECTURES}
     print("registers (+ spilled bytes), shared bytes\n")
     print("| kernel |", " | ".join(ARCHITECTURES), "| shared |")
     print("|---|", "---|" * (len(ARCHITECTURES) + 1), sep="")

@@ -231,18 +231,24 @@ def test_a_lock_makes_others_wait(cache: EngineCache) -> None:
 
 
 _BUILDER = """
-import sys
+import sys, time
 from pathlib import Path
-from segedge.convert import engine_build
+from segedge.engine.builder import build as engine_build
 from segedge.engine.cache import EngineCache
+model, started, waiting = map(Path, sys.argv[1:])
 real = engine_build.build_plan
 def build(*args, **more):
-    Path(sys.argv[2]).write_text("started")
-    import time; time.sleep(2)
+    started.touch()
+    while not waiting.exists():
+        time.sleep(0.01)
     return real(*args, **more)
+def say(text):
+    print(text)
+    if "another process is building" in text:
+        waiting.touch()
 engine_build.build_plan = build
 built = engine_build.build_engine(
-    sys.argv[1], flavour="tensorrt_rtx", cache=EngineCache.default(), say=print
+    model, flavour="tensorrt_rtx", cache=EngineCache.default(), say=say
 )
 print("CACHED" if built.cached else "BUILT")
 """
@@ -252,15 +258,11 @@ def test_two_processes_build_once(
     rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
 ) -> None:
     def start(mark: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", _BUILDER, str(model), str(tmp_path / mark)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        words = [sys.executable, "-c", _BUILDER, model, tmp_path / mark, tmp_path / "waiting"]
+        return subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True)
 
     first = start("first")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "first").exists() and time.monotonic() < deadline:
+    while not (tmp_path / "first").exists() and first.poll() is None:
         time.sleep(0.02)
     second = start("second")
     said = [process.communicate(timeout=120)[0] for process in (first, second)]

@@ -22,7 +22,7 @@ from tests.engine.graphs import nonzero_model, save
 _OLD_BUILDER = """
 import faulthandler, gc, sys
 faulthandler.dump_traceback_later(30, exit=True)
-from segedge.convert import engine_log
+from segedge.engine.builder import log as engine_log
 from segedge.engine.builder.builder import build_plan
 from segedge.engine.flavour import load_flavour
 

@@ -4,8 +4,6 @@ user does, in every precision, on a machine without a GPU."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from segedge.engine.cache import EngineCache
 from segedge.engine.flavour import Flavour
 from segedge.engine.source import read_source
 from tests.engine.graphs import MODELS, quantize, shared_model
+from tests.small_model import run_verb
 
 pytest.importorskip("torch", reason="segedge export needs torch")
 
@@ -26,28 +25,15 @@ STREET = Path(__file__).parents[2] / "export" / "street"
 CAMVID = MODELS.parent / "data" / "camvid" / "val" / "images"
 
 
-def segedge(*words: object) -> str:
-    """The command line in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def export_street(path: Path, *more: str) -> Path:
     words = ("--checkpoint", STREET / "street.pth", "--classes", STREET / "classes.txt")
-    segedge("export", f"{STREET}/network.py:street_net", *words, "--size", "384x768", *more,
-            "-o", path)  # fmt: skip
+    run_verb("export", f"{STREET}/network.py:street_net", *words, "--size", "384x768", *more,
+             "-o", path)  # fmt: skip
     return path
 
 
 def adopt(name: str, path: Path) -> Path:
-    segedge("export", shared_model(name), "--classes", "camvid", "-o", path)
+    run_verb("export", shared_model(name), "--classes", "camvid", "-o", path)
     return path
 
 
@@ -85,7 +71,7 @@ def exported(
 
 
 def build(*words: object) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(segedge("build", *words, "--json"))
+    data: dict[str, Any] = json.loads(run_verb("build", *words, "--json").stdout)
     return data
 
 

@@ -143,7 +143,7 @@ def test_ctrl_c_in_the_command_leaves_nothing(
     """`segedge build`, interrupted in the build: exit code 130, no engine, no part of one."""
     code = (
         "import sys, time\n"
-        "from segedge.convert import engine_progress as p\n"
+        "from segedge.engine.builder import progress as p\n"
         "real = p.PhaseTracker.start\n"
         "def start(self, name, steps):\n"
         "    print('phase', flush=True)\n"

@@ -128,11 +128,16 @@ def compile_for(kernel: Kernel, arch: str, *, folder: Path | None = None) -> byt
     return code
 
 
-def resources(kernel: Kernel, arch: str) -> Resources:
-    """Compile a kernel afresh and read what ptxas says about it. Needs no GPU."""
-    _, log = _compile(kernel, arch, cache_folder() / f"{_key(kernel, arch)}.log", "-v")
-    # A source may hold several functions; ptxas reports them one after the other.
-    _, _, report = log.partition(f"entry function '{kernel.name}'")
+def resources(kernels: Sequence[Kernel], arch: str) -> list[Resources]:
+    """Compile kernels of one source afresh and read what ptxas says of each. Needs no GPU."""
+    first = kernels[0]
+    _, log = _compile(first, arch, cache_folder() / f"{_key(first, arch)}.log", "-v")
+    return [_resources_in(log, kernel.name) for kernel in kernels]
+
+
+def _resources_in(log: str, name: str) -> Resources:
+    """A source may hold several functions; ptxas reports them one after the other."""
+    _, _, report = log.partition(f"entry function '{name}'")
     report, _, _ = report.partition("entry function")
     spills, registers = _SPILLS.search(report), _REGISTERS.search(report)
     shared = _SHARED.search(report)

@@ -48,12 +48,9 @@ it with a GPU.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import subprocess
 import sys
-import tempfile
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,32 +59,28 @@ from numpy.typing import DTypeLike
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
+sys.path += [str(ROOT), str(HERE.parent)]  # for a shell that runs this file
+from shim.launcher import compiler, gxx  # noqa: E402
+
+from tests.built import built  # noqa: E402
+
 NAME = "libcuda.so.1"
 FLAGS = [
     "-std=c++17", "-O1", "-g1", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden",
 ]  # fmt: skip
 
 
-@cache
 def build() -> Path:
-    """The folder with the simulated ``libcuda.so.1``, from the cache where nothing changed."""
+    """The folder with the simulated ``libcuda.so.1``."""
     sources = sorted([*HERE.glob("*.cpp"), *HERE.glob("*.hpp")])
-    text = "\n".join([*FLAGS, *(f"{path.name}\n{path.read_text()}" for path in sources)])
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    top = Path(tempfile.gettempdir()) / f"segedge-shim-{os.getuid()}"
-    top.mkdir(mode=0o700, exist_ok=True)
-    folder = top / f"driver-{digest[:24]}"
-    folder.mkdir(exist_ok=True)
-    if not (folder / NAME).exists():
-        part = folder / f"{os.getpid()}.part"
-        done = subprocess.run(
-            ["g++", *FLAGS, str(HERE / "driver.cpp"), "-o", str(part), f"-Wl,-soname,{NAME}",
-             "-ldl", "-pthread"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[:3000]
-        part.replace(folder / NAME)
-    return folder
+    texts = [f"{path.name}\n{path.read_text()}" for path in sources]
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        words = (HERE / "driver.cpp", "-o", folder / NAME, f"-Wl,-soname,{NAME}")
+        gxx(*FLAGS, *words, "-ldl", "-pthread")
+
+    return built("driver", make, key=[*texts, *FLAGS, compiler()])
 
 
 def environment(**settings: int) -> dict[str, str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
+import re
 import subprocess
-import tempfile
+import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,14 +15,21 @@ import numpy as np
 
 from segedge.cuda.runtime.program import Argument, Kernel
 
+sys.path.append(str(Path(__file__).parents[3]))  # for processes that are no pytest
+from tests.built import built
+
 HEADER = Path(__file__).parent / "shim.hpp"
-FLAGS = ["-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-shared", "-fPIC"]
+ASAN = os.environ.get("SEGEDGE_SHIM_ASAN") == "1"
+FLAGS = [
+    "-std=c++17", "-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-w", "-fPIC",
+    "-U_FORTIFY_SOURCE",  # it forbids jumps to another stack
+    *(["-fsanitize=address"] if ASAN else []),
+]  # fmt: skip
 WITHOUT_BARRIERS = (
     "preprocess", "preprocess_halve", "tail_points", "tail_zero", "matte_points", "matte_pixels",
     "matte_labels", "entropy_pixels", "sum_blocks", "blur_blocks", "compose_blurred",
     "draw_outline", "paint_heat", "copy_rows",
 )  # fmt: skip
-ASAN = os.environ.get("SEGEDGE_SHIM_ASAN") == "1"
 
 _ENTRY = """
 extern "C" int shim_launch(const unsigned* dims, void** arguments, const int* sizes, int count) {
@@ -33,10 +40,6 @@ extern "C" const char* shim_describe(int* sizes, int* is_pointer, int room) {
   return "%(name)s";
 }
 """
-
-
-def has_compiler() -> bool:
-    return subprocess.run(["g++", "--version"], capture_output=True, check=False).returncode == 0
 
 
 class ShimLauncher:
@@ -65,24 +68,51 @@ class ShimLauncher:
 
 @cache
 def _load(kernel: Kernel) -> ctypes._CFuncPtr:
-    return ctypes.CDLL(str(_build(kernel))).shim_launch
+    return ctypes.CDLL(str(build(kernel))).shim_launch
 
 
-def _build(kernel: Kernel) -> Path:
-    """The kernel as a shared library, from the cache of earlier runs where nothing changed."""
+def build(kernel: Kernel) -> Path:
+    """The kernel as a shared library."""
     plain = "#define SHIM_PLAIN\n" if kernel.name in WITHOUT_BARRIERS else ""
     source = f'{plain}#include "{HEADER}"\n{kernel.source}{_ENTRY % {"name": kernel.name}}'
-    flags = [*FLAGS, "-fsanitize=address"] if ASAN else FLAGS
-    digest = hashlib.sha256("\n".join([*flags, HEADER.read_text(), source]).encode()).hexdigest()
-    folder = Path(tempfile.gettempdir()) / f"segedge-shim-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    library = folder / f"{kernel.name}-{digest[:24]}.so"
-    if not library.exists():
-        part = library.with_suffix(f".{os.getpid()}.part")
-        done = subprocess.run(
-            ["g++", *flags, "-x", "c++", "-", "-o", str(part)],
-            input=source, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[:3000]
-        part.replace(library)
-    return library
+
+    def make(path: Path) -> None:
+        words = ("-shared", "-include", _standard_headers(), "-x", "c++", "-", "-o", path)
+        gxx(*FLAGS, *words, source=source)
+
+    return built(f"{kernel.name}.so", make, key=[HEADER.read_text(), source, *FLAGS, compiler()])
+
+
+@cache
+def _standard_headers() -> Path:
+    """The headers of the C++ library that the shim includes, compiled: half of a kernel's time."""
+    source = "\n".join(re.findall("^#include <.*", HEADER.read_text(), re.M))
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "standard.hpp").write_text(source)
+        gxx(*FLAGS, "-x", "c++-header", folder / "standard.hpp")
+
+    return built("headers", make, key=[source, *FLAGS, compiler()]) / "standard.hpp"
+
+
+def gxx(*words: object, source: str = "") -> None:
+    """Run g++, with a source on its standard input where ``-`` is among the words."""
+    done = subprocess.run(
+        ["g++", *map(str, words)], input=source, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[:3000]
+
+
+@cache
+def compiler() -> str:
+    """What g++ calls itself; empty where there is none."""
+    try:
+        done = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.partition("\n")[0]
+
+
+def has_compiler() -> bool:
+    return bool(compiler())

@@ -5,6 +5,7 @@
 // there. Kernels without barriers (SHIM_PLAIN) need no fibers and run faster. What this does not
 // show: races between barriers, warp divergence, memory ordering, speed.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -92,38 +94,55 @@ static T atomicCAS(T* at, T expected, T value) {
 namespace shim {
 
 enum State { READY, AT_WARP, AT_BLOCK, DONE };
+#ifdef __SANITIZE_ADDRESS__  // it takes a jump to another stack for the end of this one
+using Place = ucontext_t;
+static void go(Place& from, Place& to) { swapcontext(&from, &to); }
+static void begin(Place& from, ucontext_t& at) { swapcontext(&from, &at); }
+#else  // several times faster: a ucontext asks the system for its signal mask at each switch
+using Place = jmp_buf;
+__attribute__((noinline)) static void go(Place& from, Place& to) {
+  if (!_setjmp(from)) _longjmp(to, 1);
+}
+__attribute__((noinline)) static void begin(Place& from, ucontext_t& at) {
+  if (!_setjmp(from)) setcontext(&at);
+}
+#endif
+
 struct Fiber {
-  ucontext_t context;
+  Place place;
   std::vector<char> stack;
   State state;
   dim3 index;
 };
-static ucontext_t scheduler;
-static std::vector<Fiber> fibers;
+static Place scheduler;
+static std::deque<Fiber> fibers;  // they never move
 static Fiber* running;
 static void (*body)(void*);
 static void* body_arguments;
 
 static void wait(State at) {
   running->state = at;
-  swapcontext(&running->context, &scheduler);
+  go(running->place, scheduler);
 }
 
 static void enter() {
-  body(body_arguments);
-  running->state = DONE;
-  swapcontext(&running->context, &scheduler);
+  for (;;) {
+    wait(DONE);  // until a block needs this thread
+    body(body_arguments);
+  }
 }
 
 static void start(Fiber& fiber) {
   fiber.stack.resize(1 << 16);
   ASAN_UNPOISON_MEMORY_REGION(fiber.stack.data(), fiber.stack.size());
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack.data();
-  fiber.context.uc_stack.ss_size = fiber.stack.size();
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, enter, 0);
-  fiber.state = READY;
+  ucontext_t at;
+  getcontext(&at);
+  at.uc_stack.ss_sp = fiber.stack.data();
+  at.uc_stack.ss_size = fiber.stack.size();
+  at.uc_link = nullptr;
+  makecontext(&at, enter, 0);
+  running = &fiber;
+  begin(scheduler, at);
 }
 
 // Runs all threads that can run; true while some are left. Frees warps, then the block.
@@ -132,7 +151,7 @@ static bool turn() {
     if (fiber.state != READY) continue;
     running = &fiber;
     threadIdx = fiber.index;
-    swapcontext(&scheduler, &fiber.context);
+    go(scheduler, fiber.place);
   }
   bool any_warp = false, any_block = false;
   for (std::size_t first = 0; first < fibers.size(); first += 32) {
@@ -178,6 +197,11 @@ static int run(void (*kernel)(A...), const unsigned* dims, void** arguments, con
   body_arguments = arguments;
   gridDim = {dims[0], dims[1], dims[2]}, blockDim = {dims[3], dims[4], dims[5]};
   fibers.resize(blockDim.x * blockDim.y * blockDim.z);
+#ifndef SHIM_PLAIN
+  for (Fiber& fiber : fibers) {
+    if (fiber.stack.empty()) start(fiber);
+  }
+#endif
   for (unsigned block = 0; block < gridDim.x * gridDim.y * gridDim.z; block++) {
     blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y, block / gridDim.x / gridDim.y};
     for (unsigned t = 0; t < fibers.size(); t++) {
@@ -187,7 +211,7 @@ static int run(void (*kernel)(A...), const unsigned* dims, void** arguments, con
       body(body_arguments);
     }
 #else
-      start(fibers[t]);
+      fibers[t].state = READY;
     }
     while (turn()) {
     }
