@@ -16,7 +16,7 @@ PACKAGE = ROOT / "segedge"
 FLOORS: list[list[str]] = [
     ["errors", "version", "measure", "measure/report"],
     ["card", "machine"],
-    ["frames", "cuda/runtime"],
+    ["frames", "cuda/runtime", "motion"],
     ["options", "live", "video"],
     ["reference", "video/encode", "video/live", "cpu/kernels", "cuda"],
     ["cpu", "video/push", "video/sources"],
