@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend, TensorSpec
+from segedge.card.axes import channel_axis, rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import CardError, UsageError
@@ -36,7 +37,7 @@ def check_network(card: ModelCard, backend: Backend) -> tuple[TensorSpec, Tensor
         )
     output = head_of(card, outputs)
     if card.head == "logits":
-        axis = 1 if card.logits_layout == "nchw" else 3
+        axis = channel_axis(card.logits_layout)
         channels = output.shape[axis] if len(output.shape) == 4 else None
         if len(output.shape) != 4 or channels not in (None, card.channels):
             raise CardError(
@@ -64,6 +65,6 @@ def head_of(card: ModelCard, outputs: Sequence[TensorSpec]) -> TensorSpec:
 
 def network_size(card: ModelCard, spec: TensorSpec) -> Size:
     """The input size: the network's own where it is fixed, else the card's."""
-    first = 2 if card.input_layout == "nchw" else 1
+    first = rows_axis(card.input_layout)
     height, width = spec.shape[first], spec.shape[first + 1]
     return Size(height or card.input_height, width or card.input_width)

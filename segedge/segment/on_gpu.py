@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import DeviceBackend
+from segedge.card.axes import image_shape, rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.cuda.foreign import DeviceFrame, Nv12Frame, device_frame, foreign_stream, is_on_device
@@ -113,9 +114,7 @@ class CudaSegmenter(Closing):
         """The network's tensors at the card's size."""
         card, backend = self.card, self.backend
         first, head = check_network(card, backend)
-        size = network_size(card, first)
-        planes = (3, size.height, size.width)
-        shape = (1, *planes) if card.input_layout == "nchw" else (1, *planes[1:], 3)
+        shape = image_shape(card.input_layout, network_size(card, first))
         shapes = backend.output_shapes([shape])
         specs = backend.specs[1]
         outputs = tuple(Tensor(s, np.dtype(p.dtype)) for s, p in zip(shapes, specs, strict=True))
@@ -125,7 +124,7 @@ class CudaSegmenter(Closing):
         smoothing = self.options.smoothing
         if smoothing is None:
             return None
-        logits, first = self._outputs[self._head], 2 if self.card.input_layout == "nchw" else 1
+        logits, first = self._outputs[self._head], rows_axis(self.card.input_layout)
         return Smooth(
             self.card, self.card.grid_size(logits.shape),
             Size(*self._tensor.shape[first : first + 2]),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import TensorSpec
+from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
@@ -32,7 +33,7 @@ def window_size(card: ModelCard, spec: TensorSpec, slide: Slide) -> Size:
             fix="export it without its ArgMax: segedge export cuts it off",
         )
     asked = slide.window or network_size(card, spec)
-    first = 2 if card.input_layout == "nchw" else 1
+    first = rows_axis(card.input_layout)
     height, width = spec.shape[first], spec.shape[first + 1]
     slide.check_window(Size(height or asked.height, width or asked.width))
     slide.steps(asked)
