@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.machine.environment import Environment
 from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.results import write_text
@@ -119,7 +119,7 @@ class Document:
 
     def to_json(self) -> str:
         """The text that `read_document` reads."""
-        data = _shortened(dataclasses.asdict(self))
+        data = _shortened(to_plain(self))
         head = {"schema": SCHEMA, "kind": KIND, "within": WITHIN}
         figures = ",\n  ".join(json.dumps(figure) for figure in data.pop("figures"))
         rest = json.dumps({**head, **data}, indent=1)
@@ -149,23 +149,9 @@ def read_document(path: Path) -> Document:
         wanted = f"expected {SCHEMA} of {KIND}"
         raise SchemaError(f"{path.name} has schema {found}, {wanted}: measure again with --save")
     try:
-        return _from_dict(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SchemaError(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
-
-
-def _from_dict(data: dict[str, Any]) -> Document:
-    figures = tuple(
-        Figure(**{**figure, "rounds": tuple(figure["rounds"])}) for figure in data["figures"]
-    )
-    known = {entry.name for entry in dataclasses.fields(Environment)}
-    told = {key: value for key, value in data["environment"].items() if key in known}
-    tuples = {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
-    environment = Environment(**{**told, **tuples})
-    names = ("benchmark", "includes", "settings", "details", "skipped")
-    return Document(
-        **{name: data[name] for name in names}, figures=figures, environment=environment
-    )
+        return from_plain(Document, data)
+    except PlainError as error:
+        raise SchemaError(f"{path.name} is damaged: {error}") from error
 
 
 def rounded(value: float, digits: int = _DIGITS) -> float:

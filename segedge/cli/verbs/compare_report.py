@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segedge.cli.console import out, print_prose, print_row
-from segedge.cli.verbs.labelled import percent, print_left_out
+from segedge.cli.verbs.labelled import print_left_out
+from segedge.measure.report.table import percent
 
 if TYPE_CHECKING:
     from segedge.measure.evaluate.agreement import Agreement

@@ -42,11 +42,6 @@ class DataGroup:
         )
 
 
-def percent(share: float | None) -> str:
-    """Points of 100, two decimals: differences of models are that small."""
-    return "-" if share is None or share != share else f"{100 * share:.2f}"
-
-
 def print_left_out(
     notes: Sequence[str], failures: Sequence[tuple[str, str]], missing: Sequence[str]
 ) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
 from segedge.measure.bench.durations import Statistics
@@ -128,7 +128,7 @@ class Results:
     def to_json(self) -> str:
         """The document that `read_results` reads."""
         head = {"schema": SCHEMA, "kind": "segedge bench", "includes": INCLUDES}
-        text = json.dumps({**head, **dataclasses.asdict(self)}, indent=2)
+        text = json.dumps({**head, **to_plain(self)}, indent=2)
         # Lists of numbers in one line: a hundred quantiles a row would hide everything else.
         return re.sub(r"\[[-\d.,\se+]*\]", lambda m: re.sub(r"\s+", " ", m[0]), text) + "\n"
 
@@ -168,8 +168,8 @@ def read_results(path: Path) -> Results:
     if schema not in (SCHEMA, _MIGRATED):
         _refuse_schema(path, schema, again)
     try:
-        return _from_dict(_migrated(data) if schema == _MIGRATED else data)
-    except (KeyError, TypeError, AttributeError) as error:
+        return from_plain(Results, _migrated(data) if schema == _MIGRATED else data)
+    except (PlainError, KeyError, TypeError) as error:
         facts = {"found": f"{type(error).__name__}: {error}"}
         raise UsageError(f"{path} is damaged", facts=facts, fix=again) from error
 
@@ -191,25 +191,3 @@ def _migrated(data: dict[str, Any]) -> dict[str, Any]:
     """Results of schema 2: all rows had the subject's size, and batch 1."""
     sizes = {name: data["subject"][name] for name in ("network_size", "frame_size")}
     return {**data, "rows": [{**row, **sizes} for row in data["rows"]]}
-
-
-def _from_dict(data: dict[str, Any]) -> Results:
-    rows = []
-    for row in data["rows"]:
-        times = dict(row["times"])
-        if times["interval_ms"] is not None:
-            low, high = times["interval_ms"]
-            times["interval_ms"] = (low, high)
-        for name in ("rounds_ms", "quantiles_ms"):
-            times[name] = tuple(times.get(name, ()))
-        seen = row.get("observed")
-        observed = None if seen is None else Observed.from_dict(seen)
-        rows.append(Row(**{**row, "times": Statistics(**times), "observed": observed}))
-    environment = {**data["environment"]}
-    environment["cpu_flags"] = tuple(environment.get("cpu_flags", ()))
-    return Results(
-        subject=Subject(**data["subject"]),
-        environment=Environment(**environment),
-        rows=tuple(rows),
-        skipped=dict(data["skipped"]),
-    )

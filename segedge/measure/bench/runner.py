@@ -14,8 +14,9 @@ from typing import Any
 from segedge.backends.remote.address import address_text, is_address
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import file_sha256, read_metadata
-from segedge.errors import BackendError, CardError, UsageError, unknown_name_error
+from segedge.card.modelfile import file_sha256, require_card
+from segedge.card.plain import from_plain
+from segedge.errors import BackendError, UsageError, unknown_name_error
 from segedge.machine.environment import Environment
 from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.names import Contender, choose_backends
@@ -151,13 +152,7 @@ def read_card(model: Path) -> ModelCard:
             facts={"found": model.name},
             fix="segedge export makes one: docs/export.md; a torch program goes with --program",
         )
-    card = ModelCard.from_metadata(read_metadata(model))
-    if card is None:
-        raise CardError(
-            f"{model.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"segedge export {model} --classes cityscapes -o {model.stem}-card.onnx",
-        )
-    return card
+    return require_card(model)
 
 
 def _check_files(options: BenchOptions) -> None:
@@ -225,9 +220,8 @@ def _job(
     modes: tuple[str, ...] | None = None, timeline: Path | None = None,
 ) -> Job:  # fmt: skip
     return Job(
-        str(model), name, modes or setting.modes, setting.frame.height, setting.frame.width,
-        options.seconds, batch=setting.batch, network_height=setting.network.height,
-        network_width=setting.network.width,
+        str(model), name, modes or setting.modes, setting.frame, options.seconds,
+        batch=setting.batch, network=setting.network,
         program=str(options.program) if options.program else None,
         video=str(options.video) if options.video else None,
         trace=str(timeline) if timeline else None,
@@ -278,7 +272,7 @@ def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> lis
                 import_ms=statistics.median(answer["import_ms"] for answer in answers),
                 build_ms=builds[0] if builds else None,
                 device_memory_mb=max(memory) if memory else None,
-                observed=Observed.join([Observed.from_dict(f["observed"]) for f in figures]),
+                observed=Observed.join([from_plain(Observed, f["observed"]) for f in figures]),
             )
         )
     return rows

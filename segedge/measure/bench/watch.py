@@ -77,19 +77,6 @@ class Observed:
             },
         )
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> Observed:
-        """What `dataclasses.asdict` made of one."""
-        fields = dict(data)
-        clock, gpu = fields.pop("cpu_mhz"), fields.pop("gpu")
-        if not isinstance(gpu, Mapping):
-            raise TypeError("gpu is no object")
-        return cls(
-            **fields,  # type: ignore[arg-type]
-            cpu_mhz=Spread(**clock) if isinstance(clock, Mapping) else None,
-            gpu={name: Spread(**spread) for name, spread in gpu.items()},
-        )
-
     @property
     def was_busy(self) -> bool:
         """Whether other programs took more than a tenth of the processors."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from segedge.card.plain import to_plain
 from segedge.convert.onnx_card import check_output
 from segedge.errors import UsageError, unknown_name_error
 from segedge.measure.bench.durations import repeat, warm_up
@@ -148,21 +149,7 @@ class GuardReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        plain = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("out", "points", "chosen", "ranking", "layers", "warnings")
-        }
-        return {
-            "out": str(self.out),
-            **plain,
-            "holds": self.holds,
-            "chosen": vars(self.chosen),
-            "points": [vars(point) for point in self.points],
-            "ranking": [vars(harm) for harm in self.ranking],
-            "layers": [vars(layer) for layer in self.layers],
-            "warnings": list(self.warnings),
-        }
+        return {**to_plain(self), "holds": self.holds}
 
 
 def quantize_guarded(

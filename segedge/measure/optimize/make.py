@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.card.card import ModelCard
+from segedge.card.modelfile import no_card_error
 from segedge.engine.builder.half import half_graph, network_inputs
 from segedge.engine.source import read_source
-from segedge.errors import CardError, UsageError
+from segedge.errors import UsageError
 from segedge.machine.files import write_atomically
 from segedge.measure.evaluate.agreement import check_classes
 from segedge.measure.optimize.candidates import Artifact
@@ -49,10 +50,7 @@ def card_of(path: Path) -> ModelCard:
     """The card of an ONNX file."""
     card = read_source(path).card
     if card is None:
-        raise CardError(
-            f"{path.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
-        )
+        raise no_card_error(path)
     return card
 
 

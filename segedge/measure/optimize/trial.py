@@ -81,9 +81,8 @@ def time_all(
                 continue
             say(f"round {turn + 1}/{options.rounds}  {one.name}")
             answer = run_worker(
-                Job(str(one.artifact.path), one.backend, MODES, frame.height, frame.width,
-                    options.seconds)
-            )  # fmt: skip
+                Job(str(one.artifact.path), one.backend, MODES, frame, options.seconds)
+            )
             reason = _failure(answer)
             if reason:
                 failed[one.name] = reason

@@ -9,6 +9,7 @@ import pytest
 
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.measure.bench.durations import Milliseconds, repeat
@@ -47,7 +48,7 @@ def test_stages_of_a_frame_are_those_of_the_gpu(device: Device) -> None:
 
 
 def test_a_worker_measures_all_modes(device: Device, tmp_path: Path) -> None:
-    job = Job("m.onnx", "tensorrt", ("network", "frame", "rate"), 32, 48, 0.01)
+    job = Job("m.onnx", "tensorrt", ("network", "frame", "rate"), Size(32, 48), 0.01)
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
         bench = Bench(job, segmenter, IMAGE, tmp_path)
         for mode in job.modes:

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import made, results, row
 
+from segedge.card.geometry import Size
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
 from segedge.measure.bench import runner
@@ -37,7 +38,7 @@ def test_the_file_holds_everything(tmp_path: Path) -> None:
         ('{"schema": 9}', "another schema", "schema 9: of a newer segedge"),
         ('{"schema": 2}', "damaged", "subject"),
         ('{"schema": 3}', "damaged", "rows"),
-        ('{"schema": 3, "rows": [{"times": 3}]}', "damaged", "TypeError"),
+        ('{"schema": 3, "rows": [{"times": 3}]}', "damaged", "lacks subject"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, text: str, message: str, fact: str) -> None:
@@ -180,7 +181,7 @@ def test_unknown_backends_get_the_nearest_name() -> None:
 
 def test_a_worker_that_dies_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "encode_job", lambda job: "no json")
-    job = runner.Job("m.onnx", "onnxruntime", ("frame",), 8, 8, 0.1)
+    job = runner.Job("m.onnx", "onnxruntime", ("frame",), Size(8, 8), 0.1)
     assert "ended with code 1" in runner.run_worker(job)["error"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from segedge.backends.eager import translated_compilation as failing
 from segedge.backends.fake import FakeBackend
 from segedge.card.card import ModelCard
+from segedge.card.geometry import Size
 from segedge.errors import BackendError
 from segedge.frames.frame import Frame
 from segedge.measure.bench.worker.flow import FlowOptions, RepeatedSource, flow
@@ -29,7 +30,7 @@ CARD = ModelCard(("a", "b"), ((0, 0, 0), (9, 9, 9)), 48, 64, stride=8)
 
 def job(model: Path, **changes: object) -> Job:
     fields = {"backend": "onnxruntime", "modes": ("network",), "seconds": 0.01, **changes}
-    return Job(str(model), frame_height=40, frame_width=60, **fields)  # type: ignore[arg-type]
+    return Job(str(model), frame=Size(40, 60), **fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_all_modes_have_samples_stages_and_what_was_seen(open_model: Path) -> No
 
 
 def test_batches_and_sizes_of_an_open_network(open_model: Path) -> None:
-    answer = measure_job(job(open_model, batch=3, network_height=24, network_width=32))
+    answer = measure_job(job(open_model, batch=3, network=Size(24, 32)))
     assert len(answer["modes"]["network"]["samples_ms"]) >= 10
 
 

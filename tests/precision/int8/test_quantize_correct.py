@@ -238,7 +238,7 @@ def test_the_guard_judges_what_corrections_bring(tmp_path: Path, images: Path) -
     assert found.chosen.corrections
     assert found.chosen.drop < min(p.drop for p in found.points if not p.corrections)
     assert all(point.corrections == found.chosen.corrections for point in found.curve)
-    assert found.to_dict()["chosen"]["corrections"] == found.chosen.corrections
+    assert tuple(found.to_dict()["chosen"]["corrections"]) == found.chosen.corrections
     done = run_verb(
         "quantize", path, "--calibrate", images, "-o", tmp_path / "h.onnx", "--max-drop", 30
     ).stdout

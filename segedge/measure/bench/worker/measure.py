@@ -49,7 +49,7 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
 
     opened = open_job(job, folder)
     with opened.segmenter as segmenter:
-        image = street_like(job.frame_height, job.frame_width)
+        image = street_like(job.frame.height, job.frame.width)
         start_ns = time.perf_counter_ns()
         FrameStep(segmenter, image, [])()
         first_ms = (time.perf_counter_ns() - start_ns) / 1e6

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import read_metadata
+from segedge.card.modelfile import read_card
 from segedge.errors import BackendError
 from segedge.machine.optional import IMPORT_MS
 from segedge.measure.bench.worker.job import Job
@@ -55,7 +55,7 @@ def open_job(job: Job, folder: Path) -> Opened:
 def _files(job: Job, folder: Path) -> tuple[Path, ModelCard]:
     """The file that is opened, and the card that it is opened with."""
     path = Path(job.model)
-    card = ModelCard.from_metadata(read_metadata(path))
+    card = read_card(path)
     if card is None:
         raise BackendError(f"{path.name} carries no card")
     network = job.network or card.input_size
