@@ -6,7 +6,7 @@ TEST_VENV := .venv-test
 OUT := out/demo
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: demo test test-ray clean
+.PHONY: demo test types suite test-ray clean
 
 demo: $(DEMO_VENV)/.stamp
 	PATH="$(CURDIR)/$(DEMO_VENV)/bin:$$PATH" bash export/street/demo.sh $(OUT)
@@ -20,8 +20,17 @@ $(DEMO_VENV)/.stamp: pyproject.toml constraints-export.txt
 test: $(TEST_VENV)/.stamp
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
+	$(MAKE) --no-print-directory --jobs=2 types suite
+
+# The tests start hundreds of interpreters, which would compile segedge anew each time.
+test: export PYTHONDONTWRITEBYTECODE :=
+
+# One core for a minute where mypy has no cache yet: beside the tests.
+types:
 	$(TEST_VENV)/bin/mypy
-	SEGEDGE_REQUIRE_RTX=1 $(TEST_VENV)/bin/pytest -q -n 2 --dist loadfile
+
+suite:
+	SEGEDGE_REQUIRE_RTX=1 $(TEST_VENV)/bin/pytest -q -n 2 --dist worksteal
 
 $(TEST_VENV)/.stamp: pyproject.toml constraints-export.txt
 	$(PYTHON) -m venv $(TEST_VENV)
@@ -35,4 +44,4 @@ test-ray: $(TEST_VENV)/.stamp
 	$(TEST_VENV)/bin/pytest -q tests/batch/test_ray.py
 
 clean:
-	rm -rf $(DEMO_VENV) $(TEST_VENV) out build *.egg-info
+	rm -rf $(DEMO_VENV) $(TEST_VENV) out build *.egg-info .pytest_cache

@@ -23,12 +23,16 @@ def built(name: str, make: Callable[[Path], object], *, key: Iterable[object]) -
     ``key`` is all that the content depends on: sources, arguments, versions of who makes it.
     """
     digest = hashlib.sha256("\0".join(map(str, key)).encode()).hexdigest()[:24]
-    path = FOLDER / digest / name
+    return once(FOLDER / digest / name, make)
+
+
+def once(path: Path, make: Callable[[Path], object]) -> Path:
+    """``path``, made by the first who asks; whoever asks meanwhile waits."""
     if not path.exists():
-        part = FOLDER / digest / "part" / name
+        part = path.parent / "part" / path.name
         part.parent.mkdir(parents=True, exist_ok=True)
         # The system takes the lock back from a process that ends, however it ends.
-        with (FOLDER / digest / "lock").open("w") as lock:
+        with (path.parent / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():
                 _remove(part)  # of a run that was killed

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from driver.simulated import ROOT, environment
 from shim.launcher import has_compiler
+
+from tests.built import once
 
 FOLDER = Path(__file__).parent / "simulated"
 FILES = sorted(path.stem for path in FOLDER.glob("test_*.py"))
@@ -18,7 +21,7 @@ FILES = sorted(path.stem for path in FOLDER.glob("test_*.py"))
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Run:
     """What the child did."""
 
@@ -30,8 +33,13 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def child(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    report = tmp_path_factory.mktemp("simulated") / "report.xml"
+def child(run_folder: Path) -> Run:
+    told = json.loads(once(run_folder / "simulated" / "run.json", _run_child).read_text())
+    return Run(**told)
+
+
+def _run_child(told: Path) -> None:
+    report = told.with_name("report.xml")
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
     done = subprocess.run(
         [*command, f"--junitxml={report}", str(FOLDER)], cwd=ROOT, env=environment(defer=1),
@@ -46,7 +54,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Run:
         file = case.get("classname", "").split(".")[-1]
         text = "" if problem is None else f"{case.get('name')}\n{problem.text or ''}"
         (run.failed if text else run.passed).setdefault(file, []).append(text)
-    return run
+    told.write_text(json.dumps(dataclasses.asdict(run)))
 
 
 def _ending(output: str) -> str:

@@ -102,6 +102,7 @@ def require_sound(model: Any) -> None:
 def open_model(model: Any) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    options.intra_op_num_threads = 1
     data = model.SerializeToString()
     return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
