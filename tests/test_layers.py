@@ -16,8 +16,9 @@ PACKAGE = ROOT / "segedge"
 FLOORS: list[list[str]] = [
     ["errors", "version", "measure", "measure/report"],
     ["card", "machine"],
-    ["frames", "cuda/runtime", "motion"],
+    ["frames", "cuda/runtime"],
     ["options", "live", "video"],
+    ["motion"],
     ["reference", "video/encode", "video/live", "cpu/kernels", "cuda"],
     ["cpu", "video/push", "video/sources"],
     ["convert", "video/sinks", "measure/datasets"],

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.frames.timing import StageTimes
+
+
+@dataclass(frozen=True)
+class MotionNote:
+    """How a frame of a video got its logits; travels with the frame."""
+
+    is_key: bool
+    """Whether the network saw it."""
+    frames: int = 0
+    """Frames to the nearest key; 0 for a key."""
+    key_age_ms: float = 0.0
+    """Capture of the newest key in it until its own; negative where that key comes later."""
+    agreement: float | None = None
+    """A key's: share of clear pixels away from borders where carrying would have said the same."""
+    agreement_all: float | None = None
+    """The same over all points."""
 
 
 @dataclass
@@ -27,6 +44,10 @@ class Frame:
     """When it entered the program, on the monotonic clock: latency is measured from here."""
     stream: int | None = 0
     """Which sequence of frames it belongs to, for smoothing over time; None: to none."""
+    motion_vectors: NDArray[Any] | None = None
+    """What the codec says of the motion to other frames (FFmpeg's records), where it is asked."""
+    motion: MotionNote | None = None
+    """How it got its logits, where they are carried from frame to frame."""
     times: StageTimes = field(default_factory=StageTimes)
     """Stage times, travelling with the frame."""
 

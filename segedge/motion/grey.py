@@ -18,8 +18,7 @@ from segedge.motion.field import MotionField
 LONGEST = 480
 """Pixels of the longer side: the flow of it takes 1.5 ms. Smaller ones lose thin things."""
 _SHORTEST = 32
-"""Of the shorter side. Where an image has no level as coarse as the finest that is asked for,
-OpenCV 5.0's flow reads beyond its arrays: 20 x 480 crashes, 16 x 480 gives NaN."""
+"""Of the shorter side: flow is found on coarser levels first, and a smaller image has none."""
 BLOCK = 4
 """Pixels of a grey image and axis in one block of a field: as fine as the flow is found."""
 
@@ -63,6 +62,17 @@ def field_of(flow: NDArray[np.float32], grey: Grey, key: Grey, frame: Size) -> M
         coarse = cv2.resize(flow, shape, interpolation=cv2.INTER_LINEAR)
     pixels = np.array([frame.width / width, frame.height / height], np.float32)
     return MotionField(coarse * pixels, residual.astype(np.float32), frame)
+
+
+def field_between(
+    displacement: NDArray[np.float32], grey: Grey, key: Grey, frame: Size
+) -> MotionField:
+    """The field of a displacement of blocks, in pixels of the frame, judged by the grey images."""
+    height, width = grey.shape
+    pixels = np.array([width / frame.width, height / frame.height], np.float32)
+    with one_thread():
+        flow = cv2.resize(displacement * pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return field_of(np.asarray(flow, np.float32), grey, key, frame)
 
 
 _COUNT_LOCK = Lock()
@@ -117,10 +127,11 @@ def read_at(values: NDArray[Any], moved: NDArray[np.float32]) -> NDArray[Any]:
     """Bilinear at each pixel plus its displacement (h x w x 2, x before y), clamped."""
     x, y = _positions(*moved.shape[:2])
     with one_thread():
-        return cv2.remap(
+        read: NDArray[Any] = cv2.remap(
             values, x + moved[..., 0], y + moved[..., 1], cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
+    return read
 
 
 @lru_cache(maxsize=8)

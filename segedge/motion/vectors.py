@@ -88,7 +88,8 @@ def _painted(vectors: NDArray[Any], frame: Size, blocks: Size) -> _Painting:
     row = ((np.arange(blocks.height) + 0.5) * frame.height / blocks.height).astype(int) // _CELL
     column = ((np.arange(blocks.width) + 0.5) * frame.width / blocks.width).astype(int) // _CELL
     found = cells.reshape(rows, columns, 3)[row[:, None], column]
-    return np.ascontiguousarray(found[..., :2]), found[..., 2] > 0.0
+    covered: NDArray[np.bool_] = found[..., 2] > 0.0
+    return np.ascontiguousarray(found[..., :2]), covered
 
 
 def _cost(
@@ -101,7 +102,8 @@ def _cost(
     with one_thread():
         differs = cv2.absdiff(read_centres(there, tried, frame), here).astype(np.float32)
         around = np.asarray(cv2.blur(differs, (3, 3)), np.float32)
-    return np.where(cover, around + differs[cover].mean(), np.float32(np.inf))
+    cost = around + differs[cover].mean()
+    return np.where(cover, cost, np.float32(np.inf)).astype(np.float32, copy=False)
 
 
 def _smooth(image: Grey) -> Grey:

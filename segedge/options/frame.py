@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from segedge.card.card import ModelCard
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
+from segedge.options.motion import Motion
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
@@ -29,6 +30,9 @@ class FrameOptions:
     smoothing: Smoothing | None = None
     """How logits lean on those of the frames before of the same `Frame.stream`; None: not at
     all."""
+    motion: Motion | None = None
+    """On which frames of a video the network works, the others getting its logits by motion; None:
+    on all. Applies where frames come in order: `segedge.pipeline`, `segedge.stream`."""
 
     def __post_init__(self) -> None:
         # Where windows slide no one input of the network tells where the image moved.
@@ -37,9 +41,21 @@ class FrameOptions:
                 "neither smoothing nor flicker goes with sliding windows",
                 fix="leave --smooth and --flicker out, or --slide",
             )
+        if self.motion is not None and self.slide is not None:
+            raise UsageError(
+                "logits of sliding windows are not carried by motion",
+                fix="leave --every out, or --slide",
+            )
+        if self.motion is not None and self.smoothing is not None:
+            raise UsageError(
+                "smoothing needs every frame through the network",
+                fix="leave --every out, or take --fuse, which smooths along the motion",
+            )
 
     def check(self, card: ModelCard) -> None:
         """Raise UsageError where a model cannot have this; its overlays are checked when drawn."""
         self.cleaning.check(card.classes)
         if self.smoothing is not None:
             self.smoothing.check(card)
+        if self.motion is not None:
+            self.motion.check(card)

@@ -6,26 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
-from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
+from segedge.pipeline.feed import Feed, FrameSegmenter
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import RunReport
-
-
-class FrameSegmenter(Protocol):
-    """What turns a frame into a result; `segedge.segment.segmenter.Segmenter` is one.
-
-    Results must own their arrays: sinks read them while the next frames are computed.
-    """
-
-    def __call__(self, frame: Frame, /, *, outputs: frozenset[str]) -> ResultView:
-        """Segment one frame; stage times are added to ``frame.times``.
-
-        ``outputs`` are what sinks will read, to be computed here and not in their threads.
-        """
 
 
 class Lane:
@@ -98,6 +85,13 @@ class Lane:
         for thread in threads:
             thread.start()
         return threads
+
+    def feed(self, segmenter: FrameSegmenter) -> Feed:
+        """What takes this lane's frames through the segmenter."""
+        self._feed = Feed(
+            segmenter, self.outputs, live=self.policy == "latest", is_sequence=self.is_sequence
+        )
+        return self._feed
 
     @property
     def has_room(self) -> bool:
@@ -209,6 +203,7 @@ class Lane:
             interval=stats.interval.summary_or_none(),
             jitter=stats.jitter.summary_or_none(),
             machine=machine,
+            motion=None if self._feed.motion is None else self._feed.motion.to_dict(),
             error=None if self.error is None else first_line(self.error),
         )
 

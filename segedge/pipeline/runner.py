@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from segedge.errors import UsageError
-from segedge.frames.protocols import Sink, Source
+from segedge.frames.protocols import ResultView, Sink, Source
+from segedge.pipeline.feed import FrameSegmenter
 from segedge.pipeline.interrupt import on_interrupt
-from segedge.pipeline.lane import FrameSegmenter, Lane
+from segedge.pipeline.lane import Lane
+from segedge.pipeline.ledger import Job
 from segedge.pipeline.machine import Machine
 from segedge.pipeline.mailbox import Policy, RoundRobin
 from segedge.pipeline.sampler import Sampler, SecondTicker, Ticker
@@ -111,9 +113,12 @@ class MultiPipeline:
 
     def _run_stages(self, sampler: Sampler) -> None:
         """From the first thread to the end of the last one."""
+        self._feeds = [lane.feed(self._segmenter) for lane in self._lanes]
         threads = [thread for lane in self._lanes for thread in lane.start()]
         sampler.start()
         self._guarded(self._segment)
+        for feed in self._feeds:
+            feed.close()
         for lane in self._lanes:
             lane.close_outboxes()
             if self._signal is not None:
@@ -162,7 +167,7 @@ class MultiPipeline:
             [lane.inbox for lane in self._lanes],
             changed=self._changed,
             ready=lambda number: self._lanes[number].has_room,
-            on_end=lambda number: self._lanes[number].close_outboxes(),
+            on_end=self._end_lane,
         )
         for number, job in turns:
             if self._signal is not None:
@@ -170,11 +175,23 @@ class MultiPipeline:
             lane = self._lanes[number]
             lane.ledger.taken(job)
             job.frame.stream = number if lane.is_sequence else None
-            start_ns = self._clock_ns()
-            result = self._segmenter(job.frame, outputs=lane.outputs)
+            self._hand_on(number, self._feeds[number].push(job))
+            del job  # not to be kept alive while waiting for the next
+
+    def _end_lane(self, number: int) -> None:
+        """No frame of a lane follows."""
+        if self._signal is None and self._lanes[number].error is None:
+            self._hand_on(number, self._feeds[number].end())
+        self._lanes[number].close_outboxes()
+
+    def _hand_on(self, number: int, done: Iterator[tuple[Job, ResultView]]) -> None:
+        """Compute what a feed has ready, one by one."""
+        lane, start_ns = self._lanes[number], self._clock_ns()
+        for job, result in done:
             lane.hand_on(job, result, (self._clock_ns() - start_ns) / 1e6)
             self._tell_progress(number)
-            del job, result  # not to be kept alive while waiting for the next
+            del job, result
+            start_ns = self._clock_ns()
 
     def _tell_progress(self, number: int) -> None:
         if self._watch.on_progress is not None:

@@ -107,6 +107,9 @@ class RunReport:
     """How much one interval differs from the one before it; 0 is an even stream."""
     machine: dict[str, Any] = field(default_factory=dict)
     """CPU, memory and GPU over the run: see docs/pipeline.md. Shared by all sources of a run."""
+    motion: dict[str, Any] | None = None
+    """Where logits are carried by motion: frames that the network saw, and how far carried labels
+    agree with its own; see docs/motion.md."""
     error: str | None = None
     """The first line of what ended it, where that is not raised: one source of several."""
 

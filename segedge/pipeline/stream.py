@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, cast
 
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import Source
+from segedge.frames.protocols import ResultView, Source
+from segedge.motion.summary import MotionSummary
+from segedge.pipeline.feed import Feed
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import Progress
 
 if TYPE_CHECKING:
-    from segedge.pipeline.lane import FrameSegmenter
+    from segedge.pipeline.feed import FrameSegmenter
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.result import Result
     from segedge.segment.segmenter import Segmenter
@@ -92,8 +94,12 @@ class FrameStream(Closing):
         """Begin to read; ``on_close`` is called once, at the end."""
         chosen = policy_of(policy, live=source.info.live)
         self._source = source
-        self._segmenter = segmenter
-        self._outputs = frozenset(outputs)
+        self._feed = Feed(
+            segmenter, frozenset(outputs), live=chosen == "latest",
+            is_sequence=source.info.kind != "images",
+        )  # fmt: skip
+        self._done: Iterator[tuple[Job, ResultView]] = iter(())
+        self._ended = False
         self._on_close = on_close
         self._clock_ns = clock_ns
         self._inbox: Mailbox[Job] = Mailbox(CAPACITY[chosen], policy=chosen)
@@ -107,6 +113,11 @@ class FrameStream(Closing):
         )
         weakref.finalize(self, _abandon, source, self._inbox)
         self._thread.start()
+
+    @property
+    def motion(self) -> MotionSummary | None:
+        """Key frames and agreement so far; None without motion."""
+        return self._feed.motion
 
     @property
     def progress(self) -> Progress:
@@ -124,29 +135,48 @@ class FrameStream(Closing):
             StopIteration: The source has ended, or the stream is closed.
             SegedgeError: The source or the network failed; nothing follows.
         """
-        if self._closed:
-            raise StopIteration
+        while not self._closed:
+            shown = self._next_done()
+            if shown is not None:
+                return shown
+        raise StopIteration
+
+    def _next_done(self) -> tuple[Frame, Result] | None:
+        """The next of the frames that are done, or None where another must come first."""
+        start_ns = self._clock_ns()
+        try:
+            done = next(self._done, None)
+            if done is not None:
+                done[1].wait()
+        except BaseException:
+            self.close(fate="failed")
+            raise
+        if done is None:
+            self._take()
+            return None
+        job, result = done
+        self._ledger.computed(job, result, (self._clock_ns() - start_ns) / 1e6)
+        self._ledger.written(job, job.for_sink().times)
+        return job.frame, cast("Result", result)
+
+    def _take(self) -> None:
+        """Take the next frame from the source, or at its end the frames that still wait."""
+        if self._ended:
+            self.close()
+            return
         try:
             job = self._inbox.get()
         except MailboxClosed:
             error = self._inbox.error
-            self.close()
             if error is not None:
+                self.close()
                 raise error from None
-            raise StopIteration from None
+            self._ended, self._done = True, self._feed.end()
+            return
         self._ledger.taken(job)
         if self._source.info.kind == "images":
             job.frame.stream = None  # no sequence that smoothing could lean on
-        start_ns = self._clock_ns()
-        try:
-            result = self._segmenter(job.frame, outputs=self._outputs)
-            result.wait()
-        except BaseException:
-            self.close(fate="failed")
-            raise
-        self._ledger.computed(job, result, (self._clock_ns() - start_ns) / 1e6)
-        self._ledger.written(job, job.for_sink().times)
-        return job.frame, cast("Result", result)
+        self._done = self._feed.push(job)
 
     def close(self, *, fate: str = "dropped") -> None:
         """End the reading. More than once does nothing; results given out stay usable."""
@@ -157,6 +187,7 @@ class FrameStream(Closing):
         self._source.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        self._feed.close()
         self._ledger.settle_rest("failed" if fate == "failed" else "dropped")
         self._on_close()
 

@@ -13,6 +13,7 @@ from segedge.cpu.ready import make_ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
 from segedge.options.frame import FrameOptions
+from segedge.options.motion import Motion
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
@@ -33,6 +34,7 @@ def load(
     cleaning: Cleaning | None = None,
     slide: Slide | None = None,
     smoothing: Smoothing | None = None,
+    motion: Motion | None = None,
     slots: int = 2,
     graphs: bool = True,
 ) -> Segmenter | CudaSegmenter:
@@ -49,6 +51,7 @@ def load(
         slide: Windows over the frame at full resolution, their logits averaged; None brings the
             whole frame to the network's size.
         smoothing: How the logits of a video are steadied over time; None leaves each frame alone.
+        motion: On which frames of a video the network works; None: on all.
         slots: On a GPU: frames in flight at once.
         graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
 
@@ -56,7 +59,9 @@ def load(
         ModelError: The file is missing, truncated, or carries no card.
         BackendError: No backend can run it.
     """
-    options = FrameOptions(style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing)
+    options = FrameOptions(
+        style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing, motion
+    )
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from segedge.backends.registry import available_threads
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
+from segedge.cpu.motion import Carrier, Key
+from segedge.cpu.plan import Axis
 from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
@@ -22,11 +24,15 @@ from segedge.cpu.workers import Workers
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
+from segedge.motion.agreement import Agreement, agreement
+from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
+from segedge.segment.moving import Moving, Source
+from segedge.segment.moving_live import LiveMoving
 from segedge.segment.result import Result
 from segedge.segment.windows import Infer, SlidePlan, window_size
 
@@ -104,16 +110,73 @@ class Segmenter(Closing):
             BackendError: The network failed.
         """
         frame = image if isinstance(image, Frame) else Frame(checked_image(image))
+        return self.show(frame, self.look(frame), outputs)
+
+    def look(self, frame: Frame) -> NDArray[Any]:
+        """The frame's logits by the network, smoothed where that is wanted."""
         plan = self._plan(frame)
         logits = plan.way.run(frame, self._infer, self._pool)
         if self._smoother is not None and frame.stream is not None:
             assert isinstance(plan.way, _Whole), "smoothing is refused with windows"
             with frame.times.measure("smoothing"):
                 self._smoother.run(frame, logits, plan.way.tensor, self._workers)
-        drawing = HostDrawing(frame, logits, self._renderer(plan, logits))
+        return logits
+
+    def show(self, frame: Frame, logits: NDArray[Any], outputs: Iterable[str]) -> Result:
+        """The result of a frame by its logits, from `look` or `carry`."""
+        drawing = HostDrawing(frame, logits, self._renderer(self._plan(frame), logits))
         result = Result(frame, self.card, drawing, self.options.style)
         result.compute(outputs)
         return result
+
+    def keep(self, frame: Frame, logits: NDArray[Any]) -> KeptLogits:
+        """A key frame's logits, to be carried from; see `segedge.segment.moving`."""
+        grid = self.card.grid_size(logits.shape)
+        return KeptLogits(grid, self._carrier(frame, grid).keep(logits))
+
+    def carry(self, frame: Frame, sources: Sequence[Source]) -> NDArray[Any]:
+        """The frame's logits from one key or two, on a finer grid than theirs."""
+        carrier = self._carrier(frame, sources[0].logits.grid)
+        logits = self._pool.take(carrier.shape, np.float32)
+        carrier.run([_key_of(source) for source in sources], logits)
+        return logits
+
+    def agree(self, frame: Frame, source: Source, logits: NDArray[Any]) -> Agreement:
+        """How far a key's logits are what carrying would have said, at the points of its grid."""
+        carrier = self._carrier(frame, source.logits.grid, finer=1)
+        carried = self._pool.take(carrier.shape, np.float32)
+        carrier.run([_key_of(source)], carried)
+        return agreement(self._planes(carried), self._planes(logits))
+
+    def _planes(self, logits: NDArray[Any]) -> NDArray[Any]:
+        is_nhwc = self.card.logits_layout == "nhwc"
+        planes: NDArray[Any] = logits[0].transpose(2, 0, 1) if is_nhwc else logits[0]
+        return planes
+
+    def _carrier(self, frame: Frame, grid: Size, *, finer: int = FINER) -> Carrier:
+        """Carries between grids of this size; its own grid is drawn through tables of its own."""
+        plan = self._plan(frame)
+        carrier = plan.carriers.get((grid, finer))
+        if carrier is None:
+            carrier = Carrier(
+                self.card, plan.way.geometry, grid, finer=finer, workers=self._workers
+            )
+            plan.carriers[grid, finer] = carrier
+            if finer > 1:
+                plan.axes[carrier.grid] = carrier.axes
+        return carrier
+
+    def moving(self, *, live: bool) -> Moving | None:
+        """What takes the frames of one video where `FrameOptions.motion` is asked for, else None.
+
+        It is asked once a video: each has a past of its own.
+        """
+        motion = self.options.motion
+        if motion is None:
+            return None
+        if live and motion.independent:
+            return LiveMoving(self, motion)
+        return Moving(self, motion, live=live)
 
     def stream(
         self, frames: Iterable[Frame | NDArray[np.uint8]], *, outputs: Iterable[str] = ()
@@ -183,7 +246,9 @@ class Segmenter(Closing):
         grid = self.card.grid_size(logits.shape)
         if grid not in plan.renderers:
             geometry, workers = plan.way.geometry, self._workers
-            axes = plan.way.grid.axes if isinstance(plan.way, SlidePlan) else None
+            axes = plan.axes.get(grid)
+            if isinstance(plan.way, SlidePlan):
+                axes = plan.way.grid.axes
             tail = Tail(
                 self.card, geometry, grid, workers=workers,
                 cleaning=self.options.cleaning, axes=axes,
@@ -217,3 +282,20 @@ class _Plan:
     way: _Whole | SlidePlan
     """How the frame comes to the network."""
     renderers: dict[Size, Renderer] = field(default_factory=dict)
+    carriers: dict[tuple[Size, int], Carrier] = field(default_factory=dict)
+    """By the grid that they carry from, and how much finer theirs is."""
+    axes: dict[Size, tuple[Axis, Axis]] = field(default_factory=dict)
+    """Of grids that the tail reads otherwise than the network's: those that logits are carried to.
+    """
+
+
+@dataclass(frozen=True)
+class KeptLogits:
+    """Of a key frame, as `Carrier` reads them."""
+
+    grid: Size
+    values: NDArray[np.float32]
+
+
+def _key_of(source: Source) -> Key:
+    return Key(source.logits.values, source.field, source.frames)

@@ -23,7 +23,7 @@ from segedge.measure.bench.worker.trace import (
     TracedSink,
     TracedSource,
 )
-from segedge.pipeline.lane import FrameSegmenter
+from segedge.pipeline.feed import FrameSegmenter
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import Progress, RunReport
 

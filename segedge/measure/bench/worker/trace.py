@@ -18,7 +18,7 @@ from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink, Source, SourceFailure, SourceInfo
 from segedge.frames.timing import StageTimes
 from segedge.frames.wrapped import WrappedSink
-from segedge.pipeline.lane import FrameSegmenter
+from segedge.pipeline.feed import FrameSegmenter
 
 _PROCESS, _GPU = 1, 2
 _PROCESS_NAMES = {_PROCESS: "segedge", _GPU: "GPU"}

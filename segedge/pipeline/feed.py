@@ -1,0 +1,89 @@
+"""Feed: one source's frames through the segmenter, at once or when their key frames are there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from segedge.frames.frame import Frame
+from segedge.frames.protocols import ResultView
+from segedge.motion.summary import MotionSummary
+from segedge.pipeline.ledger import Job
+
+
+class FrameSegmenter(Protocol):
+    """What turns a frame into a result; `segedge.segment.segmenter.Segmenter` is one.
+
+    Results must own their arrays: sinks read them while the next frames are computed.
+    """
+
+    def __call__(self, frame: Frame, /, *, outputs: frozenset[str]) -> ResultView:
+        """Segment one frame.
+
+        Args:
+            frame: The frame; stage times are added to ``frame.times``.
+            outputs: What the sinks will read, to be computed here and not in their threads.
+        """
+
+
+class FrameMoving(Protocol):
+    """Takes the frames of one video and gives them back, in order, some later than others.
+
+    `segedge.segment.moving.Moving` is one; a segmenter makes it by its ``moving``.
+    """
+
+    summary: MotionSummary
+
+    def push(self, frame: Frame, outputs: Iterable[str]) -> Iterator[tuple[Frame, Any]]:
+        """Take the next frame; gives those that are done."""
+
+    def end(self, outputs: Iterable[str]) -> Iterator[tuple[Frame, Any]]:
+        """The rest."""
+
+    def close(self) -> None:
+        """Give up what waits."""
+
+
+class Feed:
+    """The jobs of one source, in order. One thread at a time."""
+
+    def __init__(
+        self, segmenter: FrameSegmenter, outputs: frozenset[str], *, live: bool, is_sequence: bool
+    ) -> None:
+        """Begin; frames that are no sequence have no motion."""
+        self._segmenter, self._outputs = segmenter, outputs
+        make = getattr(segmenter, "moving", None)
+        self._moving: FrameMoving | None = make(live=live) if make and is_sequence else None
+        self._waiting: deque[Job] = deque()
+
+    @property
+    def motion(self) -> MotionSummary | None:
+        """What key frames and carried frames amounted to; None without motion."""
+        return None if self._moving is None else self._moving.summary
+
+    def push(self, job: Job) -> Iterator[tuple[Job, ResultView]]:
+        """Compute; gives the jobs that are done, each as soon as it is."""
+        if self._moving is None:
+            yield job, self._segmenter(job.frame, outputs=self._outputs)
+            return
+        self._waiting.append(job)
+        yield from self._done(self._moving.push(job.frame, self._outputs))
+
+    def end(self) -> Iterator[tuple[Job, ResultView]]:
+        """The source has ended: the jobs that still wait."""
+        if self._moving is not None:
+            yield from self._done(self._moving.end(self._outputs))
+
+    def close(self) -> None:
+        """Give up the jobs that wait."""
+        self._waiting.clear()
+        if self._moving is not None:
+            self._moving.close()
+
+    def _done(self, shown: Iterator[tuple[Frame, Any]]) -> Iterator[tuple[Job, ResultView]]:
+        for frame, result in shown:
+            job = self._waiting.popleft()
+            assert job.frame is frame, "frames keep their order"
+            del frame
+            yield job, result

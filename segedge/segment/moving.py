@@ -1,0 +1,268 @@
+"""Moving: the frames of one video through a network that sees some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from segedge.frames.frame import Frame, MotionNote
+from segedge.motion.agreement import Agreement
+from segedge.motion.field import MotionField
+from segedge.motion.pace import Pace
+from segedge.motion.summary import MotionSummary
+from segedge.motion.track import Seen, Tracker
+from segedge.options.motion import MOST_HELD, Motion
+from segedge.segment.result import Result
+
+LEAST_EXPLAINED = 0.5
+"""Share of a picture that the motion must explain; a frame below it begins a new scene."""
+_FLOW_THREADS = 2
+"""Flow is single-threaded: while one frame is drawn, that of the next two is found."""
+
+Shown = tuple[Frame, Result]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A key frame that logits are carried from."""
+
+    logits: Any
+    """As `Carrying.keep` made them."""
+    field: MotionField
+    """From the frame that they are carried to."""
+    frames: float
+    """How far apart both are, above 0."""
+
+
+class Carrying(Protocol):
+    """A segmenter whose frames can get the logits of others; on the CPU or on a GPU."""
+
+    def look(self, frame: Frame) -> Any:
+        """The frame through the network."""
+
+    def keep(self, frame: Frame, logits: Any) -> Any:
+        """A key's logits, to be carried from."""
+
+    def carry(self, frame: Frame, sources: Sequence[Source]) -> Any:
+        """The logits of a frame from one key or two."""
+
+    def agree(self, frame: Frame, source: Source, logits: Any) -> Agreement:
+        """How far the network's logits are what carrying would have said."""
+
+    def show(self, frame: Frame, logits: Any, outputs: Iterable[str]) -> Result:
+        """The result of a frame by its logits."""
+
+
+@dataclass
+class Held:
+    """A frame with what is known of its motion."""
+
+    frame: Frame
+    seen: Seen
+    to_key: Future[MotionField] | None = None
+    """Its motion to the key before it."""
+
+
+@dataclass
+class Key:
+    """A key frame."""
+
+    held: Held
+    logits: Any
+
+
+class Moving:
+    """One video's frames, in order: `push` each, `end` at its end. One thread at a time.
+
+    Files (``live`` false): frames between two keys wait for the second and are interpolated. Live:
+    every frame is shown at once, from the key before it.
+    """
+
+    def __init__(self, segmenter: Carrying, motion: Motion, *, live: bool) -> None:
+        """Begin."""
+        self._segmenter, self._motion, self._live = segmenter, motion, live
+        self._tracker = Tracker(motion.source)
+        self._pace = Pace(motion, most=None if live else MOST_HELD)
+        self._threads = ThreadPoolExecutor(_FLOW_THREADS, "segedge-motion")
+        self._key: Key | None = None
+        self._between: list[Held] = []
+        """Frames of a file that wait for the next key."""
+        self._passed: list[Seen] = []
+        """What is kept of live frames that have passed since the key."""
+        self._seconds: float | None = None
+        self._frame_seconds: float | None = None
+        self.summary = MotionSummary()
+
+    def push(self, frame: Frame, outputs: Iterable[str]) -> Iterator[Shown]:
+        """Take the next frame; gives those that are done, in order."""
+        wanted = tuple(outputs)
+        if self._begins_anew(frame):
+            yield from self._finish(wanted)
+            self._key = None
+        with frame.times.measure("motion"):
+            held = Held(frame, self._tracker.see(frame))
+        if self._key is None:
+            self._pace.new_scene()
+            yield self._become_key(held, wanted)
+            return
+        if self._live:
+            yield self._live_step(held, wanted)
+        else:
+            self._between.append(held)
+            held.to_key = self._motion_to_key(len(self._between))
+            yield from self._file_step(wanted)
+
+    def end(self, outputs: Iterable[str] = ()) -> Iterator[Shown]:
+        """The video has ended: the frames that still wait, the last of them through the network."""
+        yield from self._finish(tuple(outputs))
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; frames that wait are given up."""
+        self._between.clear()
+        self.summary.codec(self._tracker.asked, self._tracker.answered)
+        self._threads.shutdown(cancel_futures=True)
+
+    def _begins_anew(self, frame: Frame) -> bool:
+        """Whether size or time leap: another scene, or another video."""
+        before, self._seconds = self._seconds, frame.pts_seconds
+        if self._key is None:
+            return False
+        if self._key.held.frame.size != frame.size:
+            return True
+        if before is None or frame.pts_seconds is None:
+            return False
+        passed = frame.pts_seconds - before
+        if passed <= 0.0 or passed > self._motion.gap_seconds:
+            return True
+        self._frame_seconds = passed
+        return False
+
+    def _file_step(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        distance = self._pace.distance(self._fps)
+        while len(self._between) >= distance:
+            yield from self._close(outputs)
+
+    def _live_step(self, held: Held, outputs: tuple[str, ...]) -> Shown:
+        source = self._follow(held)
+        if source.field.explained < LEAST_EXPLAINED:
+            self._pace.new_scene()
+            return self._become_key(held, outputs)
+        if len(self._passed) >= self._pace.distance(self._fps):
+            return self._become_key(held, outputs, source)
+        return self._carried(held, [source], outputs)
+
+    def _follow(self, held: Held) -> Source:
+        """The key as a live frame sees it, which has come after it."""
+        assert self._key is not None, "asked for where there is one"
+        self._passed.append(held.seen)
+        frames = len(self._passed)
+        with held.frame.times.measure("motion"):
+            field = self._tracker.field([self._key.held.seen, *self._passed], frames, 0)
+        return Source(self._key.logits, field, frames)
+
+    def _finish(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        while self._between:
+            yield from self._close(outputs)
+        self._passed.clear()
+
+    def _close(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        """The frames that wait, up to the last or the first of a new scene, which is a key."""
+        number = self._first_unexplained()
+        cut = number is not None
+        last = len(self._between) if number is None else number + 1
+        run, rest = self._between[:last], self._between[last:]
+        assert self._key is not None, "frames wait for a key after another"
+        after = run.pop()
+        logits = self._segmenter.look(after.frame)
+        kept = self._segmenter.keep(after.frame, logits)
+        if not cut:
+            self._measure(after, self._from_key(after, len(run) + 1), logits)
+        self._note_key(after)
+        yield from self._interpolated(run, after, None if cut else kept, outputs)
+        self._between = rest
+        self._key = Key(after, kept)
+        for place, held in enumerate(rest, 1):
+            held.to_key = self._motion_to_key(place)
+        if cut:
+            self._pace.new_scene()
+        yield after.frame, self._segmenter.show(after.frame, logits, outputs)
+
+    def _interpolated(
+        self, run: list[Held], after: Held, kept: Any, outputs: tuple[str, ...]
+    ) -> Iterator[Shown]:
+        """Frames between two keys, or, where the later one is of another scene, after one."""
+        chain = [held.seen for held in (*run, after)]
+        fields = [
+            None if kept is None else self._submit(chain, place, len(run))
+            for place in range(len(run))
+        ]
+        for place, (held, field) in enumerate(zip(run, fields, strict=True)):
+            sources = [self._from_key(held, place + 1)]
+            if field is not None:
+                sources.append(Source(kept, field.result(), len(run) - place))
+            yield self._carried(held, sources, outputs)
+
+    def _carried(self, held: Held, sources: list[Source], outputs: tuple[str, ...]) -> Shown:
+        frame = held.frame
+        with frame.times.measure("motion"):
+            logits = self._segmenter.carry(frame, sources)
+        assert self._key is not None
+        age_ns = frame.captured_ns - self._key.held.frame.captured_ns
+        nearest = min(int(source.frames) for source in sources)
+        frame.motion = MotionNote(False, nearest, age_ns / 1e6)
+        self.summary.carried(frame.motion)
+        return frame, self._segmenter.show(frame, logits, outputs)
+
+    def _become_key(
+        self, held: Held, outputs: tuple[str, ...], source: Source | None = None
+    ) -> Shown:
+        """The frame goes through the network, and the next ones come after it."""
+        logits = self._segmenter.look(held.frame)
+        if source is not None:
+            self._measure(held, source, logits)
+        self._note_key(held)
+        self._key = Key(held, self._segmenter.keep(held.frame, logits))
+        self._passed.clear()
+        return held.frame, self._segmenter.show(held.frame, logits, outputs)
+
+    def _measure(self, held: Held, source: Source, logits: Any) -> None:
+        """What carrying would have said to a key frame."""
+        found = self._segmenter.agree(held.frame, source, logits)
+        held.frame.motion = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
+        self.summary.key(held.frame.motion)
+        self._pace.measured(found.clear, round(source.frames))
+
+    def _note_key(self, held: Held) -> None:
+        if held.frame.motion is None:
+            held.frame.motion = MotionNote(True)
+            self.summary.key(held.frame.motion)
+
+    def _from_key(self, held: Held, frames: int) -> Source:
+        assert self._key is not None
+        return Source(self._key.logits, _result_of(held), frames)
+
+    def _first_unexplained(self) -> int | None:
+        for number, held in enumerate(self._between):
+            if _result_of(held).explained < LEAST_EXPLAINED:
+                return number
+        return None
+
+    def _motion_to_key(self, place: int) -> Future[MotionField]:
+        assert self._key is not None
+        chain = [self._key.held.seen, *(held.seen for held in self._between[:place])]
+        return self._submit(chain, place, 0)
+
+    def _submit(self, chain: list[Seen], start: int, end: int) -> Future[MotionField]:
+        return self._threads.submit(self._tracker.field, chain, start, end)
+
+    @property
+    def _fps(self) -> float | None:
+        return None if not self._frame_seconds else 1.0 / self._frame_seconds
+
+
+def _result_of(held: Held) -> MotionField:
+    assert held.to_key is not None, "asked for when the frame came"
+    return held.to_key.result()
