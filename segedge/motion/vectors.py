@@ -103,7 +103,7 @@ def _cost(
         differs = cv2.absdiff(read_centres(there, tried, frame), here).astype(np.float32)
         around = np.asarray(cv2.blur(differs, (3, 3)), np.float32)
     cost = around + differs[cover].mean()
-    return np.where(cover, cost, np.float32(np.inf)).astype(np.float32, copy=False)
+    return np.asarray(np.where(cover, cost, np.inf), np.float32)
 
 
 def _smooth(image: Grey) -> Grey:
