@@ -34,7 +34,7 @@ class Pace:
 
     def measured(self, agreement: float | None, frames: int) -> None:
         """A key ``frames`` after the one before it was carried to with this agreement."""
-        if agreement is None or frames < 1:
+        if agreement is None or frames < 1 or self._motion.every != "auto":
             return
         loss = (1.0 - agreement) / frames
         before = loss if self._loss_a_frame is None else self._loss_a_frame

@@ -101,8 +101,7 @@ class Moving:
         if self._begins_anew(frame):
             yield from self._finish(wanted)
             self._key = None
-        with frame.times.measure("motion"):
-            held = Held(frame, self._tracker.see(frame))
+        held = self._see(frame)
         if self._key is None:
             self._pace.new_scene()
             yield self._become_key(held, wanted)
@@ -122,7 +121,6 @@ class Moving:
     def close(self) -> None:
         """End the threads; frames that wait are given up."""
         self._between.clear()
-        self.summary.codec(self._tracker.asked, self._tracker.answered)
         self._threads.shutdown(cancel_futures=True)
 
     def _begins_anew(self, frame: Frame) -> bool:
@@ -204,6 +202,12 @@ class Moving:
             if field is not None:
                 sources.append(Source(kept, field.result(), len(run) - place))
             yield self._carried(held, sources, outputs)
+
+    def _see(self, frame: Frame) -> Held:
+        with frame.times.measure("motion"):
+            held = Held(frame, self._tracker.see(frame))
+        self.summary.codec(self._tracker.asked, self._tracker.answered)
+        return held
 
     def _carried(self, held: Held, sources: list[Source], outputs: tuple[str, ...]) -> Shown:
         frame = held.frame

@@ -40,8 +40,7 @@ class LiveMoving(Moving):
         """Take the next frame and give it back."""
         wanted = tuple(outputs)
         anew = self._begins_anew(frame)
-        with frame.times.measure("motion"):
-            held = Held(frame, self._tracker.see(frame))
+        held = self._see(frame)
         self._adopt()
         if anew or self._key is None:
             yield self._start_scene(held, wanted)

@@ -34,6 +34,8 @@ class SourceOptions:
     """What a camera sends: ``mjpeg``, ``yuyv422``, ``nv12``, ``h264`` ..., in FFmpeg's words."""
     decoder: Decoder = "auto"
     """Where H.264, H.265 and AV1 are decoded; `auto` is the CPU (see `sources/decoder.py`)."""
+    motion_vectors: bool = False
+    """Whether frames carry the codec's motion vectors, where a decoder on the CPU has some."""
     pace: bool = False
     """Whether a file comes at its own rate, like a camera, instead of as fast as possible."""
     reconnect: bool = True

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.video.bgr import BgrConverter
 from segedge.video.ffmpeg import av
+from segedge.video.vectors import ask_vectors, vectors_of
 
 MAX_DAMAGED = 50
 """Damaged pictures in a row that are left out; then they are shown, for want of better ones.
@@ -37,6 +38,8 @@ class Picture:
     """Its time in the stream's own clock; None where that says nothing."""
     decode_ms: float
     """Decoding and conversion, without the wait for it."""
+    motion_vectors: NDArray[Any] | None = None
+    """The codec's, where they were asked for and it has some."""
 
 
 class Connection(Protocol):
@@ -74,6 +77,7 @@ class AvConnection:
         has_times: bool = True,
         captured_ns: Callable[[Any, int], int] = lambda packet, now_ns: now_ns,
         seconds: float | None = None,
+        motion_vectors: bool = False,
     ) -> None:
         """Take over an open container.
 
@@ -81,6 +85,9 @@ class AvConnection:
         of MJPEG over HTTP are made up by FFmpeg); ``captured_ns`` tells when a packet was captured,
         from itself and the time of its arrival; ``seconds``: its length, where it has an end.
         """
+        self._motion_vectors = motion_vectors
+        if motion_vectors:
+            ask_vectors(stream)
         self._container = container
         self._stream = stream
         self._name = name
@@ -132,7 +139,8 @@ class AvConnection:
             captured_ns = self._arrivals.pop(picture.pts, start_ns)
             seconds = float(picture.time) if self._has_times and picture.time is not None else None
             decode_ms = (time.monotonic_ns() - start_ns) / 1e6
-            yield Picture(image, captured_ns, seconds, decode_ms)
+            vectors = vectors_of(picture) if self._motion_vectors else None
+            yield Picture(image, captured_ns, seconds, decode_ms, vectors)
             start_ns = time.monotonic_ns()
 
     def _remember(self, packet: Any, now_ns: int) -> None:

@@ -48,7 +48,7 @@ def network_stream(
     hwaccel, note = choose_decoder(options.decoder)
 
     def connect() -> AvConnection:
-        return _connect(address, hwaccel, options.timeout_seconds)
+        return _connect(address, hwaccel, options)
 
     name = masked(address)
     return LiveSource(
@@ -64,7 +64,9 @@ def network_stream(
     )
 
 
-def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection:
+def _connect(address: str, hwaccel: Any, options: SourceOptions) -> AvConnection:
+    timeout_seconds = options.timeout_seconds
+
     def translate(error: Any) -> SourceError:
         return _translated(error, address, timeout_seconds)
 
@@ -100,6 +102,7 @@ def _connect(address: str, hwaccel: Any, timeout_seconds: float) -> AvConnection
         translate=broken,
         has_times=container.format.name not in _NO_TIMES,
         seconds=seconds if seconds and seconds > 0 else None,
+        motion_vectors=options.motion_vectors,
     )
 
 

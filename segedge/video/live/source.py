@@ -101,6 +101,7 @@ class LiveSource:
         while picture is not None:
             frame = Frame(picture.image_hwc, index, self._name, captured_ns=picture.captured_ns)
             frame.pts_seconds = clock(picture.stream_seconds, picture.captured_ns)
+            frame.motion_vectors = picture.motion_vectors
             frame.times.add("decode", picture.decode_ms)
             if size is not None and frame.size != size:
                 self._note(f"size changed from {_text(size)} to {_text(frame.size)}")

@@ -22,6 +22,7 @@ from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
 from segedge.video.sources.diagnose import unreadable_video
 from segedge.video.sources.parts import VideoPart, packets_from, within_part
+from segedge.video.vectors import ask_vectors, vectors_of
 
 _DEFAULT_FPS = 25.0
 """For raw streams that declare no rate; FFmpeg's own default."""
@@ -41,13 +42,20 @@ class VideoFile:
     """
 
     def __init__(
-        self, path: str | Path, *, decoder: Decoder = "auto", part: VideoPart | None = None
+        self,
+        path: str | Path,
+        *,
+        decoder: Decoder = "auto",
+        part: VideoPart | None = None,
+        motion_vectors: bool = False,
     ) -> None:
         """Open the file, read its header and decode one frame.
 
-        Of a ``part`` only its frames come, under their numbers in the file.
+        Of a ``part`` only its frames come, under their numbers in the file. With
+        ``motion_vectors`` frames carry those of the codec.
         """
         self._path = Path(path)
+        self._motion_vectors = motion_vectors
         self._part = part
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
@@ -85,6 +93,8 @@ class VideoFile:
         with _opened(self._path, self._hwaccel) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "AUTO"
+            if self._motion_vectors:
+                ask_vectors(stream)
             if part is None:
                 pictures = _pictures(container.demux(stream), problems)
             else:
@@ -100,6 +110,8 @@ class VideoFile:
                 self._check_size(image, index)
                 pts_seconds = index / fps if picture.time is None else float(picture.time)
                 frame = Frame(image, index, self.info.name, pts_seconds, start_ns)
+                if self._motion_vectors:
+                    frame.motion_vectors = vectors_of(picture)
                 frame.times.add("decode", (time.monotonic_ns() - start_ns) / 1e6)
                 index += 1
                 end_seconds = max(end_seconds, pts_seconds - self._start_seconds + 1 / fps)

@@ -30,7 +30,7 @@ def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> So
     text = str(spec).removeprefix("file://") if isinstance(spec, str) else spec
     without = ("size", "pixel_format") if options.pace else ("size", "pixel_format", "fps")
     _check_options(spec, options, "a file", without=without)
-    source = open_files(text, decoder=options.decoder)
+    source = open_files(text, decoder=options.decoder, motion_vectors=options.motion_vectors)
     if not options.pace:
         return source
     from segedge.video.sources.pace import paced
@@ -96,7 +96,9 @@ def _check_options(
             )
 
 
-def open_files(spec: str | Path, *, decoder: Decoder = "auto") -> Source:
+def open_files(
+    spec: str | Path, *, decoder: Decoder = "auto", motion_vectors: bool = False
+) -> Source:
     """Images and videos on disk; `open_source` without cameras, addresses and pipelines."""
     from segedge.video.formats import IMAGE_SUFFIXES
     from segedge.video.sources.images import ImageFiles, images_in_folder, images_matching
@@ -124,7 +126,7 @@ def open_files(spec: str | Path, *, decoder: Decoder = "auto") -> Source:
         return ImageFiles([path])
     from segedge.video.sources.file import VideoFile
 
-    return VideoFile(path, decoder=decoder)
+    return VideoFile(path, decoder=decoder, motion_vectors=motion_vectors)
 
 
 def not_found(path: Path) -> SourceError:
