@@ -24,7 +24,7 @@ from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
 from segedge.cpu.arrays import address_of
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions.clean import Cleaner
+from segedge.cpu.regions.clean import Clean
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.options.cleaning import Cleaning
@@ -80,7 +80,7 @@ def cleaner_step(
     labels: np.ndarray, cleaning: Cleaning, threads: int
 ) -> Callable[[], dict[str, float]]:
     """One frame with segedge: milliseconds of finding and joining, and of writing."""
-    cleaner = Cleaner(cleaning, CLASSES.names, FRAME, workers=Workers(threads))
+    cleaner = Clean(cleaning, CLASSES.names, FRAME, workers=Workers(threads))
     cleaner.map[...] = labels
     out = np.empty_like(labels)
     weights = Blend.of(CLASSES.palette_rgb, 0.0).weights

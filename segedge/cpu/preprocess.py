@@ -1,4 +1,4 @@
-"""Preprocessor: a BGR frame to the network's input tensor in one pass."""
+"""Preprocess: a BGR frame to the network's input tensor in one pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segedge.errors import UsageError
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
-class Preprocessor:
+class Preprocess:
     """Resizes, pads, reorders and normalises, as `segedge.reference.frame.preprocess` says.
 
     Made for one geometry; used by one thread at a time, different objects concurrently.

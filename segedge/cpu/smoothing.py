@@ -1,4 +1,4 @@
-"""Smoother: steadies the logits of a video in place; see `segedge.reference.smoothing`."""
+"""Smooth: steadies the logits of a video in place; see `segedge.reference.smoothing`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from segedge.options.smoothing import (
 
 @dataclass(frozen=True)
 class Past:
-    """What is kept of one stream; written by `Smoother.run`."""
+    """What is kept of one stream; written by `Smooth.run`."""
 
     planes: NDArray[np.float32]
     """Smoothed logits, flat, in the order of the network's."""
@@ -50,7 +50,7 @@ class Past:
         return Flicker(still, Changes(*before), Changes(*after))
 
 
-class Smoother:
+class Smooth:
     """Mixes new logits with a stream's past. Used by one thread at a time."""
 
     def __init__(
@@ -220,14 +220,14 @@ class SmoothStreams:
         smoothing.check(card)
         self._card = card
         self._smoothing = smoothing
-        self._smoother: Smoother | None = None
+        self._smoother: Smooth | None = None
         self._shapes: tuple[Any, ...] = ()
         self._streams: Streams[Past]
 
     def run(
         self, frame: Frame, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers
     ) -> None:
-        """Smooth a frame's logits in place with its stream's past; see `Smoother.run`."""
+        """Smooth a frame's logits in place with its stream's past; see `Smooth.run`."""
         smoother = self._smoother
         if smoother is None or self._shapes != (logits.shape, tensor.shape):
             smoother = self._smoother = self._made(logits, tensor, workers)
@@ -235,13 +235,13 @@ class SmoothStreams:
         past, step = self._streams.step(frame, frame.stream, frame.size)
         smoother.run(logits, tensor, past, step)
 
-    def _made(self, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers) -> Smoother:
+    def _made(self, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers) -> Smooth:
         """For other shapes than before everything starts afresh."""
         first = 2 if self._card.input_layout == "nchw" else 1
         network = Size(*tensor.shape[first : first + 2])
         grid = self._card.grid_size(logits.shape)
         self._shapes = logits.shape, tensor.shape
-        smoother = Smoother(self._card, grid, network, smoothing=self._smoothing, workers=workers)
+        smoother = Smooth(self._card, grid, network, smoothing=self._smoothing, workers=workers)
         self._streams = Streams(self._smoothing, smoother.new_past)
         return smoother
 

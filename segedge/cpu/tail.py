@@ -13,7 +13,7 @@ from segedge.cpu import plan
 from segedge.cpu.arrays import FlatOutput, address_of, check_image, check_plane, readable_image
 from segedge.cpu.kernels import cells, confidence, render
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions.clean import Cleaner
+from segedge.cpu.regions.clean import Clean
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
@@ -78,9 +78,9 @@ class Tail:
             ]
         )
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
-        self._cleaner: Cleaner | None = None
+        self._cleaner: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
-            self._cleaner = Cleaner(cleaning, card.classes, self._frame, workers=self._workers)
+            self._cleaner = Clean(cleaning, card.classes, self._frame, workers=self._workers)
         self._targets: tuple[Any, ...] = ()
         self._source = _NO_IMAGE
 

@@ -152,7 +152,7 @@ class Effects:
         self._maps = [*fixed_point(maps.y), *fixed_point(maps.x)]
 
     def spare(self, look: Look, scratch: int) -> dict[str, Plane]:
-        """What the tail must write before `launch`, and where where nobody asked for it.
+        """What the tail must write before `run`, and where where nobody asked for it.
 
         Args:
             look: What will be drawn.
@@ -167,7 +167,7 @@ class Effects:
         return found
 
     def scratch_bytes(self, look: Look) -> int:
-        """Device memory that `launch` needs."""
+        """Device memory that `run` needs."""
         return self._parts(look)["end"]
 
     def _parts(self, look: Look) -> dict[str, int]:
@@ -205,7 +205,7 @@ class Effects:
     def _sigma(self, look: Look) -> float:
         return look.effect.blur * self._frame.height
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         look: Look,

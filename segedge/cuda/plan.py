@@ -260,13 +260,13 @@ class FramePlan:
         tail, source = self.tail, logits
         if cleaning is not None and (labels or overlay or counts):
             if confidence:
-                tail.launch(
+                tail.run(
                     launcher, logits, scratch, confidence=confidence,
                     confidence_kind=render.confidence_kind, region=region,
                 )  # fmt: skip
             tail, source = self._given, self._cleaned(launcher, logits, scratch, cleaning)
         if labels or confidence or overlay or counts:
-            tail.launch(
+            tail.run(
                 launcher, source, scratch,
                 labels=labels,
                 overlay=overlay,
@@ -278,7 +278,7 @@ class FramePlan:
                 region=region,
             )  # fmt: skip
         if look is not None and painted:
-            self.effects.launch(
+            self.effects.run(
                 launcher, look, logits=logits, scratch=spare, frame=frame.plane,
                 out=painted[0].plane, labels=labels, confidence=confidence,
             )  # fmt: skip
@@ -288,8 +288,8 @@ class FramePlan:
         assert self.clean is not None, "its memory is there"
         size, row = self.clean.map_bytes, self.frame.width * self.tail.label_dtype.itemsize
         before, after = memory.maps, memory.maps + size
-        self.tail.launch(launcher, logits, scratch, labels=Plane(before, row))
-        self.clean.launch(launcher, before, after, after + size, wanted=memory.wanted)
+        self.tail.run(launcher, logits, scratch, labels=Plane(before, row))
+        self.clean.run(launcher, before, after, after + size, wanted=memory.wanted)
         return after
 
     def spare_bytes(self, render: Render) -> int:

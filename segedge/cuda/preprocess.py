@@ -103,7 +103,7 @@ class Preprocess:
         height, width = self._geometry.network.height, self._geometry.network.width
         return (1, height, width, 3) if self._card.input_layout == "nhwc" else (1, 3, height, width)
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         frame: Plane,

@@ -1,4 +1,4 @@
-"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.clean.Cleaner`."""
+"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.clean.Clean`."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ class Clean:
 
     @property
     def scratch_bytes(self) -> int:
-        """Device memory that `launch` needs: 64 bytes a pixel, and less without regions."""
+        """Device memory that `run` needs: 64 bytes a pixel, and less without regions."""
         if not self.joins:
             return self.map_bytes
         ints = (_INTS_A_PIXEL + 2 * _SIDES_A_PIXEL) * self._pixels + 64
         return self.map_bytes + 4 * ints
 
-    def launch(
+    def run(
         self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int
     ) -> None:
         """Clean one map.

@@ -194,7 +194,7 @@ class Slot:
         smooth, past = self.plan.smooth, follow.past
         assert smooth is not None, "asked of a plan that has it"
         self.stream.wait(past.smoothed)
-        smooth.launch(
+        smooth.run(
             self.launcher, self._tensor.pointer, self.logits[self.plan.head].pointer,
             self._smooth_scratch.pointer, past=past.addresses, step=follow.step,
         )  # fmt: skip
@@ -283,7 +283,7 @@ class Slot:
                 self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
             self._mark("upload")
         luma, *chroma = (plane.plane for plane in self._planes)
-        plan.preprocess.launch(
+        plan.preprocess.run(
             launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
         )
         self._mark("preprocess")

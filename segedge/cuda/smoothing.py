@@ -111,7 +111,7 @@ class Smooth:
             "counts": ((_COUNTS,), np.uint64),
         }
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         tensor: int,

@@ -115,7 +115,7 @@ class Tail:
 
     @property
     def scratch_bytes(self) -> int:
-        """Device memory that `launch` needs: a code and a mask a cell (or a code a grid point)."""
+        """Device memory that `run` needs: a code and a mask a cell (or a code a grid point)."""
         return self._code_bytes + 4 * self._mask_words * self._grid.height * self._grid.width
 
     @property
@@ -126,7 +126,7 @@ class Tail:
     def _mask_words(self) -> int:
         return -(-self._classes // 32)
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         logits: int,

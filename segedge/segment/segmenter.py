@@ -15,7 +15,7 @@ from segedge.backends.registry import available_threads
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
@@ -163,7 +163,7 @@ class Segmenter(Closing):
             return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
         dtype = np.dtype(spec.dtype)
-        preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
+        preprocessor = Preprocess(self.card, geometry, workers=self._workers, dtype=dtype.name)
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -198,7 +198,7 @@ class Segmenter(Closing):
 class _Whole:
     """The whole frame, brought to the network's size."""
 
-    preprocessor: Preprocessor
+    preprocessor: Preprocess
     geometry: Geometry
     tensor: NDArray[Any]
 

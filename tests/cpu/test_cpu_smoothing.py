@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segedge.cpu.smoothing import Smoother
+from segedge.cpu.smoothing import Smooth
 from segedge.cpu.workers import Workers
 from segedge.reference import smoothing as reference
 from tests.smooth_cases import Sequence, assert_close, figures, sequences
@@ -32,7 +32,7 @@ def test_sequences_equal_the_reference(config: dict[str, Any]):
     @settings(deadline=None, max_examples=25)
     @given(sequences(**config))
     def check(case: Sequence) -> None:
-        smoother = Smoother(
+        smoother = Smooth(
             case.card, case.grid, case.network, smoothing=case.smoothing, workers=workers
         )
         check_against_reference(case, smoother)
@@ -41,7 +41,7 @@ def test_sequences_equal_the_reference(config: dict[str, Any]):
     workers.close()
 
 
-def check_against_reference(case: Sequence, smoother: Smoother) -> None:
+def check_against_reference(case: Sequence, smoother: Smooth) -> None:
     mine, theirs, counted = smoother.new_past(), None, np.zeros(5, int)
     for logits, tensor, step in case.frames:
         expected, theirs, counts = reference.smooth(

@@ -109,8 +109,8 @@ class Run:
         self.kept = scratch, tables
         if spare:
             work = np.zeros(tail.scratch_bytes, np.uint8)
-            tail.launch(launcher, at(self.logits), at(work), **spare)
-        effects.launch(
+            tail.run(launcher, at(self.logits), at(work), **spare)
+        effects.run(
             launcher, look, logits=at(self.logits), scratch=at(scratch) + shift,
             frame=self.frame.plane, out=self.out.plane, **spare,
         )  # fmt: skip
@@ -204,10 +204,10 @@ def test_a_network_that_gives_labels_has_hard_edges(launcher: Launch) -> None:
     scratch: Any = np.zeros(effects.scratch_bytes(look) + 256, np.uint8)
     shift = -at(scratch) % 256
     spare = effects.spare(look, at(scratch) + shift)
-    tail.launch(launcher, at(labels), 0, **spare)
+    tail.run(launcher, at(labels), 0, **spare)
     frame = np.random.default_rng(1).integers(0, 256, (13, 21, 3), np.uint8)
     out = np.zeros((13, 21, 4), np.uint8)
-    effects.launch(
+    effects.run(
         launcher, look, logits=at(labels), scratch=at(scratch) + shift,
         frame=Plane(at(frame), 63), out=Plane(at(out), 84), **spare,
     )  # fmt: skip

@@ -87,7 +87,7 @@ def test_equals_the_reference(launcher: ShimLauncher | GpuLauncher, config: Conf
             color=config.color,
         )  # fmt: skip
         tensor = np.full((2, *preprocess.shape[1:]), 7.5, config.dtype)
-        preprocess.launch(
+        preprocess.run(
             launcher, frame.plane, at(tensor), chroma=chroma.plane if chroma else None,
             batch_index=1,
         )  # fmt: skip
@@ -189,7 +189,7 @@ def test_nv12_conversion_agrees_with_opencv(launcher: Launcher):
         tensor = np.zeros((1, 3, 4, 8), np.float32)
         Preprocess(
             card, Geometry.fit(size, size, "stretch"), pixel_format="nv12", color=Color("bt601")
-        ).launch(
+        ).run(
             launcher, Plane(at(luma), 8), at(tensor),
             chroma=Plane(at(chroma), 8),
         )  # fmt: skip
@@ -201,9 +201,9 @@ def test_what_does_not_go_together_is_refused():
     geometry, plane = Geometry.fit(Size(8, 8), Size(4, 4), "stretch"), Plane(0, 16)
     refuse = ShimLauncher()
     with pytest.raises(UsageError, match="two planes"):
-        Preprocess(a_card(), geometry, pixel_format="nv12").launch(refuse, plane, 0)
+        Preprocess(a_card(), geometry, pixel_format="nv12").run(refuse, plane, 0)
     with pytest.raises(UsageError, match="two planes"):
-        Preprocess(a_card(), geometry).launch(refuse, plane, 0, chroma=plane)
+        Preprocess(a_card(), geometry).run(refuse, plane, 0, chroma=plane)
     with pytest.raises(UsageError, match="did you mean 'nv12'"):
         Preprocess(a_card(), geometry, pixel_format="nv21")
     with pytest.raises(UsageError, match="float64"):

@@ -63,7 +63,7 @@ class Run:
 
     def step(self, logits: np.ndarray, tensor: np.ndarray, step: Step) -> None:
         past = {name: at(array) for name, array in self.past.items()}
-        self.smooth.launch(
+        self.smooth.run(
             self.launcher, at(tensor), at(logits), at(self.scratch), past=past, step=step
         )
 

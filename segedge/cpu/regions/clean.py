@@ -140,7 +140,7 @@ class RegionFinder:
         return self._ticket
 
 
-class Cleaner:
+class Clean:
     """Cleans label maps of one size; `segedge.reference.regions` says how.
 
     Used by one thread at a time. The map is read by `prepare` and written by `paint`, so that
@@ -236,7 +236,7 @@ def clean(
     Raises:
         UsageError: The cleaning names a class that is none of these.
     """
-    cleaner = Cleaner(cleaning, classes, Size(*labels.shape))
+    cleaner = Clean(cleaning, classes, Size(*labels.shape))
     cleaner.map[...] = labels
     cleaner.prepare()
     result: NDArray[Any] = np.empty_like(cleaner.map) if out is None else out
