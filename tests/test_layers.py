@@ -18,8 +18,8 @@ FLOORS: list[list[str]] = [
     ["card", "machine"],
     ["frames", "cuda/runtime", "motion"],
     ["options", "live", "video"],
-    ["reference", "video/encode", "video/live", "cpu/kernels", "cuda"],
-    ["cpu", "video/push", "video/sources"],
+    ["reference", "video/encode", "video/live", "cpu/kernels"],
+    ["cpu", "cuda", "video/push", "video/sources"],
     ["convert", "video/sinks", "measure/datasets"],
     ["precision", "analyse"],
     ["precision/fp16"],
@@ -58,7 +58,11 @@ HEAVY = {
     "tensorrt_rtx": {"engine/flavour.py"},
     "tensorrt_rtx_bindings": {"engine/flavour.py"},
     "av": {"video"},
-    "numba": {"cpu"},
+    "numba": {
+        "cpu",
+        "analyse/scene.py",  # questions about a label map, of nobody else
+        "measure/evaluate/confusion.py",
+    },
     "cuda": {"cuda", "backends"},
     "tritonclient": {
         "serve/config.py",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.cpu.kernels.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
-from segedge.cpu.kernels.tables import KERNEL, Logits, Longs, Rows
+from segedge.cpu.kernels.tables import KERNEL, Logits, Longs, Rows, Strides
 from segedge.cpu.workers import Workers
 from segedge.errors import ModelError, UsageError
 
@@ -30,11 +30,11 @@ def rows_of(array: NDArray[Any]) -> Rows:
     return address_of(array), array.strides[0]
 
 
-def strides_of(layout: str, channels: int, size: Size) -> NDArray[np.int64]:
-    """Elements between channels, rows and columns of an image in a layout, nchw or nhwc."""
+def strides_of(layout: str, channels: int, size: Size) -> Strides:
+    """Those of an image in a layout, nchw or nhwc."""
     if layout == "nhwc":
-        return np.array([1, size.width * channels, channels], np.int64)
-    return np.array([size.height * size.width, size.width, 1], np.int64)
+        return 1, size.width * channels, channels
+    return size.height * size.width, size.width, 1
 
 
 def check_plane(name: str, array: NDArray[Any], size: Size, *dtypes: Any) -> None:

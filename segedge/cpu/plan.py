@@ -83,7 +83,7 @@ def spans_of(rows: Axis, columns: Axis) -> Spans:
     scale, offset = columns.map.scale, columns.map.offset
     return Spans(
         _row_units(rows), rows.weights, columns.ends, columns.low, columns.high, columns.weights,
-        columns.weights.astype(np.float32), np.array([scale, offset, 1.0 / (scale or 1)]),
+        columns.weights.astype(np.float32), (float(scale), float(offset), 1.0 / (scale or 1)),
     )  # fmt: skip
 
 

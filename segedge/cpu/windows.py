@@ -22,7 +22,7 @@ from segedge.card.geometry import Size, grid_from_network
 from segedge.cpu.arrays import FlatOutput
 from segedge.cpu.kernels.cells import finite
 from segedge.cpu.kernels.simd import take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Logits, Longs
+from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Logits, Longs, Strides
 from segedge.cpu.plan import Axis, knot_axis
 from segedge.cpu.workers import Workers, shared_workers
 
@@ -169,7 +169,7 @@ def _add_window(
     rows: WindowTaps,
     columns: WindowTaps,
     whole: Floats,
-    whole_strides: Longs,
+    whole_strides: Strides,
 ) -> None:
     """Add a window's interpolated logits to the knots that it sees, a row of knots at a time."""
     strides, low, high = logits.strides, columns.low, columns.high

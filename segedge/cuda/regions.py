@@ -102,9 +102,7 @@ class Clean:
         ints = (_INTS_A_PIXEL + 2 * _SIDES_A_PIXEL) * self._pixels + 64
         return self.map_bytes + 4 * ints
 
-    def run(
-        self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int
-    ) -> None:
+    def run(self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int) -> None:
         """Clean one map.
 
         Args:

@@ -189,7 +189,7 @@ class Segmenter(Closing):
                 cleaning=self.options.cleaning, axes=axes,
             )  # fmt: skip
             plan.renderers[grid] = Renderer(
-                self.card, geometry, grid, tail, workers=workers, pool=self._pool
+                self.card, geometry, grid, tail, pool=self._pool
             )
         return plan.renderers[grid]
 

@@ -21,6 +21,7 @@ from segedge.cuda.preprocess import Color, Preprocess
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
+from segedge.reference.resize import axis_matrix
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,8 @@ def nv12_truth(
     maps = geometry.frame_from_network()
 
     def resample(plane: np.ndarray, y: AxisMap, x: AxisMap) -> np.ndarray:
-        rows = reference.axis_matrix(card.resize, y, range(top, bottom), plane.shape[0])
-        columns = reference.axis_matrix(card.resize, x, range(left, right), plane.shape[1])
+        rows = axis_matrix(card.resize, y, range(top, bottom), plane.shape[0])
+        columns = axis_matrix(card.resize, x, range(left, right), plane.shape[1])
         return rows @ plane.astype(float) @ columns.T
 
     y = resample(luma, maps.y, maps.x)

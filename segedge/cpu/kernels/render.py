@@ -95,6 +95,9 @@ def render_cells(
 ) -> None:
     """Labels, overlay and counts by bilinear interpolation, unit by unit until none is left."""
     units, row_weights, width = spans.units, spans.row_weights, spans.weights.size
+    low, weights, column_map = spans.low, spans.weights, spans.map
+    segments, contender, values = scratch.segments, scratch.contender, scratch.values
+    lines, runs = scratch.lines, scratch.runs
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
@@ -102,8 +105,11 @@ def render_cells(
         rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
         segment_count = classify_cells(logits, grid_labels, rows, spans, scratch)
         for y in range(units[unit, 0], units[unit, 1]):
-            count = row_runs(segment_count, row_weights[y], spans, scratch)
-            paint_row(scratch.runs, count, width, y, targets, pixels)
+            count = row_runs(
+                segments, segment_count, contender, values, row_weights[y], low, weights,
+                column_map, lines, runs,
+            )  # fmt: skip
+            paint_row(runs, count, width, y, targets, pixels)
 
 
 @njit(**KERNEL)

@@ -165,11 +165,13 @@ def resample(
     height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
     top, left, content, reverse = tensor.top, tensor.left, tensor.content, tensor.reverse
     affine, borders = tensor.affine, tensor.borders
+    row_first, row_weights = rows.first, rows.weights
+    column_first, column_weights = columns.first, columns.weights
     plane = 4 * height * width
     row_bytes = 12 * width if channels_last else 4 * width
-    count, taps = columns.weights.shape
-    low = np.int64(3 * columns.first[0])
-    high = np.int64(3 * (columns.first[-1] + taps))
+    count, taps = column_weights.shape
+    low = np.int64(3 * column_first[0])
+    high = np.int64(3 * (column_first[-1] + taps))
     through_scratch = channels_last or content < count
     step = 4 * count if through_scratch else plane
     while True:
@@ -179,19 +181,19 @@ def resample(
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
             row = target + y * row_bytes
             source = y - top
-            if source < 0 or source >= rows.first.size:
+            if source < 0 or source >= row_first.size:
                 fill_row(row, width, channels_last, plane, 0, width, borders)
                 continue
             fill_row(row, width, channels_last, plane, 0, left, borders)
             fill_row(row, width, channels_last, plane, left + content, width, borders)
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if reverse else out
-            pixels = frame[0] + rows.first[source] * frame[1] + low
+            pixels = frame[0] + row_first[source] * frame[1] + low
             apart = -step if reverse else step
             if tensor.halve:
                 halve_rows(pixels, pixels + frame[1], affine, first_plane, apart, count)
             else:
-                mix_rows(pixels, frame[1], rows.weights[source], mixed[low:high])
-                mix_columns(mixed, columns.first, columns.weights, affine, first_plane, apart)
+                mix_rows(pixels, frame[1], row_weights[source], mixed[low:high])
+                mix_columns(mixed, column_first, column_weights, affine, first_plane, apart)
             if through_scratch:
                 copy_row(planes, content, row, left, channels_last, plane)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from segedge.cpu.kernels.tables import INNER, Doubles, Ints, Scratch, Spans
+from segedge.cpu.kernels.tables import INNER, Doubles, Ints
 
 
 @njit(**INNER)
@@ -24,11 +24,19 @@ def append_run(runs: Ints, count: int, end: int, label: int) -> int:
 
 
 @njit(**INNER)
-def row_runs(segment_count: int, weight: float, spans: Spans, scratch: Scratch) -> int:
-    """Runs of equal labels (``scratch.runs``) of an output row of classified cells; how many."""
-    segments, contender, values = scratch.segments, scratch.contender, scratch.values
-    lines, runs = scratch.lines, scratch.runs
-    column_low, column_weights, column_map = spans.low, spans.weights, spans.map
+def row_runs(
+    segments: Ints,
+    segment_count: int,
+    contender: Ints,
+    values: Doubles,
+    weight: float,
+    column_low: Ints,
+    column_weights: Doubles,
+    column_map: tuple[float, float, float],
+    lines: Doubles,
+    runs: Ints,
+) -> int:
+    """Runs of equal labels (end, label) of an output row of classified cells; how many."""
     count = 0
     start = 0
     for s in range(segment_count):
@@ -104,7 +112,12 @@ def _next_bend(lines: Doubles, count: int, current: int) -> float:
 
 @njit(**INNER)
 def _first_beyond(
-    bend: float, start: int, end: int, shift: float, column_map: Doubles, weights: Doubles
+    bend: float,
+    start: int,
+    end: int,
+    shift: float,
+    column_map: tuple[float, float, float],
+    weights: Doubles,
 ) -> int:
     """First pixel of ``start..end`` whose weight exceeds ``bend``, or ``end``.
 

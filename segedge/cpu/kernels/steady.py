@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts
+from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts, Strides
 from segedge.options.smoothing import FINER, MOST_LOGIT, STILL_LEVELS
 
 _ROWS = 8
@@ -26,8 +26,7 @@ class Tensor(NamedTuple):
     """The bits of float16 as uint16."""
     is_half: bool
     """Whether they are such bits."""
-    strides: Longs
-    """Elements between channels, rows and columns."""
+    strides: Strides
     rows: Longs
     """Sampled rows of each row of cells, see `segedge.reference.smoothing.taps`."""
     columns: Longs
