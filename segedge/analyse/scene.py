@@ -90,7 +90,7 @@ def region_at_bottom(
     ``right`` to its first and last column in each row, -1 where it has none. ``start``, ``end``,
     ``parent`` and ``area`` are scratch for H * (W + 1) // 2 runs.
 
-    Gives its pixels; 0 where there is none. Of equally large ones the leftmost at the bottom counts.
+    Gives its pixels, or 0; of equally large ones the leftmost at the bottom counts.
     """
     count = above = first = 0
     row_first = np.empty(bottom + 2, np.int32)

@@ -186,7 +186,7 @@ class Tail:
 
     def _overlay_target(
         self, overlay: NDArray[np.uint8] | None, frame: NDArray[np.uint8] | None
-    ) -> tuple[int, ...]:
+    ) -> tuple[int, int, int, int]:
         """Address and bytes a row of the overlay and the frame."""
         if overlay is None:
             return *_NO_ROWS, *_NO_ROWS

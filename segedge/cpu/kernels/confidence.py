@@ -164,8 +164,10 @@ def render_confidence(
 
     Entropy is that of all classes over that of equal ones, 0..1.
     """
-    units, row_weights, ends, weights = spans.units, spans.row_weights, spans.ends, spans.singles
+    units, row_weights, ends = spans.units, spans.row_weights, spans.ends
+    low, high, weights = spans.low, spans.high, spans.singles
     corners, contender, lines = scratch.corners, scratch.contender, scratch.singles
+    best = scratch.best
     certain = np.float32(0.0) if kind == ENTROPY else np.float32(1.0)
     while True:
         unit = take_ticket(ticket)
@@ -175,7 +177,7 @@ def render_confidence(
         start = 0
         for span in range(ends.size):
             end = np.int64(ends[span])
-            columns = (spans.low[span], spans.high[span])
+            columns = (low[span], high[span])
             classes = read_corners(logits, rows, columns, corners)
             count = _keep_relevant(corners, classes, kind == MARGIN, contender)
             scale = 1.0 / np.log(classes) if classes > 1 else 0.0
@@ -187,9 +189,9 @@ def render_confidence(
                     continue
                 _set_lines(corners, contender, count, row_weights[y], lines)
                 if kind == PROBABILITY:
-                    _probability_run(lines, count, t, scratch.best[0], row)
+                    _probability_run(lines, count, t, best[0], row)
                 elif kind == MARGIN:
-                    _margin_run(lines, count, t, scratch.best[0], row)
+                    _margin_run(lines, count, t, best[0], row)
                 else:
-                    _entropy_run(lines, count, t, scale, scratch.best, row)
+                    _entropy_run(lines, count, t, scale, best, row)
             start = end

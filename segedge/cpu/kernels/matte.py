@@ -194,6 +194,7 @@ def render_matte(
 ) -> None:
     """Opacity of every frame pixel, unit by unit until none is left; see `best_of_sets`."""
     units, row_weights, ends = spans.units, spans.row_weights, spans.ends
+    low, high, weights = spans.low, spans.high, spans.singles
     corners, contender, lines = scratch.corners, scratch.contender, scratch.best
     margins = np.zeros(4)
     scale = 0.5 / edge
@@ -206,7 +207,7 @@ def render_matte(
         start, begin, pending = 0, 0, -1  # equal neighbours are filled at once
         for span in range(ends.size):
             end = np.int64(ends[span])
-            columns = (np.int64(spans.low[span]), np.int64(spans.high[span]))
+            columns = (np.int64(low[span]), np.int64(high[span]))
             known = _classify(best, winner, rows, columns, edge, margins)
             middle, count = 0, 0
             if known == _MIXED:
@@ -217,7 +218,7 @@ def render_matte(
                     _fill(out, top, bottom, begin, start, pending)
                 begin, pending = start, known if known <= _OPAQUE else -1
             if known > _OPAQUE:
-                t = spans.singles[start:end]
+                t = weights[start:end]
                 for y in range(top, bottom):
                     if known == _LINEAR:
                         _linear_run(margins, row_weights[y], t, lines[0])

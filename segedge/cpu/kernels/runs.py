@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from segedge.cpu.kernels.tables import INNER, Doubles, Ints
+from segedge.cpu.kernels.tables import INNER, Doubles, Ints, Line
 
 
 @njit(**INNER)
@@ -32,7 +32,7 @@ def row_runs(
     weight: float,
     column_low: Ints,
     column_weights: Doubles,
-    column_map: tuple[float, float, float],
+    column_map: Line,
     lines: Doubles,
     runs: Ints,
 ) -> int:
@@ -116,7 +116,7 @@ def _first_beyond(
     start: int,
     end: int,
     shift: float,
-    column_map: tuple[float, float, float],
+    column_map: Line,
     weights: Doubles,
 ) -> int:
     """First pixel of ``start..end`` whose weight exceeds ``bend``, or ``end``.

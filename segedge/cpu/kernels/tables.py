@@ -25,6 +25,8 @@ Rows = tuple[int, int]
 """Address of a plane and bytes from one of its rows to the next; rows need not be contiguous."""
 Strides = tuple[int, int, int]
 """Elements between channels, rows and columns."""
+Line = tuple[float, float, float]
+"""Scale and offset from output column to grid column, and one over the scale."""
 
 INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 """For functions that only kernels call: a cache of their own would double the compile time."""
@@ -60,8 +62,7 @@ class Spans(NamedTuple):
     """Share of the far side, for each output column."""
     singles: Floats
     """The same, rounded."""
-    map: tuple[float, float, float]
-    """Scale and offset from output column to grid column, and one over the scale."""
+    map: Line
 
 
 class Targets(NamedTuple):

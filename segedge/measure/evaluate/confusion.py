@@ -127,7 +127,7 @@ def _size(labels: NDArray[Any]) -> str:
 def _count_pairs(
     truth: Ints, prediction: Ints, ignore: int, matrix: Longs, no_truth: Longs, no_prediction: Longs
 ) -> None:
-    """Add each pixel to ``matrix[truth, prediction]``, a run at a time, where NumPy needs five passes.
+    """Add each pixel to ``matrix[truth, prediction]``, a run at a time: NumPy needs five passes.
 
     ``no_truth`` and ``no_prediction``, lowest and highest of the counted labels that name no class,
     are widened; of predicted ones where the truth does name a class.
