@@ -22,7 +22,8 @@ from tail_cpu import FRAME, GRID, NETWORK, scene
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
-from segedge.cpu.arrays import address_of
+from segedge.cpu.arrays import rows_of
+from segedge.cpu.kernels.tables import Targets
 from segedge.cpu.overlay import Blend
 from segedge.cpu.regions.clean import Clean
 from segedge.cpu.tail import Tail
@@ -90,7 +91,7 @@ def cleaner_step(
         watch = Stopwatch()
         cleaner.prepare()
         joined = watch.lap()
-        cleaner.paint((address_of(out), out.strides[0], 1, 0, 0, 0, 0, 0, weights), pixels)
+        cleaner.paint(Targets(*rows_of(out), 1, 0, 0, 0, 0, 0, weights), pixels)
         written = watch.lap()
         return {"join": joined, "write": written, "all": joined + written}
 

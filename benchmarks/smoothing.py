@@ -60,7 +60,7 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
         np.copyto(work, frames[index % FRAMES])
         seen = other if way.startswith("moving") and index % 2 else tensor
         watch = Stopwatch()
-        smoother.run(work, seen, past, Step(smoothing.kept(0.04), index == 0))
+        smoother.run(work, seen, past=past, step=Step(smoothing.kept(0.04), index == 0))
         lap = watch.lap()
         index += 1
         return {"smoothing": lap}

@@ -134,7 +134,7 @@ class FlatOutput:
         self.size = self.channels * grid.height * grid.width
         rows, columns, channels = grid.height, grid.width, self.channels
         is_nhwc = card.logits_layout == "nhwc"
-        self._strides = strides_of(card.logits_layout, channels, grid)
+        self.strides = strides_of(card.logits_layout, channels, grid)
         self.shape = (1, rows, columns, channels) if is_nhwc else (1, channels, rows, columns)
         self._shapes: list[tuple[int, ...]] = [self.shape, self.shape[1:]]
         if self._is_labels:
@@ -147,7 +147,7 @@ class FlatOutput:
     @property
     def logits(self) -> Logits:
         """What was taken, for the kernels."""
-        return Logits(self.flat, self._strides, self.channels, self._sigmoid)
+        return Logits(self.flat, self.strides, self.channels, self._sigmoid)
 
     def take(self, output: NDArray[Any]) -> None:
         """Set `flat` to this output.

@@ -140,7 +140,7 @@ class WindowGrid:
         ]
         self._output = FlatOutput(card, grid, self._workers)
         whole = FlatOutput(card, self.size, self._workers)
-        self._strides, self.shape = whole.logits.strides, whole.shape
+        self._strides, self.shape = whole.strides, whole.shape
         """Of the array that is filled: as the network's output, on the grid of the knots."""
         self._ticket = np.zeros(1, np.int64)
 

@@ -188,9 +188,7 @@ class Segmenter(Closing):
                 self.card, geometry, grid, workers=workers,
                 cleaning=self.options.cleaning, axes=axes,
             )  # fmt: skip
-            plan.renderers[grid] = Renderer(
-                self.card, geometry, grid, tail, pool=self._pool
-            )
+            plan.renderers[grid] = Renderer(self.card, geometry, grid, tail, pool=self._pool)
         return plan.renderers[grid]
 
 

@@ -48,11 +48,11 @@ def check_against_reference(case: Sequence, smoother: Smooth) -> None:
             logits, tensor, case.card, theirs, smoothing=case.smoothing, step=step
         )
         found = logits.copy()
-        smoother.run(found, tensor, mine, step)
+        smoother.run(found, tensor, past=mine, step=step)
         assert_close(found, expected)
         counted += figures(counts)
     if case.smoothing.flicker:
-        flicker = figures(mine.flicker)
+        flicker = figures(mine.flicker())
         # A change at the threshold, or a tie, falls either way.
         assert np.abs(flicker - counted).max() <= 1 + 0.02 * counted.max()
 

@@ -188,7 +188,8 @@ def _read(plane: Floats, places: Places, x: int) -> float:
     above += (plane[first + right] - above) * places.across[x]
     under = plane[first + below]
     under += (plane[first + below + right] - under) * places.across[x]
-    return above + (under - above) * places.down[x]
+    value: float = above + (under - above) * places.down[x]
+    return value
 
 
 @njit(**INNER)
