@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
 from segedge.cpu.kernels.simd import BLOCK
-from segedge.reference.look import Tints
+from segedge.reference.look import Tints, masked
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Blend:
         Raises:
             UsageError: An unknown label.
         """
-        return cls.from_tints(Tints.solid(_bgr(palette_rgb), classes))
+        return cls.from_tints(Tints.solid(_bgr(masked(palette_rgb, classes))))
 
     @classmethod
     def from_tints(cls, tints: Tints) -> Blend:

@@ -49,11 +49,9 @@ class SlotPool:
     """Slots of one plan. One thread takes; any may drop leases."""
 
     def __init__(self, lanes: Iterable[Lane], make: Callable[[Lane, bool], Slot]) -> None:
-        """Start empty.
+        """Start empty; slots run on the lanes in turn.
 
-        Args:
-            lanes: Where slots run, in turn.
-            make: Makes a slot on a lane; the flag says whether it will be kept.
+        ``make`` makes one on a lane; its flag says whether the slot will be kept.
         """
         self._lanes = _forever(tuple(lanes))
         self._make = make

@@ -23,17 +23,13 @@ from segedge.cuda.foreign import DeviceFrame
 from segedge.cuda.plan import CleanMemory, FramePlan, Render
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
-from segedge.cuda.runtime.graph import CaptureRefusedError, capture
+from segedge.cuda.runtime.graph import CaptureRefusedError, alike, capture
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
 
 _GRAPHS_KEPT = 4
 """Captured graphs a slot, one for each combination of outputs that is asked for."""
-_MOST_DIFFERENT = 1e-3
-"""Share of elements in which a replay may differ from a plain launch: networks whose sums depend
-on the order of threads flip a few ties."""
-Mark = Callable[[str], None]
 Work = Callable[[Any], None]
 """Enqueues on a stream."""
 
@@ -79,17 +75,8 @@ class Slot:
     ) -> None:
         """Allocate.
 
-        Args:
-            device: The GPU.
-            plan: What is done with frames of this size.
-            network: Enqueues the network; its scratch memory must be this slot's own, or all its
-                slots must share a stream.
-            stream: A stream to use instead of an own one.
-            graphs: Whether to capture; else every kernel is launched by itself.
-            timed: Measure each stage, for which graphs are not used.
-
-        Raises:
-            DeviceError: Not enough memory.
+        The network's scratch memory must be this slot's own, or all its slots must share a stream.
+        Without graphs every kernel is launched by itself; so it is where each stage is timed.
         """
         self.plan = plan
         self.device = device
@@ -167,9 +154,7 @@ class Slot:
     def enqueue(self, request: Request, follow: Follow | None = None) -> None:
         """Enqueue a frame's work, as one graph (smoothed: two) where possible; it has been staged.
 
-        Args:
-            request: What is to be done.
-            follow: The past of the frame's stream, for a smoothed one.
+        ``follow`` is the past of the frame's stream, for a smoothed one.
 
         Raises:
             DeviceError: CUDA refuses.
@@ -195,7 +180,7 @@ class Slot:
         assert smooth is not None, "asked of a plan that has it"
         self.stream.wait(past.smoothed)
         smooth.run(
-            self.launcher, self._tensor.pointer, self.logits[self.plan.head].pointer,
+            self.launcher, self.logits[self.plan.head].pointer, self._tensor.pointer,
             self._smooth_scratch.pointer, past=past.addresses, step=follow.step,
         )  # fmt: skip
         self.stream.record(past.smoothed)
@@ -253,7 +238,7 @@ class Slot:
         graph.launch(self.stream)
         self.stream.sync()
         for name, value in self._snapshot(written).items():
-            if not _alike(value, expected[name]):
+            if not alike(value, expected[name]):
                 graph.close()
                 raise CaptureRefusedError(f"replayed, it gives other {name} than launched plainly")
         return graph
@@ -403,9 +388,7 @@ class Slot:
     ) -> dict[str, tuple[NDArray[Any], ...]]:
         """Outputs that were not asked for before, in fresh memory; blocks until they are there.
 
-        Args:
-            render: What is wanted.
-            region: Only this part of the frame; counts are then of the part.
+        With a region they are of that part of the frame, counts too.
         """
         self.device.make_current()
         size = region.size if region else None
@@ -440,17 +423,3 @@ class Slot:
 def _close(graphs: Sequence[Any]) -> None:
     for graph in graphs:
         graph.close()
-
-
-def _alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
-    """Equal but for a few elements that the order of threads may change."""
-    if found.dtype.kind == "f":
-        a, b = found.astype(np.float32), expected.astype(np.float32)
-        finite = b[np.isfinite(b)]
-        slack = 0.01 * float(np.ptp(finite)) if finite.size else 0.0
-        same = (np.abs(a - b) <= slack) | (a == b) | (np.isnan(a) & np.isnan(b))
-    elif found.ndim == 1:  # pixels a class: near enough
-        return bool(np.abs(found - expected).sum() <= _MOST_DIFFERENT * 2 * expected.sum())
-    else:
-        same = found == expected
-    return bool(same.mean() >= 1.0 - _MOST_DIFFERENT)

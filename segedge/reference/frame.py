@@ -34,16 +34,7 @@ _HUGE = 1e30
 def preprocess(
     image_hwc: NDArray[np.uint8], card: ModelCard, geometry: Geometry
 ) -> NDArray[np.float32]:
-    """The network's input tensor for a frame.
-
-    Args:
-        image_hwc: H x W x 3 uint8, BGR, of ``geometry.frame``'s size.
-        card: Colour order, mean, std, resize rule, padding and layout.
-        geometry: How the frame lies in the input.
-
-    Returns:
-        1 x 3 x H x W (or 1 x H x W x 3 by ``card.input_layout``) float32.
-    """
+    """The network's input for a BGR frame: 1 x 3 x H x W, or NHWC as the card says, float32."""
     top, left, bottom, right = geometry.content()
     source = geometry.frame_from_network()
     rows = axis_matrix(card.resize, source.y, range(top, bottom), geometry.frame.height)

@@ -44,14 +44,17 @@ class Tints(NamedTuple):
         return cls(shares[:, None] * padded + np.uint16(128), 256 - shares)
 
     @classmethod
-    def solid(
-        cls, colors: Sequence[Rgb] | NDArray[np.integer], classes: Collection[int] | None
-    ) -> Tints:
-        """The colours alone; black for what is not asked for and for labels that name no class."""
-        shown = class_opacities(len(colors), 1.0, classes) > 0.0
-        masked = np.append(np.asarray(colors) * shown[:, None], [[0, 0, 0]], axis=0)
-        whole = cls.of(masked, 1.0)
+    def solid(cls, colors: Sequence[Rgb] | NDArray[np.integer]) -> Tints:
+        """The colours alone; the last one serves labels that name no class."""
+        whole = cls.of(colors, 1.0)
         return cls(whole.colors[:-1], whole.weights[:-1])
+
+
+def masked(palette_rgb: Sequence[Rgb], classes: Collection[int] | None) -> tuple[Rgb, ...]:
+    """A palette with black for what is not asked for, and for labels that name no class."""
+    shown = class_opacities(len(palette_rgb), 1.0, classes) > 0.0
+    black = (0, 0, 0)
+    return (*(c if s else black for c, s in zip(palette_rgb, shown, strict=True)), black)
 
 
 @dataclass(frozen=True)

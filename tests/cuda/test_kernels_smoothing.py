@@ -64,7 +64,7 @@ class Run:
     def step(self, logits: np.ndarray, tensor: np.ndarray, step: Step) -> None:
         past = {name: at(array) for name, array in self.past.items()}
         self.smooth.run(
-            self.launcher, at(tensor), at(logits), at(self.scratch), past=past, step=step
+            self.launcher, at(logits), at(tensor), at(self.scratch), past=past, step=step
         )
 
     def check(self) -> None:

@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logits
+from shim.cases import EXAMPLES, Buffer, LogitConfig, Placed, a_card, placements, random_logits
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cpu.overlay import Blend as HostBlend
-from segedge.cuda.overlay import Blend, yuv_of_rgb
+from segedge.cuda.overlay import Blend, planes_of_rgb, yuv_of_rgb
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
+from segedge.reference.look import Tints
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LogitConfig):
     """What the kernels are compiled for."""
 
     classes: int
@@ -39,14 +39,6 @@ class Config:
     label_dtype: str = ""
     only: bool | None = None
     """Only aligned (True) or unaligned (False) rows."""
-
-    def card(self, placed: Placed) -> ModelCard:
-        return a_card(
-            self.classes,
-            activation="sigmoid" if self.sigmoid else "softmax",
-            logits_layout=self.layout,
-            align_corners=placed.align_corners,
-        )
 
     def __str__(self) -> str:
         kind = f"{self.classes}-{self.dtype}-{self.layout}" + "-sigmoid" * self.sigmoid
@@ -119,7 +111,7 @@ class Run:
             self.blend = Blend.of(palette, self.shares)
             pictures = Picture(self.overlay.plane), Picture(self.frame.plane)
         else:
-            self.blend = Blend.nv12(palette, self.shares)
+            self.blend = Blend.from_tints(Tints.of(planes_of_rgb(palette), self.shares))
             frame = self.geometry.frame
             self.uv_in = self.buffer((frame.height // 2, frame.width), np.uint8)
             self.uv_in.fill(self.rng.integers(0, 256, self.uv_in.array.shape))

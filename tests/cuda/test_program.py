@@ -21,11 +21,11 @@ from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import distinct_palette
-from segedge.cuda.effects import Effects, Look
+from segedge.cuda.effects import DeviceLook, Effects
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.regions import Clean
 from segedge.cuda.runtime import program
-from segedge.cuda.runtime.program import Argument, Kernel, Plane, Resources
+from segedge.cuda.runtime.program import Arguments, Extent, Kernel, Plane, Resources
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import Picture, Tail
 from segedge.errors import DeviceError
@@ -58,13 +58,7 @@ class Recorder:
     def __init__(self) -> None:
         self.kernels: list[Kernel] = []
 
-    def __call__(
-        self,
-        kernel: Kernel,
-        grid: tuple[int, int],
-        block: tuple[int, int],
-        arguments: Sequence[Argument],
-    ) -> None:
+    def __call__(self, kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
         if kernel not in self.kernels:
             self.kernels.append(kernel)
 
@@ -137,15 +131,15 @@ def _record_effects(recorder: Recorder) -> None:
     for card, dtype in ((a_card(), "float32"), (a_card(150, logits_layout="nhwc"), "float16")):
         drawing = Effects(card, geometry, grid, dtype=dtype)
         for effect in effects:
-            look = Look(effect, True, 128, 0, 0, 0, plane)
+            look = DeviceLook(effect, True, 128, 0, 0, 0, plane)
             drawing.run(
-                recorder, look, logits=0, scratch=0, frame=plane, out=plane, labels=plane,
+                recorder, look, 0, 0, frame=plane, out=plane, labels=plane,
                 confidence=plane,
             )  # fmt: skip
         drawing.copy_frame(recorder, plane, plane)
     given = Effects(a_card(head="labels"), geometry, grid, dtype="int64", label_dtype="uint16")
     given.run(
-        recorder, Look(Effect("cutout"), True, 0, 0, 0, 0, plane), logits=0, scratch=0,
+        recorder, DeviceLook(Effect("cutout"), True, 0, 0, 0, 0, plane), 0, 0,
         frame=plane, out=plane, labels=plane,
     )  # fmt: skip
 
