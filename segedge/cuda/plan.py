@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,18 @@ class CleanMemory:
     """Of `FramePlan.clean_bytes`: the map before, the map after, scratch."""
     wanted: int
     """Of `Clean.wanted`."""
+
+
+class DeviceNetwork(Protocol):
+    """What a slot needs of a backend whose memory is ``cuda``."""
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue the network; see `segedge.backends.base.Backend.run`."""
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether a CUDA graph may capture `run`, once it has run plainly."""
 
 
 class FramePlan:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from segedge.cuda.slot import DeviceNetwork, Slot
+from segedge.cuda.plan import DeviceNetwork
+from segedge.cuda.slot import Slot
 
 SLOTS_KEPT = 8
 """Slots of one frame size that are kept; further ones launch plainly and are freed after use."""

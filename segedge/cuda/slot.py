@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.cuda.foreign import DeviceFrame
-from segedge.cuda.plan import CleanMemory, FramePlan, Render
+from segedge.cuda.plan import CleanMemory, DeviceNetwork, FramePlan, Render
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
 from segedge.cuda.runtime.graph import CaptureRefusedError, alike, capture
@@ -32,18 +32,6 @@ _GRAPHS_KEPT = 4
 """Captured graphs a slot, one for each combination of outputs that is asked for."""
 Work = Callable[[Any], None]
 """Enqueues on a stream."""
-
-
-class DeviceNetwork(Protocol):
-    """What a slot needs of a backend whose memory is ``cuda``."""
-
-    def run(
-        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
-    ) -> Sequence[Any]:
-        """Enqueue the network; see `segedge.backends.base.Backend.run`."""
-
-    def is_capturable(self, stream: int) -> bool:
-        """Whether a CUDA graph may capture `run`, once it has run plainly."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +183,7 @@ class Slot:
         outputs = {
             f"{name} {k}": array
             for name in request.render.outputs
-            for k, array in enumerate(self._targets(name))
+            for k, array in enumerate(self.on_device(name))
         }
         if follow is None:
             graphs = [self._tried(lambda stream: self._plain(request, stream), logits | outputs)]
@@ -291,7 +279,7 @@ class Slot:
         return self.device.programs.launcher(self.stream)
 
     def _launch_tail(self, render: Render, launcher: Launcher) -> None:
-        targets = {name: self._targets(name) for name in render.outputs}
+        targets = {name: self.on_device(name) for name in render.outputs}
         self.plan.launch_tail(
             launcher, render, logits=self.logits[self.plan.head].pointer,
             scratch=self._scratch.pointer, frame=self.picture, targets=targets,
@@ -309,7 +297,7 @@ class Slot:
 
     def _download_outputs(self, render: Render, stream: Any) -> None:
         for name in render.outputs:
-            pairs = zip(self._hosts(name), self._targets(name), strict=True)
+            pairs = zip(self.on_host(name), self.on_device(name), strict=True)
             for host, array in pairs:
                 self._copy(host.side, array.side, array.row_bytes, array.rows, stream)
 
@@ -319,18 +307,18 @@ class Slot:
         luma, *chroma = (plane.plane for plane in self._planes)
         return Picture(luma, chroma[0] if chroma else None)
 
-    def _targets(self, name: str) -> tuple[DeviceArray, ...]:
-        """Where the kernels write an output."""
+    def on_device(self, name: str) -> tuple[DeviceArray, ...]:
+        """An output on the GPU, where the kernels write it."""
         if name not in self._written:
             shapes = self.plan.shapes_of(name)
             if self._shared:
-                self._written[name] = tuple(host.mapped() for host in self._hosts(name))
+                self._written[name] = tuple(host.mapped() for host in self.on_host(name))
             else:
                 self._written[name] = tuple(self.device.pitched(s, d) for s, d in shapes)
         return self._written[name]
 
-    def _hosts(self, name: str) -> tuple[HostArray, ...]:
-        """Where an output is for the CPU."""
+    def on_host(self, name: str) -> tuple[HostArray, ...]:
+        """An output in the memory to which it is copied for the CPU."""
         if name not in self._hosted:
             shapes = self.plan.shapes_of(name)
             self._hosted[name] = tuple(self.device.pinned(s, d) for s, d in shapes)
@@ -350,38 +338,23 @@ class Slot:
         with translated("a frame failed on the GPU", gpu=self.device.gpu):
             self._done.sync()
 
+    def _stages(self) -> list[tuple[str, Any, Any]]:
+        """GPU work by stage, where the slot is timed, with the events at its begin and end."""
+        ends = self._marks or [("gpu", self._done)]
+        begins = [self._started, *(event for _, event in ends[:-1])]
+        return [(stage, begin, end) for (stage, end), begin in zip(ends, begins, strict=True)]
+
     def stages_ms(self) -> dict[str, float]:
-        """Milliseconds of GPU work: in all, and by stage where the slot is timed; after `wait`."""
-        if not self._marks:
-            return {"gpu": float(self._done - self._started)}
-        found, before = {}, self._started
-        for stage, event in self._marks:
-            found[stage], before = float(event - before), event
-        return found
+        """Milliseconds of GPU work, in all or by stage; after `wait`."""
+        return {stage: float(end - begin) for stage, begin, end in self._stages()}
 
     def spans_ms(self, since: Any) -> list[tuple[str, float, float]]:
-        """GPU work by stage: begin and end in milliseconds after an earlier event; after `wait`."""
-        begin = float(self._started - since)
-        if not self._marks:
-            return [("gpu", begin, float(self._done - since))]
-        spans = []
-        for stage, event in self._marks:
-            end = float(event - since)
-            spans.append((stage, begin, end))
-            begin = end
-        return spans
+        """Begin and end of the same in milliseconds after an earlier event."""
+        return [(stage, float(b - since), float(e - since)) for stage, b, e in self._stages()]
 
     def join(self, stream: Any) -> None:
         """Make another stream wait for this frame."""
         stream.wait(self._done)
-
-    def on_host(self, name: str) -> tuple[HostArray, ...]:
-        """An output that was copied to the CPU."""
-        return self._hosts(name)
-
-    def on_device(self, name: str) -> tuple[DeviceArray, ...]:
-        """An output on the GPU."""
-        return self._targets(name)
 
     def extra(
         self, render: Render, region: Region | None = None

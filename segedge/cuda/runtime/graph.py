@@ -53,7 +53,7 @@ def capture(stream: Any, work: Callable[[], None]) -> Any:
 
 
 def alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
-    """Whether a replay gives what a plain launch gave: equal but for a few elements that the order of threads may change."""
+    """Whether a replay gives what a plain launch gave, a few ties apart."""
     if found.dtype.kind == "f":
         a, b = found.astype(np.float32), expected.astype(np.float32)
         finite = b[np.isfinite(b)]
