@@ -23,12 +23,13 @@ from tail_cpu import FRAME, GRID, NETWORK, scene
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
-from segedge.cpu.effects import Effects, Look
+from segedge.cpu.effects import Effects
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.options.effect import Effect, heat_table_rgb, outline_radius
+from segedge.reference.look import Look
 
 CAMVID = label_set("camvid")
 CARD = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
@@ -70,12 +71,12 @@ def ours(name: str, frame: Frame, logits: np.ndarray, threads: int) -> Callable[
             return out
 
         return paint
-    effects = Effects(CARD, geometry, GRID, tail, workers=workers, pool=pool)
+    effects = Effects(CARD, geometry, GRID, tail, pool=pool)
     named = CLASSES if name in ("cutout", "replace", "blur") else None
     look = Look.of(CARD, effect, FRAME, classes=named)
 
     def draw() -> Frame:
-        effects.run(logits, frame, out, look)
+        effects.run(look, logits, frame=frame, out=out)
         return out
 
     return draw

@@ -116,12 +116,12 @@ def scene_facts(folder: Path) -> dict[str, Any]:
     """Sizes, and the share of logit cells whose corners agree: what makes the tail cheap."""
     from segedge.backends.registry import open_backend
     from segedge.card.geometry import Geometry
-    from segedge.cpu.preprocess import Preprocessor
+    from segedge.cpu.preprocess import Preprocess
 
     scene = Scene.load(folder)
     backend = open_backend(folder / "cut.onnx", "onnxruntime").backend
     geometry = Geometry.fit(scene.frame, scene.network, scene.card.fit)
-    preprocessor = Preprocessor(scene.card, geometry)
+    preprocessor = Preprocess(scene.card, geometry)
     tensor, shares, present = np.empty(preprocessor.shape, np.float32), [], set()
     for frame in scene.frames:
         preprocessor.run(frame, tensor)

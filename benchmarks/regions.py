@@ -22,9 +22,10 @@ from tail_cpu import FRAME, GRID, NETWORK, scene
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
-from segedge.cpu.arrays import address_of
+from segedge.cpu.arrays import rows_of
+from segedge.cpu.kernels.tables import Targets
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions.clean import Cleaner
+from segedge.cpu.regions.clean import Clean
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.options.cleaning import Cleaning
@@ -80,7 +81,7 @@ def cleaner_step(
     labels: np.ndarray, cleaning: Cleaning, threads: int
 ) -> Callable[[], dict[str, float]]:
     """One frame with segedge: milliseconds of finding and joining, and of writing."""
-    cleaner = Cleaner(cleaning, CLASSES.names, FRAME, workers=Workers(threads))
+    cleaner = Clean(cleaning, CLASSES.names, FRAME, workers=Workers(threads))
     cleaner.map[...] = labels
     out = np.empty_like(labels)
     weights = Blend.of(CLASSES.palette_rgb, 0.0).weights
@@ -90,7 +91,7 @@ def cleaner_step(
         watch = Stopwatch()
         cleaner.prepare()
         joined = watch.lap()
-        cleaner.paint((address_of(out), out.strides[0], 1, 0, 0, 0, 0, 0, weights), pixels)
+        cleaner.paint(Targets(*rows_of(out), 1, 0, 0, 0, 0, 0, weights), pixels)
         written = watch.lap()
         return {"join": joined, "write": written, "all": joined + written}
 

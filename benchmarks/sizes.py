@@ -96,12 +96,12 @@ class Sweep:
 def around_steps(size: Size, network: Size, classes: int) -> dict[str, Step]:
     """Preprocessing and tail for one frame size, on a drawn scene of regions with soft borders."""
     from segedge.cpu.overlay import Blend
-    from segedge.cpu.preprocess import Preprocessor
+    from segedge.cpu.preprocess import Preprocess
     from segedge.cpu.tail import Tail
 
     card = drawn_card(network, classes)
     geometry = Geometry.fit(size, network, card.fit)
-    preprocessor = Preprocessor(card, geometry)
+    preprocessor = Preprocess(card, geometry)
     grid = Size(network.height // card.stride, network.width // card.stride)
     tail, logits = Tail(card, geometry, grid), drawn_logits(grid, classes)
     frame = np.random.default_rng(0).integers(0, 256, (size.height, size.width, 3), np.uint8)

@@ -20,7 +20,7 @@ from harness import Samples, Stopwatch
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import label_set
-from segedge.cpu.smoothing import Smoother
+from segedge.cpu.smoothing import Smooth
 from segedge.cpu.workers import Workers
 from segedge.options.smoothing import Smoothing, Step
 
@@ -52,7 +52,7 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
     work = np.empty_like(frames[0])
     workers = Workers(threads)
     smoothing = Smoothing(flicker="flicker" in way)
-    smoother = Smoother(card, grid, network, smoothing=smoothing, workers=workers)
+    smoother = Smooth(card, grid, network, smoothing=smoothing, workers=workers)
     past, index = smoother.new_past(), 0
 
     def step() -> dict[str, float]:
@@ -60,7 +60,7 @@ def step_of(way: str, threads: int) -> Callable[[], dict[str, float]]:
         np.copyto(work, frames[index % FRAMES])
         seen = other if way.startswith("moving") and index % 2 else tensor
         watch = Stopwatch()
-        smoother.run(work, seen, past, Step(smoothing.kept(0.04), index == 0))
+        smoother.run(work, seen, past=past, step=Step(smoothing.kept(0.04), index == 0))
         lap = watch.lap()
         index += 1
         return {"smoothing": lap}

@@ -25,7 +25,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import label_set
 from segedge.cpu.overlay import Blend
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers, usable_cores
 
@@ -111,7 +111,7 @@ def variants_of(frame: np.ndarray, logits: np.ndarray, threads: int) -> dict[str
     card = ModelCard(classes.names, classes.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
     geometry = Geometry.fit(FRAME, NETWORK, "stretch")
     workers = Workers(threads)
-    preprocessor = Preprocessor(card, geometry, workers=workers)
+    preprocessor = Preprocess(card, geometry, workers=workers)
     tail = Tail(card, geometry, GRID, workers=workers)
     tensor = np.empty(preprocessor.shape, np.float32)
     labels = np.empty((FRAME.height, FRAME.width), np.uint8)

@@ -13,6 +13,17 @@ from segedge.card.geometry import Size
 from segedge.card.labels import distinct_palette
 from segedge.options.smoothing import Flicker, Smoothing, Step
 
+CONFIGS: list[dict[str, Any]] = [
+    {"classes": 1},
+    {"classes": 11},
+    {"classes": 11, "dtype": "float16", "tensor_dtype": "float16"},
+    {"classes": 5, "layout": "nhwc", "tensor_layout": "nhwc", "dtype": "float16"},
+    {"classes": 2, "sigmoid": True},
+    {"classes": 2, "sigmoid": True, "layout": "nhwc", "tensor_dtype": "float16"},
+    {"classes": 300, "flicker": False},
+]
+"""What `sequences` is drawn with."""
+
 
 @dataclass
 class Sequence:

@@ -19,8 +19,8 @@ FLOORS: list[list[str]] = [
     ["frames", "cuda/runtime"],
     ["options", "live", "video"],
     ["motion"],
-    ["reference", "video/encode", "video/live", "cpu/kernels", "cuda"],
-    ["cpu", "video/push", "video/sources"],
+    ["reference", "video/encode", "video/live", "cpu/kernels"],
+    ["cpu", "cuda", "video/push", "video/sources"],
     ["convert", "video/sinks", "measure/datasets"],
     ["precision", "analyse"],
     ["precision/fp16"],
@@ -59,7 +59,11 @@ HEAVY = {
     "tensorrt_rtx": {"engine/flavour.py"},
     "tensorrt_rtx_bindings": {"engine/flavour.py"},
     "av": {"video"},
-    "numba": {"cpu"},
+    "numba": {
+        "cpu",
+        "analyse/scene.py",  # questions about a label map, of nobody else
+        "measure/evaluate/confusion.py",
+    },
     "cuda": {"cuda", "backends"},
     "tritonclient": {
         "serve/config.py",

@@ -88,7 +88,7 @@ def preprocess_case(device: Device, stream: Any, name: str, size: str, dtype: st
         chroma = given[1].plane if len(given) > 1 else None
 
         def work(launcher: Launcher) -> None:
-            make.launch(launcher, given[0].plane, tensor.pointer, chroma=chroma)
+            make.run(launcher, given[0].plane, tensor.pointer, chroma=chroma)
 
         return work
 
@@ -185,7 +185,7 @@ class _TailBuffers:
             given["blend"] = self._table.pointer
         if "class_pixels" in to:
             given["class_pixels"] = to["class_pixels"].pointer
-        self._tail.launch(launcher, self._logits.pointer, self._scratch.pointer, **given)
+        self._tail.run(launcher, self._logits.pointer, self._scratch.pointer, **given)
 
 
 def street_logits(classes: int, grid: Size) -> NDArray[np.float32]:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gpu.models import SHARED, a_card, default_models, frame_of, with_card
 from gpu.report import Options, Report
 from segedge.backends.fake_cuda import FakeCudaBackend
@@ -109,7 +107,8 @@ def graphs(report: Report, name: str, case: Case, scale: Scale) -> None:
             )
             for kind in ("graphs", "plain")
         }
-        frame = on_gpu(pair["graphs"], frame_of(scale.frame.height, scale.frame.width))
+        image = frame_of(scale.frame.height, scale.frame.width)
+        frame = pair["graphs"].backend.device.uploaded(image)
         labels = [s(frame, outputs=OUTPUTS).labels.copy() for s in pair.values() for _ in "123"]
         same = min(float((other == labels[0]).mean()) for other in labels)
         times: dict[str, list[float]] = {kind: [] for kind in pair}
@@ -126,17 +125,6 @@ def graphs(report: Report, name: str, case: Case, scale: Scale) -> None:
         name, verdict, text, p50_ms=p50, ratio=ratio, notes=notes, same=same,
         measured={kind: {"unit": "ms", "rounds": values} for kind, values in times.items()},
     )  # fmt: skip
-
-
-def on_gpu(segmenter: CudaSegmenter, image: Any) -> Any:
-    """A frame in GPU memory."""
-    device: Device = segmenter.backend.device
-    array, host = device.empty(image.shape, np.uint8), device.pinned(image.shape, np.uint8)
-    host.array()[...] = image
-    stream = device.stream()
-    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
-    stream.sync()
-    return array
 
 
 def _latency_ms(segmenter: CudaSegmenter, frame: Any, repeats: int) -> float:
@@ -191,7 +179,7 @@ def _rate(segmenter: CudaSegmenter, frames: Sequence[Any], count: int) -> float:
 def stages(report: Report, name: str, case: Case, scale: Scale) -> None:
     """What preprocessing and tail add to the network, by events between plain launches."""
     with CudaSegmenter(case.card, case.open(), slots=1, timed=True) as segmenter:
-        frame = on_gpu(segmenter, frame_of(scale.frame.height, scale.frame.width))
+        frame = segmenter.backend.device.uploaded(frame_of(scale.frame.height, scale.frame.width))
         rows = []
         for _ in range(scale.repeats + 5):
             result = segmenter(frame, outputs=OUTPUTS, to_host=False)

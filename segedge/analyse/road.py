@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.analyse.roles import drivable_names, label_table, obstacle_names
-from segedge.cpu.scene import nearest_obstacles, region_at_bottom
+from segedge.analyse.scene import nearest_obstacles, region_at_bottom
 from segedge.errors import UsageError
 
 _TOLERANCE_PX = 2.0

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.analyse.polygon import Point, Spans, crossing_edges, polygon_area, polygon_spans
-from segedge.cpu.scene import count_in_spans
+from segedge.analyse.scene import count_in_spans
 from segedge.errors import UsageError, unknown_name_error
 
 Event = Literal["enter", "leave"]

@@ -1,17 +1,22 @@
-"""Arrays that are handed in: their checks, addresses and flat forms."""
+"""Arrays that are handed in: their checks, addresses, flat forms and widths."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.cpu.half import Converter
+from segedge.cpu.kernels.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
+from segedge.cpu.kernels.tables import KERNEL, Logits, Longs, Rows, Strides
 from segedge.cpu.workers import Workers
 from segedge.errors import ModelError, UsageError
+
+_BLOCKS_A_UNIT = 4096
+_NOTHING = (np.empty(0), np.empty(0))
 
 
 def address_of(array: NDArray[Any]) -> int:
@@ -20,30 +25,30 @@ def address_of(array: NDArray[Any]) -> int:
     return address
 
 
-def check_plane(name: str, array: NDArray[Any], size: Size, *dtypes: Any) -> None:
-    """Demand height x width of one of the types, rows at any distance, pixels contiguous.
+def rows_of(array: NDArray[Any]) -> Rows:
+    """Address and bytes from one row to the next."""
+    return address_of(array), array.strides[0]
 
-    Raises:
-        UsageError: It is something else.
-    """
+
+def strides_of(layout: str, channels: int, size: Size) -> Strides:
+    """Those of an image in a layout, nchw or nhwc."""
+    if layout == "nhwc":
+        return 1, size.width * channels, channels
+    return size.height * size.width, size.width, 1
+
+
+def check_plane(name: str, array: NDArray[Any], size: Size, *dtypes: Any) -> None:
+    """Demand height x width of one of the types, rows at any distance, pixels contiguous."""
     _check(name, array, (size.height, size.width), dtypes)
 
 
 def check_image(name: str, array: NDArray[Any], size: Size) -> None:
-    """Demand height x width x 3 uint8, rows at any distance, pixels contiguous.
-
-    Raises:
-        UsageError: It is something else.
-    """
+    """Demand height x width x 3 uint8, rows at any distance, pixels contiguous."""
     _check(name, array, (size.height, size.width, 3), (np.uint8,))
 
 
 def readable_image(name: str, image: NDArray[Any], size: Size) -> NDArray[np.uint8]:
-    """The image, or a copy of it if its pixels are not contiguous (a flipped channel order).
-
-    Raises:
-        UsageError: It is not height x width x 3 uint8.
-    """
+    """The image, or a copy of it if its pixels are not contiguous (a flipped channel order)."""
     if image.dtype == np.uint8 and image.ndim == 3 and not _rows_are_contiguous(image):
         image = np.ascontiguousarray(image)
     check_image(name, image, size)
@@ -73,6 +78,50 @@ def _check(name: str, array: NDArray[Any], shape: tuple[int, ...], dtypes: tuple
     )
 
 
+class Converter:
+    """float16 <-> float32, shared among threads; NumPy's own takes ten times as long."""
+
+    def __init__(self, workers: Workers) -> None:
+        """Prepare."""
+        self._workers = workers
+        self._ticket = np.zeros(1, np.int64)
+        self._arrays: tuple[NDArray[Any], NDArray[Any]] = _NOTHING
+
+    def run(self, source: NDArray[Any], out: NDArray[Any]) -> None:
+        """Convert contiguous arrays of equal size, one float32, the other float16."""
+        source, out = source.reshape(-1), out.reshape(-1)
+        whole = source.size // BLOCK * BLOCK if HAS_HALF else 0
+        if whole:
+            self._arrays = (source, out)
+            self._ticket[0] = 0
+            if whole <= _BLOCKS_A_UNIT * BLOCK:
+                self._convert(0)
+            else:
+                self._workers.run(self._convert)
+            self._arrays = _NOTHING
+        np.copyto(out[whole:], source[whole:], casting="same_kind")
+
+    def _convert(self, participant: int) -> None:
+        source, out = self._arrays
+        blocks = source.size // BLOCK
+        _convert_blocks(
+            self._ticket, source.ctypes.data, out.ctypes.data, blocks, out.dtype == np.float16
+        )
+
+
+@njit(**KERNEL)
+def _convert_blocks(ticket: Longs, source: int, out: int, blocks: int, narrow: bool) -> None:
+    while True:
+        first = take_ticket(ticket) * _BLOCKS_A_UNIT
+        if first >= blocks:
+            return
+        for block in range(first, min(first + _BLOCKS_A_UNIT, blocks)):
+            if narrow:
+                narrow_block(out + 2 * BLOCK * block, source + 4 * BLOCK * block)
+            else:
+                widen_block(out + 4 * BLOCK * block, source + 2 * BLOCK * block)
+
+
 class FlatOutput:
     """A network's output as one flat array and strides, copied only where it must be converted."""
 
@@ -81,22 +130,24 @@ class FlatOutput:
         self._converter = Converter(workers)
         self._is_labels = card.head == "labels"
         self.channels = 1 if self._is_labels else card.channels
-        self.sigmoid = card.activation == "sigmoid"
+        self._sigmoid = card.activation == "sigmoid"
         self.size = self.channels * grid.height * grid.width
         rows, columns, channels = grid.height, grid.width, self.channels
-        if card.logits_layout == "nhwc":
-            self._shape: tuple[int, ...] = (1, rows, columns, channels)
-            self.strides = np.array([1, columns * channels, channels], np.int64)
-        else:
-            self._shape = (1, channels, rows, columns)
-            self.strides = np.array([rows * columns, columns, 1], np.int64)
-        self._shapes = [self._shape, self._shape[1:]]
+        is_nhwc = card.logits_layout == "nhwc"
+        self.strides = strides_of(card.logits_layout, channels, grid)
+        self.shape = (1, rows, columns, channels) if is_nhwc else (1, channels, rows, columns)
+        self._shapes: list[tuple[int, ...]] = [self.shape, self.shape[1:]]
         if self._is_labels:
             self._shapes += [(1, rows, columns), (rows, columns)]
         self._dtype = np.dtype(np.int64 if self._is_labels else np.float32)
         self._converted: NDArray[Any] = np.empty(0, self._dtype)
         self.flat = self._converted
-        """float32 logits, or int64 labels, in the order of `strides`."""
+        """float32 logits, or int64 labels, in the card's layout."""
+
+    @property
+    def logits(self) -> Logits:
+        """What was taken, for the kernels."""
+        return Logits(self.flat, self.strides, self.channels, self._sigmoid)
 
     def take(self, output: NDArray[Any]) -> None:
         """Set `flat` to this output.
@@ -108,7 +159,7 @@ class FlatOutput:
             raise ModelError(
                 "the network's output does not fit its card",
                 facts={
-                    "expected": f"{'x'.join(map(str, self._shape))} numbers",
+                    "expected": f"{'x'.join(map(str, self.shape))} numbers",
                     "found": f"{'x'.join(map(str, output.shape))} {output.dtype}",
                 },
             )

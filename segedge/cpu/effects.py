@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -12,74 +11,17 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu import plan
-from segedge.cpu.arrays import FlatOutput, address_of, readable_image
-from segedge.cpu.kernels import compose, entropy, matte
+from segedge.cpu.arrays import FlatOutput, address_of, readable_image, rows_of
+from segedge.cpu.kernels import compose, matte
+from segedge.cpu.kernels.tables import Rows
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Task, Workers, shared_workers
-from segedge.options.effect import (
-    DrawnBy,
-    Effect,
-    background_rows,
-    blur_steps,
-    chosen_classes,
-    heat_table_rgb,
-    outline_radius,
-)
+from segedge.cpu.workers import Task
+from segedge.options.effect import DrawnBy, blur_steps, outline_radius
+from segedge.reference.look import Look
 
 _NO_LABELS = np.zeros((0, 0), np.uint8)
-
-
-@dataclass(frozen=True)
-class Look:
-    """An effect prepared for the kernels, for frames of one size."""
-
-    effect: Effect
-    is_chosen: NDArray[np.bool_]
-    """(classes + 1): which classes it is about; the last entry serves labels that are none."""
-    is_about_some: bool
-    """Whether the user named classes."""
-    colors: NDArray[np.uint8]
-    """(classes + 1) x 3 BGR."""
-    behind: NDArray[np.uint8]
-    """H x W x 3 BGR background, or one row of it; empty without one."""
-    heat: Blend
-    """The 256 colours of the heat."""
-
-    @classmethod
-    def of(
-        cls,
-        card: ModelCard,
-        effect: Effect,
-        size: Size,
-        *,
-        classes: tuple[str, ...] | None = None,
-        opacity: float = 0.5,
-    ) -> Look:
-        """Prepare an effect.
-
-        Args:
-            card: Classes and colours.
-            effect: What to show.
-            size: Of the frames.
-            classes: Names of the classes it is about, all of them the card's; None: all, and for a
-                foreground all but the background.
-            opacity: Share of the colour in ``heat``.
-
-        Raises:
-            UsageError: The model cannot have this effect.
-            SourceError: The background cannot be read.
-        """
-        chosen, count = chosen_classes(card, effect, classes), len(card.classes)
-        colors = np.zeros((count + 1, 3), np.uint8)
-        colors[:count] = np.asarray(card.palette_rgb, np.uint8).reshape(count, 3)[:, ::-1]
-        behind = np.zeros((0, 0, 3), np.uint8)
-        if effect.background:
-            behind = background_rows(effect.background, size)
-        heat = Blend.of([tuple(color) for color in heat_table_rgb().tolist()], opacity)
-        return cls(effect, chosen, classes is not None, colors, behind, heat)
 
 
 class Effects:
@@ -95,57 +37,36 @@ class Effects:
         grid: Size,
         tail: Tail,
         *,
-        workers: Workers | None = None,
         pool: ArrayPool | None = None,
     ) -> None:
-        """Prepare tables and scratch.
-
-        Args:
-            card: What the network's output means.
-            geometry: How the frame lies in the network's input.
-            grid: Height and width of the network's output.
-            tail: Makes labels and confidence where an effect needs them.
-            workers: Threads to share the work; the process-wide pool by default.
-            pool: Memory of what lies between the steps.
-        """
+        """Prepare tables and scratch beside those of a tail, which makes labels and confidence."""
         self._card = card
         self._frame = geometry.frame
         self._tail = tail
-        self._workers = workers or shared_workers()
+        self._workers = tail.workers
         self._pool = pool or ArrayPool()
         self._output = FlatOutput(card, grid, self._workers)
         self._ticket = np.zeros(1, np.int64)
-        self._rows, self._columns = tail.axes
-        self._is_lookup = plan.is_lookup(self._rows, self._columns)
-        self._units = plan.row_units(self._rows)
-        columns = self._columns
-        self._column_weights = columns.weights.astype(np.float32)
-        self._column_low = np.repeat(columns.low, np.diff(columns.ends, prepend=0))
+        spans = tail.spans
+        self._column_low = np.repeat(spans.low, np.diff(spans.ends, prepend=0))
         self._best = np.zeros((2, grid.height, grid.width), np.float32)
         self._winner = np.zeros((2, grid.height, grid.width), np.int32)
-        self._scratch = [
-            _Scratch(len(card.classes), self._frame.width) for _ in range(self._workers.count)
-        ]
+        self._index = np.zeros((self._workers.count, self._frame.width), np.int32)
 
     def run(
         self,
+        look: Look,
         logits: NDArray[Any],
+        *,
         frame: NDArray[np.uint8],
         out: NDArray[np.uint8],
-        look: Look,
-        *,
         labels: NDArray[Any] | None = None,
         confidence: NDArray[np.float32] | None = None,
     ) -> None:
-        """Draw.
+        """Draw what a look says on a BGR frame into a picture of `Effect.shape`.
 
-        Args:
-            logits: The network's output, as `Tail.run` takes it.
-            frame: H x W x 3 uint8 BGR.
-            out: Receives the picture, of `Effect.shape`.
-            look: What to draw.
-            labels: The frame's labels, where they are known already.
-            confidence: The frame's confidence, where it is known already.
+        Logits are what `Tail.run` takes; labels and confidence are the frame's, where they are
+        known already.
 
         Raises:
             ModelError: The output does not fit the card.
@@ -166,34 +87,31 @@ class Effects:
             flags = np.where(look.is_chosen, 255, 0).astype(np.uint8)
             np.take(flags, np.minimum(labels, flags.size - 1), out=out)
             return
-        output, edge = self._output, look.effect.edge_logits
-        output.take(logits)
-        target = address_of(out), out.strides[0]
-
-        def best(_: int) -> None:
-            matte.best_of_sets(
-                self._ticket, output.flat, output.strides, output.channels, output.sigmoid,
-                look.is_chosen, self._best, self._winner,
+        self._output.take(logits)
+        given, spans, edge, target = (
+            self._output.logits, self._tail.spans, look.effect.edge_logits, rows_of(out)
+        )  # fmt: skip
+        self._share(
+            lambda _: matte.best_of_sets(
+                self._ticket, given, look.is_chosen, self._best, self._winner
+            )
+        )
+        scratch = self._tail.scratch
+        if self._tail.is_lookup:
+            self._share(
+                lambda participant: matte.look_up_matte(
+                    self._ticket, spans, self._column_low, self._best, edge,
+                    scratch[participant].best[0, : self._frame.width], target,
+                )
             )  # fmt: skip
-
-        def render(participant: int) -> None:
-            rows, columns, scratch = self._rows, self._columns, self._scratch[participant]
-            matte.render_matte(
-                self._ticket, self._units, rows.weights, columns.ends, columns.low, columns.high,
-                self._column_weights, output.flat, output.strides, output.channels,
-                output.sigmoid, look.is_chosen, self._best, self._winner, edge,
-                scratch.contender, scratch.corners, scratch.margins, scratch.lines, *target,
+        else:
+            self._share(
+                lambda participant: matte.render_matte(
+                    self._ticket, spans, given, look.is_chosen, self._best, self._winner, edge,
+                    scratch[participant], target,
+                )
             )  # fmt: skip
-
-        def look_up(participant: int) -> None:
-            matte.look_up_matte(
-                self._ticket, self._units, self._column_low, self._best, edge,
-                self._scratch[participant].lines[0], *target,
-            )  # fmt: skip
-
-        self._share(best)
-        self._share(look_up if self._is_lookup else render)
-        output.release()
+        self._output.release()
 
     def _matted(
         self, logits: NDArray[Any], frame: NDArray[np.uint8], out: NDArray[np.uint8], look: Look
@@ -201,25 +119,15 @@ class Effects:
         alpha = self._pool.take((self._frame.height, self._frame.width), np.uint8)
         self.matte(logits, alpha, look)
         if look.effect.traits.alpha:
-            planes = (*_rows(alpha), *_rows(frame), *_rows(out))
-            self._share_rows(compose.cut_out, *planes)
+            self._share_rows(compose.cut_out, rows_of(alpha), rows_of(frame), rows_of(out))
             return
         if look.effect.traits.blurs:
-            behind = self._blurred(frame, alpha, look.effect.blur * self._frame.height)
-            self._compose(alpha, frame, _rows(behind), out)
-            return
-        address, stride = _rows(look.behind)
-        repeated = 0 if look.behind.shape[0] == 1 else stride
-        self._compose(alpha, frame, (address, repeated), out)
-
-    def _compose(
-        self,
-        alpha: NDArray[np.uint8],
-        frame: NDArray[np.uint8],
-        behind: tuple[int, int],
-        out: NDArray[np.uint8],
-    ) -> None:
-        self._share_rows(compose.compose, *_rows(alpha), *_rows(frame), *behind, *_rows(out))
+            blurred = self._blurred(frame, alpha, look.effect.blur * self._frame.height)
+            behind = rows_of(blurred)
+        else:
+            address, stride = rows_of(look.behind)
+            behind = (address, 0 if look.behind.shape[0] == 1 else stride)
+        self._share_rows(compose.compose, rows_of(alpha), rows_of(frame), behind, rows_of(out))
 
     def _blurred(
         self, frame: NDArray[np.uint8], alpha: NDArray[np.uint8], sigma: float
@@ -231,8 +139,7 @@ class Effects:
         sums = self._pool.take((rows, columns, 4), np.float32)
         blurred = self._pool.take((rows, columns, 4), np.float32)
         small = self._pool.take((rows, columns, 3), np.uint8)
-        source = (*_rows(alpha), *_rows(frame))
-        self._share(lambda _: compose.sum_blocks(self._ticket, height, width, step, *source, sums))
+        self._share_rows(compose.sum_blocks, step, rows_of(alpha), rows_of(frame), sums)
         side = 2 * int(np.ceil(3.0 * sigma / step)) + 1
         edge = cv2.BORDER_REPLICATE
         cv2.GaussianBlur(sums, (side, side), sigma / step, dst=blurred, borderType=edge)
@@ -259,7 +166,7 @@ class Effects:
         cv2.dilate(found, window, dst=high)
         self._share_rows(
             compose.draw_outline, found, low, high, look.colors, look.is_chosen,
-            *_rows(frame), *_rows(out),
+            rows_of(frame), rows_of(out),
         )  # fmt: skip
 
     def _heat(
@@ -278,35 +185,17 @@ class Effects:
             if is_confidence:
                 self._tail.run(logits, confidence=values)
             else:
-                self.entropy(logits, values)
+                self._tail.entropy(logits, values)
         chosen = self._labels(logits, labels) if look.is_about_some else _NO_LABELS
-        size, planes = (self._frame.height, self._frame.width), (*_rows(frame), *_rows(out))
-        source, colors = _rows(values), address_of(look.heat.colors)
-
-        def paint(participant: int) -> None:
-            compose.paint_heat(
-                self._ticket, *size, self._scratch[participant].index, *source, is_confidence,
-                chosen, look.is_chosen, colors, look.heat.weights, *planes,
-            )  # fmt: skip
-
-        self._share(paint)
-
-    def entropy(self, logits: NDArray[Any], out: NDArray[np.float32]) -> None:
-        """Entropy of all classes over that of equal ones, 0..1, H x W."""
-        output = self._output
-        output.take(logits)
-        target = _rows(out)
-
-        def render(participant: int) -> None:
-            rows, columns, scratch = self._rows, self._columns, self._scratch[participant]
-            entropy.render_entropy(
-                self._ticket, self._units, rows.weights, columns.ends, columns.low, columns.high,
-                self._column_weights, output.flat, output.strides, output.channels,
-                output.sigmoid, scratch.contender, scratch.corners, scratch.lines, *target,
-            )  # fmt: skip
-
-        self._share(render)
-        output.release()
+        heat = Blend.from_tints(look.heat)
+        size, source, colors = (self._frame.height, self._frame.width), rows_of(values), heat.colors
+        planes: tuple[Rows, Rows] = (rows_of(frame), rows_of(out))
+        self._share(
+            lambda participant: compose.paint_heat(
+                self._ticket, *size, self._index[participant], source, is_confidence, chosen,
+                look.is_chosen, address_of(colors), heat.weights, *planes,
+            )
+        )  # fmt: skip
 
     def _labels(self, logits: NDArray[Any], known: NDArray[Any] | None) -> NDArray[Any]:
         if known is not None:
@@ -322,19 +211,3 @@ class Effects:
     def _share(self, task: Task) -> None:
         self._ticket[0] = 0
         self._workers.run(task)
-
-
-def _rows(array: NDArray[Any]) -> tuple[int, int]:
-    """Address and bytes from one row to the next."""
-    return address_of(array), array.strides[0]
-
-
-class _Scratch:
-    """What one participant writes while it works."""
-
-    def __init__(self, classes: int, width: int) -> None:
-        self.contender = np.zeros(classes, np.int32)
-        self.corners = np.zeros((classes, 4))
-        self.margins = np.zeros(4)
-        self.lines = np.zeros((3, width), np.float32)
-        self.index = np.zeros(width, np.int32)

@@ -21,11 +21,7 @@ class ArrayPool:
     """Hands out C-contiguous, uninitialised arrays. Safe from several threads."""
 
     def __init__(self, keep: int = 8) -> None:
-        """Start empty.
-
-        Args:
-            keep: Free blocks kept for each size in bytes; further ones go back to the system.
-        """
+        """Start empty; of each size in bytes ``keep`` free blocks stay, others go back."""
         self._keep = keep
         self._free: dict[int, deque[NDArray[np.uint8]]] = {}
 

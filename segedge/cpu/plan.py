@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.geometry import AxisMap
+from segedge.cpu.kernels.tables import Spans
 
 _ROWS_A_UNIT = 32
 """Most output rows in one piece of work, so that small grids still feed all threads."""
@@ -59,12 +60,9 @@ def nearest_axis(pixels: int, grid: int, axis: AxisMap) -> Axis:
 
 
 def knot_axis(pixels: int, knots: NDArray[np.float64]) -> Axis:
-    """Spans for linear interpolation between points at any distance.
+    """Spans for linear interpolation between grid points at any pixel positions, ascending.
 
-    Args:
-        pixels: Output pixels.
-        knots: Pixel positions of the grid points, ascending; the first is 0 and the last
-            ``pixels - 1``.
+    The first lies at 0, the last at ``pixels - 1``.
     """
     position = np.arange(pixels, dtype=np.float64)
     low = np.searchsorted(knots, position, side="right") - 1
@@ -80,7 +78,16 @@ def is_lookup(*axes: Axis) -> bool:
     return not any(np.any(axis.weights) for axis in axes)
 
 
-def row_units(rows: Axis) -> NDArray[np.int32]:
+def spans_of(rows: Axis, columns: Axis) -> Spans:
+    """Both axes as the kernels read them."""
+    scale, offset = columns.map.scale, columns.map.offset
+    return Spans(
+        _row_units(rows), rows.weights, columns.ends, columns.low, columns.high, columns.weights,
+        columns.weights.astype(np.float32), (float(scale), float(offset), 1.0 / (scale or 1)),
+    )  # fmt: skip
+
+
+def _row_units(rows: Axis) -> NDArray[np.int32]:
     """Pieces of work: rows of (first output row, end, grid row above, grid row below)."""
     units = [
         (first, min(first + _ROWS_A_UNIT, end), low, high)

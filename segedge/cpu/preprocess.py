@@ -1,4 +1,4 @@
-"""Preprocessor: a BGR frame to the network's input tensor in one pass."""
+"""Preprocess: a BGR frame to the network's input tensor in one pass."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry
-from segedge.cpu.arrays import address_of, readable_image
-from segedge.cpu.half import Converter
-from segedge.cpu.kernels import resample
+from segedge.card.geometry import AxisMap, Geometry
+from segedge.cpu.arrays import Converter, address_of, readable_image, rows_of
+from segedge.cpu.kernels.resample import Taps, Tensor, resample
 from segedge.cpu.kernels.simd import BLOCK, LANES
-from segedge.cpu.taps import Taps, axis_taps
 from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import UsageError
+from segedge.reference.resize import axis_taps
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
 
-class Preprocessor:
+class Preprocess:
     """Resizes, pads, reorders and normalises, as `segedge.reference.frame.preprocess` says.
 
     Made for one geometry; used by one thread at a time, different objects concurrently.
@@ -34,13 +33,7 @@ class Preprocessor:
         workers: Workers | None = None,
         dtype: DTypeLike = "float32",
     ) -> None:
-        """Prepare tables and scratch.
-
-        Args:
-            card: What the network's input means.
-            geometry: How the frame lies in the network's input.
-            workers: Threads to share the work; the process-wide pool by default.
-            dtype: float32 or float16, the type of the tensor.
+        """Prepare tables and scratch for tensors of a dtype, float32 or float16.
 
         Raises:
             UsageError: Another dtype.
@@ -52,19 +45,20 @@ class Preprocessor:
         self._size = geometry.network
         self._workers = workers or shared_workers()
         self._channels_last = card.input_layout == "nhwc"
-        self._top, self._left, bottom, right = geometry.content()
+        top, left, bottom, right = geometry.content()
         source = geometry.frame_from_network()
-        self._rows = axis_taps(card.resize, source.y, self._top, bottom, self._frame.height)
-        self._columns = axis_taps(card.resize, source.x, self._left, right, self._frame.width)
-        self._content = right - self._left
-        self._halve = _is_half(self._rows) and _is_half(self._columns) and self._content >= BLOCK
-        self._columns = _at_least(LANES, self._columns)
-        self._reverse = card.color == "rgb"
-        self._affine, self._borders = _normalisation(card, 4 if self._halve else 1)
+        self._rows = _taps(card, source.y, range(top, bottom), self._frame.height)
+        columns = _taps(card, source.x, range(left, right), self._frame.width)
+        self._halve = _is_half(self._rows) and _is_half(columns) and right - left >= BLOCK
+        self._columns = _at_least(LANES, columns)
+        self._target = Tensor(
+            self._size.height, self._size.width, top, left, right - left, self._channels_last,
+            card.color == "rgb", self._halve, *_normalisation(card, 4 if self._halve else 1),
+        )  # fmt: skip
         self._ticket = np.zeros(1, np.int64)
-        threads, columns = range(self._workers.count), self._columns.first.size
+        threads, count = range(self._workers.count), self._columns.first.size
         self._mixed = [np.zeros(3 * self._frame.width + 1, np.float32) for _ in threads]
-        self._planes = [np.zeros((3, columns), np.float32) for _ in threads]
+        self._planes = [np.zeros((3, count), np.float32) for _ in threads]
         self._single = np.zeros(self.shape if self._dtype == np.float16 else 0, np.float32)
         self._converter = Converter(self._workers)
         self._image = _NO_IMAGE
@@ -76,42 +70,52 @@ class Preprocessor:
         height, width = self._size.height, self._size.width
         return (1, height, width, 3) if self._channels_last else (1, 3, height, width)
 
-    def run(self, image_hwc: NDArray[np.uint8], out: NDArray[Any]) -> None:
-        """Fill a tensor from a frame.
+    def run(self, frame: NDArray[np.uint8], tensor: NDArray[Any]) -> None:
+        """Fill a C-contiguous tensor of `shape` and the constructor's dtype from a BGR frame.
 
-        Args:
-            image_hwc: H x W x 3 uint8 BGR; rows may be strided, other strides cost a copy.
-            out: C-contiguous tensor of `shape` and the constructor's dtype.
+        Rows of the frame may be strided, other strides cost a copy.
 
         Raises:
             UsageError: An array has a wrong shape, type or layout.
         """
-        if out.shape != self.shape or out.dtype != self._dtype or not out.flags.c_contiguous:
+        fits = tensor.shape == self.shape and tensor.dtype == self._dtype
+        if not (fits and tensor.flags.c_contiguous):
             raise UsageError(
                 "the array for the network's input does not fit",
                 facts={
                     "expected": f"{'x'.join(map(str, self.shape))} {self._dtype}, contiguous",
-                    "found": f"{'x'.join(map(str, out.shape))} {out.dtype}",
+                    "found": f"{'x'.join(map(str, tensor.shape))} {tensor.dtype}",
                 },
             )
-        self._image = readable_image("the frame", image_hwc, self._frame)
-        self._tensor = self._single if self._dtype == np.float16 else out
+        self._image = readable_image("the frame", frame, self._frame)
+        self._tensor = self._single if self._dtype == np.float16 else tensor
         self._ticket[0] = 0
         self._workers.run(self._resample)
         if self._dtype == np.float16:
-            self._converter.run(self._single, out)
+            self._converter.run(self._single, tensor)
         # The caller's arrays are forgotten, so that their memory can go back to its pool.
         self._image, self._tensor = _NO_IMAGE, self._single
 
     def _resample(self, participant: int) -> None:
-        resample.resample(
-            self._ticket, address_of(self._image), self._image.strides[0],
-            self._rows.first, self._rows.weights, self._columns.first, self._columns.weights,
-            self._halve, self._affine, self._borders, self._reverse,
-            address_of(self._tensor), self._size.height, self._size.width, self._top, self._left,
-            self._channels_last, self._mixed[participant], self._planes[participant],
-            self._content,
+        resample(
+            self._ticket, rows_of(self._image), self._rows, self._columns, self._target,
+            address_of(self._tensor), self._mixed[participant], self._planes[participant],
         )  # fmt: skip
+
+
+def _taps(card: ModelCard, axis: AxisMap, outputs: range, length: int) -> Taps:
+    """The card's rule inside the image, all windows as wide as the widest."""
+    index, weights = axis_taps(card.resize, axis, outputs, length)
+    index = np.clip(index, 0, length - 1)
+    used = weights != 0.0
+    low = np.where(used, index, length).min(axis=1)
+    high = np.where(used, index, -1).max(axis=1)
+    width = int((high - low).max()) + 1
+    first = np.minimum(low, length - width)
+    table = np.zeros((index.shape[0], width))
+    rows = np.broadcast_to(np.arange(index.shape[0])[:, None], index.shape)
+    np.add.at(table, (rows[used], (index - first[:, None])[used]), weights[used])
+    return Taps(first.astype(np.int32), table.astype(np.float32))
 
 
 def _is_half(taps: Taps) -> bool:

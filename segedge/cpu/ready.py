@@ -10,7 +10,7 @@ import numpy as np
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 
@@ -35,7 +35,7 @@ def _load() -> None:
     image = np.zeros((frame.height, frame.width, 3), np.uint8)
     tail = Tail(card, geometry, grid, workers=alone)
     with contextlib.suppress(Exception):
-        preprocessor = Preprocessor(card, geometry, workers=alone)
+        preprocessor = Preprocess(card, geometry, workers=alone)
         preprocessor.run(image, np.zeros(preprocessor.shape, np.float32))
         logits = np.zeros((1, card.channels, grid.height, grid.width), np.float32)
         blend = Blend.of(card.palette_rgb, 0.5)

@@ -1,4 +1,4 @@
-"""Smoother: steadies the logits of a video in place; see `segedge.reference.smoothing`."""
+"""Smooth: steadies the logits of a video in place; see `segedge.reference.smoothing`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.cpu.half import Converter
+from segedge.cpu.arrays import Converter, strides_of
 from segedge.cpu.kernels import steady
+from segedge.cpu.kernels.tables import Logits
 from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import ModelError
 from segedge.frames.frame import Frame
@@ -19,18 +20,18 @@ from segedge.options.smoothing import (
     CUT_SHARE,
     CUT_TOLERANCES,
     FINER,
-    TAPS,
     Changes,
     Flicker,
     Smoothing,
     Step,
     Streams,
 )
+from segedge.reference.smoothing import taps
 
 
 @dataclass(frozen=True)
 class Past:
-    """What is kept of one stream; written by `Smoother.run`."""
+    """What is kept of one stream; written by `Smooth.run`."""
 
     planes: NDArray[np.float32]
     """Smoothed logits, flat, in the order of the network's."""
@@ -43,14 +44,13 @@ class Past:
     counts: NDArray[np.int64]
     """Changed and returned points, without and with smoothing; then still points."""
 
-    @property
     def flicker(self) -> Flicker:
         """What was counted so far."""
         before, after, (still, _) = self.counts.tolist()
         return Flicker(still, Changes(*before), Changes(*after))
 
 
-class Smoother:
+class Smooth:
     """Mixes new logits with a stream's past. Used by one thread at a time."""
 
     def __init__(
@@ -62,14 +62,7 @@ class Smoother:
         smoothing: Smoothing,
         workers: Workers | None = None,
     ) -> None:
-        """Prepare tables and scratch.
-
-        Args:
-            card: What the network takes and gives.
-            grid: Height and width of its logits.
-            network: Height and width of its input.
-            smoothing: The settings.
-            workers: Threads to share the work; the process-wide pool by default.
+        """Prepare tables and scratch for logits of a grid's size and the network's input of its.
 
         Raises:
             UsageError: The network gives labels.
@@ -77,18 +70,17 @@ class Smoother:
         smoothing.check(card)
         self._smoothing = smoothing
         self._workers = workers or shared_workers()
-        self._grid = grid
         self._channels, self._sigmoid = card.channels, card.activation == "sigmoid"
         self._size = card.channels * grid.height * grid.width
-        self._strides = _strides(card.logits_layout, card.channels, grid)
-        self._tensor_strides = _strides(card.input_layout, 3, network)
+        self._strides = strides_of(card.logits_layout, card.channels, grid)
         self._tensor_size = 3 * network.height * network.width
-        self._rows, self._columns = (
-            _taps(FINER * grid.height, network.height), _taps(FINER * grid.width, network.width)
+        rows = taps(FINER * grid.height, network.height)
+        columns = taps(FINER * grid.width, network.width)
+        samples = rows.shape[1] * columns.shape[1]
+        self._sampled = (
+            strides_of(card.input_layout, 3, network), rows, np.ascontiguousarray(columns.T),
+            np.array([255.0 * card.std[1] / samples, 255.0 * card.mean[1]], np.float32),
         )  # fmt: skip
-        samples = self._rows.shape[1] * self._columns.shape[1]
-        self._columns = np.ascontiguousarray(self._columns.T)
-        self._affine = np.array([255.0 * card.std[1] / samples, 255.0 * card.mean[1]], np.float32)
         shape = (grid.height, grid.width)
         self._change = np.zeros(shape, np.float32)
         self._guide = np.zeros((FINER * grid.height, FINER * grid.width), np.float32)
@@ -117,14 +109,11 @@ class Smoother:
             np.zeros((3, 2), np.int64),
         )
 
-    def run(self, logits: NDArray[Any], tensor: NDArray[Any], past: Past, step: Step) -> None:
-        """Smooth one frame.
+    def run(self, logits: NDArray[Any], tensor: NDArray[Any], *, past: Past, step: Step) -> None:
+        """Smooth a frame's logits in place with its stream's past, which becomes the next frame's.
 
-        Args:
-            logits: The network's output, C-contiguous float32 or float16; receives the smoothed.
-            tensor: The input that it is from, C-contiguous float32 or float16.
-            past: The stream's; becomes what the next frame needs.
-            step: How the frame follows the one before.
+        Both arrays, the network's output and the input that it is from, are C-contiguous float32
+        or float16.
 
         Raises:
             ModelError: The arrays are not what the card says.
@@ -156,11 +145,8 @@ class Smoother:
         """Guide and change, and whether the scene is another."""
         is_half = flat.dtype == np.float16
         limit = np.float32(CUT_TOLERANCES * self._smoothing.tolerance)
-        self._arguments = (
-            flat.view(np.uint16) if is_half else flat, is_half, self._tensor_strides,
-            self._rows, self._columns, self._affine, past.guide, step.afresh, limit,
-            self._guide, self._change,
-        )  # fmt: skip
+        tensor = steady.Tensor(flat.view(np.uint16) if is_half else flat, is_half, *self._sampled)
+        self._arguments = tensor, past.guide, step.afresh, limit, self._guide, self._change
         self._differs[:] = 0
         self._share(self._measure_part)
         self._is_cut = int(self._differs[:, 0].sum()) > CUT_SHARE * self._change.size
@@ -173,8 +159,7 @@ class Smoother:
             self._count(flat, past, step, 0)
         self._settings[0] = 0.0 if self._is_cut else step.kept
         self._arguments = (
-            flat, past.planes, self._strides, self._channels, self._sigmoid,
-            self._guide, self._change, past.guide, self._settings,
+            self._logits(flat), past.planes, self._guide, self._change, past.guide, self._settings
         )  # fmt: skip
         self._share(self._mix_part)
         self._arguments = ()
@@ -184,11 +169,14 @@ class Smoother:
     def _count(self, flat: NDArray[np.float32], past: Past, step: Step, which: int) -> None:
         """Labels of the grid against those of the frames before: 0 without smoothing, 1 with."""
         follows = not (step.afresh or self._is_cut)
-        self._arguments = flat, self._strides, self._channels, self._sigmoid, self._labels
+        self._arguments = self._logits(flat), self._labels
         self._share(self._label_part)
         self._arguments = ()
         last, older = past.labels[which]
         steady.count_changes(self._labels, self._still, last, older, follows, past.counts[which])
+
+    def _logits(self, flat: NDArray[np.float32]) -> Logits:
+        return Logits(flat, self._strides, self._channels, self._sigmoid)
 
     def _share(self, task: Any) -> None:
         self._ticket[0] = 0
@@ -208,63 +196,41 @@ class SmoothStreams:
     """Smooths the frames of several streams, each with its own past."""
 
     def __init__(self, card: ModelCard, smoothing: Smoothing) -> None:
-        """Prepare.
-
-        Args:
-            card: What the network takes and gives.
-            smoothing: The settings.
-
-        Raises:
-            UsageError: The network gives labels.
-        """
+        """Start without any; raises UsageError where the network gives labels."""
         smoothing.check(card)
         self._card = card
         self._smoothing = smoothing
-        self._smoother: Smoother | None = None
+        self._smoother: Smooth | None = None
         self._shapes: tuple[Any, ...] = ()
         self._streams: Streams[Past]
 
     def run(
         self, frame: Frame, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers
     ) -> None:
-        """Smooth a frame's logits in place with its stream's past; see `Smoother.run`."""
+        """Smooth a frame's logits in place with its stream's past; see `Smooth.run`."""
         smoother = self._smoother
         if smoother is None or self._shapes != (logits.shape, tensor.shape):
             smoother = self._smoother = self._made(logits, tensor, workers)
         assert frame.stream is not None, "asked before"
         past, step = self._streams.step(frame, frame.stream, frame.size)
-        smoother.run(logits, tensor, past, step)
+        smoother.run(logits, tensor, past=past, step=step)
 
-    def _made(self, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers) -> Smoother:
+    def _made(self, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers) -> Smooth:
         """For other shapes than before everything starts afresh."""
         first = 2 if self._card.input_layout == "nchw" else 1
         network = Size(*tensor.shape[first : first + 2])
         grid = self._card.grid_size(logits.shape)
         self._shapes = logits.shape, tensor.shape
-        smoother = Smoother(self._card, grid, network, smoothing=self._smoothing, workers=workers)
+        smoother = Smooth(self._card, grid, network, smoothing=self._smoothing, workers=workers)
         self._streams = Streams(self._smoothing, smoother.new_past)
         return smoother
 
     def flicker(self, stream: int) -> Flicker | None:
         """What was counted of a stream."""
         past = None if self._smoother is None else self._streams.get(stream)
-        return past.flicker if past is not None and self._smoothing.flicker else None
+        return past.flicker() if past is not None and self._smoothing.flicker else None
 
     def reset(self, stream: int) -> None:
         """Forget a stream."""
         if self._smoother is not None:
             self._streams.reset(stream)
-
-
-def _strides(layout: str, channels: int, size: Size) -> NDArray[np.int64]:
-    """Elements between channels, rows and columns."""
-    if layout == "nhwc":
-        return np.array([1, size.width * channels, channels], np.int64)
-    return np.array([size.height * size.width, size.width, 1], np.int64)
-
-
-def _taps(points: int, pixels: int) -> NDArray[np.int64]:
-    """As `segedge.reference.smoothing.taps`."""
-    count = min(TAPS, max(1, pixels // points))
-    sample = 2 * np.arange(points * count, dtype=np.int64).reshape(points, count) + 1
-    return np.asarray(sample * pixels // (2 * points * count), np.int64)

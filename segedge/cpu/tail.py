@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,29 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu import plan
-from segedge.cpu.arrays import FlatOutput, address_of, check_image, check_plane, readable_image
+from segedge.cpu.arrays import (
+    FlatOutput,
+    address_of,
+    check_image,
+    check_plane,
+    readable_image,
+    rows_of,
+)
 from segedge.cpu.kernels import cells, confidence, render
+from segedge.cpu.kernels.tables import Rows, Scratch, Spans, Targets
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions.clean import Cleaner
+from segedge.cpu.regions.clean import Clean
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
-
-ConfidenceKind = Literal["probability", "margin"]
+from segedge.reference.frame import ConfidenceKind, label_dtype
 
 _SMALL_GRID = 1 << 18
 """Logits below which one thread takes the grid's argmax: waking another costs as much."""
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+_NO_ROWS: Rows = (0, 0)
+_KINDS = {"probability": confidence.PROBABILITY, "margin": confidence.MARGIN}
 
 
 class Tail:
@@ -43,56 +52,39 @@ class Tail:
         cleaning: Cleaning | None = None,
         axes: tuple[plan.Axis, plan.Axis] | None = None,
     ) -> None:
-        """Prepare tables and scratch.
+        """Prepare tables and scratch for outputs on a grid.
 
-        Args:
-            card: What the network's output means.
-            geometry: How the frame lies in the network's input.
-            grid: Height and width of the network's output.
-            workers: Threads to share the work; the process-wide pool by default.
-            cleaning: What is done with the labels before they are written, painted and counted.
-            axes: Tables of rows and columns for a grid that the geometry does not describe.
+        The cleaning is done with the labels before they are written, painted and counted. ``axes``
+        are tables of rows and columns for a grid that the geometry does not describe.
 
         Raises:
             UsageError: The cleaning names a class that the card lacks.
         """
         self._card = card
         self._frame = geometry.frame
-        self._workers = workers or shared_workers()
+        self.workers = workers or shared_workers()
         self._classes = len(card.classes)
-        self._rows, self._columns = axes or _axes(card, geometry, grid)
-        self._is_lookup = plan.is_lookup(self._rows, self._columns)
-        self._units = plan.row_units(self._rows)
-        self._output = FlatOutput(card, grid, self._workers)
+        rows, columns = axes or _axes(card, geometry, grid)
+        self.is_lookup = plan.is_lookup(rows, columns)
+        """Whether each pixel reads one grid point."""
+        self.spans: Spans = plan.spans_of(rows, columns)
+        """Tables of rows and columns, for what else reads the grid."""
+        self._output = FlatOutput(card, grid, self.workers)
         self._grid_labels = np.zeros((grid.height, grid.width), np.int32)
         self._ticket = np.zeros(1, np.int64)
-        self._pixels = np.zeros((self._workers.count, self._classes + 1), np.int64)
-        self._scratch = [
-            _Scratch(self._columns, self._classes, grid) for _ in range(self._workers.count)
-        ]
-        self._column_map = np.array(
-            [
-                self._columns.map.scale,
-                self._columns.map.offset,
-                1.0 / (self._columns.map.scale or 1),
-            ]
-        )
+        self._pixels = np.zeros((self.workers.count, self._classes + 1), np.int64)
+        self.scratch = [_scratch(columns, self._classes, grid) for _ in range(self.workers.count)]
+        """A participant's each."""
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
-        self._cleaner: Cleaner | None = None
+        self._cleaner: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
-            self._cleaner = Cleaner(cleaning, card.classes, self._frame, workers=self._workers)
-        self._targets: tuple[Any, ...] = ()
+            self._cleaner = Clean(cleaning, card.classes, self._frame, workers=self.workers)
         self._source = _NO_IMAGE
-
-    @property
-    def axes(self) -> tuple[plan.Axis, plan.Axis]:
-        """Tables of rows and columns, for what else reads the grid."""
-        return self._rows, self._columns
 
     @property
     def label_dtype(self) -> np.dtype[Any]:
         """uint8 for up to 256 classes, else uint16."""
-        return np.dtype(np.uint8 if self._classes <= 256 else np.uint16)
+        return label_dtype(self._card.classes)
 
     def run(
         self,
@@ -108,29 +100,23 @@ class Tail:
     ) -> None:
         """Fill the arrays that are given. Rows may be strided, pixels inside a row not.
 
-        Args:
-            logits: The network's output: 1 x C x Gh x Gw (or NHWC as the card says), float32 or
-                float16; for ``head="labels"`` 1 x Gh x Gw or 1 x 1 x Gh x Gw of integers. Labels
-                that name no class become the highest label of `label_dtype`; they are neither
-                painted nor counted.
-            labels: H x W of `label_dtype` (uint16 always fits), receives the labels.
-            overlay: H x W x 3 uint8 BGR, receives the frame with the classes' colours; it may not
-                share memory with the frame.
-            frame: H x W x 3 uint8 BGR, read for ``overlay``.
-            blend: Colours and opacities for ``overlay``.
-            confidence: H x W float32.
-            confidence_kind: ``probability`` of the winner (softmax of the interpolated logits) or
-                ``margin`` between the best two logits.
-            class_pixels: One int64 a class, receives the number of pixels of each.
+        Logits are 1 x C x Gh x Gw (or NHWC as the card says) in float32 or float16; for
+        ``head="labels"`` 1 x Gh x Gw or 1 x 1 x Gh x Gw of integers: those that name no class
+        become the highest label of `label_dtype`, and are neither painted nor counted.
+
+        Labels are H x W of `label_dtype` (uint16 always fits). The overlay, H x W x 3 BGR, is the
+        frame tinted by the blend, and may not share memory with it. Confidence is H x W float32,
+        ``class_pixels`` one int64 a class.
 
         Raises:
             ModelError: The output does not have the shape that the card and the grid say.
             UsageError: An array has a wrong shape, type or layout, or arguments do not go together.
         """
         wants_labels = not (labels is None and overlay is None and class_pixels is None)
-        targets = (
+        targets = Targets(
             *self._label_target(labels),
-            *self._overlay_target(overlay, frame, blend or self._no_blend),
+            *self._overlay_target(overlay, frame),
+            *_tables(blend or self._no_blend),
         )
         self._check_rest(overlay, blend, confidence, confidence_kind, class_pixels)
         self._output.take(logits)
@@ -140,46 +126,70 @@ class Tail:
         if class_pixels is not None:
             np.sum(self._pixels[:, :-1], axis=0, out=class_pixels)
         if confidence is not None:
-            self._targets = (
-                confidence_kind == "probability", address_of(confidence), confidence.strides[0]
-            )  # fmt: skip
-            self._share(self._confidence)
-        self._release()
-
-    def _write(self, targets: tuple[Any, ...]) -> None:
-        """Labels, overlay and counts; where they are cleaned, from a map in between."""
-        cleaner = self._cleaner
-        self._targets = targets
-        if cleaner is not None:
-            whole = cleaner.map
-            self._targets = (*self._label_target(whole), 0, 0, 0, 0, *targets[-2:])
-        self._pixels[:] = 0
-        self._share(self._lookup if self._is_lookup else self._cells)
-        if cleaner is not None:
-            cleaner.prepare()
-            self._pixels[:] = 0
-            cleaner.paint(targets, self._pixels)
-
-    def _release(self) -> None:
-        """Forget the caller's arrays, so that their memory can go back to its pool."""
-        self._targets = ()
+            self._be_sure(_KINDS[confidence_kind], confidence)
+        # The caller's arrays are forgotten, so that their memory can go back to its pool.
         self._source = _NO_IMAGE
         self._output.release()
+
+    def entropy(self, logits: NDArray[Any], out: NDArray[np.float32]) -> None:
+        """Entropy of all classes over that of equal ones, 0..1, H x W."""
+        self._output.take(logits)
+        self._be_sure(confidence.ENTROPY, out)
+        self._output.release()
+
+    def _be_sure(self, kind: int, out: NDArray[np.float32]) -> None:
+        logits, rows = self._output.logits, rows_of(out)
+        self._share(
+            lambda participant: confidence.render_confidence(
+                self._ticket, self.spans, logits, self.scratch[participant], kind, rows
+            )
+        )
+
+    def _write(self, targets: Targets) -> None:
+        """Labels, overlay and counts; where they are cleaned, from a map in between."""
+        cleaner = self._cleaner
+        if cleaner is None:
+            self._render(targets)
+            return
+        between = Targets(
+            *self._label_target(cleaner.map), *_NO_ROWS, *_NO_ROWS, targets.tints, targets.weights
+        )
+        self._render(between)
+        cleaner.prepare()
+        self._pixels[:] = 0
+        cleaner.paint(targets, self._pixels)
+
+    def _render(self, targets: Targets) -> None:
+        self._pixels[:] = 0
+        spans, labels, logits = self.spans, self._grid_labels, self._output.logits
+        if self.is_lookup:
+            self._share(
+                lambda participant: render.render_lookup(
+                    self._ticket, spans, labels, self.scratch[participant].runs, targets,
+                    self._pixels[participant],
+                )
+            )  # fmt: skip
+            return
+        self._share(
+            lambda participant: render.render_cells(
+                self._ticket, spans, logits, labels, self.scratch[participant], targets,
+                self._pixels[participant],
+            )
+        )  # fmt: skip
 
     def _label_target(self, labels: NDArray[Any] | None) -> tuple[int, int, int]:
         """Address, bytes a row and bytes a label."""
         if labels is None:
             return 0, 0, 1
         check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
-        return address_of(labels), labels.strides[0], labels.itemsize
+        return *rows_of(labels), labels.itemsize
 
     def _overlay_target(
-        self, overlay: NDArray[np.uint8] | None, frame: NDArray[np.uint8] | None, blend: Blend
-    ) -> tuple[Any, ...]:
-        """Address and bytes a row of the overlay and the frame, and the blend's tables."""
-        tables = (address_of(blend.colors), blend.weights)
+        self, overlay: NDArray[np.uint8] | None, frame: NDArray[np.uint8] | None
+    ) -> tuple[int, int, int, int]:
+        """Address and bytes a row of the overlay and the frame."""
         if overlay is None:
-            return 0, 0, 0, 0, *tables
+            return *_NO_ROWS, *_NO_ROWS
         if frame is None:
             raise UsageError("an overlay needs the frame that it is painted on")
         check_image("overlay", overlay, self._frame)
@@ -189,9 +199,7 @@ class Tail:
                 "overlay and frame share memory", fix="hand in another array for the overlay"
             )
         self._source = source  # kept alive: the kernels know only its address
-        return (
-            address_of(overlay), overlay.strides[0], address_of(source), source.strides[0], *tables
-        )  # fmt: skip
+        return *rows_of(overlay), *rows_of(source)
 
     def _check_rest(
         self,
@@ -207,7 +215,7 @@ class Tail:
             check_plane("confidence", confidence, self._frame, np.float32)
             if self._card.head == "labels":
                 raise UsageError("a network that gives labels has no confidence")
-            if kind not in ("probability", "margin"):
+            if kind not in _KINDS:
                 raise UsageError(
                     f"no confidence {kind!r}", facts={"expected": "probability, margin"}
                 )
@@ -230,40 +238,15 @@ class Tail:
 
     def _share(self, task: Task) -> None:
         self._ticket[0] = 0
-        self._workers.run(task)
+        self.workers.run(task)
 
     def _argmax(self, participant: int) -> None:
-        output = self._output
-        cells.argmax_grid(
-            self._ticket, output.flat, output.strides, output.channels, output.sigmoid,
-            self._grid_labels, self._scratch[participant].best,
-        )  # fmt: skip
+        best = self.scratch[participant].best[0]
+        cells.argmax_grid(self._ticket, self._output.logits, self._grid_labels, best)
 
-    def _cells(self, participant: int) -> None:
-        columns, output, scratch = self._columns, self._output, self._scratch[participant]
-        render.render_cells(
-            self._ticket, self._units, self._rows.weights,
-            columns.ends, columns.low, columns.high, columns.weights, self._column_map,
-            output.flat, output.strides, output.channels, output.sigmoid, self._grid_labels,
-            scratch.segments, scratch.contender, scratch.values, scratch.corners, scratch.lines,
-            scratch.runs, *self._targets, self._pixels[participant],
-        )  # fmt: skip
 
-    def _lookup(self, participant: int) -> None:
-        columns = self._columns
-        render.render_lookup(
-            self._ticket, self._units, columns.ends, columns.low, self._grid_labels,
-            self._scratch[participant].runs, *self._targets, self._pixels[participant],
-        )  # fmt: skip
-
-    def _confidence(self, participant: int) -> None:
-        columns, output, scratch = self._columns, self._output, self._scratch[participant]
-        confidence.render_confidence(
-            self._ticket, self._units, self._rows.weights,
-            columns.ends, columns.low, columns.high, scratch.column_weights,
-            output.flat, output.strides, output.channels, output.sigmoid,
-            scratch.contender, scratch.corners, scratch.float_lines, scratch.best, *self._targets,
-        )  # fmt: skip
+def _tables(blend: Blend) -> tuple[int, NDArray[np.uint16]]:
+    return address_of(blend.colors), blend.weights
 
 
 def _axes(card: ModelCard, geometry: Geometry, grid: Size) -> tuple[plan.Axis, plan.Axis]:
@@ -274,17 +257,15 @@ def _axes(card: ModelCard, geometry: Geometry, grid: Size) -> tuple[plan.Axis, p
     return rows, axis(geometry.frame.width, grid.width, plane.x)
 
 
-class _Scratch:
-    """What one participant writes while it works."""
-
-    def __init__(self, columns: plan.Axis, classes: int, grid: Size) -> None:
-        spans, pixels = columns.ends.size, columns.weights.size
-        self.segments = np.zeros((spans, 5), np.int32)
-        self.contender = np.zeros(spans * classes, np.int32)
-        self.values = np.zeros((spans * classes, 4))
-        self.corners = np.zeros((classes, 4))
-        self.lines = np.zeros((classes, 2))
-        self.float_lines = np.zeros((classes, 2), np.float32)
-        self.runs = np.zeros((pixels, 2), np.int32)
-        self.best = np.zeros(max(grid.width, pixels), np.float32)
-        self.column_weights = columns.weights.astype(np.float32)
+def _scratch(columns: plan.Axis, classes: int, grid: Size) -> Scratch:
+    spans, pixels = columns.ends.size, columns.weights.size
+    return Scratch(
+        segments=np.zeros((spans, 5), np.int32),
+        contender=np.zeros(spans * classes, np.int32),
+        values=np.zeros((spans * classes, 4)),
+        corners=np.zeros((classes, 4)),
+        lines=np.zeros((classes, 2)),
+        singles=np.zeros((classes, 2), np.float32),
+        runs=np.zeros((pixels, 2), np.int32),
+        best=np.zeros((3, max(grid.width, pixels)), np.float32),
+    )

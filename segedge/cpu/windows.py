@@ -11,8 +11,7 @@ never exists.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,18 +20,17 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size, grid_from_network
 from segedge.cpu.arrays import FlatOutput
-from segedge.cpu.kernels.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, finite
+from segedge.cpu.kernels.cells import finite
 from segedge.cpu.kernels.simd import take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Logits, Longs, Strides
 from segedge.cpu.plan import Axis, knot_axis
 from segedge.cpu.workers import Workers, shared_workers
 
 _NEAR = 1e-6
 """Knots closer than this, in pixels, are one: maps round."""
-_NO_LOGITS = np.zeros(0, np.float32)
 
 
-@dataclass(frozen=True)
-class WindowTaps:
+class WindowTaps(NamedTuple):
     """One row (or column) of windows: the knots that it sees, and what it adds to each."""
 
     first: int
@@ -52,14 +50,8 @@ def axis_knots(
 ) -> NDArray[np.float64]:
     """Frame positions between which the mean of the windows is linear, in ascending order.
 
-    Where they are as many as the pixels, they are the pixels.
-
-    Args:
-        frame: Pixels of the frame.
-        window: Pixels of a window.
-        grid: Grid points of a window.
-        starts: First pixel of each window.
-        align_corners: Whether the corner grid points lie on the corner pixels.
+    Where they are as many as the pixels, they are the pixels. Windows of ``grid`` points each begin
+    at the pixels ``starts``.
     """
     edges = {0, frame - 1}
     for start in starts:
@@ -128,16 +120,7 @@ class WindowGrid:
         *,
         workers: Workers | None = None,
     ) -> None:
-        """Prepare tables.
-
-        Args:
-            card: What the network's output means: logits, not labels.
-            frame: Size of the frame.
-            window: Size of the network's input.
-            grid: Height and width of the network's output.
-            starts: First rows and first columns of the windows.
-            workers: Threads to share the work; the process-wide pool by default.
-        """
+        """Prepare tables for logits on a window's grid; windows start at these rows, columns."""
         self._workers = workers or shared_workers()
         corners = card.align_corners
         extents = (
@@ -157,83 +140,56 @@ class WindowGrid:
         ]
         self._output = FlatOutput(card, grid, self._workers)
         whole = FlatOutput(card, self.size, self._workers)
-        self._strides = whole.strides
-        channels = whole.channels
-        height, width = self.size.height, self.size.width
-        is_nchw = card.logits_layout == "nchw"
-        self.shape = (1, channels, height, width) if is_nchw else (1, height, width, channels)
+        self._strides, self.shape = whole.strides, whole.shape
         """Of the array that is filled: as the network's output, on the grid of the knots."""
         self._ticket = np.zeros(1, np.int64)
-        self._whole = _NO_LOGITS
-        self._rows = self._columns = self._taps[0][0]
 
     def add(self, output: NDArray[Any], row: int, column: int, whole: NDArray[np.float32]) -> None:
-        """Add what one window says.
+        """Add what one window says, by its row and column among them.
 
-        Args:
-            output: The network's output for it, with a batch axis of one.
-            row: Which row of windows it is in.
-            column: Which column of windows.
-            whole: C-contiguous float32 of `shape`, zeros at first.
+        Its output is a batch of one, ``whole`` an array of `shape`, zeros at first.
 
         Raises:
             ModelError: The output does not have the shape that the card and the grid say.
         """
         self._output.take(output)
-        self._whole = whole.reshape(-1)
-        self._rows, self._columns = self._taps[0][row], self._taps[1][column]
+        logits, rows, columns = self._output.logits, self._taps[0][row], self._taps[1][column]
+        flat = whole.reshape(-1)
         self._ticket[0] = 0
-        self._workers.run(self._add)
+        self._workers.run(
+            lambda _: _add_window(self._ticket, logits, rows, columns, flat, self._strides)
+        )
         self._output.release()
-        self._whole = _NO_LOGITS
-
-    def _add(self, participant: int) -> None:
-        rows, columns, output = self._rows, self._columns, self._output
-        _add_window(
-            self._ticket, output.flat, output.strides, output.channels,
-            rows.first, rows.low, rows.high, rows.share, rows.weight,
-            columns.first, columns.low, columns.high, columns.share, columns.weight,
-            self._whole, self._strides,
-        )  # fmt: skip
 
 
 @njit(**KERNEL)
 def _add_window(
     ticket: Longs,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    row_first: int,
-    row_low: Ints,
-    row_high: Ints,
-    row_share: Doubles,
-    row_weight: Doubles,
-    column_first: int,
-    column_low: Ints,
-    column_high: Ints,
-    column_share: Doubles,
-    column_weight: Doubles,
+    logits: Logits,
+    rows: WindowTaps,
+    columns: WindowTaps,
     whole: Floats,
-    whole_strides: Longs,
+    whole_strides: Strides,
 ) -> None:
     """Add a window's interpolated logits to the knots that it sees, a row of knots at a time."""
-    line = np.zeros(column_low[-1] + 2)
+    strides, low, high = logits.strides, columns.low, columns.high
+    line = np.zeros(low[-1] + 2)
     while True:
         row = take_ticket(ticket)
-        if row >= row_low.size:
+        if row >= rows.low.size:
             return
-        above, below = row_low[row] * strides[1], row_high[row] * strides[1]
-        out_row = (row_first + row) * whole_strides[1] + column_first * whole_strides[2]
-        for c in range(channels):
+        above, below = rows.low[row] * strides[1], rows.high[row] * strides[1]
+        out_row = (rows.first + row) * whole_strides[1] + columns.first * whole_strides[2]
+        for c in range(logits.channels):
             _mix_rows(
-                logits, c * strides[0] + above, c * strides[0] + below, strides[2],
-                row_share[row], row_weight[row], line[: column_high[-1] + 1],
+                logits.flat, c * strides[0] + above, c * strides[0] + below, strides[2],
+                rows.share[row], rows.weight[row], line[: high[-1] + 1],
             )  # fmt: skip
             start = c * whole_strides[0] + out_row
-            for x in range(column_low.size):
-                left = line[column_low[x]]
-                value = left + (line[column_high[x]] - left) * column_share[x]
-                whole[start + x * whole_strides[2]] += np.float32(value * column_weight[x])
+            for x in range(low.size):
+                left = line[low[x]]
+                value = left + (line[high[x]] - left) * columns.share[x]
+                whole[start + x * whole_strides[2]] += np.float32(value * columns.weight[x])
 
 
 @njit(**INNER)

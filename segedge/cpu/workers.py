@@ -27,9 +27,7 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         """Prepare; the helpers start with the first `run`.
 
-        Args:
-            count: Participants with the caller; by default the cores that this process may use,
-                four at most.
+        ``count`` includes the caller: by default the cores that this process may use, four at most.
         """
         self.count = max(1, count if count is not None else min(_MOST_BY_DEFAULT, usable_cores()))
         self._busy = threading.Lock()

@@ -16,84 +16,25 @@ from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
-from segedge.cuda.preprocess import fixed_point
-from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
-from segedge.options.effect import (
-    DrawnBy,
-    Effect,
-    background_rows,
-    blur_steps,
-    chosen_classes,
-    heat_table_rgb,
-    outline_radius,
+from segedge.cuda.arguments import (
+    blocks_of,
+    fixed_point,
+    logit_defines,
+    maps_of,
+    pieces,
+    plane_of,
+    size_of,
 )
+from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
+from segedge.options.effect import DrawnBy, Effect, blur_steps, outline_radius
+from segedge.reference.look import Look
 
 _BLOCK = (32, 8)
 
 
 @dataclass(frozen=True)
-class Tables:
-    """An effect prepared for the kernels, for frames of one size; to be copied to the device."""
-
-    effect: Effect
-    is_about_some: bool
-    """Whether the user named classes."""
-    flags: NDArray[np.uint8]
-    """(classes + 1): 1 for those that it is about."""
-    colors: NDArray[np.uint8]
-    """(classes + 1) x 3, in the frame's channel order."""
-    tints: NDArray[np.uint16]
-    """256 x 3 premultiplied colours of the heat."""
-    weight: int
-    """Share of the frame in a heat, 0..256."""
-    behind: NDArray[np.uint8]
-    """H x W x 3 background, or one row of it; one pixel without one."""
-
-    @classmethod
-    def of(
-        cls,
-        card: ModelCard,
-        effect: Effect,
-        size: Size,
-        *,
-        classes: tuple[str, ...] | None = None,
-        opacity: float = 0.5,
-        is_rgb: bool = False,
-    ) -> Tables:
-        """Prepare an effect.
-
-        Args:
-            card: Classes and colours.
-            effect: What to show.
-            size: Of the frames.
-            classes: Names of the classes it is about; None: all, and for a foreground all but the
-                background.
-            opacity: Share of the colour in ``heat``.
-            is_rgb: Whether the frames' channels are red, green, blue.
-
-        Raises:
-            UsageError: The model cannot have this effect.
-            SourceError: The background cannot be read.
-        """
-        step = 1 if is_rgb else -1
-        count = len(card.classes)
-        chosen = chosen_classes(card, effect, classes).astype(np.uint8)
-        colors = np.zeros((count + 1, 3), np.uint8)
-        colors[:count] = np.asarray(card.palette_rgb, np.uint8).reshape(count, 3)[:, ::step]
-        behind = np.zeros((1, 1, 3), np.uint8)
-        if effect.background:
-            behind = np.ascontiguousarray(background_rows(effect.background, size)[..., ::-step])
-        share = round(256 * opacity)
-        tints = share * heat_table_rgb()[:, ::step].astype(np.uint16) + np.uint16(128)
-        return cls(
-            effect, classes is not None, chosen, colors, np.ascontiguousarray(tints, np.uint16),
-            256 - share, behind,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Look:
-    """`Tables` on the device."""
+class DeviceLook:
+    """A `Look` whose tables lie on the device; equal ones share a graph."""
 
     effect: Effect
     is_about_some: bool
@@ -101,13 +42,24 @@ class Look:
     weight: int
     """Share of the frame in a heat, 0..256."""
     flags: int
-    """Device address of `Tables.flags`."""
+    """Device address of `Look.is_chosen`, a byte a class and one more."""
     colors: int
-    """Device address of `Tables.colors`."""
+    """Device address of `Look.colors`."""
     tints: int
-    """Device address of `Tables.tints`."""
+    """Device address of the 256 premultiplied colours of the heat."""
     behind: Plane
     """The background; a pitch of zero repeats one row."""
+
+    @classmethod
+    def of(cls, look: Look, place: Callable[[NDArray[Any]], int]) -> DeviceLook:
+        """Place a look's tables: ``place`` tells the device address of a copy of an array."""
+        behind = look.behind
+        pitch = 0 if behind.shape[0] == 1 else behind.strides[0]
+        return cls(
+            look.effect, look.is_about_some, int(look.heat.weights[0]),
+            place(look.is_chosen.view(np.uint8)), place(look.colors),
+            place(look.heat.colors[:-1]), Plane(place(behind), pitch),
+        )  # fmt: skip
 
 
 class Effects:
@@ -122,15 +74,7 @@ class Effects:
         dtype: DTypeLike = "float32",
         label_dtype: DTypeLike = "uint8",
     ) -> None:
-        """Work out index maps.
-
-        Args:
-            card: What the network's output means.
-            geometry: How the frame lies in the network's input.
-            grid: Height and width of the network's output.
-            dtype: Of the output.
-            label_dtype: Of the labels that the tail writes.
-        """
+        """Work out index maps for outputs on a grid; labels are those of the tail."""
         self._card = card
         self._frame = geometry.frame
         self._grid = grid
@@ -142,21 +86,15 @@ class Effects:
             self._files: tuple[str, ...] = ("common.cu", "effects_matte.cu")
         else:
             self._files = ("common.cu", "logits.cu", "effects_matte.cu")
-            self._defines |= {
-                "classes": len(card.classes),
-                "sigmoid": int(card.activation == "sigmoid"),
-                "half": int(np.dtype(dtype) == np.float16),
-                "nhwc": int(card.logits_layout == "nhwc"),
-            }
-        maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
-        self._maps = [*fixed_point(maps.y), *fixed_point(maps.x)]
+            self._defines |= logit_defines(card, dtype)
+        self._size, self._grid_size = size_of(self._frame), size_of(grid)
+        self._maps = maps_of(geometry.grid_from_frame(grid, align_corners=card.align_corners))
+        self._class_count = np.int32(len(card.classes))
 
-    def spare(self, look: Look, scratch: int) -> dict[str, Plane]:
-        """What the tail must write before `launch`, and where where nobody asked for it.
+    def spare(self, look: DeviceLook, scratch: int) -> dict[str, Plane]:
+        """What the tail must write before a look is drawn, and where where nobody asked for it.
 
-        Args:
-            look: What will be drawn.
-            scratch: Device address of `scratch_bytes`.
+        ``scratch`` is the device address of `scratch_bytes`.
         """
         parts, found = self._parts(look), {}
         for name, item in (("labels", self._label_bytes), ("confidence", 4)):
@@ -166,11 +104,11 @@ class Effects:
             found.pop("confidence", None)
         return found
 
-    def scratch_bytes(self, look: Look) -> int:
-        """Device memory that `launch` needs."""
+    def scratch_bytes(self, look: DeviceLook) -> int:
+        """Device memory that `run` needs."""
         return self._parts(look)["end"]
 
-    def _parts(self, look: Look) -> dict[str, int]:
+    def _parts(self, look: DeviceLook) -> dict[str, int]:
         """Byte offsets in the scratch memory."""
         traits, frame = look.effect.traits, self._frame
         sizes: dict[str, int] = {}
@@ -195,39 +133,32 @@ class Effects:
         parts, end = {}, 0
         for part, size in sizes.items():
             parts[part] = end
-            end += -(-size // 256) * 256
+            end += 256 * pieces(size, 256)
         return {**parts, "end": max(end, 1)}
 
-    def _blocks(self, look: Look) -> tuple[int, int]:
+    def _blocks(self, look: DeviceLook) -> tuple[int, int]:
         step = blur_steps(self._sigma(look))
-        return -(-self._frame.height // step), -(-self._frame.width // step)
+        return pieces(self._frame.height, step), pieces(self._frame.width, step)
 
-    def _sigma(self, look: Look) -> float:
+    def _sigma(self, look: DeviceLook) -> float:
         return look.effect.blur * self._frame.height
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
-        look: Look,
-        *,
+        look: DeviceLook,
         logits: int,
         scratch: int,
+        *,
         frame: Plane,
         out: Plane,
         labels: Plane | None = None,
         confidence: Plane | None = None,
     ) -> None:
-        """Draw.
+        """Draw what a look says on a frame into a picture of `Effect.shape`.
 
-        Args:
-            launcher: Where to run.
-            look: What to draw; not what the tail paints.
-            logits: Device address of the network's output.
-            scratch: Device address of `scratch_bytes`, aligned to 256.
-            frame: H x W x 3.
-            out: Receives the picture, of `Effect.shape`.
-            labels: The frame's labels, where `spare` names them.
-            confidence: The frame's confidence, where `spare` names it.
+        ``logits`` is the device address of the network's output, ``scratch`` that of
+        `scratch_bytes`, aligned to 256. Labels and confidence are needed where `spare` names them.
         """
         parts = {name: scratch + offset for name, offset in self._parts(look).items()}
         draws: dict[DrawnBy, Callable[[], None]] = {
@@ -240,20 +171,20 @@ class Effects:
         draws[look.effect.traits.drawn_by]()
 
     def _outline(
-        self, launcher: Launcher, look: Look, frame: Plane, out: Plane, labels: Plane | None
+        self, launcher: Launcher, look: DeviceLook, frame: Plane, out: Plane, labels: Plane | None
     ) -> None:
         assert labels is not None
         radius = np.int32(outline_radius(self._frame.height))
         self._paint(
             launcher, "draw_outline", self._frame,
-            [*_plane(labels), look.flags, look.colors, self._class_count, radius,
-             *self._size, *_plane(frame), *_plane(out)],
+            [*plane_of(labels), look.flags, look.colors, self._class_count, radius,
+             *self._size, *plane_of(frame), *plane_of(out)],
         )  # fmt: skip
 
     def _heat(
         self,
         launcher: Launcher,
-        look: Look,
+        look: DeviceLook,
         logits: int,
         parts: dict[str, int],
         frame: Plane,
@@ -269,20 +200,20 @@ class Effects:
             scale = np.float32(1.0 / math.log(count) if count > 1 else 0.0)
             self._matte(
                 launcher, "entropy_pixels", 0,
-                [logits, *self._grid_size, *self._maps, *self._size, scale, *_plane(values)],
+                [logits, *self._grid_size, *self._maps, *self._size, scale, *plane_of(values)],
             )  # fmt: skip
         some = labels if look.is_about_some else None
         self._paint(
             launcher, "paint_heat", self._frame,
-            [*_plane(values), np.int32(is_confidence), *_plane(some), look.flags,
-             self._class_count, look.tints, np.int32(look.weight), *self._size, *_plane(frame),
-             *_plane(out)],
+            [*plane_of(values), np.int32(is_confidence), *plane_of(some), look.flags,
+             self._class_count, look.tints, np.int32(look.weight), *self._size, *plane_of(frame),
+             *plane_of(out)],
         )  # fmt: skip
 
     def _matted(
         self,
         launcher: Launcher,
-        look: Look,
+        look: DeviceLook,
         logits: int,
         parts: dict[str, int],
         frame: Plane,
@@ -294,20 +225,20 @@ class Effects:
             target = Plane(parts["alpha"], _pitch(self._frame.width))
         pictures: list[Argument] = [
             *self._size,
-            *_plane(frame),
-            *_plane(look.behind),
-            *_plane(target),
+            *plane_of(frame),
+            *plane_of(look.behind),
+            *plane_of(target),
         ]
         kind = 0 if traits.blurs else 1 if traits.alpha else 2
         if self._gives_labels:
-            start: list[Argument] = [*_plane(labels), look.flags, self._class_count]
+            start: list[Argument] = [*plane_of(labels), look.flags, self._class_count]
             self._matte(launcher, "matte_labels", kind, [*start, *pictures])
         else:
             sets = (parts["best"], parts["winner"])
             points = self._grid.height * self._grid.width
             kernel = Kernel.of("matte_points", self._files, target=kind, **self._defines)
             launcher(
-                kernel, (-(-points // 256), 1), (256, 1),
+                kernel, (pieces(points, 256), 1), (256, 1),
                 [logits, np.int32(points), look.flags, *sets],
             )  # fmt: skip
             scale = np.float32(0.5 / look.effect.edge_logits)
@@ -319,7 +250,7 @@ class Effects:
     def _blur(
         self,
         launcher: Launcher,
-        look: Look,
+        look: DeviceLook,
         parts: dict[str, int],
         frame: Plane,
         alpha: Plane,
@@ -328,10 +259,10 @@ class Effects:
         sigma = self._sigma(look)
         step = blur_steps(sigma)
         blocks = Size(*self._blocks(look))
-        rows, columns = np.int32(blocks.height), np.int32(blocks.width)
+        rows, columns = size_of(blocks)
         radius = np.int32(math.ceil(3.0 * sigma / step))
         fall = np.float32(math.log2(math.e) / (2.0 * (sigma / step) ** 2))
-        source: list[Argument] = [*_plane(frame), *_plane(alpha), *self._size]
+        source: list[Argument] = [*plane_of(frame), *plane_of(alpha), *self._size]
         self._paint(
             launcher, "sum_blocks", blocks,
             [*source, np.int32(step), rows, columns, parts["sums"]],
@@ -345,44 +276,23 @@ class Effects:
         scale, offset = fixed_point(AxisMap(1.0 / step, 0.5 / step - 0.5))
         self._paint(
             launcher, "compose_blurred", self._frame,
-            [*source, parts["small"], rows, columns, scale, offset, *_plane(out)],
+            [*source, parts["small"], rows, columns, scale, offset, *plane_of(out)],
         )  # fmt: skip
 
     def copy_frame(self, launcher: Launcher, frame: Plane, out: Plane) -> None:
         """The frame as it is, for the left half of ``side-by-side``."""
         size = Size(self._frame.height, 3 * self._frame.width)
-        rows = [np.int32(size.height), np.int32(size.width)]
-        self._paint(launcher, "copy_rows", size, [*_plane(frame), *rows, *_plane(out)])
-
-    @property
-    def _class_count(self) -> Any:
-        return np.int32(len(self._card.classes))
-
-    @property
-    def _size(self) -> tuple[np.int32, np.int32]:
-        return np.int32(self._frame.height), np.int32(self._frame.width)
-
-    @property
-    def _grid_size(self) -> tuple[np.int32, np.int32]:
-        return np.int32(self._grid.height), np.int32(self._grid.width)
+        self._paint(launcher, "copy_rows", size, [*plane_of(frame), *size_of(size), *plane_of(out)])
 
     def _matte(self, launcher: Launcher, name: str, target: int, arguments: list[Argument]) -> None:
         kernel = Kernel.of(name, self._files, target=target, **self._defines)
-        launcher(kernel, _blocks_of(self._frame), _BLOCK, arguments)
+        launcher(kernel, blocks_of(self._frame, _BLOCK), _BLOCK, arguments)
 
     def _paint(self, launcher: Launcher, name: str, size: Size, arguments: list[Argument]) -> None:
         files = ("common.cu", "effects_paint.cu")
         kernel = Kernel.of(name, files, label_bytes=self._label_bytes)
-        launcher(kernel, _blocks_of(size), _BLOCK, arguments)
-
-
-def _plane(plane: Plane | None) -> list[Argument]:
-    return [plane.pointer, np.int64(plane.pitch)] if plane else [0, np.int64(0)]
+        launcher(kernel, blocks_of(size, _BLOCK), _BLOCK, arguments)
 
 
 def _pitch(row_bytes: int) -> int:
-    return -(-row_bytes // 16) * 16
-
-
-def _blocks_of(size: Size) -> tuple[int, int]:
-    return -(-size.width // _BLOCK[0]), -(-size.height // _BLOCK[1])
+    return 16 * pieces(row_bytes, 16)

@@ -78,12 +78,7 @@ def _interface(image: Any) -> dict[str, Any] | None:
 
 
 def device_frame(image: Any, device: Device, *, pixel_format: PixelFormat = "bgr") -> DeviceFrame:
-    """Look at a foreign array.
-
-    Args:
-        image: H x W x 3 (BGR, RGB), H x W x 4 or H x W uint8 in GPU memory; or an `Nv12Frame`.
-        device: Where it must lie.
-        pixel_format: What its channels are; `Nv12Frame` says it itself.
+    """Look at a foreign array: H x W x 3, H x W x 4 or H x W uint8, or an `Nv12Frame`.
 
     Raises:
         UsageError: Another type, shape or layout.
@@ -202,11 +197,9 @@ def stream_handle(stream: Any) -> int:
 
 
 def foreign_stream(stream: Any, device: Device) -> Any:
-    """A ``cuda.core.Stream`` for a stream of another library.
+    """A ``cuda.core.Stream`` for a stream of another library, see `stream_handle`.
 
-    Args:
-        stream: See `stream_handle`; 0 and 1 are the legacy default stream, 2 the per-thread one.
-        device: Whose context it must belong to.
+    0 and 1 are the legacy default stream, 2 the per-thread one.
 
     Raises:
         UsageError: It is no stream.

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.labels import Rgb, class_opacities
+from segedge.card.labels import Rgb
+from segedge.reference.look import Tints
 
 Matrix = Literal["bt601", "bt709"]
 
@@ -22,10 +23,7 @@ LUMA_OF_RGB: dict[Matrix, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Blend:
-    """Integer blending ``(frame * weight + colour) >> 8``, the same as `segedge.cpu.overlay`.
-
-    With opacity q = round(256 * opacity): weight = 256 - q, colour = q * colour + 128.
-    """
+    """The integer blending of `segedge.reference.look.Tints`, packed for the kernels."""
 
     table: NDArray[np.uint32]
     """(classes + 1) x 2, to be copied to the device: first channel | third << 16, then second
@@ -39,43 +37,20 @@ class Blend:
         *,
         classes: Collection[int] | None = None,
     ) -> Blend:
-        """Prepare a palette for BGR overlays.
-
-        Args:
-            palette_rgb: One RGB colour a class, 0..255.
-            opacity: Share of the colour, 0..1; one number for all or one a class.
-            classes: Labels to paint; the others leave the frame as it is. None paints all.
+        """Prepare a palette for BGR overlays; ``classes`` are the labels to paint, None paints all.
 
         Raises:
             UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
         """
-        bgr = np.asarray(palette_rgb, np.uint32).reshape(len(palette_rgb), 3)[:, ::-1]
-        return cls(_table(bgr, class_opacities(len(palette_rgb), opacity, classes)))
+        return cls.from_tints(Tints.of([rgb[::-1] for rgb in palette_rgb], opacity, classes))
 
     @classmethod
-    def nv12(
-        cls,
-        palette_rgb: Sequence[Rgb],
-        opacity: float | Sequence[float] = 0.5,
-        *,
-        classes: Collection[int] | None = None,
-        matrix: Matrix = "bt709",
-        full_range: bool = False,
-    ) -> Blend:
-        """Prepare a palette for NV12 overlays; arguments as in `of`.
-
-        Args:
-            palette_rgb: One RGB colour a class, 0..255.
-            opacity: Share of the colour, 0..1; one number for all or one a class.
-            classes: Labels to paint; None paints all.
-            matrix: Of the frames.
-            full_range: Whether their luma fills 0..255, not 16..235.
-
-        Raises:
-            UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
-        """
-        yuv = yuv_of_rgb(palette_rgb, matrix=matrix, full_range=full_range)
-        return cls(_table(yuv[:, [1, 0, 2]], class_opacities(len(palette_rgb), opacity, classes)))
+    def from_tints(cls, tints: Tints) -> Blend:
+        """Pack three channels a class, in the frame's order, with their weights."""
+        first, second, third = tints.colors.T.astype(np.uint32)
+        upper = np.uint32(16)
+        words = [first | (third << upper), second | (tints.weights.astype(np.uint32) << upper)]
+        return cls(np.stack(words, 1))
 
 
 def yuv_of_rgb(
@@ -92,13 +67,8 @@ def yuv_of_rgb(
     return np.asarray(np.clip(np.rint(yuv), 0, 255), np.uint32)
 
 
-def _table(channels: NDArray[np.uint32], shares: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Pack three channels a class, in the frame's order, with their weights."""
-    quantised = np.append(np.rint(shares * 256.0), 0).astype(np.uint32)
-    colors = np.zeros((quantised.size, 3), np.uint32)
-    colors[:-1] = channels
-    tints = quantised[:, None] * colors + np.uint32(128)
-    table: NDArray[np.uint32] = np.empty((quantised.size, 2), np.uint32)
-    table[:, 0] = tints[:, 0] | (tints[:, 2] << np.uint32(16))
-    table[:, 1] = tints[:, 1] | ((np.uint32(256) - quantised) << np.uint32(16))
-    return table
+def planes_of_rgb(
+    palette_rgb: Sequence[Rgb], *, matrix: Matrix = "bt709", full_range: bool = False
+) -> NDArray[np.uint32]:
+    """Colours in the order in which NV12 overlays are painted: U, Y, V."""
+    return yuv_of_rgb(palette_rgb, matrix=matrix, full_range=full_range)[:, [1, 0, 2]]

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import Rgb
-from segedge.cuda.effects import Effects, Look, Tables
-from segedge.cuda.overlay import Blend
+from segedge.cuda.effects import DeviceLook, Effects
+from segedge.cuda.overlay import Blend, planes_of_rgb
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
 from segedge.cuda.regions import Clean
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.smoothing import Smooth
-from segedge.cuda.tail import ConfidenceKind, Picture, Region, Tail
+from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.options.effect import TRAITS, Effect
+from segedge.reference.frame import ConfidenceKind
+from segedge.reference.look import Look, Tints, masked
 
 OutputName = Literal["labels", "overlay", "confidence", "class_pixels"]
 _PAINTED: tuple[PixelFormat, ...] = ("bgr", "rgb", "nv12")
@@ -44,7 +47,7 @@ class Render:
     tints: int = 0
     """Device address of the blend table, for an overlay."""
     confidence_kind: ConfidenceKind = "probability"
-    look: Look | None = None
+    look: DeviceLook | None = None
     """What is drawn instead of a plain overlay."""
     effect: Effect | None = None
     """What the overlay shows; None: what the plan says."""
@@ -58,6 +61,18 @@ class CleanMemory:
     """Of `FramePlan.clean_bytes`: the map before, the map after, scratch."""
     wanted: int
     """Of `Clean.wanted`."""
+
+
+class DeviceNetwork(Protocol):
+    """What a slot needs of a backend whose memory is ``cuda``."""
+
+    def run(
+        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
+    ) -> Sequence[Any]:
+        """Enqueue the network; see `segedge.backends.base.Backend.run`."""
+
+    def is_capturable(self, stream: int) -> bool:
+        """Whether a CUDA graph may capture `run`, once it has run plainly."""
 
 
 class FramePlan:
@@ -79,17 +94,8 @@ class FramePlan:
     ) -> None:
         """Work out index maps.
 
-        Args:
-            card: What the network wants and gives.
-            frame: Size of the frames.
-            tensor: The network's input.
-            outputs: The network's outputs.
-            head: Index of the output that holds the logits.
-            pixel_format: Layout of the frames.
-            color: How NV12 stands for colours.
-            effect: What the segmenter's own pictures show; the plain overlay by default.
-            smooth: What steadies the logits, if anything does.
-            cleaning: What is done with small regions of the labels; None leaves them.
+        ``tensor`` is the network's input, ``outputs[head]`` its logits; ``color`` says how NV12
+        stands for colours, ``effect`` what the segmenter's own pictures show.
 
         Raises:
             UsageError: Sizes or types that the kernels do not take.
@@ -155,9 +161,7 @@ class FramePlan:
             return Tensor((height, width), kind), Tensor((height // 2, width), kind)
         return (Tensor((effect or self.effect).shape(height, width), kind),)
 
-    def tables(
-        self, effect: Effect, opacity: float, classes: tuple[str, ...] | None
-    ) -> Tables | None:
+    def look(self, effect: Effect, opacity: float, classes: tuple[str, ...] | None) -> Look | None:
         """An effect prepared for frames of this format; None for what the tail paints.
 
         Raises:
@@ -174,7 +178,7 @@ class FramePlan:
         if traits.drawn_by == "tail":
             return None
         self._check_painted()
-        return Tables.of(
+        return Look.of(
             self.card, effect, self.frame, classes=classes, opacity=opacity,
             is_rgb=self.pixel_format == "rgb",
         )  # fmt: skip
@@ -195,26 +199,18 @@ class FramePlan:
         Raises:
             UsageError: Frames of this format are not painted on.
         """
-        palette = self.card.palette_rgb
         self._check_painted()
-        if self.pixel_format == "rgb":
-            palette = tuple((blue, green, red) for red, green, blue in palette)
+        palette = self.card.palette_rgb
         if is_mask:
-            shown = range(len(palette)) if classes is None else classes
-            black = (0, 0, 0)
-            palette = (*(c if k in shown else black for k, c in enumerate(palette)), black)
-            return Blend(self._blend(palette, 1.0, None).table[:-1].copy())
-        return self._blend(palette, opacity, classes)
+            return Blend.from_tints(Tints.solid(self._painted(masked(palette, classes))))
+        return Blend.from_tints(Tints.of(self._painted(palette), opacity, classes))
 
-    def _blend(
-        self, palette: tuple[Rgb, ...], opacity: float, classes: Sequence[int] | None
-    ) -> Blend:
+    def _painted(self, palette: Sequence[Rgb]) -> NDArray[np.integer]:
+        """Colours as they are painted on frames of this format."""
         if self.pixel_format == "nv12":
-            return Blend.nv12(
-                palette, opacity, classes=classes,
-                matrix=self.color.matrix, full_range=self.color.full_range,
-            )  # fmt: skip
-        return Blend.of(palette, opacity, classes=classes)
+            color = self.color
+            return planes_of_rgb(palette, matrix=color.matrix, full_range=color.full_range)
+        return np.asarray(palette)[:, :: 1 if self.pixel_format == "rgb" else -1]
 
     def launch_tail(
         self,
@@ -231,16 +227,8 @@ class FramePlan:
     ) -> None:
         """Launch the tail, and what draws an effect, for what is to be rendered.
 
-        Args:
-            launcher: Where to run.
-            render: What is wanted.
-            logits: Device address of the network's output.
-            scratch: Device address of the tail's scratch memory.
-            frame: The frame on the device.
-            targets: Where each output goes.
-            region: The part of the frame that the outputs cover.
-            spare: Device address of `spare_bytes`, for an effect.
-            cleaning: Where labels are cleaned; needed where the plan has a cleaning.
+        ``logits``, ``scratch`` (the tail's) and ``spare`` (of `spare_bytes`, for an effect) are
+        device addresses; outputs cover the region; ``cleaning`` is needed where the plan cleans.
         """
         labels, confidence = _plane(targets, "labels"), _plane(targets, "confidence")
         painted = targets.get("overlay")
@@ -260,13 +248,13 @@ class FramePlan:
         tail, source = self.tail, logits
         if cleaning is not None and (labels or overlay or counts):
             if confidence:
-                tail.launch(
+                tail.run(
                     launcher, logits, scratch, confidence=confidence,
                     confidence_kind=render.confidence_kind, region=region,
                 )  # fmt: skip
             tail, source = self._given, self._cleaned(launcher, logits, scratch, cleaning)
         if labels or confidence or overlay or counts:
-            tail.launch(
+            tail.run(
                 launcher, source, scratch,
                 labels=labels,
                 overlay=overlay,
@@ -278,8 +266,8 @@ class FramePlan:
                 region=region,
             )  # fmt: skip
         if look is not None and painted:
-            self.effects.launch(
-                launcher, look, logits=logits, scratch=spare, frame=frame.plane,
+            self.effects.run(
+                launcher, look, logits, spare, frame=frame.plane,
                 out=painted[0].plane, labels=labels, confidence=confidence,
             )  # fmt: skip
 
@@ -288,8 +276,8 @@ class FramePlan:
         assert self.clean is not None, "its memory is there"
         size, row = self.clean.map_bytes, self.frame.width * self.tail.label_dtype.itemsize
         before, after = memory.maps, memory.maps + size
-        self.tail.launch(launcher, logits, scratch, labels=Plane(before, row))
-        self.clean.launch(launcher, before, after, after + size, wanted=memory.wanted)
+        self.tail.run(launcher, logits, scratch, labels=Plane(before, row))
+        self.clean.run(launcher, before, after, after + size, wanted=memory.wanted)
         return after
 
     def spare_bytes(self, render: Render) -> int:

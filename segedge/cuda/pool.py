@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from segedge.cuda.slot import DeviceNetwork, Slot
+from segedge.cuda.plan import DeviceNetwork
+from segedge.cuda.slot import Slot
 
 SLOTS_KEPT = 8
 """Slots of one frame size that are kept; further ones launch plainly and are freed after use."""
@@ -49,11 +50,9 @@ class SlotPool:
     """Slots of one plan. One thread takes; any may drop leases."""
 
     def __init__(self, lanes: Iterable[Lane], make: Callable[[Lane, bool], Slot]) -> None:
-        """Start empty.
+        """Start empty; slots run on the lanes in turn.
 
-        Args:
-            lanes: Where slots run, in turn.
-            make: Makes a slot on a lane; the flag says whether it will be kept.
+        ``make`` makes one on a lane; its flag says whether the slot will be kept.
         """
         self._lanes = _forever(tuple(lanes))
         self._make = make

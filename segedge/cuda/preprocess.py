@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import AxisMap, Geometry
+from segedge.card.geometry import Geometry
+from segedge.cuda.arguments import maps_of, pieces, plane_of, size_of
 from segedge.cuda.overlay import LUMA_OF_RGB, Matrix
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError, unknown_name_error
+from segedge.reference.resize import UP_AT_BORDERS, half_width, is_box
 
 PixelFormat = Literal["bgr", "rgb", "bgra", "rgba", "gray", "nv12"]
 
@@ -26,10 +28,8 @@ CHANNELS_OF: dict[PixelFormat, tuple[int, str]] = {
 }
 """The kernels' number of a format, and the order of its channels (NV12: once converted)."""
 
-_FRACTION = 40
 _RULE = {"bilinear": 0, "nearest": 1, "antialias": 2, "area": 2}
-_UP_AT_BORDERS = 1e-6
-"""Makes a centre on the border between two pixels go up, as in `segedge.reference.frame`."""
+"""The kernels' number of a rule: 2 is any filter with weights of its own, see `Window`."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,7 @@ class Preprocess:
         dtype: DTypeLike = "float32",
         color: Color | None = None,
     ) -> None:
-        """Work out index maps and constants.
-
-        Args:
-            card: What the network's input means.
-            geometry: How the frame lies in the network's input.
-            pixel_format: Layout of the frames.
-            dtype: float32 or float16, the type of the tensor.
-            color: Of NV12 frames; BT.709 with limited range by default.
+        """Work out index maps and constants for tensors of a dtype, float32 or float16.
 
         Raises:
             UsageError: Another dtype or pixel format.
@@ -103,7 +96,7 @@ class Preprocess:
         height, width = self._geometry.network.height, self._geometry.network.width
         return (1, height, width, 3) if self._card.input_layout == "nhwc" else (1, 3, height, width)
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         frame: Plane,
@@ -112,14 +105,9 @@ class Preprocess:
         chroma: Plane | None = None,
         batch_index: int = 0,
     ) -> None:
-        """Fill one image of the tensor.
+        """Fill one image of the tensor at a device address, aligned to 16 bytes.
 
-        Args:
-            launcher: Where to run.
-            frame: The pixels, or the luma of NV12.
-            tensor: Device address of the whole tensor, aligned to 16 bytes.
-            chroma: The interleaved U and V of NV12.
-            batch_index: Which image of the batch.
+        ``frame`` is the pixels or the luma of NV12, ``chroma`` its interleaved U and V.
 
         Raises:
             UsageError: NV12 without chroma, or chroma without NV12.
@@ -141,23 +129,20 @@ class Preprocess:
     ) -> None:
         network, source = self._geometry.network, self._geometry.frame
         maps = self._geometry.frame_from_network()
-        uv = chroma or Plane(0, 0)
+        rule, uv = self._card.resize, chroma or Plane(0, 0)
         arguments: list[Argument] = [
-            frame.pointer, np.int64(frame.pitch), uv.pointer, np.int64(uv.pitch),
-            np.int32(source.height), np.int32(source.width),
-            *fixed_point(maps.y, self._shift), *fixed_point(maps.x, self._shift),
-            self._reach(maps.y), self._reach(maps.x), *map(np.int32, self._geometry.content()),
-            target, np.int32(network.height), np.int32(network.width),
+            *plane_of(frame), *plane_of(chroma), *size_of(source), *maps_of(maps, self._shift),
+            *(np.float32(half_width(rule, axis.scale)) for axis in (maps.y, maps.x)),
+            *map(np.int32, self._geometry.content()), target, *size_of(network),
             np.float32(self._card.pad_value), *self._normalisation(1),
         ]  # fmt: skip
-        grid = (_ceil(network.width, 64), _ceil(network.height, 8))
+        grid = (pieces(network.width, 64), pieces(network.height, 8))
         launcher(self._kernel(self._is_aligned(frame, uv)), grid, (32, 8), arguments)
 
     def _launch_halving(self, launcher: Launcher, frame: Plane, target: int) -> None:
         network, geometry = self._geometry.network, self._geometry
         arguments: list[Argument] = [
-            frame.pointer, np.int64(frame.pitch), *map(np.int32, geometry.content()),
-            target, np.int32(network.height), np.int32(network.width),
+            *plane_of(frame), *map(np.int32, geometry.content()), target, *size_of(network),
             np.float32(4 * self._card.pad_value), *self._normalisation(4),
             np.int32(-geometry.top), np.int32(-geometry.left),
         ]  # fmt: skip
@@ -167,19 +152,19 @@ class Preprocess:
             half=self._dtype == np.float16,
             **self._sources(),
         )
-        grid = (_ceil(network.width, 128), _ceil(network.height, 8))
+        grid = (pieces(network.width, 128), pieces(network.height, 8))
         launcher(kernel, grid, (32, 8), arguments)
 
     def _kernel(self, aligned: bool) -> Kernel:
         maps = self._geometry.frame_from_network()
-        is_area = self._card.resize == "area"
+        rule = self._card.resize
         extra: dict[str, Any] = self._color.defines() if self._format == "nv12" else {}
-        if _RULE[self._card.resize] == 2:
-            extra |= {"box_y": is_area and maps.y.scale > 1, "box_x": is_area and maps.x.scale > 1}
+        if _RULE[rule] == 2:
+            extra |= {"box_y": is_box(rule, maps.y.scale), "box_x": is_box(rule, maps.x.scale)}
         return Kernel.of(
             "preprocess",
             ("common.cu", "preprocess.cu"),
-            rule=_RULE[self._card.resize],
+            rule=_RULE[rule],
             format=CHANNELS_OF[self._format][0],
             half=self._dtype == np.float16,
             nhwc=self._card.input_layout == "nhwc",
@@ -190,14 +175,7 @@ class Preprocess:
 
     @property
     def _shift(self) -> float:
-        return 0.5 + _UP_AT_BORDERS if self._card.resize == "nearest" else 0.0
-
-    def _reach(self, axis: AxisMap) -> np.float32:
-        """Half-width of the filter in frame pixels."""
-        is_box = self._card.resize == "area" and axis.scale > 1
-        reach: float = axis.scale / 2 if is_box else max(axis.scale, 1.0)
-        half_width: np.float32 = np.float32(reach)
-        return half_width
+        return 0.5 + UP_AT_BORDERS if self._card.resize == "nearest" else 0.0
 
     def _is_aligned(self, frame: Plane, chroma: Plane) -> bool:
         row_bytes = self._geometry.frame.width * (CHANNELS_OF[self._format][0] % 9)
@@ -216,12 +194,6 @@ class Preprocess:
         return list(numbers.astype(np.float32))
 
 
-def fixed_point(axis: AxisMap, shift: float = 0.0) -> tuple[np.int64, np.int64]:
-    """Scale and offset of an index map in the kernels' fixed point, 40 fractional bits."""
-    one = 1 << _FRACTION
-    return np.int64(round(axis.scale * one)), np.int64(round((axis.offset + shift) * one))
-
-
 def _is_halving(card: ModelCard, geometry: Geometry, pixel_format: PixelFormat) -> bool:
     """Whether this is the mean of 2 x 2 pixels, in pieces that the fast kernel can take."""
     frame, resized = geometry.frame, geometry.resized
@@ -235,7 +207,3 @@ def _is_halving(card: ModelCard, geometry: Geometry, pixel_format: PixelFormat) 
         and card.resize in ("bilinear", "area")
         and card.input_layout == "nchw"
     )
-
-
-def _ceil(length: int, step: int) -> int:
-    return -(-length // step)

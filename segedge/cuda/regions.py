@@ -1,4 +1,4 @@
-"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.clean.Cleaner`."""
+"""Cleaning of label maps on the GPU; the twin of `segedge.cpu.regions.clean.Clean`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.geometry import Size
+from segedge.cuda.arguments import pieces, size_of
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher
 from segedge.options.cleaning import Cleaning
 
@@ -49,7 +50,7 @@ class _Scratch:
 
 def tiles(size: Size) -> int:
     """Blocks that unite a map's tiles."""
-    return -(-size.height // _TILE) * -(-size.width // _TILE)
+    return pieces(size.height, _TILE) * pieces(size.width, _TILE)
 
 
 def seam_pixels(size: Size) -> int:
@@ -67,13 +68,7 @@ class Clean:
     def __init__(
         self, cleaning: Cleaning, classes: Sequence[str], size: Size, *, dtype: DTypeLike = "uint8"
     ) -> None:
-        """Work out constants.
-
-        Args:
-            cleaning: What is done; not off.
-            classes: Class names, in label order.
-            size: Of the label maps.
-            dtype: Of the labels: uint8 or uint16.
+        """Work out constants for maps of these classes, named in label order.
 
         Raises:
             UsageError: The cleaning names a class that there is not.
@@ -85,49 +80,37 @@ class Clean:
         """Least pixels of a region a class, to be uploaded."""
 
     @property
-    def joins(self) -> bool:
-        """Whether regions are looked for at all: not for a majority filter alone."""
-        return bool(self.wanted.max() > 1) or self._cleaning.fill_holes > 1
-
-    @property
     def map_bytes(self) -> int:
         """Bytes of a label map, rounded up to 256."""
-        return -(-self._pixels * self._dtype.itemsize // 256) * 256
+        return 256 * pieces(self._pixels * self._dtype.itemsize, 256)
 
     @property
     def scratch_bytes(self) -> int:
-        """Device memory that `launch` needs: 64 bytes a pixel, and less without regions."""
-        if not self.joins:
+        """Device memory that `run` needs: 64 bytes a pixel, and less without regions."""
+        if not self._cleaning.joins:
             return self.map_bytes
         ints = (_INTS_A_PIXEL + 2 * _SIDES_A_PIXEL) * self._pixels + 64
         return self.map_bytes + 4 * ints
 
-    def launch(
-        self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int
-    ) -> None:
-        """Clean one map.
+    def run(self, launcher: Launcher, labels: int, out: int, scratch: int, *, wanted: int) -> None:
+        """Clean one H x W map without padding into another one.
 
-        Args:
-            launcher: Where to run.
-            labels: Device address of the H x W labels, without padding; not changed.
-            out: Device address of the result, like them; another one.
-            scratch: Device address of `scratch_bytes`, aligned to 256.
-            wanted: Device address of `wanted`.
+        Device addresses; ``scratch`` of `scratch_bytes`, aligned to 256, ``wanted`` of `wanted`.
         """
-        size = (np.int32(self._size.height), np.int32(self._size.width))
+        size = size_of(self._size)
         if self._cleaning.majority > 1:
-            filtered = scratch if self.joins else out
+            filtered = scratch if self._cleaning.joins else out
             reach = np.int32(self._cleaning.majority // 2)
             self._run(launcher, "majority_labels", [labels, filtered, *size, reach])
             labels = filtered
-        if self.joins:
+        if self._cleaning.joins:
             self._join(
                 launcher, labels, out, _Scratch.at(scratch + self.map_bytes, self._pixels), wanted
             )
 
     def _join(self, launcher: Launcher, labels: int, out: int, s: _Scratch, wanted: int) -> None:
         cleaning, run = self._cleaning, self._run
-        size = (np.int32(self._size.height), np.int32(self._size.width))
+        size = size_of(self._size)
         pixels, classes = np.int32(self._pixels), np.int32(self.wanted.size)
         fill = np.uint32(cleaning.fill_holes)
         tables = [s.lowest, s.starts, s.keys, s.lengths]  # `lowest` counts sides by then
@@ -141,7 +124,7 @@ class Clean:
         if seams:
             run(
                 launcher, "region_seams", [labels, s.parents, *size, connectivity],
-                blocks=-(-seams // _BLOCK),
+                blocks=pieces(seams, _BLOCK),
             )  # fmt: skip
         run(launcher, "region_measure", [labels, s.parents, s.areas, s.edges, *size])
         around: list[Argument] = [labels, s.parents, s.areas, wanted, s.lowest, s.highest]
@@ -152,7 +135,7 @@ class Clean:
             [*around, s.edges, s.settled, s.listed, s.totals, pixels, classes, fill],
         )  # fmt: skip
         run(launcher, "region_sides", [s.parents, s.settled, s.lowest, *size])
-        few = min(_FEW_BLOCKS, -(-self._pixels // _BLOCK))
+        few = min(_FEW_BLOCKS, pieces(self._pixels, _BLOCK))
         run(launcher, "region_tables", [s.listed, *tables, s.totals], blocks=few)
         run(launcher, "region_borders", [s.parents, s.settled, *tables, *size])
         run(
@@ -169,7 +152,7 @@ class Clean:
         *,
         blocks: int | None = None,
     ) -> None:
-        grid = -(-self._pixels // _BLOCK) if blocks is None else blocks
+        grid = pieces(self._pixels, _BLOCK) if blocks is None else blocks
         launcher(self._kernel(name), (grid, 1), (_BLOCK, 1), arguments)
 
     def _kernel(self, name: str) -> Kernel:

@@ -14,40 +14,24 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.cuda.foreign import DeviceFrame
-from segedge.cuda.plan import CleanMemory, FramePlan, Render
+from segedge.cuda.plan import CleanMemory, DeviceNetwork, FramePlan, Render
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
-from segedge.cuda.runtime.graph import CaptureRefusedError, capture
+from segedge.cuda.runtime.graph import CaptureRefusedError, alike, capture
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
 
 _GRAPHS_KEPT = 4
 """Captured graphs a slot, one for each combination of outputs that is asked for."""
-_MOST_DIFFERENT = 1e-3
-"""Share of elements in which a replay may differ from a plain launch: networks whose sums depend
-on the order of threads flip a few ties."""
-Mark = Callable[[str], None]
 Work = Callable[[Any], None]
 """Enqueues on a stream."""
-
-
-class DeviceNetwork(Protocol):
-    """What a slot needs of a backend whose memory is ``cuda``."""
-
-    def run(
-        self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
-    ) -> Sequence[Any]:
-        """Enqueue the network; see `segedge.backends.base.Backend.run`."""
-
-    def is_capturable(self, stream: int) -> bool:
-        """Whether a CUDA graph may capture `run`, once it has run plainly."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +63,8 @@ class Slot:
     ) -> None:
         """Allocate.
 
-        Args:
-            device: The GPU.
-            plan: What is done with frames of this size.
-            network: Enqueues the network; its scratch memory must be this slot's own, or all its
-                slots must share a stream.
-            stream: A stream to use instead of an own one.
-            graphs: Whether to capture; else every kernel is launched by itself.
-            timed: Measure each stage, for which graphs are not used.
-
-        Raises:
-            DeviceError: Not enough memory.
+        The network's scratch memory must be this slot's own, or all its slots must share a stream.
+        Without graphs every kernel is launched by itself; so it is where each stage is timed.
         """
         self.plan = plan
         self.device = device
@@ -167,9 +142,7 @@ class Slot:
     def enqueue(self, request: Request, follow: Follow | None = None) -> None:
         """Enqueue a frame's work, as one graph (smoothed: two) where possible; it has been staged.
 
-        Args:
-            request: What is to be done.
-            follow: The past of the frame's stream, for a smoothed one.
+        ``follow`` is the past of the frame's stream, for a smoothed one.
 
         Raises:
             DeviceError: CUDA refuses.
@@ -194,8 +167,8 @@ class Slot:
         smooth, past = self.plan.smooth, follow.past
         assert smooth is not None, "asked of a plan that has it"
         self.stream.wait(past.smoothed)
-        smooth.launch(
-            self.launcher, self._tensor.pointer, self.logits[self.plan.head].pointer,
+        smooth.run(
+            self.launcher, self.logits[self.plan.head].pointer, self._tensor.pointer,
             self._smooth_scratch.pointer, past=past.addresses, step=follow.step,
         )  # fmt: skip
         self.stream.record(past.smoothed)
@@ -210,7 +183,7 @@ class Slot:
         outputs = {
             f"{name} {k}": array
             for name in request.render.outputs
-            for k, array in enumerate(self._targets(name))
+            for k, array in enumerate(self.on_device(name))
         }
         if follow is None:
             graphs = [self._tried(lambda stream: self._plain(request, stream), logits | outputs)]
@@ -253,7 +226,7 @@ class Slot:
         graph.launch(self.stream)
         self.stream.sync()
         for name, value in self._snapshot(written).items():
-            if not _alike(value, expected[name]):
+            if not alike(value, expected[name]):
                 graph.close()
                 raise CaptureRefusedError(f"replayed, it gives other {name} than launched plainly")
         return graph
@@ -283,7 +256,7 @@ class Slot:
                 self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
             self._mark("upload")
         luma, *chroma = (plane.plane for plane in self._planes)
-        plan.preprocess.launch(
+        plan.preprocess.run(
             launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
         )
         self._mark("preprocess")
@@ -306,7 +279,7 @@ class Slot:
         return self.device.programs.launcher(self.stream)
 
     def _launch_tail(self, render: Render, launcher: Launcher) -> None:
-        targets = {name: self._targets(name) for name in render.outputs}
+        targets = {name: self.on_device(name) for name in render.outputs}
         self.plan.launch_tail(
             launcher, render, logits=self.logits[self.plan.head].pointer,
             scratch=self._scratch.pointer, frame=self.picture, targets=targets,
@@ -324,7 +297,7 @@ class Slot:
 
     def _download_outputs(self, render: Render, stream: Any) -> None:
         for name in render.outputs:
-            pairs = zip(self._hosts(name), self._targets(name), strict=True)
+            pairs = zip(self.on_host(name), self.on_device(name), strict=True)
             for host, array in pairs:
                 self._copy(host.side, array.side, array.row_bytes, array.rows, stream)
 
@@ -334,18 +307,18 @@ class Slot:
         luma, *chroma = (plane.plane for plane in self._planes)
         return Picture(luma, chroma[0] if chroma else None)
 
-    def _targets(self, name: str) -> tuple[DeviceArray, ...]:
-        """Where the kernels write an output."""
+    def on_device(self, name: str) -> tuple[DeviceArray, ...]:
+        """An output on the GPU, where the kernels write it."""
         if name not in self._written:
             shapes = self.plan.shapes_of(name)
             if self._shared:
-                self._written[name] = tuple(host.mapped() for host in self._hosts(name))
+                self._written[name] = tuple(host.mapped() for host in self.on_host(name))
             else:
                 self._written[name] = tuple(self.device.pitched(s, d) for s, d in shapes)
         return self._written[name]
 
-    def _hosts(self, name: str) -> tuple[HostArray, ...]:
-        """Where an output is for the CPU."""
+    def on_host(self, name: str) -> tuple[HostArray, ...]:
+        """An output in the memory to which it is copied for the CPU."""
         if name not in self._hosted:
             shapes = self.plan.shapes_of(name)
             self._hosted[name] = tuple(self.device.pinned(s, d) for s, d in shapes)
@@ -365,47 +338,30 @@ class Slot:
         with translated("a frame failed on the GPU", gpu=self.device.gpu):
             self._done.sync()
 
+    def _stages(self) -> list[tuple[str, Any, Any]]:
+        """GPU work by stage, where the slot is timed, with the events at its begin and end."""
+        ends = self._marks or [("gpu", self._done)]
+        begins = [self._started, *(event for _, event in ends[:-1])]
+        return [(stage, begin, end) for (stage, end), begin in zip(ends, begins, strict=True)]
+
     def stages_ms(self) -> dict[str, float]:
-        """Milliseconds of GPU work: in all, and by stage where the slot is timed; after `wait`."""
-        if not self._marks:
-            return {"gpu": float(self._done - self._started)}
-        found, before = {}, self._started
-        for stage, event in self._marks:
-            found[stage], before = float(event - before), event
-        return found
+        """Milliseconds of GPU work, in all or by stage; after `wait`."""
+        return {stage: float(end - begin) for stage, begin, end in self._stages()}
 
     def spans_ms(self, since: Any) -> list[tuple[str, float, float]]:
-        """GPU work by stage: begin and end in milliseconds after an earlier event; after `wait`."""
-        begin = float(self._started - since)
-        if not self._marks:
-            return [("gpu", begin, float(self._done - since))]
-        spans = []
-        for stage, event in self._marks:
-            end = float(event - since)
-            spans.append((stage, begin, end))
-            begin = end
-        return spans
+        """Begin and end of the same in milliseconds after an earlier event."""
+        return [(stage, float(b - since), float(e - since)) for stage, b, e in self._stages()]
 
     def join(self, stream: Any) -> None:
         """Make another stream wait for this frame."""
         stream.wait(self._done)
-
-    def on_host(self, name: str) -> tuple[HostArray, ...]:
-        """An output that was copied to the CPU."""
-        return self._hosts(name)
-
-    def on_device(self, name: str) -> tuple[DeviceArray, ...]:
-        """An output on the GPU."""
-        return self._targets(name)
 
     def extra(
         self, render: Render, region: Region | None = None
     ) -> dict[str, tuple[NDArray[Any], ...]]:
         """Outputs that were not asked for before, in fresh memory; blocks until they are there.
 
-        Args:
-            render: What is wanted.
-            region: Only this part of the frame; counts are then of the part.
+        With a region they are of that part of the frame, counts too.
         """
         self.device.make_current()
         size = region.size if region else None
@@ -440,17 +396,3 @@ class Slot:
 def _close(graphs: Sequence[Any]) -> None:
     for graph in graphs:
         graph.close()
-
-
-def _alike(found: NDArray[Any], expected: NDArray[Any]) -> bool:
-    """Equal but for a few elements that the order of threads may change."""
-    if found.dtype.kind == "f":
-        a, b = found.astype(np.float32), expected.astype(np.float32)
-        finite = b[np.isfinite(b)]
-        slack = 0.01 * float(np.ptp(finite)) if finite.size else 0.0
-        same = (np.abs(a - b) <= slack) | (a == b) | (np.isnan(a) & np.isnan(b))
-    elif found.ndim == 1:  # pixels a class: near enough
-        return bool(np.abs(found - expected).sum() <= _MOST_DIFFERENT * 2 * expected.sum())
-    else:
-        same = found == expected
-    return bool(same.mean() >= 1.0 - _MOST_DIFFERENT)

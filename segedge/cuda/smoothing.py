@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
+from segedge.cuda.arguments import logit_defines, pieces, size_of
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.device import Device
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher
@@ -30,13 +31,13 @@ from segedge.options.smoothing import (
     FINER,
     MOST_LOGIT,
     STILL_LEVELS,
-    TAPS,
     Changes,
     Flicker,
     Smoothing,
     Step,
     Streams,
 )
+from segedge.reference.smoothing import taps_a_cell
 
 _BLOCK = 256
 _COUNTS = 5
@@ -57,18 +58,11 @@ class Smooth:
         dtype: DTypeLike = "float32",
         tensor_dtype: DTypeLike = "float32",
     ) -> None:
-        """Work out constants.
-
-        Args:
-            card: What the network takes and gives.
-            grid: Height and width of its logits.
-            network: Height and width of its input.
-            smoothing: The settings.
-            dtype: Of the logits: float32 or float16.
-            tensor_dtype: Of the input: float32 or float16.
+        """Work out constants for logits of a grid's size and the network's input, and their types.
 
         Raises:
-            UsageError: The network gives labels, other types, or has a side of 32768 or more.
+            UsageError: The network gives labels, other types than float32 and float16, or has a
+                side of 32768 or more.
         """
         smoothing.check(card)
         for what, kind in (("logits", np.dtype(dtype)), ("input", np.dtype(tensor_dtype))):
@@ -84,7 +78,7 @@ class Smooth:
             )
         self.smoothing = smoothing
         self._card, self._grid, self._network = card, grid, network
-        self._half, self._tensor_half = (np.dtype(d) == np.float16 for d in (dtype, tensor_dtype))
+        self._dtype, self._tensor_half = dtype, np.dtype(tensor_dtype) == np.float16
         self._points = grid.height * grid.width
 
     @property
@@ -98,7 +92,7 @@ class Smooth:
 
     @property
     def _blocks(self) -> int:
-        return -(-self._points // _BLOCK)
+        return pieces(self._points, _BLOCK)
 
     def past_shapes(self) -> dict[str, tuple[tuple[int, ...], DTypeLike]]:
         """Shapes and types of what is kept of a stream, by name."""
@@ -111,25 +105,20 @@ class Smooth:
             "counts": ((_COUNTS,), np.uint64),
         }
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
-        tensor: int,
         logits: int,
+        tensor: int,
         scratch: int,
         *,
         past: Mapping[str, int],
         step: Step,
     ) -> None:
-        """Smooth a frame's logits in place.
+        """Smooth a frame's logits in place with its stream's past, which becomes the next frame's.
 
-        Args:
-            launcher: Where to run.
-            tensor: Device address of the network's input.
-            logits: Device address of its output.
-            scratch: Device address of `scratch_bytes`, of this frame alone.
-            past: Device addresses of what is kept of the stream, by the names of `past_shapes`.
-            step: How the frame follows the one before.
+        Device addresses, ``past`` by the names of `past_shapes`; ``tensor`` is the input that the
+        logits are from, ``scratch`` of `scratch_bytes` is this frame's alone.
         """
         smoothing, blocks = self.smoothing, (self._blocks, 1)
         change = scratch + 4 * self._cells
@@ -143,7 +132,7 @@ class Smooth:
         settings = (1.0 / smoothing.tolerance, 1.0 / smoothing.margin, step.kept)
         launcher(
             self._kernel("smooth_blend"), blocks, (_BLOCK, 1),
-            [logits, np.int32(self._grid.height), np.int32(self._grid.width),
+            [logits, *size_of(self._grid),
              *map(np.float32, settings), afresh,
              *(past[name] for name in ("logits", "guide", "last_guide", "labels", "counts")),
              scratch, change, motion, differs],
@@ -153,7 +142,7 @@ class Smooth:
         """Where the green channel is, the sizes, the samples a cell, and to grey levels."""
         card, network, grid = self._card, self._network, self._grid
         taps = [
-            min(TAPS, max(1, pixels // (FINER * points)))
+            taps_a_cell(FINER * points, pixels)
             for pixels, points in ((network.height, grid.height), (network.width, grid.width))
         ]
         if card.input_layout == "nhwc":
@@ -161,20 +150,16 @@ class Smooth:
         else:
             green, row, column = network.height * network.width, network.width, 1
         factor = 255.0 * card.std[1] / (taps[0] * taps[1])
-        sizes = (row, column, network.height, network.width, grid.height, grid.width, *taps)
         return [
-            np.int64(green), *map(np.int32, sizes), np.float32(factor),
-            np.float32(255.0 * card.mean[1]),
+            np.int64(green), np.int32(row), np.int32(column), *size_of(network), *size_of(grid),
+            *map(np.int32, taps), np.float32(factor), np.float32(255.0 * card.mean[1]),
         ]  # fmt: skip
 
     def _kernel(self, name: str) -> Kernel:
         return Kernel.of(
             name,
             ("common.cu", "logits.cu", "smoothing.cu"),
-            classes=len(self._card.classes),
-            sigmoid=self._card.activation == "sigmoid",
-            half=self._half,
-            nhwc=self._card.logits_layout == "nhwc",
+            **logit_defines(self._card, self._dtype),
             tensor_half=self._tensor_half,
             flicker=self.smoothing.flicker,
             finer=FINER,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, PlaneMap, Size
-from segedge.cuda.preprocess import fixed_point
+from segedge.cuda.arguments import logit_defines, maps_of, pieces, plane_of, size_of
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError
-
-ConfidenceKind = Literal["probability", "margin"]
+from segedge.reference.frame import ConfidenceKind, label_dtype
+from segedge.reference.resize import UP_AT_BORDERS
 
 MOST_CLASSES = 8192
 """The cell masks of a block must fit shared memory."""
-_UP_AT_BORDERS = 1e-6
 _RAW_TYPES = {
     "int64": "long long",
     "int32": "int",
@@ -78,13 +77,9 @@ class Tail:
         *,
         dtype: DTypeLike = "float32",
     ) -> None:
-        """Work out index maps.
+        """Work out index maps for outputs on a grid.
 
-        Args:
-            card: What the network's output means.
-            geometry: How the frame lies in the network's input.
-            grid: Height and width of the network's output.
-            dtype: Of the output: float32 or float16, or an integer type for ``head="labels"``.
+        ``dtype`` is float32 or float16, or an integer type for ``head="labels"``.
 
         Raises:
             UsageError: A type that the kernels do not read, or too many classes.
@@ -111,22 +106,22 @@ class Tail:
     @property
     def label_dtype(self) -> np.dtype[Any]:
         """uint8 for up to 256 classes, else uint16."""
-        return np.dtype(np.uint8 if self._classes <= 256 else np.uint16)
+        return label_dtype(self._card.classes)
 
     @property
     def scratch_bytes(self) -> int:
-        """Device memory that `launch` needs: a code and a mask a cell (or a code a grid point)."""
+        """Device memory that `run` needs: a code and a mask a cell (or a code a grid point)."""
         return self._code_bytes + 4 * self._mask_words * self._grid.height * self._grid.width
 
     @property
     def _code_bytes(self) -> int:
-        return -(-2 * self._grid.height * self._grid.width // 16) * 16
+        return 16 * pieces(2 * self._grid.height * self._grid.width, 16)
 
     @property
     def _mask_words(self) -> int:
-        return -(-self._classes // 32)
+        return pieces(self._classes, 32)
 
-    def launch(
+    def run(
         self,
         launcher: Launcher,
         logits: int,
@@ -144,20 +139,11 @@ class Tail:
     ) -> None:
         """Write what is given. With a region, outputs hold only that; ``frame`` is always whole.
 
-        Args:
-            launcher: Where to run.
-            logits: Device address of the network's output, in the card's layout.
-            scratch: Device address of `scratch_bytes`, aligned to 16, not shared with other tails
-                in flight.
-            labels: H x W labels.
-            label_dtype: uint8 or uint16, by default `label_dtype`.
-            overlay: H x W x 3 BGR or NV12: the frame with the classes' colours; may be the frame.
-            frame: Read for ``overlay``, of the same kind.
-            blend: Device address of a `Blend.table` of that kind.
-            confidence: H x W float32.
-            confidence_kind: ``probability`` of the winner or ``margin`` between the best two.
-            class_pixels: Device address of one int64 a class; zeroed first.
-            region: What to compute; the whole frame by default.
+        Device addresses: ``logits`` in the card's layout; ``scratch`` of `scratch_bytes`, aligned
+        to 16, not shared with other tails in flight; ``blend`` of a `Blend.table`;
+        ``class_pixels`` of one int64 a class, zeroed first. Labels are H x W of uint8 or uint16
+        (`label_dtype` by default), confidence H x W float32. The overlay, H x W x 3 or NV12 like
+        the frame, is the frame tinted by the blend; it may be the frame.
 
         Raises:
             UsageError: Arguments that do not go together.
@@ -167,24 +153,23 @@ class Tail:
         _check_region(part, size)
         self._check(overlay, frame, blend, confidence, confidence_kind, part)
         source = frame.at(part.top, part.left) if frame else None
-        kind = np.dtype(label_dtype or self.label_dtype)
+        kind = self.label_dtype if label_dtype is None else np.dtype(label_dtype)
         rule = 0 if confidence is None else 1 if confidence_kind == "probability" else 2
         self._launch_first(launcher, logits, scratch, class_pixels, rule)
         kernel = self._fill_kernel(labels, kind, overlay, source, confidence, rule, class_pixels)
         arguments: list[Argument] = [
             *self._sources(logits, scratch, rule), *self._maps(part, rule),
-            np.int32(part.size.height), np.int32(part.size.width),
-            *_plane(labels), *_pictures(source, overlay), blend or 0, *_plane(confidence),
+            *size_of(part.size), *plane_of(labels), *_pictures(source, overlay), blend or 0,
+            *plane_of(confidence),
             class_pixels or 0,
         ]  # fmt: skip
-        blocks = (_ceil(part.size.width, 128), _ceil(part.size.height, 16))
+        blocks = (pieces(part.size.width, 128), pieces(part.size.height, 16))
         launcher(kernel, blocks, (256, 1), arguments)
 
     def _launch_first(
         self, launcher: Launcher, logits: int, scratch: int, class_pixels: int | None, rule: int
     ) -> None:
         """Codes and masks, or nothing but zeroed counts where the network gives labels."""
-        height, width = np.int32(self._grid.height), np.int32(self._grid.width)
         counts = class_pixels or 0
         slices, cells = self._slices()
         if self._card.head == "labels":
@@ -193,15 +178,15 @@ class Tail:
         elif self._looks_up(rule):
             points = self._grid.height * self._grid.width
             launcher(
-                self._cells_kernel("tail_points", 0), (_ceil(points, 256), 1), (256, 1),
+                self._cells_kernel("tail_points", 0), (pieces(points, 256), 1), (256, 1),
                 [logits, np.int32(points), scratch, counts],
             )  # fmt: skip
         else:
             across, down = max(self._grid.width - 1, 1), max(self._grid.height - 1, 1)
             block = (slices, cells) if self._card.logits_layout == "nhwc" else (cells, slices)
             launcher(
-                self._cells_kernel("tail_cells", rule), (_ceil(across, cells), down), block,
-                [logits, height, width, scratch, scratch + self._code_bytes, counts],
+                self._cells_kernel("tail_cells", rule), (pieces(across, cells), down), block,
+                [logits, *size_of(self._grid), scratch, scratch + self._code_bytes, counts],
             )  # fmt: skip
 
     def _looks_up(self, rule: int) -> bool:
@@ -213,19 +198,16 @@ class Tail:
         slices = 1 if self._classes <= 4 else 2 if self._classes <= 8 else 4
         return (8, 32) if self._classes > 64 else (slices, 128 // slices)
 
-    def _network_defines(self) -> dict[str, int]:
-        return {
-            "classes": self._classes,
-            "sigmoid": int(self._card.activation == "sigmoid"),
-            "half": int(self._dtype == np.float16),
-            "nhwc": int(self._card.logits_layout == "nhwc"),
-        }
-
     def _cells_kernel(self, name: str, rule: int) -> Kernel:
         slices, cells = self._slices()
         files = ("common.cu", "logits.cu", "tail_cells.cu")
         return Kernel.of(
-            name, files, rule=rule, slices=slices, cells=cells, **self._network_defines()
+            name,
+            files,
+            rule=rule,
+            slices=slices,
+            cells=cells,
+            **logit_defines(self._card, self._dtype),
         )
 
     def _fill_kernel(
@@ -255,19 +237,18 @@ class Tail:
             source=2 if raw else int(self._looks_up(rule)),
             most=int(np.iinfo(self.label_dtype).max),
             **raw,
-            **self._network_defines(),
+            **logit_defines(self._card, self._dtype),
         )
 
     def _sources(self, logits: int, scratch: int, rule: int) -> list[Argument]:
         """Logits, masks, codes and the grid; a network's labels take the place of the codes."""
         codes = logits if self._card.head == "labels" else scratch
-        grid = (np.int32(self._grid.height), np.int32(self._grid.width))
-        return [logits, scratch + self._code_bytes, codes, *grid]
+        return [logits, scratch + self._code_bytes, codes, *size_of(self._grid)]
 
     def _maps(self, region: Region, rule: int) -> list[Argument]:
-        shift = 0.5 + _UP_AT_BORDERS if self._looks_up(rule) else 0.0
+        shift = 0.5 + UP_AT_BORDERS if self._looks_up(rule) else 0.0
         y, x = _moved(self._map.y, region.top), _moved(self._map.x, region.left)
-        return [*fixed_point(y, shift), *fixed_point(x, shift)]
+        return maps_of(PlaneMap(y, x), shift)
 
     def _check(
         self,
@@ -310,17 +291,9 @@ def _is_identity(plane: PlaneMap) -> bool:
     return all(abs(a.scale - 1.0) < 1e-9 and abs(a.offset) < 1e-9 for a in (plane.y, plane.x))
 
 
-def _plane(plane: Plane | None) -> tuple[int, np.int64]:
-    return (plane.pointer, np.int64(plane.pitch)) if plane else (0, np.int64(0))
-
-
 def _pictures(frame: Picture | None, overlay: Picture | None) -> list[Argument]:
     """Pixels or luma of both, then chroma of both."""
     pictures = (frame, overlay)
     planes = [picture.plane if picture else None for picture in pictures]
     planes += [picture.chroma if picture else None for picture in pictures]
-    return [argument for plane in planes for argument in _plane(plane)]
-
-
-def _ceil(length: int, step: int) -> int:
-    return -(-length // step)
+    return [argument for plane in planes for argument in plane_of(plane)]

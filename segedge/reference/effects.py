@@ -81,10 +81,7 @@ def blurred_background(
     A pixel weighs 256 - alpha, so that no foreground glows into its surroundings. Weighted sums
     over blocks of `blur_steps` pixels are blurred by a Gaussian (cut at 3 standard deviations, the
     border repeated), divided by the blurred weights, rounded, and interpolated between the blocks'
-    centres.
-
-    Returns:
-        H x W x 3, 0..255, not rounded.
+    centres: H x W x 3, not rounded.
     """
     step = blur_steps(sigma_pixels)
     height, width = alpha.shape

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard, ResizeRule
+from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.errors import ModelError
+from segedge.reference.resize import axis_matrix
 
 ConfidenceKind = Literal["probability", "margin"]
 
@@ -33,16 +34,7 @@ _HUGE = 1e30
 def preprocess(
     image_hwc: NDArray[np.uint8], card: ModelCard, geometry: Geometry
 ) -> NDArray[np.float32]:
-    """The network's input tensor for a frame.
-
-    Args:
-        image_hwc: H x W x 3 uint8, BGR, of ``geometry.frame``'s size.
-        card: Colour order, mean, std, resize rule, padding and layout.
-        geometry: How the frame lies in the input.
-
-    Returns:
-        1 x 3 x H x W (or 1 x H x W x 3 by ``card.input_layout``) float32.
-    """
+    """The network's input for a BGR frame: 1 x 3 x H x W, or NHWC as the card says, float32."""
     top, left, bottom, right = geometry.content()
     source = geometry.frame_from_network()
     rows = axis_matrix(card.resize, source.y, range(top, bottom), geometry.frame.height)
@@ -59,74 +51,25 @@ def preprocess(
     return np.ascontiguousarray(tensor[None])
 
 
-def axis_matrix(
-    rule: ResizeRule, axis: AxisMap, outputs: range, length: int
-) -> NDArray[np.float64]:
-    """Resampling of one axis as a matrix, output pixels x input pixels; rows sum to one.
-
-    - ``bilinear``: the two pixels around the position, whatever the scale
-      (``cv2.INTER_LINEAR``, ``F.interpolate(antialias=False)``).
-    - ``antialias``: a triangle as wide as the scale, cut at the border and normalised
-      (Pillow's ``BILINEAR``, ``F.interpolate(antialias=True)``).
-    - ``nearest``: the pixel that holds the centre, floor((output + 0.5) * scale); a centre on the
-      border of two takes the upper. Pillow's ``NEAREST`` and torch's ``nearest-exact`` do this,
-      and it agrees with the half-pixel maps used everywhere here; ``cv2.INTER_NEAREST`` and
-      torch's ``nearest`` floor(output * scale) look half an output pixel up and left of it.
-    - ``area``: the mean over the output pixel's box, fractions included (``cv2.INTER_AREA``), on
-      an axis that shrinks; on one that grows, bilinear.
-
-    Args:
-        rule: One of the card's resize rules.
-        axis: Input index from output index.
-        outputs: The output pixels.
-        length: Input pixels of the axis.
-    """
-    matrix = np.zeros((len(outputs), length))
-    for row, output in enumerate(outputs):
-        for index, weight in _taps(rule, axis(output), axis.scale, length):
-            matrix[row, min(max(index, 0), length - 1)] += weight
-    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
-
-
-def _taps(rule: ResizeRule, position: float, scale: float, length: int) -> list[tuple[int, float]]:
-    """Input index and weight of everything that one output pixel reads."""
-    centre = position + 0.5
-    if rule == "nearest":
-        return [(int(np.floor(centre + 1e-6)), 1.0)]
-    if rule == "antialias":
-        reach = max(scale, 1.0)
-        window = range(max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), length))
-        return [(i, max(0.0, 1.0 - abs(i + 0.5 - centre) / reach)) for i in window]
-    if rule == "area" and scale > 1.0:
-        low, high = max(centre - scale / 2, 0.0), min(centre + scale / 2, float(length))
-        window = range(int(low), min(int(np.ceil(high)), length))
-        return [(i, max(0.0, min(i + 1.0, high) - max(float(i), low))) for i in window]
-    inside = min(max(position, 0.0), length - 1.0)
-    low_index = int(np.floor(inside))
-    return [(low_index, 1.0 - (inside - low_index)), (low_index + 1, inside - low_index)]
-
-
 # --------------------------------------------------------------------------- tail
 
 
 def labels(output: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[Any]:
-    """The label of every frame pixel.
+    """The label of every frame pixel, H x W; the first of equal logits wins.
 
-    Args:
-        output: The network's output: 1 x C x Gh x Gw or NHWC logits as the card says, or an
-            integer grid for ``head="labels"``.
-        card: What the output means.
-        geometry: How the frame lies in the network's input.
-
-    Returns:
-        H x W uint8, or uint16 for more than 256 classes. The first of equal logits wins.
+    ``output`` is 1 x C x Gh x Gw or NHWC as the card says, or integers for ``head="labels"``.
     """
-    dtype = np.uint8 if len(card.classes) <= 256 else np.uint16
+    dtype = label_dtype(card.classes)
     if card.head == "labels":
         found = _nearest_labels(output, card, geometry, int(np.iinfo(dtype).max))
     else:
         found = np.argmax(interpolate(output, card, geometry), axis=0)
     return np.asarray(found, dtype)
+
+
+def label_dtype(classes: Sequence[str]) -> np.dtype[Any]:
+    """uint8 for up to 256 classes, else uint16."""
+    return np.dtype(np.uint8 if len(classes) <= 256 else np.uint16)
 
 
 def argmax_grid(logits: NDArray[Any], card: ModelCard) -> NDArray[np.int64]:
@@ -135,11 +78,7 @@ def argmax_grid(logits: NDArray[Any], card: ModelCard) -> NDArray[np.int64]:
 
 
 def class_logits(logits: NDArray[Any], card: ModelCard) -> NDArray[np.float64]:
-    """One finite plane a class, C x Gh x Gw; a sigmoid head's background has logit zero.
-
-    Raises:
-        ModelError: The output does not have the channels that the card says.
-    """
+    """One finite plane a class, C x Gh x Gw; a sigmoid head's background has logit zero."""
     planes: NDArray[np.float64] = np.asarray(logits, np.float64).reshape(*logits.shape[-3:])
     if card.logits_layout == "nhwc":
         planes = planes.transpose(2, 0, 1)
@@ -179,13 +118,9 @@ def confidence(
 ) -> NDArray[np.float32]:
     """How sure the network is of each frame pixel's label, H x W.
 
-    Args:
-        logits: The network's output.
-        card: What the output means.
-        geometry: How the frame lies in the network's input.
-        kind: ``probability``: softmax of the interpolated logits at the winner (for a sigmoid
-            head the sigmoid, which is the same with a background logit of zero); ``margin``: best
-            minus second-best logit. A single class has probability and margin 1.
+    ``probability``: softmax of the interpolated logits at the winner (for a sigmoid head the
+    sigmoid, which is the same with a background logit of zero); ``margin``: best minus second-best
+    logit. A single class has probability and margin 1.
     """
     values = np.sort(interpolate(logits, card, geometry), axis=0)
     if values.shape[0] == 1:
@@ -219,13 +154,9 @@ def overlay(
     palette_bgr: Sequence[tuple[int, int, int]],
     alpha: float | Sequence[float],
 ) -> NDArray[np.uint8]:
-    """The frame with each class's colour at opacity ``alpha``, rounded to nearest.
+    """The frame with each class's colour at opacity ``alpha`` (one or one a class), rounded.
 
-    Args:
-        image_hwc: H x W x 3 uint8.
-        labels_hw: H x W labels; one beyond the palette leaves the frame as it is.
-        palette_bgr: One colour a class, 0..255, in the image's channel order.
-        alpha: Share of the colour, 0..1; one number, or one a class.
+    Labels beyond the palette leave the frame as it is.
     """
     count = len(palette_bgr)
     shares = np.append(np.broadcast_to(np.asarray(alpha, np.float64), (count,)), 0.0)

@@ -92,14 +92,9 @@ def clean(
     majority_size: int = 0,
     fill_holes: int = 0,
 ) -> NDArray[Any]:
-    """The cleaned label map; the rules stand at the head of this file.
+    """The cleaned label map by the rules at the head of this file.
 
-    Args:
-        labels_hw: H x W labels.
-        areas: Least pixels of a region, one number a class.
-        connectivity: 4 or 8.
-        majority_size: Side of the majority filter's window; 0: off.
-        fill_holes: Holes of fewer pixels are filled; 0: off.
+    ``areas`` are the least pixels of a region, one number a class; 0 leaves a step out.
     """
     if majority_size > 1:
         labels_hw = majority(labels_hw, majority_size)

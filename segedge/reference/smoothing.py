@@ -56,18 +56,10 @@ class Past:
 
 
 def guide(tensor: NDArray[Any], card: ModelCard, grid: Size) -> NDArray[np.float64]:
-    """Brightness around each grid point, in grey levels.
+    """Brightness around each grid point in grey levels, FINER * Gh x FINER * Gw.
 
     The input is cut into equal cells, `FINER` x `FINER` a grid point, and of each up to
     `TAPS` x `TAPS` evenly spaced values of the green channel are averaged.
-
-    Args:
-        tensor: The network's input, 1 x 3 x H x W or NHWC as the card says.
-        card: Layout, mean and std.
-        grid: Height and width of the logits.
-
-    Returns:
-        FINER * Gh x FINER * Gw.
     """
     green = tensor[0, 1] if card.input_layout == "nchw" else tensor[0, :, :, 1]
     rows = taps(FINER * grid.height, green.shape[0])
@@ -78,9 +70,14 @@ def guide(tensor: NDArray[Any], card: ModelCard, grid: Size) -> NDArray[np.float
 
 def taps(points: int, pixels: int) -> NDArray[np.int64]:
     """Pixels of an axis that each cell samples, points x taps."""
-    count = min(TAPS, max(1, pixels // points))
+    count = taps_a_cell(points, pixels)
     sample = 2 * np.arange(points * count).reshape(points, count) + 1
     return np.asarray(sample * pixels // (2 * points * count), np.int64)
+
+
+def taps_a_cell(points: int, pixels: int) -> int:
+    """Samples of an axis a cell, at most `TAPS`."""
+    return min(TAPS, max(1, pixels // points))
 
 
 def smooth(
@@ -92,19 +89,10 @@ def smooth(
     smoothing: Smoothing,
     step: Step,
 ) -> tuple[NDArray[np.float64], Past, Flicker]:
-    """Smooth one frame.
+    """Smoothed logits of a frame, what the next frame needs, and what changed in this one.
 
-    Args:
-        logits: 1 x C x Gh x Gw, or NHWC as the card says.
-        tensor: The network's input that they are from.
-        card: What both mean.
-        past: From the frame before, or None.
-        smoothing: The settings.
-        step: How the frame follows the one before.
-
-    Returns:
-        Smoothed logits in the shape of the given ones, what the next frame needs, and what changed
-        in this one.
+    Logits (shaped as the card says) and the ``tensor``, the network's input that they are from,
+    stay as they are.
     """
     planes = np.asarray(logits[0], np.float64)
     if card.logits_layout == "nhwc":

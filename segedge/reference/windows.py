@@ -53,11 +53,7 @@ def interpolate(
 ) -> NDArray[np.float64]:
     """Mean logits of every class at every frame pixel, C x H x W.
 
-    Args:
-        outputs: The network's output (batch of one) for each window, by its corner.
-        card: What the outputs mean.
-        frame: Size of the frame.
-        window: Size of the windows.
+    ``outputs`` are the network's (a batch of one) for each window, by its corner.
     """
     geometry = window_geometry(frame, window)
     part = geometry.frame

@@ -9,17 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
-from segedge.cuda.effects import Look, Tables
+from segedge.cuda.effects import DeviceLook
 from segedge.cuda.plan import FramePlan, Render
 from segedge.cuda.pool import Lease
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.device import Device
-from segedge.cuda.runtime.program import Plane
 from segedge.cuda.slot import Slot
 from segedge.cuda.tail import Region
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle
+from segedge.reference.look import Look
 from segedge.segment.drawing import MARGIN, Arrays, checked_outputs
 
 
@@ -34,7 +34,7 @@ class DeviceRenderer:
         self.plan = plan
         self._device = device
         self._blends: dict[OverlayStyle, DeviceArray] = {}
-        self._looks: dict[OverlayStyle, tuple[Look | None, Any]] = {}
+        self._looks: dict[OverlayStyle, tuple[DeviceLook | None, Any]] = {}
         """Prepared effects, with the memory that they lie in."""
 
     def render(self, outputs: tuple[str, ...], style: OverlayStyle) -> Render:
@@ -49,12 +49,12 @@ class DeviceRenderer:
         tints = self._tints(style) if look is None else 0
         return Render(outputs, tints, look=look, effect=style.effect)
 
-    def _look(self, style: OverlayStyle) -> Look | None:
+    def _look(self, style: OverlayStyle) -> DeviceLook | None:
         """A style's effect; None for what the tail paints."""
         if style not in self._looks:
             style.check(self.plan.card)
-            tables = self.plan.tables(style.effect, style.opacity, style.classes)
-            made = (None, None) if tables is None else _uploaded_look(self._device, tables)
+            look = self.plan.look(style.effect, style.opacity, style.classes)
+            made = (None, None) if look is None else _uploaded_look(self._device, look)
             self._looks.setdefault(style, made)
         return self._looks[style][0]
 
@@ -69,16 +69,14 @@ class DeviceRenderer:
         return self._blends[style].pointer
 
 
-def _uploaded_look(device: Device, tables: Tables) -> tuple[Look, Any]:
-    parts = (tables.flags, tables.colors, tables.tints, tables.behind)
-    kept = tuple(device.uploaded(part) for part in parts)
-    flags, colors, tints, behind = kept
-    pitch = 0 if behind.rows == 1 else behind.row_bytes
-    look = Look(
-        tables.effect, tables.is_about_some, tables.weight, flags.pointer, colors.pointer,
-        tints.pointer, Plane(behind.pointer, pitch),
-    )  # fmt: skip
-    return look, kept
+def _uploaded_look(device: Device, look: Look) -> tuple[DeviceLook, Any]:
+    kept: list[DeviceArray] = []
+
+    def place(table: NDArray[Any]) -> int:
+        kept.append(device.uploaded(table))
+        return kept[-1].pointer
+
+    return DeviceLook.of(look, place), kept
 
 
 class DeviceDrawing:

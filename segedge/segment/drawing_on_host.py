@@ -11,14 +11,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.effects import Effects, Look
+from segedge.cpu.effects import Effects
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle
+from segedge.reference.look import Look
 from segedge.segment.drawing import MARGIN, Arrays
 
 
@@ -35,13 +35,12 @@ class Renderer:
         grid: Size,
         tail: Tail,
         *,
-        workers: Workers,
         pool: ArrayPool,
     ) -> None:
         """Begin with the tail alone."""
         self.card, self.tail, self.pool = card, tail, pool
         self.lock = threading.Lock()
-        self._geometry, self._grid, self._workers = geometry, grid, workers
+        self._geometry, self._grid = geometry, grid
         self._effects: Effects | None = None
         self._blends: dict[OverlayStyle, Blend] = {}
         self._looks: dict[OverlayStyle, Look] = {}
@@ -51,9 +50,8 @@ class Renderer:
         """What draws more than a colour a class."""
         if self._effects is None:
             self._effects = Effects(
-                self.card, self._geometry, self._grid, self.tail,
-                workers=self._workers, pool=self.pool,
-            )  # fmt: skip
+                self.card, self._geometry, self._grid, self.tail, pool=self.pool
+            )
         return self._effects
 
     def blend(self, style: OverlayStyle) -> Blend:
@@ -134,7 +132,7 @@ class HostDrawing:
         """What is more than a colour a class; labels and confidence that are there are used."""
         with self._frame.times.measure("effect"), self._renderer.lock:
             self._renderer.effects.run(
-                self._logits, self._frame.image_hwc, overlay, self._renderer.look(style),
+                self._renderer.look(style), self._logits, frame=self._frame.image_hwc, out=overlay,
                 labels=known.get("labels"), confidence=known.get("confidence"),
             )  # fmt: skip
 

@@ -17,7 +17,7 @@ from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.motion import Carrier, Key
 from segedge.cpu.plan import Axis
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
@@ -226,7 +226,7 @@ class Segmenter(Closing):
             return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = Geometry.fit(size, self._network_size, self.card.fit)
         dtype = np.dtype(spec.dtype)
-        preprocessor = Preprocessor(self.card, geometry, workers=self._workers, dtype=dtype.name)
+        preprocessor = Preprocess(self.card, geometry, workers=self._workers, dtype=dtype.name)
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -253,9 +253,7 @@ class Segmenter(Closing):
                 self.card, geometry, grid, workers=workers,
                 cleaning=self.options.cleaning, axes=axes,
             )  # fmt: skip
-            plan.renderers[grid] = Renderer(
-                self.card, geometry, grid, tail, workers=workers, pool=self._pool
-            )
+            plan.renderers[grid] = Renderer(self.card, geometry, grid, tail, pool=self._pool)
         return plan.renderers[grid]
 
 
@@ -263,7 +261,7 @@ class Segmenter(Closing):
 class _Whole:
     """The whole frame, brought to the network's size."""
 
-    preprocessor: Preprocessor
+    preprocessor: Preprocess
     geometry: Geometry
     tensor: NDArray[Any]
 

@@ -13,7 +13,7 @@ from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.windows import WindowGrid
 from segedge.cpu.workers import Workers
 from segedge.errors import UsageError
@@ -60,7 +60,7 @@ class SlidePlan:
         """The frame as it is: nothing is resized."""
         under = Geometry(part, self.window, 0, 0, part)
         dtype = np.dtype(spec.dtype)
-        self._preprocessor = Preprocessor(card, under, workers=workers, dtype=dtype.name)
+        self._preprocessor = Preprocess(card, under, workers=workers, dtype=dtype.name)
         self._cells = [
             (row, column)
             for row in range(len(self._starts[0]))

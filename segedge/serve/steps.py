@@ -20,7 +20,7 @@ from segedge.backends.registry import available_threads
 from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError, CardError, SegedgeError
@@ -57,9 +57,9 @@ class FramePreprocessor:
     def __init__(self, card: ModelCard, *, dtype: str, threads: int) -> None:
         workers = Workers(threads)
 
-        def make(frame: Size) -> Preprocessor:
+        def make(frame: Size) -> Preprocess:
             geometry = Geometry.fit(frame, card.input_size, card.fit)
-            return Preprocessor(card, geometry, workers=workers, dtype=dtype)
+            return Preprocess(card, geometry, workers=workers, dtype=dtype)
 
         self._dtype = np.dtype(dtype)
         self._plans = _Plans(make)

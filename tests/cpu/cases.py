@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,3 +104,12 @@ def output_cases(draw: st.DrawFn) -> OutputCase:
     if draw(st.integers(0, 4)) == 0:  # a view that is not contiguous
         logits = np.repeat(logits, 2, axis=-1)[..., ::2]
     return OutputCase(card, Geometry.fit(frame, network, draw(st.sampled_from(FITS))), grid, logits)
+
+
+def in_threads(work: Callable[[int], None], count: int = 4) -> None:
+    """Call it in so many threads at once, each with its own number."""
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

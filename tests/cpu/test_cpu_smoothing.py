@@ -9,20 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segedge.cpu.smoothing import Smoother
+from segedge.cpu.smoothing import Smooth
 from segedge.cpu.workers import Workers
 from segedge.reference import smoothing as reference
-from tests.smooth_cases import Sequence, assert_close, figures, sequences
-
-CONFIGS: list[dict[str, Any]] = [
-    {"classes": 1},
-    {"classes": 11},
-    {"classes": 11, "dtype": "float16", "tensor_dtype": "float16"},
-    {"classes": 5, "layout": "nhwc", "tensor_layout": "nhwc", "dtype": "float16"},
-    {"classes": 2, "sigmoid": True},
-    {"classes": 2, "sigmoid": True, "layout": "nhwc", "tensor_dtype": "float16"},
-    {"classes": 300, "flicker": False},
-]
+from tests.smooth_cases import CONFIGS, Sequence, assert_close, figures, sequences
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: "-".join(map(str, c.values())))
@@ -32,7 +22,7 @@ def test_sequences_equal_the_reference(config: dict[str, Any]):
     @settings(deadline=None, max_examples=25)
     @given(sequences(**config))
     def check(case: Sequence) -> None:
-        smoother = Smoother(
+        smoother = Smooth(
             case.card, case.grid, case.network, smoothing=case.smoothing, workers=workers
         )
         check_against_reference(case, smoother)
@@ -41,18 +31,18 @@ def test_sequences_equal_the_reference(config: dict[str, Any]):
     workers.close()
 
 
-def check_against_reference(case: Sequence, smoother: Smoother) -> None:
+def check_against_reference(case: Sequence, smoother: Smooth) -> None:
     mine, theirs, counted = smoother.new_past(), None, np.zeros(5, int)
     for logits, tensor, step in case.frames:
         expected, theirs, counts = reference.smooth(
             logits, tensor, case.card, theirs, smoothing=case.smoothing, step=step
         )
         found = logits.copy()
-        smoother.run(found, tensor, mine, step)
+        smoother.run(found, tensor, past=mine, step=step)
         assert_close(found, expected)
         counted += figures(counts)
     if case.smoothing.flicker:
-        flicker = figures(mine.flicker)
+        flicker = figures(mine.flicker())
         # A change at the threshold, or a tie, falls either way.
         assert np.abs(flicker - counted).max() <= 1 + 0.02 * counted.max()
 

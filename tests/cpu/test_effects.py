@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cpu.cases import OutputCase, a_card, output_cases
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.effects import Effects, Look
+from segedge.cpu.effects import Effects
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
@@ -21,6 +21,7 @@ from segedge.errors import SourceError, UsageError
 from segedge.options.effect import Effect, background_rows, blur_steps, heat_table_rgb
 from segedge.reference import effects as truth
 from segedge.reference import frame as reference
+from segedge.reference.look import Look
 
 SOFT = Effect("cutout", edge_logits=2.0)
 SIZE = Size(40, 60)
@@ -29,7 +30,7 @@ SIZE = Size(40, 60)
 def effects_of(case: OutputCase, *, threads: int = 2) -> Effects:
     workers = Workers(threads)
     tail = Tail(case.card, case.geometry, case.grid, workers=workers)
-    return Effects(case.card, case.geometry, case.grid, tail, workers=workers)
+    return Effects(case.card, case.geometry, case.grid, tail)
 
 
 def look_of(case: OutputCase, effect: Effect, classes: tuple[str, ...] | None = None, **kw) -> Look:
@@ -45,7 +46,7 @@ def frame_of(case: OutputCase, seed: int = 0) -> np.ndarray:
 def drawn(case: OutputCase, look: Look, frame: np.ndarray) -> np.ndarray:
     size = case.geometry.frame
     out = np.full(look.effect.shape(size.height, size.width), 77, np.uint8)
-    effects_of(case).run(case.logits, frame, out, look)
+    effects_of(case).run(look, case.logits, frame=frame, out=out)
     return out
 
 
@@ -185,7 +186,7 @@ def test_entropy_is_the_reference(case: OutputCase):
     logits = np.nan_to_num(case.logits.astype(np.float32), nan=-3.0, posinf=3.0, neginf=-3.0)
     size = case.geometry.frame
     found = np.full((size.height, size.width), 77, np.float32)
-    effects_of(case).entropy(logits, found)
+    Tail(case.card, case.geometry, case.grid, workers=Workers(2)).entropy(logits, found)
     expected = truth.entropy(logits, case.card, case.geometry)
     assert np.abs(found - expected).max() < 2e-3
 
@@ -236,15 +237,15 @@ def test_nothing_is_allocated_in_steady_state():
     pool = ArrayPool()
     workers = Workers(1)
     tail = Tail(case.card, case.geometry, case.grid, workers=workers)
-    effects = Effects(case.card, case.geometry, case.grid, tail, workers=workers, pool=pool)
+    effects = Effects(case.card, case.geometry, case.grid, tail, pool=pool)
     frame = frame_of(case)
     for effect in (Effect("blur"), Effect("outline"), Effect("heat")):
         look = look_of(case, effect, ("c1",))
         out = np.empty((40, 60, 3), np.uint8)
-        effects.run(case.logits, frame, out, look)
+        effects.run(look, case.logits, frame=frame, out=out)
         blocks = pool.free_blocks()
         for _ in range(3):
-            effects.run(case.logits, frame, out, look)
+            effects.run(look, case.logits, frame=frame, out=out)
         assert pool.free_blocks() == blocks
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
+from cpu.cases import in_threads
 from segedge.cpu.memory import ArrayPool
 
 
@@ -69,9 +68,5 @@ def test_threads_never_share_an_array():
             if np.any(array != mark):
                 wrong.append(mark)
 
-    threads = [threading.Thread(target=work, args=(mark,)) for mark in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert wrong == []

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from cpu.cases import InputCase, a_card, input_cases
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.workers import Workers
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
@@ -19,7 +19,7 @@ WORKERS = Workers(2)
 @settings(deadline=None, max_examples=300)
 @given(input_cases())
 def test_equals_the_reference(case: InputCase):
-    preprocessor = Preprocessor(case.card, case.geometry, workers=WORKERS, dtype=case.dtype)
+    preprocessor = Preprocess(case.card, case.geometry, workers=WORKERS, dtype=case.dtype)
     out = np.full(preprocessor.shape, np.nan, case.dtype)
     preprocessor.run(case.frame, out)
     expected = reference.preprocess(case.frame, case.card, case.geometry)
@@ -33,7 +33,7 @@ def test_exact_halving_takes_its_own_path(width: int, color: str):
     geometry = Geometry.fit(Size(12, 2 * width), Size(6, width), "stretch")
     card = a_card(color=color)
     frame = np.random.default_rng(width).integers(0, 256, (12, 2 * width, 3), np.uint8)
-    preprocessor = Preprocessor(card, geometry, workers=WORKERS)
+    preprocessor = Preprocess(card, geometry, workers=WORKERS)
     assert preprocessor._halve
     out = np.empty(preprocessor.shape, np.float32)
     preprocessor.run(frame, out)
@@ -43,7 +43,7 @@ def test_exact_halving_takes_its_own_path(width: int, color: str):
 def test_nothing_is_written_outside_the_tensor():
     geometry = Geometry.fit(Size(50, 46), Size(33, 41), "letterbox")
     frame = np.full((50, 46, 3), 200, np.uint8)
-    preprocessor = Preprocessor(a_card(), geometry, workers=WORKERS)
+    preprocessor = Preprocess(a_card(), geometry, workers=WORKERS)
     guarded = np.full(3 * 33 * 41 + 64, 7.5, np.float32)
     preprocessor.run(frame, guarded[32:-32].reshape(preprocessor.shape))
     assert np.all(guarded[:32] == 7.5)
@@ -53,7 +53,7 @@ def test_nothing_is_written_outside_the_tensor():
 
 def test_arrays_that_do_not_fit_are_refused():
     geometry = Geometry.fit(Size(8, 8), Size(4, 4), "stretch")
-    preprocessor = Preprocessor(a_card(), geometry, workers=WORKERS)
+    preprocessor = Preprocess(a_card(), geometry, workers=WORKERS)
     frame = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(UsageError, match="network's input"):
         preprocessor.run(frame, np.zeros((1, 3, 4, 5), np.float32))
@@ -62,4 +62,4 @@ def test_arrays_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="frame"):
         preprocessor.run(frame.astype(np.float32), np.zeros((1, 3, 4, 4), np.float32))
     with pytest.raises(UsageError, match="float64"):
-        Preprocessor(a_card(), geometry, dtype="float64")
+        Preprocess(a_card(), geometry, dtype="float64")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cpu.cases import OutputCase, a_card, frames, output_cases, sizes
+from cpu.cases import OutputCase, a_card, frames, in_threads, output_cases, sizes
 from segedge.card.geometry import FITS, Geometry, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
@@ -164,11 +162,7 @@ def test_two_tails_in_two_threads_at_once():
             if not np.array_equal(labels[clear], expected[clear]):
                 wrong.append(seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(work)
     assert wrong == []
 
 

@@ -73,7 +73,7 @@ def test_the_sanitizer_would_notice():
         "frame = np.zeros(16 * 3 * 16 - 4, np.uint8)\n"
         "p = Preprocess(a_card(2), Geometry.fit(Size(16, 16), Size(16, 16), 'stretch'))\n"
         "out = np.zeros(p.shape, np.float32)\n"
-        "p.launch(ShimLauncher(), Plane(frame.ctypes.data, 48), out.ctypes.data)\n"
+        "p.run(ShimLauncher(), Plane(frame.ctypes.data, 48), out.ctypes.data)\n"
     )
     done = run(["-c", code])
     assert done.returncode != 0

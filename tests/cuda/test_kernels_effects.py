@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logits
+from shim.cases import EXAMPLES, Buffer, LogitConfig, Placed, a_card, placements, random_logits
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge.card.card import ModelCard
-from segedge.cuda.effects import Effects, Look, Tables
+from segedge.cuda.effects import DeviceLook, Effects
 from segedge.cuda.runtime.program import Plane
 from segedge.cuda.tail import Tail
 from segedge.options.effect import TRAITS, Effect, outline_radius
 from segedge.reference import effects as truth
 from segedge.reference import frame as reference
+from segedge.reference.look import Look
 
 Launch = ShimLauncher | GpuLauncher
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LogitConfig):
     """What the kernels are compiled for."""
 
     effect: str
@@ -38,14 +38,6 @@ class Config:
     sigmoid: bool = False
     heat: str = "confidence"
     some: bool = True
-
-    def card(self, placed: Placed) -> ModelCard:
-        return a_card(
-            self.classes,
-            activation="sigmoid" if self.sigmoid else "softmax",
-            logits_layout=self.layout,
-            align_corners=placed.align_corners,
-        )
 
     def __str__(self) -> str:
         return f"{self.effect}-{self.classes}-{self.dtype}-{self.layout}-{self.heat}"
@@ -88,16 +80,12 @@ class Run:
         self.frame = Buffer(shape, np.uint8, aligned=placed.aligned)
         self.frame.fill(rng.integers(0, 256, shape))
         self.out = Buffer(self.effect.shape(*shape[:2]), np.uint8, aligned=placed.aligned)
-        self.tables = Tables.of(self.card, self.effect, frame, classes=self.classes, opacity=0.6)
+        self.tables = Look.of(self.card, self.effect, frame, classes=self.classes, opacity=0.6)
         self.draw(placed, config, launcher)
 
     def draw(self, placed: Placed, config: Config, launcher: Launch) -> None:
         tables, frame = self.tables, self.geometry.frame
-        behind = Plane(at(tables.behind), 0)
-        look = Look(
-            self.effect, tables.is_about_some, tables.weight, at(tables.flags),
-            at(tables.colors), at(tables.tints), behind,
-        )  # fmt: skip
+        look = DeviceLook.of(tables, at)
         tail = Tail(self.card, self.geometry, placed.grid, dtype=config.dtype)
         effects = Effects(
             self.card, self.geometry, placed.grid, dtype=config.dtype,
@@ -109,9 +97,9 @@ class Run:
         self.kept = scratch, tables
         if spare:
             work = np.zeros(tail.scratch_bytes, np.uint8)
-            tail.launch(launcher, at(self.logits), at(work), **spare)
-        effects.launch(
-            launcher, look, logits=at(self.logits), scratch=at(scratch) + shift,
+            tail.run(launcher, at(self.logits), at(work), **spare)
+        effects.run(
+            launcher, look, at(self.logits), at(scratch) + shift,
             frame=self.frame.plane, out=self.out.plane, **spare,
         )  # fmt: skip
         self.spare = {
@@ -194,21 +182,18 @@ def test_a_network_that_gives_labels_has_hard_edges(launcher: Launch) -> None:
     geometry = Geometry.fit(size, size, "stretch")
     labels = np.random.default_rng(0).integers(-1, 5, (1, 7, 9)).astype(np.int32)
     effect = Effect("cutout")
-    tables = Tables.of(card, effect, size, classes=("c1", "c2"))
-    look = Look(
-        effect, True, 0, at(tables.flags), at(tables.colors), at(tables.tints),
-        Plane(at(tables.behind), 0),
-    )  # fmt: skip
+    tables = Look.of(card, effect, size, classes=("c1", "c2"))
+    look = DeviceLook.of(tables, at)
     effects = Effects(card, geometry, Size(7, 9), dtype="int32")
     tail = Tail(card, geometry, Size(7, 9), dtype="int32")
     scratch: Any = np.zeros(effects.scratch_bytes(look) + 256, np.uint8)
     shift = -at(scratch) % 256
     spare = effects.spare(look, at(scratch) + shift)
-    tail.launch(launcher, at(labels), 0, **spare)
+    tail.run(launcher, at(labels), 0, **spare)
     frame = np.random.default_rng(1).integers(0, 256, (13, 21, 3), np.uint8)
     out = np.zeros((13, 21, 4), np.uint8)
-    effects.launch(
-        launcher, look, logits=at(labels), scratch=at(scratch) + shift,
+    effects.run(
+        launcher, look, at(labels), at(scratch) + shift,
         frame=Plane(at(frame), 63), out=Plane(at(out), 84), **spare,
     )  # fmt: skip
     alpha = truth.matte(labels, card, geometry, {1, 2}, 1.0)
@@ -220,10 +205,10 @@ def test_rgb_frames_get_rgb_colours() -> None:
     from segedge.card.geometry import Size
 
     bgr, rgb = (
-        Tables.of(card, Effect("replace", "#112233"), Size(2, 2), classes=("c0",), is_rgb=is_rgb)
+        Look.of(card, Effect("replace", "#112233"), Size(2, 2), classes=("c0",), is_rgb=is_rgb)
         for is_rgb in (False, True)
     )
     assert bgr.behind[0, 0].tolist() == [0x33, 0x22, 0x11]
     assert rgb.behind[0, 0].tolist() == [0x11, 0x22, 0x33]
     assert np.array_equal(bgr.colors[:, ::-1], rgb.colors)
-    assert np.array_equal(bgr.tints[:, ::-1], rgb.tints)
+    assert np.array_equal(bgr.heat.colors[:, ::-1], rgb.heat.colors)

@@ -21,6 +21,7 @@ from segedge.cuda.preprocess import Color, Preprocess
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
+from segedge.reference.resize import axis_matrix
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def test_equals_the_reference(launcher: ShimLauncher | GpuLauncher, config: Conf
             color=config.color,
         )  # fmt: skip
         tensor = np.full((2, *preprocess.shape[1:]), 7.5, config.dtype)
-        preprocess.launch(
+        preprocess.run(
             launcher, frame.plane, at(tensor), chroma=chroma.plane if chroma else None,
             batch_index=1,
         )  # fmt: skip
@@ -132,8 +133,8 @@ def nv12_truth(
     maps = geometry.frame_from_network()
 
     def resample(plane: np.ndarray, y: AxisMap, x: AxisMap) -> np.ndarray:
-        rows = reference.axis_matrix(card.resize, y, range(top, bottom), plane.shape[0])
-        columns = reference.axis_matrix(card.resize, x, range(left, right), plane.shape[1])
+        rows = axis_matrix(card.resize, y, range(top, bottom), plane.shape[0])
+        columns = axis_matrix(card.resize, x, range(left, right), plane.shape[1])
         return rows @ plane.astype(float) @ columns.T
 
     y = resample(luma, maps.y, maps.x)
@@ -189,7 +190,7 @@ def test_nv12_conversion_agrees_with_opencv(launcher: Launcher):
         tensor = np.zeros((1, 3, 4, 8), np.float32)
         Preprocess(
             card, Geometry.fit(size, size, "stretch"), pixel_format="nv12", color=Color("bt601")
-        ).launch(
+        ).run(
             launcher, Plane(at(luma), 8), at(tensor),
             chroma=Plane(at(chroma), 8),
         )  # fmt: skip
@@ -201,9 +202,9 @@ def test_what_does_not_go_together_is_refused():
     geometry, plane = Geometry.fit(Size(8, 8), Size(4, 4), "stretch"), Plane(0, 16)
     refuse = ShimLauncher()
     with pytest.raises(UsageError, match="two planes"):
-        Preprocess(a_card(), geometry, pixel_format="nv12").launch(refuse, plane, 0)
+        Preprocess(a_card(), geometry, pixel_format="nv12").run(refuse, plane, 0)
     with pytest.raises(UsageError, match="two planes"):
-        Preprocess(a_card(), geometry).launch(refuse, plane, 0, chroma=plane)
+        Preprocess(a_card(), geometry).run(refuse, plane, 0, chroma=plane)
     with pytest.raises(UsageError, match="did you mean 'nv12'"):
         Preprocess(a_card(), geometry, pixel_format="nv21")
     with pytest.raises(UsageError, match="float64"):

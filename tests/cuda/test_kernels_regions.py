@@ -24,7 +24,7 @@ def cleaned(labels: np.ndarray, cleaning: Cleaning, launcher: Launch) -> np.ndar
     given_map, out = labels.copy(), np.full_like(labels, 77)
     scratch = np.full(clean.scratch_bytes, 0xA5, np.uint8)
     wanted = clean.wanted.copy()
-    clean.launch(launcher, at(given_map), at(out), at(scratch), wanted=at(wanted))
+    clean.run(launcher, at(given_map), at(out), at(scratch), wanted=at(wanted))
     np.testing.assert_array_equal(given_map, labels)
     return out
 
@@ -52,7 +52,7 @@ def roots(labels: np.ndarray, connectivity: int, launcher: Launch) -> np.ndarray
     """The first pixel, row by row, of each pixel's region."""
     clean = Clean(Cleaning(2, connectivity=connectivity), NAMES, Size(*labels.shape))
     scratch, out = np.full(clean.scratch_bytes, 0xA5, np.uint8), np.empty_like(labels)
-    clean.launch(launcher, at(labels), at(out), at(scratch), wanted=at(clean.wanted))
+    clean.run(launcher, at(labels), at(out), at(scratch), wanted=at(clean.wanted))
     parents = scratch[clean.map_bytes :][: 4 * labels.size].view(np.int32)
     return parents.reshape(labels.shape)
 

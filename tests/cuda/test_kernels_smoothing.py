@@ -17,17 +17,7 @@ from segedge.cuda.smoothing import Smooth
 from segedge.errors import UsageError
 from segedge.options.smoothing import Changes, Flicker, Smoothing, Step
 from segedge.reference import smoothing as reference
-from tests.smooth_cases import Sequence, assert_close, figures, sequences
-
-CONFIGS: list[dict[str, Any]] = [
-    {"classes": 1},
-    {"classes": 11},
-    {"classes": 11, "dtype": "float16", "tensor_dtype": "float16"},
-    {"classes": 5, "layout": "nhwc", "tensor_layout": "nhwc", "dtype": "float16"},
-    {"classes": 2, "sigmoid": True},
-    {"classes": 2, "sigmoid": True, "layout": "nhwc", "tensor_dtype": "float16"},
-    {"classes": 300, "flicker": False},
-]
+from tests.smooth_cases import CONFIGS, Sequence, assert_close, figures, sequences
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: "-".join(map(str, c.values())))
@@ -63,8 +53,8 @@ class Run:
 
     def step(self, logits: np.ndarray, tensor: np.ndarray, step: Step) -> None:
         past = {name: at(array) for name, array in self.past.items()}
-        self.smooth.launch(
-            self.launcher, at(tensor), at(logits), at(self.scratch), past=past, step=step
+        self.smooth.run(
+            self.launcher, at(logits), at(tensor), at(self.scratch), past=past, step=step
         )
 
     def check(self) -> None:

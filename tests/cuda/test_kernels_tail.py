@@ -11,22 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shim.cases import EXAMPLES, Buffer, Placed, a_card, placements, random_logits
+from shim.cases import EXAMPLES, Buffer, LogitConfig, Placed, a_card, placements, random_logits
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cpu.overlay import Blend as HostBlend
-from segedge.cuda.overlay import Blend, yuv_of_rgb
+from segedge.cuda.overlay import Blend, planes_of_rgb, yuv_of_rgb
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
+from segedge.reference.look import Tints
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LogitConfig):
     """What the kernels are compiled for."""
 
     classes: int
@@ -39,14 +39,6 @@ class Config:
     label_dtype: str = ""
     only: bool | None = None
     """Only aligned (True) or unaligned (False) rows."""
-
-    def card(self, placed: Placed) -> ModelCard:
-        return a_card(
-            self.classes,
-            activation="sigmoid" if self.sigmoid else "softmax",
-            logits_layout=self.layout,
-            align_corners=placed.align_corners,
-        )
 
     def __str__(self) -> str:
         kind = f"{self.classes}-{self.dtype}-{self.layout}" + "-sigmoid" * self.sigmoid
@@ -100,7 +92,7 @@ class Run:
         self.frame.fill(self.rng.integers(0, 256, full))
         self.counts = np.full(self.config.classes, -1, np.int64)
         scratch = np.zeros(self.tail.scratch_bytes, np.uint8)
-        self.tail.launch(
+        self.tail.run(
             self.launcher, at(self.logits), at(scratch),
             labels=self.labels.plane, label_dtype=self.label_dtype,
             confidence=self.confidence.plane if self.config.confidence else None,
@@ -119,7 +111,7 @@ class Run:
             self.blend = Blend.of(palette, self.shares)
             pictures = Picture(self.overlay.plane), Picture(self.frame.plane)
         else:
-            self.blend = Blend.nv12(palette, self.shares)
+            self.blend = Blend.from_tints(Tints.of(planes_of_rgb(palette), self.shares))
             frame = self.geometry.frame
             self.uv_in = self.buffer((frame.height // 2, frame.width), np.uint8)
             self.uv_in.fill(self.rng.integers(0, 256, self.uv_in.array.shape))
@@ -235,7 +227,7 @@ def test_labels_from_the_network_are_looked_up(launcher: Launcher, dtype: str):
         counts = np.full(11, -1, np.int64)
         tail = Tail(card, placed.geometry, placed.grid, dtype=dtype)
         scratch = np.zeros(tail.scratch_bytes, np.uint8)
-        tail.launch(
+        tail.run(
             launcher, at(grid), at(scratch), labels=labels.plane, class_pixels=at(counts),
         )  # fmt: skip
         expected = reference.labels(grid, card, placed.geometry)
@@ -267,7 +259,7 @@ def test_a_frame_may_be_painted_in_place(launcher: Launcher):
     tail, table = Tail(card, geometry, grid), Blend.of(card.palette_rgb).table
     scratch = np.zeros(tail.scratch_bytes, np.uint8)
     for target in (out, frame):
-        tail.launch(
+        tail.run(
             launcher, at(logits), at(scratch), overlay=Picture(target.plane),
             frame=Picture(frame.plane), blend=at(table),
         )  # fmt: skip
@@ -280,7 +272,7 @@ def test_frames_as_large_as_the_grid_take_the_short_way(launcher: ShimLauncher |
     labels = Buffer((9, 31), np.uint8, aligned=True)
     tail = Tail(card, Geometry.fit(size, size, "stretch"), size)
     scratch = np.zeros(tail.scratch_bytes, np.uint8)
-    tail.launch(launcher, at(logits), at(scratch), labels=labels.plane)
+    tail.run(launcher, at(logits), at(scratch), labels=labels.plane)
     assert [kernel.name for kernel in launcher.kernels] == ["tail_points", "tail_fill"]
     assert np.array_equal(labels.array, reference.argmax_grid(logits, card))
 
@@ -291,17 +283,17 @@ def test_what_does_not_go_together_is_refused():
     nv12 = Picture(plane, plane)
     tail, refuse = Tail(a_card(), geometry, grid), ShimLauncher()
     with pytest.raises(UsageError, match="frame that it is painted on"):
-        tail.launch(refuse, 0, 0, overlay=Picture(plane))
+        tail.run(refuse, 0, 0, overlay=Picture(plane))
     with pytest.raises(UsageError, match="both be BGR"):
-        tail.launch(refuse, 0, 0, overlay=Picture(plane), frame=Picture(plane, plane), blend=1)
+        tail.run(refuse, 0, 0, overlay=Picture(plane), frame=Picture(plane, plane), blend=1)
     with pytest.raises(UsageError, match="even sizes"):
-        tail.launch(refuse, 0, 0, overlay=nv12, frame=nv12, blend=1)
+        tail.run(refuse, 0, 0, overlay=nv12, frame=nv12, blend=1)
     with pytest.raises(UsageError, match="leaves the frame"):
-        tail.launch(refuse, 0, 0, labels=plane, region=Region(5, 5, Size(5, 4)))
+        tail.run(refuse, 0, 0, labels=plane, region=Region(5, 5, Size(5, 4)))
     with pytest.raises(UsageError, match="no confidence"):
-        tail.launch(refuse, 0, 0, confidence=plane, confidence_kind="entropy")
+        tail.run(refuse, 0, 0, confidence=plane, confidence_kind="entropy")
     with pytest.raises(UsageError, match="has no confidence"):
-        Tail(a_card(head="labels"), geometry, grid, dtype="int64").launch(
+        Tail(a_card(head="labels"), geometry, grid, dtype="int64").run(
             refuse, 0, 0, confidence=plane
         )
     with pytest.raises(UsageError, match="float64"):

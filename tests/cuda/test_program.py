@@ -21,11 +21,11 @@ from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import distinct_palette
-from segedge.cuda.effects import Effects, Look
+from segedge.cuda.effects import DeviceLook, Effects
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.regions import Clean
 from segedge.cuda.runtime import program
-from segedge.cuda.runtime.program import Argument, Kernel, Plane, Resources
+from segedge.cuda.runtime.program import Arguments, Extent, Kernel, Plane, Resources
 from segedge.cuda.smoothing import Smooth
 from segedge.cuda.tail import Picture, Tail
 from segedge.errors import DeviceError
@@ -58,13 +58,7 @@ class Recorder:
     def __init__(self) -> None:
         self.kernels: list[Kernel] = []
 
-    def __call__(
-        self,
-        kernel: Kernel,
-        grid: tuple[int, int],
-        block: tuple[int, int],
-        arguments: Sequence[Argument],
-    ) -> None:
+    def __call__(self, kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
         if kernel not in self.kernels:
             self.kernels.append(kernel)
 
@@ -92,15 +86,15 @@ def _record_preprocess(recorder: Recorder) -> None:
     other = Geometry.fit(Size(1080, 1920), Size(512, 1024), "letterbox")
     plane, odd = Plane(0, 8192), Plane(1, 5761)
     for dtype in ("float32", "float16"):
-        Preprocess(a_card(), twice, dtype=dtype).launch(recorder, plane, 0)
+        Preprocess(a_card(), twice, dtype=dtype).run(recorder, plane, 0)
     for resize in ("bilinear", "nearest", "antialias", "area"):
         for pixels in ("bgr", "nv12"):
             uv = plane if pixels == "nv12" else None
             make = Preprocess(a_card(resize=resize), other, pixel_format=pixels, dtype="float16")
-            make.launch(recorder, plane, 0, chroma=uv)
+            make.run(recorder, plane, 0, chroma=uv)
     for pixels in ("bgra", "gray"):
-        Preprocess(a_card(), other, pixel_format=pixels).launch(recorder, plane, 0)
-    Preprocess(a_card(input_layout="nhwc"), other).launch(recorder, odd, 0)
+        Preprocess(a_card(), other, pixel_format=pixels).run(recorder, plane, 0)
+    Preprocess(a_card(input_layout="nhwc"), other).run(recorder, odd, 0)
 
 
 def _record_tail(recorder: Recorder) -> None:
@@ -112,20 +106,20 @@ def _record_tail(recorder: Recorder) -> None:
     everything = {**labels, **bgr, **confidence, "class_pixels": 1}
     for dtype in ("float32", "float16"):
         tail = Tail(a_card(), geometry, grid, dtype=dtype)
-        tail.launch(recorder, 0, 0, **labels)
-        tail.launch(recorder, 0, 0, **labels, **bgr, class_pixels=1)
+        tail.run(recorder, 0, 0, **labels)
+        tail.run(recorder, 0, 0, **labels, **bgr, class_pixels=1)
     for outputs in (nv12, confidence, everything, {**everything, "confidence_kind": "margin"}):
-        tail.launch(recorder, 0, 0, **outputs)
+        tail.run(recorder, 0, 0, **outputs)
     many = Tail(a_card(150, logits_layout="nhwc"), geometry, grid)
-    many.launch(recorder, 0, 0, **everything)
-    Tail(a_card(1000), geometry, grid).launch(recorder, 0, 0, **labels, **bgr, class_pixels=1)
+    many.run(recorder, 0, 0, **everything)
+    Tail(a_card(1000), geometry, grid).run(recorder, 0, 0, **labels, **bgr, class_pixels=1)
     sigmoid = Tail(a_card(2, activation="sigmoid"), geometry, grid)
-    sigmoid.launch(recorder, 0, 0, labels=Plane(1, 2049), frame=Picture(Plane(1, 6145)),
+    sigmoid.run(recorder, 0, 0, labels=Plane(1, 2049), frame=Picture(Plane(1, 6145)),
                    overlay=Picture(Plane(1, 6145)), blend=1)  # fmt: skip
     same = Geometry.fit(Size(512, 1024), Size(512, 1024), "stretch")
-    Tail(a_card(), same, Size(512, 1024)).launch(recorder, 0, 0, **labels)
+    Tail(a_card(), same, Size(512, 1024)).run(recorder, 0, 0, **labels)
     given = Tail(a_card(head="labels"), geometry, grid, dtype="int64")
-    given.launch(recorder, 0, 0, **labels, class_pixels=1)
+    given.run(recorder, 0, 0, **labels, class_pixels=1)
 
 
 def _record_effects(recorder: Recorder) -> None:
@@ -137,15 +131,15 @@ def _record_effects(recorder: Recorder) -> None:
     for card, dtype in ((a_card(), "float32"), (a_card(150, logits_layout="nhwc"), "float16")):
         drawing = Effects(card, geometry, grid, dtype=dtype)
         for effect in effects:
-            look = Look(effect, True, 128, 0, 0, 0, plane)
-            drawing.launch(
-                recorder, look, logits=0, scratch=0, frame=plane, out=plane, labels=plane,
+            look = DeviceLook(effect, True, 128, 0, 0, 0, plane)
+            drawing.run(
+                recorder, look, 0, 0, frame=plane, out=plane, labels=plane,
                 confidence=plane,
             )  # fmt: skip
         drawing.copy_frame(recorder, plane, plane)
     given = Effects(a_card(head="labels"), geometry, grid, dtype="int64", label_dtype="uint16")
-    given.launch(
-        recorder, Look(Effect("cutout"), True, 0, 0, 0, 0, plane), logits=0, scratch=0,
+    given.run(
+        recorder, DeviceLook(Effect("cutout"), True, 0, 0, 0, 0, plane), 0, 0,
         frame=plane, out=plane, labels=plane,
     )  # fmt: skip
 
@@ -160,13 +154,13 @@ def _record_smoothing(recorder: Recorder) -> None:
                 card, grid, network, smoothing=Smoothing(flicker=flicker), dtype=dtype,
                 tensor_dtype=dtype,
             )  # fmt: skip
-            smooth.launch(recorder, 0, 0, 0, past=past, step=Step(0.9, False))
+            smooth.run(recorder, 0, 0, 0, past=past, step=Step(0.9, False))
 
 
 def _record_regions(recorder: Recorder) -> None:
     names = tuple(f"c{k}" for k in range(19))
     clean = Clean(Cleaning(9, majority=3, fill_holes=9), names, Size(64, 128))
-    clean.launch(recorder, 0, 0, 0, wanted=0)
+    clean.run(recorder, 0, 0, 0, wanted=0)
 
 
 def measured(arch: str, given: Sequence[Kernel]) -> Iterator[tuple[Kernel, Resources]]:
@@ -204,7 +198,7 @@ def test_every_kernel_compiles_without_spilling(arch: str, record_property: obje
 def test_the_most_classes_fit_shared_memory():
     recorder, geometry = Recorder(), Geometry.fit(Size(64, 64), Size(64, 64), "stretch")
     tail = Tail(a_card(8192), geometry, Size(8, 8))
-    tail.launch(recorder, 0, 0, labels=Plane(0, 128), class_pixels=1)
+    tail.run(recorder, 0, 0, labels=Plane(0, 128), class_pixels=1)
     for _, found in measured("sm_75", recorder.kernels):
         assert found.shared_bytes <= SHARED_LIMIT
 

@@ -14,6 +14,7 @@ from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.card.labels import distinct_palette
 from segedge.errors import ModelError
 from segedge.reference import frame as reference
+from segedge.reference.resize import axis_matrix
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -127,7 +128,7 @@ def test_crop_cuts_the_overhang():
 
 def test_every_rule_keeps_a_constant():
     for rule in ("bilinear", "antialias", "nearest", "area"):
-        matrix = reference.axis_matrix(rule, AxisMap(2.7, 0.35), range(7), 19)
+        matrix = axis_matrix(rule, AxisMap(2.7, 0.35), range(7), 19)
         np.testing.assert_allclose(matrix.sum(axis=1), 1.0, rtol=1e-12)
 
 

@@ -11,78 +11,55 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from segedge.cpu.kernels.simd import take_ticket
+from segedge.cpu.kernels.tables import (
+    INNER,
+    KERNEL,
+    Doubles,
+    Floats,
+    Ints,
+    Logits,
+    Longs,
+    Scratch,
+    Spans,
+)
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int32]
-Longs = NDArray[np.int64]
-
-INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-"""For functions that only kernels call: a cache of their own would double the compile time."""
-KERNEL: dict[str, Any] = {**INNER, "cache": True}
 _ARGMAX_ROWS = 16
 HUGE = 1e30
 """Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
 
 
 @njit(**KERNEL)
-def argmax_grid(
-    ticket: Longs,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    labels: Ints,
-    best: Floats,
-) -> None:
-    """Argmax at every grid point, a few rows at a time until no ticket is left.
-
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        logits: All logits, flat.
-        strides: Elements between channels, rows and columns.
-        channels: How many logits a point has.
-        sigmoid: Whether the single channel is compared with zero.
-        labels: Result, grid height x width; the first of equal maxima, NaN never wins.
-        best: Scratch of this thread, at least the grid's width.
-    """
+def argmax_grid(ticket: Longs, logits: Logits, labels: Ints, best: Floats) -> None:
+    """Argmax at every grid point; the first of equal maxima, NaN never wins."""
     height = labels.shape[0]
     while True:
         first = take_ticket(ticket) * _ARGMAX_ROWS
         if first >= height:
             return
         for y in range(first, min(first + _ARGMAX_ROWS, height)):
-            _argmax_row(logits, strides, channels, sigmoid, y, labels[y], best)
+            _argmax_row(logits, y, labels[y], best)
 
 
 @njit(**INNER)
-def _argmax_row(
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    y: int,
-    row: Ints,
-    best: Floats,
-) -> None:
+def _argmax_row(logits: Logits, y: int, row: Ints, best: Floats) -> None:
+    flat, strides, sigmoid = logits.flat, logits.strides, logits.sigmoid
     width = row.size
     best[:width] = np.float32(0.0) if sigmoid else np.float32(-np.inf)
     row[:] = 0
-    for c in range(channels):
+    for c in range(logits.channels):
         label = np.int32(c + 1) if sigmoid else np.int32(c)
         start = c * strides[0] + y * strides[1]
         if strides[2] == 1:
-            plane = logits[start : start + width]
+            plane = flat[start : start + width]
             for x in range(width):
                 better = plane[x] > best[x]
                 best[x] = plane[x] if better else best[x]
                 row[x] = label if better else row[x]
         else:
             for x in range(width):
-                value = logits[start + x * strides[2]]
+                value = flat[start + x * strides[2]]
                 if value > best[x]:
                     best[x] = value
                     row[x] = label
@@ -97,32 +74,22 @@ def finite(value: float) -> float:
 
 
 @njit(**INNER)
-def read_corners(
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    rows: Any,
-    columns: Any,
-    corners: Doubles,
-) -> int:
-    """Corner values of one cell, class by class: above left, above right, below left, right.
-
-    Returns the number of classes.
-    """
+def read_corners(logits: Logits, rows: Any, columns: Any, corners: Doubles) -> int:
+    """The classes' values at the corners of a cell, see `Scratch.corners`; how many classes."""
+    flat, strides = logits.flat, logits.strides
     above, below = rows[0] * strides[1], rows[1] * strides[1]
     left, right = columns[0] * strides[2], columns[1] * strides[2]
     first = 0
-    if sigmoid:  # the background of a sigmoid head is a class with logit zero
+    if logits.sigmoid:  # the background of a sigmoid head is a class with logit zero
         corners[0, :] = 0.0
         first = 1
-    for c in range(channels):
+    for c in range(logits.channels):
         start = c * strides[0]
-        corners[first + c, 0] = finite(logits[start + above + left])
-        corners[first + c, 1] = finite(logits[start + above + right])
-        corners[first + c, 2] = finite(logits[start + below + left])
-        corners[first + c, 3] = finite(logits[start + below + right])
-    return first + channels
+        corners[first + c, 0] = finite(flat[start + above + left])
+        corners[first + c, 1] = finite(flat[start + above + right])
+        corners[first + c, 2] = finite(flat[start + below + left])
+        corners[first + c, 3] = finite(flat[start + below + right])
+    return first + logits.channels
 
 
 @njit(**INNER)
@@ -152,46 +119,31 @@ def keep_contenders(
 
 
 @njit(**INNER)
-def classify_cells(
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    labels: Ints,
-    rows: Any,
-    column_end: Ints,
-    column_low: Ints,
-    column_high: Ints,
-    segments: Ints,
-    contender: Ints,
-    values: Doubles,
-    corners: Doubles,
-) -> int:
+def classify_cells(logits: Logits, labels: Ints, rows: Any, spans: Spans, scratch: Scratch) -> int:
     """Cut one row of cells into segments: uniform (merged with their equals) or mixed.
 
-    Writes ``segments``: end, label or -1, first contender, last contender + 1, column span.
-    Returns their number.
+    Writes ``scratch.segments``, and what mixed ones need; returns their number.
     """
+    segments, corners = scratch.segments, scratch.corners
+    ends, low, high = spans.ends, spans.low, spans.high
     above, below = labels[rows[0]], labels[rows[1]]
     count = 0
     used = 0
-    for span in range(column_end.size):
-        left, right = column_low[span], column_high[span]
+    for span in range(ends.size):
+        left, right = low[span], high[span]
         label = above[left]
         if above[right] == label and below[left] == label and below[right] == label:
             if count > 0 and segments[count - 1, 1] == label:
-                segments[count - 1, 0] = column_end[span]
+                segments[count - 1, 0] = ends[span]
                 continue
             segments[count, 1] = label
         else:
-            classes = read_corners(
-                logits, strides, channels, sigmoid, rows, (left, right), corners
-            )  # fmt: skip
+            classes = read_corners(logits, rows, (left, right), corners)
             segments[count, 1] = -1
             segments[count, 2] = used
-            used = keep_contenders(corners, classes, used, contender, values)
+            used = keep_contenders(corners, classes, used, scratch.contender, scratch.values)
             segments[count, 3] = used
             segments[count, 4] = span
-        segments[count, 0] = column_end[span]
+        segments[count, 0] = ends[span]
         count += 1
     return count

@@ -8,15 +8,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
-from numpy.typing import NDArray
+from numba import njit
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Floats, Ints, Longs
 from segedge.cpu.kernels.render import TINT_BYTES, blend_run
-from segedge.cpu.kernels.simd import BLOCK, pointer_f32, pointer_u8, take_ticket
+from segedge.cpu.kernels.simd import BLOCK, take_ticket
+from segedge.cpu.kernels.tables import (
+    FAST,
+    INNER,
+    KERNEL,
+    Bytes,
+    Flags,
+    Floats,
+    Ints,
+    Longs,
+    Rows,
+    Shorts,
+    byte_row,
+    float_row,
+)
 
-Bytes = NDArray[np.uint8]
-_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 _ROWS = 16
 
 
@@ -60,78 +70,56 @@ def _compose_row(out: Bytes, front: Bytes, behind: Bytes, alpha: Bytes) -> None:
 
 @njit(**KERNEL)
 def compose(
-    ticket: Longs,
-    height: int,
-    width: int,
-    alpha: int,
-    alpha_stride: int,
-    frame: int,
-    frame_stride: int,
-    behind: int,
-    behind_stride: int,
-    out: int,
-    out_stride: int,
+    ticket: Longs, height: int, width: int, alpha: Rows, frame: Rows, behind: Rows, out: Rows
 ) -> None:
-    """The frame over a background; a stride of zero repeats one row of it."""
+    """The frame over a background; rows zero bytes apart repeat one of it."""
     while True:
         first = take_ticket(ticket) * _ROWS
         if first >= height:
             return
         for y in range(first, min(first + _ROWS, height)):
             _compose_row(
-                carray(pointer_u8(out + y * out_stride), (3 * width,)),
-                carray(pointer_u8(frame + y * frame_stride), (3 * width,)),
-                carray(pointer_u8(behind + y * behind_stride), (3 * width,)),
-                carray(pointer_u8(alpha + y * alpha_stride), (width,)),
+                byte_row(out, y, 3 * width),
+                byte_row(frame, y, 3 * width),
+                byte_row(behind, y, 3 * width),
+                byte_row(alpha, y, width),
             )
 
 
+@njit(**INNER)
+def _cut_row(row: Bytes, front: Bytes, seen: Bytes) -> None:
+    x = 0
+    while x < seen.size:
+        end = _run_end(seen, x)
+        if seen[x] == 0:
+            row[4 * x : 4 * end] = np.uint8(0)
+        else:
+            for i in range(x, end):
+                row[4 * i] = front[3 * i]
+                row[4 * i + 1] = front[3 * i + 1]
+                row[4 * i + 2] = front[3 * i + 2]
+                row[4 * i + 3] = seen[x]
+        x = end
+
+
 @njit(**KERNEL)
-def cut_out(
-    ticket: Longs,
-    height: int,
-    width: int,
-    alpha: int,
-    alpha_stride: int,
-    frame: int,
-    frame_stride: int,
-    out: int,
-    out_stride: int,
-) -> None:
+def cut_out(ticket: Longs, height: int, width: int, alpha: Rows, frame: Rows, out: Rows) -> None:
     """Blue, green, red, opacity; black where the opacity is zero."""
     while True:
         first = take_ticket(ticket) * _ROWS
         if first >= height:
             return
         for y in range(first, min(first + _ROWS, height)):
-            seen = carray(pointer_u8(alpha + y * alpha_stride), (width,))
-            front = carray(pointer_u8(frame + y * frame_stride), (3 * width,))
-            row = carray(pointer_u8(out + y * out_stride), (4 * width,))
-            x = 0
-            while x < width:
-                end = _run_end(seen, x)
-                if seen[x] == 0:
-                    row[4 * x : 4 * end] = np.uint8(0)
-                else:
-                    for i in range(x, end):
-                        row[4 * i] = front[3 * i]
-                        row[4 * i + 1] = front[3 * i + 1]
-                        row[4 * i + 2] = front[3 * i + 2]
-                        row[4 * i + 3] = seen[x]
-                x = end
+            _cut_row(
+                byte_row(out, y, 4 * width),
+                byte_row(frame, y, 3 * width),
+                byte_row(alpha, y, width),
+            )
 
 
 @njit(**KERNEL)
 def sum_blocks(
-    ticket: Longs,
-    height: int,
-    width: int,
-    step: int,
-    alpha: int,
-    alpha_stride: int,
-    frame: int,
-    frame_stride: int,
-    sums: Floats,
+    ticket: Longs, height: int, width: int, step: int, alpha: Rows, frame: Rows, sums: Floats
 ) -> None:
     """Sums over blocks of step x step pixels, each weighing 256 - opacity.
 
@@ -144,8 +132,7 @@ def sum_blocks(
         row = sums[block_row]
         row[:] = np.float32(0.0)
         for y in range(block_row * step, min(block_row * step + step, height)):
-            front = carray(pointer_u8(frame + y * frame_stride), (3 * width,))
-            seen = carray(pointer_u8(alpha + y * alpha_stride), (width,))
+            front, seen = byte_row(frame, y, 3 * width), byte_row(alpha, y, width)
             for block in range(row.shape[0]):
                 blue, green, red, weight = np.int32(0), np.int32(0), np.int32(0), np.int32(0)
                 for x in range(block * step, min(block * step + step, width)):
@@ -179,11 +166,9 @@ def draw_outline(
     low: Any,
     high: Any,
     colors: Bytes,
-    is_drawn: NDArray[np.bool_],
-    frame: int,
-    frame_stride: int,
-    out: int,
-    out_stride: int,
+    is_drawn: Flags,
+    frame: Rows,
+    out: Rows,
 ) -> None:
     """The frame; pixels whose neighbourhood holds several labels in the colour of their own.
 
@@ -196,9 +181,8 @@ def draw_outline(
         if first >= height:
             return
         for y in range(first, min(first + _ROWS, height)):
-            front = carray(pointer_u8(frame + y * frame_stride), (3 * width,))
-            row = carray(pointer_u8(out + y * out_stride), (3 * width,))
-            row[:] = front
+            row = byte_row(out, y, 3 * width)
+            row[:] = byte_row(frame, y, 3 * width)
             least, most = low[y], high[y]
             x = 0
             while x < width:
@@ -216,7 +200,7 @@ def draw_outline(
                 x = end
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _color_indices(value: Floats, is_confidence: bool, index: Ints) -> None:
     """Number of each value's colour, 0..255: doubt, or the opposite of confidence."""
     scale = np.float32(-255.0) if is_confidence else np.float32(255.0)
@@ -232,17 +216,14 @@ def paint_heat(
     height: int,
     width: int,
     index: Ints,
-    values: int,
-    values_stride: int,
+    values: Rows,
     is_confidence: bool,
     labels: Any,
-    is_drawn: NDArray[np.bool_],
+    is_drawn: Flags,
     tints: int,
-    weights: NDArray[np.uint16],
-    frame: int,
-    frame_stride: int,
-    out: int,
-    out_stride: int,
+    weights: Shorts,
+    frame: Rows,
+    out: Rows,
 ) -> None:
     """The frame tinted by a float32 map of 0..1: doubt, or confidence, its opposite.
 
@@ -257,8 +238,7 @@ def paint_heat(
         if first >= height:
             return
         for y in range(first, min(first + _ROWS, height)):
-            value = carray(pointer_f32(values + y * values_stride), (width,))
-            _color_indices(value, is_confidence, index)
+            _color_indices(float_row(values, y, width), is_confidence, index)
             if some:
                 for x in range(width):
                     if not is_drawn[min(np.int64(labels[y, x]), last)]:
@@ -269,7 +249,7 @@ def paint_heat(
                 while end < width and index[end] == color:
                     end += 1
                 blend_run(
-                    out + y * out_stride, frame + y * frame_stride, width, x, end,
+                    out[0] + y * out[1], frame[0] + y * frame[1], width, x, end,
                     tints + color * TINT_BYTES, np.int64(weights[color]),
                 )  # fmt: skip
                 x = end

@@ -1,32 +1,36 @@
-"""Kernel for per-pixel confidence: softmax probability of the winner, or top-2 margin."""
+"""Kernel of how sure a network is: softmax probability of the winner, top-2 margin, or entropy."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
-from numpy.typing import NDArray
+from numba import njit
 
-from segedge.cpu.kernels.cells import (
+from segedge.cpu.kernels.cells import low_and_high, read_corners
+from segedge.cpu.kernels.simd import float_of_bits, take_ticket
+from segedge.cpu.kernels.tables import (
+    FAST,
     INNER,
     KERNEL,
     Doubles,
     Floats,
     Ints,
+    Logits,
     Longs,
-    low_and_high,
-    read_corners,
+    Rows,
+    Scratch,
+    Spans,
+    float_row,
 )
-from segedge.cpu.kernels.simd import float_of_bits, pointer_f32, take_ticket
 
+PROBABILITY, MARGIN, ENTROPY = 0, 1, 2
 _ERROR = 1e-5
-"""What the classes that are left out may add to the softmax sum, all together."""
+"""What the classes that are left out may add to the softmax sum, all together. Their part of the
+entropy is then below 2e-4 nats."""
 
-_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 
-
-@njit(**_FAST)
+@njit(**FAST)
 def exp_negative(x: Any) -> Any:
     """``exp(x)`` for x <= 0 in float32, relative error below 3e-7; vectorises.
 
@@ -47,8 +51,8 @@ def exp_negative(x: Any) -> Any:
 
 
 @njit(**INNER)
-def _keep_relevant(corners: Doubles, classes: int, probability: bool, contender: Ints) -> int:
-    """Classes that matter to the confidence inside a cell; at least two where there are two."""
+def _keep_relevant(corners: Doubles, classes: int, is_margin: bool, contender: Ints) -> int:
+    """Classes that matter inside a cell; for a margin at least two where there are two."""
     first, second = -np.inf, -np.inf
     for c in range(classes):
         low = low_and_high(corners, c)[0]
@@ -56,7 +60,7 @@ def _keep_relevant(corners: Doubles, classes: int, probability: bool, contender:
             first, second = low, first
         elif low > second:
             second = low
-    floor = first + np.log(_ERROR / classes) if probability else second
+    floor = second if is_margin else first + np.log(_ERROR / classes)
     count = 0
     for c in range(classes):
         if low_and_high(corners, c)[1] >= floor:
@@ -65,24 +69,34 @@ def _keep_relevant(corners: Doubles, classes: int, probability: bool, contender:
     return count
 
 
-@njit(**_FAST)
-def _set_lines(corners: Doubles, contender: Ints, count: int, weight: float, lines: Floats) -> None:
-    """Each contender's value at the left corner and slope, relative to a common base.
+@njit(**FAST)
+def line_base(corners: Doubles, contender: Ints, count: int, weight: float) -> float:
+    """The highest value of all contenders at both ends of a row of a cell.
 
-    The base keeps float32 accurate where logits are large and their differences small.
+    Relative to it, float32 is accurate where logits are large and their differences small.
     """
     base = -np.inf
     for k in range(count):
         v = corners[contender[k]]
         base = max(base, max(v[0] + (v[2] - v[0]) * weight, v[1] + (v[3] - v[1]) * weight))
+    return base
+
+
+@njit(**FAST)
+def line_of(v: Doubles, weight: float, base: float) -> tuple[Any, Any]:
+    """Value at the left corner, relative to a base, and slope of one class along a row."""
+    left = v[0] + (v[2] - v[0]) * weight
+    return np.float32(left - base), np.float32(v[1] + (v[3] - v[1]) * weight - left)
+
+
+@njit(**FAST)
+def _set_lines(corners: Doubles, contender: Ints, count: int, weight: float, lines: Floats) -> None:
+    base = line_base(corners, contender, count, weight)
     for k in range(count):
-        v = corners[contender[k]]
-        left = v[0] + (v[2] - v[0]) * weight
-        lines[k, 0] = np.float32(left - base)
-        lines[k, 1] = np.float32(v[1] + (v[3] - v[1]) * weight - left)
+        lines[k, 0], lines[k, 1] = line_of(corners[contender[k]], weight, base)
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _probability_run(lines: Floats, count: int, t: Floats, best: Floats, out: Floats) -> None:
     size = t.size
     for i in range(size):
@@ -100,7 +114,7 @@ def _probability_run(lines: Floats, count: int, t: Floats, best: Floats, out: Fl
         out[i] = np.float32(1.0) / out[i]
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _margin_run(lines: Floats, count: int, t: Floats, best: Floats, out: Floats) -> None:
     size = t.size
     for i in range(size):
@@ -116,52 +130,68 @@ def _margin_run(lines: Floats, count: int, t: Floats, best: Floats, out: Floats)
         out[i] = best[i] - out[i]
 
 
+@njit(**FAST)
+def _entropy_run(
+    lines: Floats, count: int, t: Floats, scale: float, scratch: Floats, out: Floats
+) -> None:
+    """log(sum) - mean logit, both relative to the best one, over a row of a cell."""
+    size = t.size
+    best, total, mean = scratch[0], scratch[1], scratch[2]
+    best[:size] = np.float32(-1e30)
+    total[:size] = np.float32(0.0)
+    mean[:size] = np.float32(0.0)
+    for k in range(count):
+        start, slope = lines[k, 0], lines[k, 1]
+        for i in range(size):
+            best[i] = max(best[i], start + slope * t[i])
+    for k in range(count):
+        start, slope = lines[k, 0], lines[k, 1]
+        for i in range(size):
+            below = min(start + slope * t[i] - best[i], np.float32(0.0))
+            below = max(below, np.float32(-80.0))
+            share = exp_negative(below)
+            total[i] += share
+            mean[i] += share * below
+    for i in range(size):
+        out[i] = (np.log(total[i]) - mean[i] / total[i]) * np.float32(scale)
+
+
 @njit(**KERNEL)
 def render_confidence(
-    ticket: NDArray[np.int64],
-    units: Ints,
-    row_weights: Doubles,
-    column_end: Ints,
-    column_low: Ints,
-    column_high: Ints,
-    column_weights: Floats,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    contender: Ints,
-    corners: Doubles,
-    lines: Floats,
-    best: Floats,
-    probability: bool,
-    out: int,
-    out_stride: int,
+    ticket: Longs, spans: Spans, logits: Logits, scratch: Scratch, kind: int, out: Rows
 ) -> None:
-    """Confidence by bilinear interpolation of the relevant classes, until no unit is left.
+    """One of the three by bilinear interpolation of the relevant classes, until no unit is left.
 
-    Tables are those of `plan`; ``out`` addresses float32 rows, ``out_stride`` bytes apart.
+    Entropy is that of all classes over that of equal ones, 0..1.
     """
-    width = column_weights.size
+    units, row_weights, ends = spans.units, spans.row_weights, spans.ends
+    low, high, weights = spans.low, spans.high, spans.singles
+    corners, contender, lines = scratch.corners, scratch.contender, scratch.singles
+    best = scratch.best
+    certain = np.float32(0.0) if kind == ENTROPY else np.float32(1.0)
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
         rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
         start = 0
-        for span in range(column_end.size):
-            end = np.int64(column_end[span])
-            columns = (column_low[span], column_high[span])
-            classes = read_corners(logits, strides, channels, sigmoid, rows, columns, corners)
-            count = _keep_relevant(corners, classes, probability, contender)
+        for span in range(ends.size):
+            end = np.int64(ends[span])
+            columns = (low[span], high[span])
+            classes = read_corners(logits, rows, columns, corners)
+            count = _keep_relevant(corners, classes, kind == MARGIN, contender)
+            scale = 1.0 / np.log(classes) if classes > 1 else 0.0
+            t = weights[start:end]
             for y in range(units[unit, 0], units[unit, 1]):
-                row = carray(pointer_f32(out + y * out_stride), (width,))
+                row = float_row(out, y, weights.size)[start:end]
                 if count == 1:
-                    row[start:end] = 1.0
+                    row[:] = certain
                     continue
                 _set_lines(corners, contender, count, row_weights[y], lines)
-                t = column_weights[start:end]
-                if probability:
-                    _probability_run(lines, count, t, best, row[start:end])
+                if kind == PROBABILITY:
+                    _probability_run(lines, count, t, best[0], row)
+                elif kind == MARGIN:
+                    _margin_run(lines, count, t, best[0], row)
                 else:
-                    _margin_run(lines, count, t, best, row[start:end])
+                    _entropy_run(lines, count, t, scale, best, row)
             start = end

@@ -10,53 +10,41 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
-from numpy.typing import NDArray
+from numba import njit
 
-from segedge.cpu.kernels.cells import (
-    HUGE,
+from segedge.cpu.kernels.cells import HUGE, low_and_high, read_corners
+from segedge.cpu.kernels.confidence import line_base, line_of
+from segedge.cpu.kernels.simd import take_ticket
+from segedge.cpu.kernels.tables import (
+    FAST,
     INNER,
     KERNEL,
     Doubles,
+    Flags,
     Floats,
     Ints,
+    Logits,
     Longs,
-    low_and_high,
-    read_corners,
+    Rows,
+    Scratch,
+    Spans,
+    byte_row,
 )
-from segedge.cpu.kernels.simd import pointer_u8, take_ticket
 
-Flags = NDArray[np.bool_]
 _ROWS = 16
-_FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 _CLEAR, _OPAQUE, _LINEAR, _MIXED = 0, 255, 256, 257
 """What is known of a cell; the first two are the opacity of all its pixels."""
 
 
 @njit(**KERNEL)
 def best_of_sets(
-    ticket: Longs,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
-    is_foreground: Flags,
-    best: Floats,
-    winner: Ints,
+    ticket: Longs, logits: Logits, is_foreground: Flags, best: Floats, winner: Ints
 ) -> None:
-    """Best logit and its class of both sets at every grid point.
+    """Best logit and its class of both sets (background, foreground) at every grid point.
 
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        logits: All logits, flat.
-        strides: Elements between channels, rows and columns.
-        channels: How many logits a point has.
-        sigmoid: Whether class 0 is the background with logit zero.
-        is_foreground: The set of each class.
-        best: Result, (background, foreground) x grid height x width.
-        winner: Result, the same shape; -1 where a set has nothing above -`HUGE`.
+    The winner is -1 where a set has nothing above -`HUGE`.
     """
-    height = best.shape[1]
+    strides, height = logits.strides, best.shape[1]
     while True:
         first = take_ticket(ticket) * _ROWS
         if first >= height:
@@ -64,15 +52,15 @@ def best_of_sets(
         for y in range(first, min(first + _ROWS, height)):
             best[:, y] = np.float32(-HUGE)
             winner[:, y] = np.int32(-1)
-            if sigmoid:
+            if logits.sigmoid:
                 side = np.int64(is_foreground[0])
                 best[side, y] = np.float32(0.0)
                 winner[side, y] = np.int32(0)
-            for c in range(channels):
-                label = np.int32(c + 1) if sigmoid else np.int32(c)
+            for c in range(logits.channels):
+                label = np.int32(c + 1) if logits.sigmoid else np.int32(c)
                 side = np.int64(is_foreground[label])
                 start = c * strides[0] + y * strides[1]
-                _raise_row(logits, start, strides[2], label, best[side, y], winner[side, y])
+                _raise_row(logits.flat, start, strides[2], label, best[side, y], winner[side, y])
 
 
 @njit(**INNER)
@@ -88,7 +76,7 @@ def _raise_row(
         winner[x] = np.int32(label) if better else winner[x]
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def opacity_run(margin: Floats, scale: float, out: Any) -> None:
     """Smoothstep of margins to 0..255; ``scale`` is 1 / (2 * edge)."""
     for i in range(out.size):
@@ -153,50 +141,31 @@ def _keep_sets(
     return known, middle, count
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _best_line(
-    corners: Doubles,
-    contender: Ints,
-    first: int,
-    end: int,
-    weight: float,
-    base: float,
-    t: Floats,
-    out: Floats,
+    corners: Doubles, contender: Ints, weight: float, base: float, t: Floats, out: Floats
 ) -> None:
     """The highest of some classes' lines along a row, relative to a base."""
     out[: t.size] = np.float32(-HUGE)
-    for k in range(first, end):
-        v = corners[contender[k]]
-        left = v[0] + (v[2] - v[0]) * weight
-        slope = np.float32(v[1] + (v[3] - v[1]) * weight - left)
-        start = np.float32(left - base)
+    for k in range(contender.size):
+        start, slope = line_of(corners[contender[k]], weight, base)
         for i in range(t.size):
             out[i] = max(out[i], start + slope * t[i])
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _mixed_run(
-    corners: Doubles,
-    contender: Ints,
-    middle: int,
-    count: int,
-    weight: float,
-    t: Floats,
+    corners: Doubles, behind: Ints, front: Ints, base: float, weight: float, t: Floats,
     lines: Floats,
-) -> None:
+) -> None:  # fmt: skip
     """Margins of a row of a mixed cell into ``lines[0]``."""
-    base = -np.inf  # keeps float32 accurate where logits are large and their differences small
-    for k in range(count):
-        v = corners[contender[k]]
-        base = max(base, max(v[0] + (v[2] - v[0]) * weight, v[1] + (v[3] - v[1]) * weight))
-    _best_line(corners, contender, 0, middle, weight, base, t, lines[1])
-    _best_line(corners, contender, middle, count, weight, base, t, lines[0])
+    _best_line(corners, behind, weight, base, t, lines[1])
+    _best_line(corners, front, weight, base, t, lines[0])
     for i in range(t.size):
         lines[0, i] -= lines[1, i]
 
 
-@njit(**_FAST)
+@njit(**FAST)
 def _linear_run(margins: Doubles, weight: float, t: Floats, out: Floats) -> None:
     left = margins[0] + (margins[2] - margins[0]) * weight
     right = margins[1] + (margins[3] - margins[1]) * weight
@@ -206,41 +175,28 @@ def _linear_run(margins: Doubles, weight: float, t: Floats, out: Floats) -> None
 
 
 @njit(**INNER)
-def _fill(out: int, stride: int, top: int, bottom: int, start: int, end: int, value: int) -> None:
+def _fill(out: Rows, top: int, bottom: int, start: int, end: int, value: int) -> None:
     for y in range(top, bottom):
-        row = carray(pointer_u8(out + y * stride), (end,))
-        row[start:end] = np.uint8(value)
+        byte_row(out, y, end)[start:end] = np.uint8(value)
 
 
 @njit(**KERNEL)
 def render_matte(
     ticket: Longs,
-    units: Ints,
-    row_weights: Doubles,
-    column_end: Ints,
-    column_low: Ints,
-    column_high: Ints,
-    column_weights: Floats,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
+    spans: Spans,
+    logits: Logits,
     is_foreground: Flags,
     best: Floats,
     winner: Ints,
     edge: float,
-    contender: Ints,
-    corners: Doubles,
-    margins: Doubles,
-    lines: Floats,
-    out: int,
-    stride: int,
+    scratch: Scratch,
+    out: Rows,
 ) -> None:
-    """Opacity of every frame pixel, unit by unit until none is left.
-
-    Tables are those of `plan`, ``best`` and ``winner`` of `best_of_sets`; ``out`` addresses rows
-    of bytes, ``stride`` bytes apart.
-    """
+    """Opacity of every frame pixel, unit by unit until none is left; see `best_of_sets`."""
+    units, row_weights, ends = spans.units, spans.row_weights, spans.ends
+    low, high, weights = spans.low, spans.high, spans.singles
+    corners, contender, lines = scratch.corners, scratch.contender, scratch.best
+    margins = np.zeros(4)
     scale = 0.5 / edge
     while True:
         unit = take_ticket(ticket)
@@ -249,52 +205,47 @@ def render_matte(
         top, bottom = np.int64(units[unit, 0]), np.int64(units[unit, 1])
         rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
         start, begin, pending = 0, 0, -1  # equal neighbours are filled at once
-        for span in range(column_end.size):
-            end = np.int64(column_end[span])
-            columns = (np.int64(column_low[span]), np.int64(column_high[span]))
+        for span in range(ends.size):
+            end = np.int64(ends[span])
+            columns = (np.int64(low[span]), np.int64(high[span]))
             known = _classify(best, winner, rows, columns, edge, margins)
             middle, count = 0, 0
             if known == _MIXED:
-                classes = read_corners(logits, strides, channels, sigmoid, rows, columns, corners)
+                classes = read_corners(logits, rows, columns, corners)
                 known, middle, count = _keep_sets(corners, classes, is_foreground, edge, contender)
             if known != pending:
                 if pending >= 0:
-                    _fill(out, stride, top, bottom, begin, start, pending)
+                    _fill(out, top, bottom, begin, start, pending)
                 begin, pending = start, known if known <= _OPAQUE else -1
             if known > _OPAQUE:
-                t = column_weights[start:end]
+                t = weights[start:end]
                 for y in range(top, bottom):
                     if known == _LINEAR:
                         _linear_run(margins, row_weights[y], t, lines[0])
                     else:
-                        _mixed_run(corners, contender, middle, count, row_weights[y], t, lines)
-                    row = carray(pointer_u8(out + y * stride), (end,))
-                    opacity_run(lines[0], scale, row[start:end])
+                        base = line_base(corners, contender, count, row_weights[y])
+                        _mixed_run(
+                            corners, contender[:middle], contender[middle:count], base,
+                            row_weights[y], t, lines,
+                        )  # fmt: skip
+                    opacity_run(lines[0], scale, byte_row(out, y, end)[start:end])
             start = end
         if pending >= 0:
-            _fill(out, stride, top, bottom, begin, start, pending)
+            _fill(out, top, bottom, begin, start, pending)
 
 
 @njit(**KERNEL)
 def look_up_matte(
-    ticket: Longs,
-    units: Ints,
-    column_low: Ints,
-    best: Floats,
-    edge: float,
-    line: Floats,
-    out: int,
-    stride: int,
+    ticket: Longs, spans: Spans, columns: Ints, best: Floats, edge: float, line: Floats, out: Rows
 ) -> None:
     """Like `render_matte` where each pixel takes the value of one grid point."""
-    width = column_low.size
+    units, width = spans.units, columns.size
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
         y = np.int64(units[unit, 2])
         for x in range(width):
-            line[x] = best[1, y, column_low[x]] - best[0, y, column_low[x]]
-        for row_number in range(units[unit, 0], units[unit, 1]):
-            row = carray(pointer_u8(out + row_number * stride), (width,))
-            opacity_run(line, 0.5 / edge, row)
+            line[x] = best[1, y, columns[x]] - best[0, y, columns[x]]
+        for row in range(units[unit, 0], units[unit, 1]):
+            opacity_run(line, 0.5 / edge, byte_row(out, row, width))

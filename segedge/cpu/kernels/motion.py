@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import HUGE, INNER, KERNEL, Doubles, Floats, Ints, Longs
+from segedge.cpu.kernels.cells import HUGE
 from segedge.cpu.kernels.simd import take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Ints, Longs, Strides
 
 _ROWS = 4
 _LOW, _HIGH = np.float32(-HUGE), np.float32(HUGE)
@@ -90,9 +91,9 @@ def copy_finite(logits: Floats, out: Floats) -> None:
 
 @njit(**KERNEL)
 def carry_rows(
-    ticket: Longs, rows: Points, columns: Points, strides: Longs, channels: int,
+    ticket: Longs, rows: Points, columns: Points, strides: Strides, channels: int,
     first: Way, second: Way, is_pair: bool, least_residual: float,
-    out: Floats, out_strides: Longs, one: Places, two: Places, line: Floats,
+    out: Floats, out_strides: Strides, one: Places, two: Places, line: Floats,
 ) -> None:  # fmt: skip
     """Logits of the carried points, a few rows at a time, until no ticket is left.
 
@@ -127,7 +128,7 @@ def carry_rows(
 
 @njit(**INNER)
 def _place_row(
-    way: Way, rows: Points, columns: Points, strides: Longs, y: int, least_residual: float,
+    way: Way, rows: Points, columns: Points, strides: Strides, y: int, least_residual: float,
     places: Places,
 ) -> None:  # fmt: skip
     """Where the points of row ``y`` lie in the key's grid, and what weight the key has there."""
@@ -187,7 +188,8 @@ def _read(plane: Floats, places: Places, x: int) -> Any:
     above += (plane[first + right] - above) * places.across[x]
     under = plane[first + below]
     under += (plane[first + below + right] - under) * places.across[x]
-    return above + (under - above) * places.down[x]
+    value: float = above + (under - above) * places.down[x]
+    return value
 
 
 @njit(**INNER)

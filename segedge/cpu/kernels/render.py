@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from numba import carray, njit
-from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Doubles, Floats, Ints, Longs, classify_cells
+from segedge.cpu.kernels.cells import classify_cells
 from segedge.cpu.kernels.runs import append_run, row_runs
 from segedge.cpu.kernels.simd import BLOCK, blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Logits, Longs, Scratch, Spans, Targets
 
 TINT_BYTES = 6 * BLOCK
 """Bytes of one class in `overlay.Blend.colors`."""
@@ -61,40 +61,23 @@ def blend_run(
 
 
 @njit(**INNER)
-def paint_row(
-    runs: Ints,
-    count: int,
-    width: int,
-    labels: int,
-    label_bytes: int,
-    overlay: int,
-    frame: int,
-    tints: int,
-    weights: NDArray[np.uint16],
-    pixels: Longs,
-) -> None:
-    """Write what is asked for of one output row; an address of zero asks for nothing.
+def paint_row(runs: Ints, count: int, width: int, y: int, targets: Targets, pixels: Longs) -> None:
+    """Write what is asked for of one output row from its runs (end, label), and count its labels.
 
-    Args:
-        runs: End and label of each run.
-        count: How many runs.
-        width: Pixels of the row.
-        labels: Address of the row of labels, or 0.
-        label_bytes: 1 or 2 bytes a label.
-        overlay: Address of the overlay's row, or 0.
-        frame: Address of the frame's row.
-        tints: Address of the blend's colours.
-        weights: The blend's weights; the last entry serves labels that name no class.
-        pixels: Count of each label; the last entry counts labels that name no class.
+    The last entry of ``pixels`` counts labels that name no class.
     """
+    labels = targets.labels + y * targets.label_stride if targets.labels != 0 else 0
+    overlay = targets.overlay + y * targets.overlay_stride if targets.overlay != 0 else 0
+    frame = targets.frame + y * targets.frame_stride
+    weights = targets.weights
     start = 0
     for r in range(count):
         end, label = np.int64(runs[r, 0]), np.int64(runs[r, 1])
         if labels != 0:
-            _fill_labels(labels, width, label_bytes, start, end, label)
+            _fill_labels(labels, width, targets.label_bytes, start, end, label)
         if overlay != 0:
             known = min(label, weights.size - 1)
-            tint = tints + known * TINT_BYTES
+            tint = targets.tints + known * TINT_BYTES
             blend_run(overlay, frame, width, start, end, tint, np.int64(weights[known]))
         pixels[min(label, pixels.size - 1)] += end - start
         start = end
@@ -103,98 +86,49 @@ def paint_row(
 @njit(**KERNEL)
 def render_cells(
     ticket: Longs,
-    units: Ints,
-    row_weights: Doubles,
-    column_end: Ints,
-    column_low: Ints,
-    column_high: Ints,
-    column_weights: Doubles,
-    column_map: Doubles,
-    logits: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
+    spans: Spans,
+    logits: Logits,
     grid_labels: Ints,
-    segments: Ints,
-    contender: Ints,
-    values: Doubles,
-    corners: Doubles,
-    lines: Doubles,
-    runs: Ints,
-    labels: int,
-    label_stride: int,
-    label_bytes: int,
-    overlay: int,
-    overlay_stride: int,
-    frame: int,
-    frame_stride: int,
-    tints: int,
-    weights: NDArray[np.uint16],
+    scratch: Scratch,
+    targets: Targets,
     pixels: Longs,
 ) -> None:
-    """Labels, overlay and counts by bilinear interpolation, unit by unit until none is left.
-
-    Tables are those of `plan`, scratch that of `cells`, outputs those of `paint_row`.
-    """
-    width = column_weights.size
+    """Labels, overlay and counts by bilinear interpolation, unit by unit until none is left."""
+    units, row_weights, width = spans.units, spans.row_weights, spans.weights.size
+    low, weights, column_map = spans.low, spans.weights, spans.map
+    segments, contender, values = scratch.segments, scratch.contender, scratch.values
+    lines, runs = scratch.lines, scratch.runs
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
         rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
-        segment_count = classify_cells(
-            logits, strides, channels, sigmoid, grid_labels, rows, column_end, column_low,
-            column_high, segments, contender, values, corners,
-        )  # fmt: skip
+        segment_count = classify_cells(logits, grid_labels, rows, spans, scratch)
         for y in range(units[unit, 0], units[unit, 1]):
             count = row_runs(
-                segments, segment_count, contender, values, row_weights[y], column_low,
-                column_weights, column_map, lines, runs,
+                segments, segment_count, contender, values, row_weights[y], low, weights,
+                column_map, lines, runs,
             )  # fmt: skip
-            paint_row(
-                runs, count, width,
-                labels + y * label_stride if labels != 0 else 0, label_bytes,
-                overlay + y * overlay_stride if overlay != 0 else 0,
-                frame + y * frame_stride, tints, weights, pixels,
-            )  # fmt: skip
+            paint_row(runs, count, width, y, targets, pixels)
 
 
 @njit(**KERNEL)
 def render_lookup(
-    ticket: Longs,
-    units: Ints,
-    column_end: Ints,
-    column_low: Ints,
-    grid_labels: Ints,
-    runs: Ints,
-    labels: int,
-    label_stride: int,
-    label_bytes: int,
-    overlay: int,
-    overlay_stride: int,
-    frame: int,
-    frame_stride: int,
-    tints: int,
-    weights: NDArray[np.uint16],
-    pixels: Longs,
+    ticket: Longs, spans: Spans, grid_labels: Ints, runs: Ints, targets: Targets, pixels: Longs
 ) -> None:
     """Like `render_cells` where each output pixel has the label of one grid point."""
-    width = np.int64(column_end[-1])
+    units, ends, low = spans.units, spans.ends, spans.low
+    width = np.int64(ends[-1])
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
         row = grid_labels[units[unit, 2]]
         count = 0
-        for span in range(column_end.size):
-            count = append_run(runs, count, column_end[span], row[column_low[span]])
+        for span in range(ends.size):
+            count = append_run(runs, count, ends[span], row[low[span]])
         for y in range(units[unit, 0], units[unit, 1]):
-            paint_row(
-                runs, count, width,
-                labels + y * label_stride if labels != 0 else 0, label_bytes,
-                overlay + y * overlay_stride if overlay != 0 else 0,
-                frame + y * frame_stride, tints, weights, pixels,
-            )  # fmt: skip
+            paint_row(runs, count, width, y, targets, pixels)
 
 
 @njit(**KERNEL)

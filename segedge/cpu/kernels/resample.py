@@ -7,11 +7,10 @@ the way into their planes. Nothing else is stored.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numba import carray, njit
-from numpy.typing import NDArray
 
 from segedge.cpu.kernels.simd import (
     BLOCK,
@@ -23,30 +22,45 @@ from segedge.cpu.kernels.simd import (
     pointer_u8,
     take_ticket,
 )
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
+from segedge.cpu.kernels.tables import FAST, Floats, Ints, Longs, Rows
 
 _ROWS_A_UNIT = 8
 
-_INNER: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract", "nsz"},
-}
-_KERNEL: dict[str, Any] = {**_INNER, "cache": True}
+
+class Taps(NamedTuple):
+    """One axis: a window of equal width for each output pixel."""
+
+    first: Ints
+    """First input pixel of each window; the whole window is inside the image."""
+    weights: Floats
+    """Output pixels x window width; each row sums to one."""
 
 
-@njit(**_INNER)
+class Tensor(NamedTuple):
+    """The network's input, and where the frame lies in it."""
+
+    height: int
+    width: int
+    top: int
+    """First row with content."""
+    left: int
+    """First column with content."""
+    content: int
+    """Columns with content."""
+    channels_last: bool
+    reverse: bool
+    """Whether its channels run against the frame's."""
+    halve: bool
+    """Whether it is the exact mean of 2x2 pixels."""
+    affine: Floats
+    """Three factors and three biases, in the frame's channel order."""
+    borders: Floats
+    """Normalised border value of each channel."""
+
+
+@njit(**FAST)
 def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
-    """Weighted sum of pieces of frame rows, as float32.
-
-    Args:
-        frame: Address of the piece in the first of the rows.
-        stride: Bytes from one row to the next.
-        weights: One weight a row.
-        mixed: Result, one value a byte.
-    """
+    """Weighted sum of pieces of frame rows, the first at an address, a weight a row."""
     count, size = weights.size, mixed.size
     upper = carray(pointer_u8(frame), (size,))
     lower = carray(pointer_u8(frame + (count - 1) * stride), (size,))
@@ -65,19 +79,14 @@ def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
                 mixed[i] += np.float32(row[i]) * w
 
 
-@njit(**_INNER)
+@njit(**FAST)
 def mix_columns(
     mixed: Floats, first: Ints, weights: Floats, affine: Floats, out: int, plane: int
 ) -> None:
     """Weighted sums along a row of pixels, times a factor plus a bias, one plane a channel.
 
-    Args:
-        mixed: The row, three values a pixel and one more.
-        first: First pixel of each window.
-        weights: Output pixels (at least `LANES`) x window width.
-        affine: Three factors, three biases.
-        out: Address of the results of the row's first channel.
-        plane: Bytes from there to those of the next channel; may be negative.
+    ``mixed`` holds three values a pixel and one more; ``out`` addresses the first channel's
+    results (at least `LANES`), the next channel's lie ``plane`` bytes from there, maybe before.
     """
     count, taps = weights.shape
     row, factors = mixed.ctypes.data, affine.ctypes.data
@@ -90,7 +99,7 @@ def mix_columns(
             mix_taps(row, firsts + 4 * x, shares + 4 * taps * x, taps, factors, out + 4 * x, plane)
 
 
-@njit(**_INNER)
+@njit(**FAST)
 def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, width: int) -> None:
     """Means of 2x2 pixels, times a factor plus a bias, for at least `BLOCK` results.
 
@@ -105,7 +114,7 @@ def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, wid
         )  # fmt: skip
 
 
-@njit(**_INNER)
+@njit(**FAST)
 def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, end: int,
              borders: Floats) -> None:  # fmt: skip
     """Pixels ``start..end`` of a tensor row take the border's colour."""
@@ -120,7 +129,7 @@ def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, 
                 pixels[x] = borders[c]
 
 
-@njit(**_INNER)
+@njit(**FAST)
 def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bool,
              plane: int) -> None:  # fmt: skip
     """The first ``count`` pixels of three planes into a tensor row, from pixel ``start`` on."""
@@ -137,66 +146,40 @@ def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bo
             line[x] = planes[c, x]
 
 
-@njit(**_KERNEL)
+@njit(**FAST, cache=True)
 def resample(
-    ticket: NDArray[np.int64],
-    frame: int,
-    frame_stride: int,
-    row_first: Ints,
-    row_weights: Floats,
-    column_first: Ints,
-    column_weights: Floats,
-    halve: bool,
-    affine: Floats,
-    borders: Floats,
-    reverse: bool,
-    tensor: int,
-    height: int,
-    width: int,
-    top: int,
-    left: int,
-    channels_last: bool,
+    ticket: Longs,
+    frame: Rows,
+    rows: Taps,
+    columns: Taps,
+    tensor: Tensor,
+    target: int,
     mixed: Floats,
     planes: Floats,
-    content: int,
 ) -> None:
     """Fill the tensor, a few rows at a time until no ticket is left.
 
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        frame: Address of the frame.
-        frame_stride: Bytes from one frame row to the next.
-        row_first: First frame row of each content row.
-        row_weights: Content rows x taps.
-        column_first: First frame column of each content column.
-        column_weights: Content columns (or `LANES`, if there are fewer) x taps.
-        halve: Whether this is the exact mean of 2x2 pixels.
-        affine: Three factors and three biases, in the frame's channel order.
-        borders: Normalised border value of each tensor channel.
-        reverse: Whether the tensor's channels run against the frame's.
-        tensor: Address of a float32 tensor, 3 x height x width or height x width x 3.
-        height: Rows of the tensor.
-        width: Columns of the tensor.
-        top: First row with content.
-        left: First column with content.
-        channels_last: Layout of the tensor.
-        mixed: Scratch of this thread, one frame row and a value more.
-        planes: Scratch of this thread, 3 x the length of ``column_first``.
-        content: Columns with content.
+    ``target`` addresses it. Scratch of this thread: ``mixed``, one frame row and a value more, and
+    ``planes``, 3 x the columns (`LANES`, if there are fewer).
     """
+    height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
+    top, left, content, reverse = tensor.top, tensor.left, tensor.content, tensor.reverse
+    affine, borders = tensor.affine, tensor.borders
+    row_first, row_weights = rows.first, rows.weights
+    column_first, column_weights = columns.first, columns.weights
     plane = 4 * height * width
     row_bytes = 12 * width if channels_last else 4 * width
-    columns, taps = column_weights.shape
+    count, taps = column_weights.shape
     low = np.int64(3 * column_first[0])
     high = np.int64(3 * (column_first[-1] + taps))
-    through_scratch = channels_last or content < columns
-    step = 4 * columns if through_scratch else plane
+    through_scratch = channels_last or content < count
+    step = 4 * count if through_scratch else plane
     while True:
         unit = take_ticket(ticket) * _ROWS_A_UNIT
         if unit >= height:
             return
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
-            row = tensor + y * row_bytes
+            row = target + y * row_bytes
             source = y - top
             if source < 0 or source >= row_first.size:
                 fill_row(row, width, channels_last, plane, 0, width, borders)
@@ -205,18 +188,12 @@ def resample(
             fill_row(row, width, channels_last, plane, left + content, width, borders)
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if reverse else out
-            pixels = frame + row_first[source] * frame_stride
-            if halve:
-                corner = pixels + low
-                halve_rows(
-                    corner, corner + frame_stride, affine, first_plane,
-                    -step if reverse else step, columns,
-                )  # fmt: skip
+            pixels = frame[0] + row_first[source] * frame[1] + low
+            apart = -step if reverse else step
+            if tensor.halve:
+                halve_rows(pixels, pixels + frame[1], affine, first_plane, apart, count)
             else:
-                mix_rows(pixels + low, frame_stride, row_weights[source], mixed[low:high])
-                mix_columns(
-                    mixed, column_first, column_weights, affine, first_plane,
-                    -step if reverse else step,
-                )  # fmt: skip
+                mix_rows(pixels, frame[1], row_weights[source], mixed[low:high])
+                mix_columns(mixed, column_first, column_weights, affine, first_plane, apart)
             if through_scratch:
                 copy_row(planes, content, row, left, channels_last, plane)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from segedge.cpu.kernels.cells import INNER, Doubles, Ints
+from segedge.cpu.kernels.tables import INNER, Doubles, Ints, Line
 
 
 @njit(**INNER)
@@ -32,11 +32,11 @@ def row_runs(
     weight: float,
     column_low: Ints,
     column_weights: Doubles,
-    column_map: Doubles,
+    column_map: Line,
     lines: Doubles,
     runs: Ints,
 ) -> int:
-    """Runs of equal labels (end, label) of one output row; returns their number."""
+    """Runs of equal labels (end, label) of an output row of classified cells; how many."""
     count = 0
     start = 0
     for s in range(segment_count):
@@ -112,7 +112,12 @@ def _next_bend(lines: Doubles, count: int, current: int) -> float:
 
 @njit(**INNER)
 def _first_beyond(
-    bend: float, start: int, end: int, shift: float, column_map: Doubles, weights: Doubles
+    bend: float,
+    start: int,
+    end: int,
+    shift: float,
+    column_map: Line,
+    weights: Doubles,
 ) -> int:
     """First pixel of ``start..end`` whose weight exceeds ``bend``, or ``end``.
 

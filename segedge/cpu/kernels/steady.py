@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Floats, Longs
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts, Strides
 from segedge.options.smoothing import FINER, MOST_LOGIT, STILL_LEVELS
 
 _ROWS = 8
@@ -17,7 +18,21 @@ _MOST, _STILL = np.float32(MOST_LOGIT), np.float32(STILL_LEVELS)
 _HALF_SCALE = np.float32(2.0**112)
 """Exponents of float16 start 112 below those of float32."""
 
-Labels = NDArray[np.uint16]
+
+class Tensor(NamedTuple):
+    """The network's input, and which of its values the guide is made from."""
+
+    flat: Floats
+    """The bits of float16 as uint16."""
+    is_half: bool
+    """Whether they are such bits."""
+    strides: Strides
+    rows: Longs
+    """Sampled rows of each row of cells, see `segedge.reference.smoothing.taps`."""
+    columns: Longs
+    """Sampled columns, taps x columns of cells."""
+    affine: Floats
+    """Factor and bias from the *sum* of a cell's samples to grey levels."""
 
 
 @njit(**INNER)
@@ -31,12 +46,7 @@ def _half(bits: int) -> float:
 @njit(**KERNEL)
 def measure_guide(
     ticket: Longs,
-    tensor: Floats,
-    is_half: bool,
-    strides: Longs,
-    rows: Longs,
-    columns: Longs,
-    affine: Floats,
+    tensor: Tensor,
     past: Floats,
     afresh: bool,
     limit: float,
@@ -46,20 +56,8 @@ def measure_guide(
 ) -> None:
     """Brightness around each grid point and how far it is from the past's, until no ticket is left.
 
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        tensor: The network's input, flat; the bits of float16 as uint16.
-        is_half: Whether they are such bits.
-        strides: Elements between channels, rows and columns.
-        rows: Sampled rows of each row of cells, see `segedge.reference.smoothing.taps`.
-        columns: Sampled columns, taps x columns of cells.
-        affine: Factor and bias from the *sum* of a cell's samples to grey levels.
-        past: FINER * Gh x FINER * Gw guide of the past.
-        afresh: Whether there is no past: all change is infinite.
-        limit: Change above which a point differs.
-        guide: Result, like ``past``.
-        change: Result, Gh x Gw.
-        differs: Count of differing points of this thread, raised; its first element.
+    ``guide`` and ``past`` are FINER * Gh x FINER * Gw, ``change`` is Gh x Gw: infinite where there
+    is no past. Points that changed by more than ``limit`` raise ``differs[0]``, of this thread.
     """
     height, width = change.shape
     while True:
@@ -68,7 +66,7 @@ def measure_guide(
             return
         for y in range(first, min(first + _ROWS, height)):
             for row in range(FINER * y, FINER * y + FINER):
-                _guide_row(tensor, is_half, strides, rows[row], columns, affine, guide[row])
+                _guide_row(tensor, row, guide[row])
             count = 0
             for x in range(width):
                 most = _INFINITE if afresh else _most_change(guide, past, y, x)
@@ -78,19 +76,18 @@ def measure_guide(
 
 
 @njit(**INNER)
-def _guide_row(
-    tensor: Floats, is_half: bool, strides: Longs, rows: Longs, columns: Longs, affine: Floats,
-    out: Floats,
-) -> None:  # fmt: skip
+def _guide_row(tensor: Tensor, cells: int, out: Floats) -> None:
     """One row of cells: factor times the sum of the samples, plus bias."""
+    flat, strides, affine = tensor.flat, tensor.strides, tensor.affine
+    rows, columns = tensor.rows[cells], tensor.columns
     step = strides[2]
     out[:] = affine[1]
     for i in range(rows.size):
         base = strides[0] + rows[i] * strides[1]
         for j in range(columns.shape[0]):
             for x in range(out.size):
-                value = tensor[np.uint64(base + columns[j, x] * step)]  # not counted from the end
-                level = _half(np.int32(value)) if is_half else np.float32(value)
+                value = flat[np.uint64(base + columns[j, x] * step)]  # not counted from the end
+                level = _half(np.int32(value)) if tensor.is_half else np.float32(value)
                 out[x] += level * affine[0]
 
 
@@ -121,11 +118,8 @@ def _neighbours_most(values: Floats, y: int, scratch: Floats, out: Floats) -> No
 @njit(**KERNEL)
 def blend_rows(
     ticket: Longs,
-    logits: Floats,
+    logits: Logits,
     past: Floats,
-    strides: Longs,
-    channels: int,
-    sigmoid: bool,
     guide: Floats,
     change: Floats,
     past_guide: Floats,
@@ -134,19 +128,10 @@ def blend_rows(
 ) -> None:
     """Mix logits with their past in place, a few rows at a time, until no ticket is left.
 
-    Args:
-        ticket: Shared counter.
-        logits: New logits, flat; become the smoothed ones.
-        past: Smoothed logits of before, flat, finite; become those of now.
-        strides: Elements between channels, rows and columns of both.
-        channels: How many logits a point has.
-        sigmoid: Whether the single one is compared with zero.
-        guide: Guide of this frame.
-        change: Gh x Gw, see `measure_guide`.
-        past_guide: Guide of the past; becomes that of now.
-        settings: Most of the past's share, 1 / tolerance, 1 / margin.
-        scratch: Of this thread, 5 x Gw.
+    ``past`` and ``past_guide`` become those of this frame. ``settings``: most of the past's share,
+    1 / tolerance, 1 / margin. ``scratch`` of this thread is 5 x Gw.
     """
+    flat, strides, channels = logits.flat, logits.strides, logits.channels
     height, width = change.shape
     share, best = scratch[0], scratch[1]
     while True:
@@ -160,14 +145,14 @@ def blend_rows(
                 rest = _ONE - part * part
                 share[x] = settings[0] * (rest if rest > _ZERO else _ZERO)
             base = y * strides[1]
-            is_fit = _weigh_row(logits, base, strides, channels, sigmoid, settings[2], scratch)
+            is_fit = _weigh_row(logits, base, settings[2], scratch)
             if is_fit and strides[2] == 1:
                 for c in range(channels):
                     start = base + c * strides[0]
-                    _mix_row(logits[start : start + width], past[start : start + width], share)
+                    _mix_row(flat[start : start + width], past[start : start + width], share)
             else:
                 for x in range(width):
-                    _mix_point(logits, past, base + x * strides[2], strides[0], channels, share[x])
+                    _mix_point(flat, past, base + x * strides[2], strides[0], channels, share[x])
             _mix_guide(guide, past_guide, y, share)
 
 
@@ -185,27 +170,25 @@ def _mix_guide(guide: Floats, past: Floats, y: int, share: Floats) -> None:
 
 
 @njit(**INNER)
-def _weigh_row(
-    logits: Floats, base: int, strides: Longs, channels: int, sigmoid: bool, per_lead: float,
-    scratch: Floats,
-) -> bool:  # fmt: skip
+def _weigh_row(logits: Logits, base: int, per_lead: float, scratch: Floats) -> bool:
     """Lower the shares in ``scratch[0]`` by how sure the new logits are; unfit points get -1.
 
     Returns whether all are fit.
     """
+    flat, strides, sigmoid = logits.flat, logits.strides, logits.sigmoid
     share, best, second, next_best, next_second = (
         scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     )  # fmt: skip
     width = share.size
     best[:] = _LOWEST
     second[:] = _ZERO if sigmoid else _LOWEST
-    for c in range(channels):
+    for c in range(logits.channels):
         start = base + c * strides[0]
         if strides[2] == 1:  # two calls: a row of unknown stride would not be vectorised
-            row = logits[start : start + width]
+            row = flat[start : start + width]
             _rank(row, sigmoid, share, best, second, next_best, next_second)
         else:
-            apart = logits[start : start + (width - 1) * strides[2] + 1 : strides[2]]
+            apart = flat[start : start + (width - 1) * strides[2] + 1 : strides[2]]
             _rank(apart, sigmoid, share, best, second, next_best, next_second)
         best, next_best = next_best, best
         second, next_second = next_second, second
@@ -260,11 +243,9 @@ def _mix_point(
 
 
 @njit(**KERNEL)
-def label_grid(
-    ticket: Longs, logits: Floats, strides: Longs, channels: int, sigmoid: bool, labels: Labels,
-    scratch: Floats,
-) -> None:  # fmt: skip
+def label_grid(ticket: Longs, logits: Logits, labels: Shorts, scratch: Floats) -> None:
     """Argmax of every grid point: NaN never wins, the first of equals does; 5 x Gw scratch."""
+    flat, strides, sigmoid = logits.flat, logits.strides, logits.sigmoid
     height, width = labels.shape
     while True:
         first = take_ticket(ticket) * _ROWS
@@ -274,14 +255,14 @@ def label_grid(
             best, label, next_best, next_label = scratch[0], scratch[1], scratch[2], scratch[3]
             best[:] = _ZERO if sigmoid else -_INFINITE
             label[:] = _ZERO
-            for c in range(channels):
+            for c in range(logits.channels):
                 start = y * strides[1] + c * strides[0]
                 number = np.float32(c + 1) if sigmoid else np.float32(c)
                 if strides[2] == 1:
-                    row = logits[start : start + width]
+                    row = flat[start : start + width]
                     _lead(row, number, best, label, next_best, next_label)
                 else:
-                    apart = logits[start : start + (width - 1) * strides[2] + 1 : strides[2]]
+                    apart = flat[start : start + (width - 1) * strides[2] + 1 : strides[2]]
                     _lead(apart, number, best, label, next_best, next_label)
                 best, next_best = next_best, best
                 label, next_label = next_label, label
@@ -301,17 +282,10 @@ def _lead(
 
 
 @njit(**KERNEL)
-def still_points(change: Floats, guide: Floats, last_guide: Floats, still: Labels) -> int:
-    """Where the image did not change since the last frame; Gh x Gw of 1 and 0.
+def still_points(change: Floats, guide: Floats, last_guide: Floats, still: Shorts) -> int:
+    """Where the image did not change since the last frame: Gh x Gw of 1 and 0; returns how many.
 
-    Args:
-        change: Scratch, Gh x Gw.
-        guide: Guide of this frame.
-        last_guide: Of the one before; becomes that of this one.
-        still: Result.
-
-    Returns:
-        How many points were still.
+    ``last_guide`` becomes that of this frame; ``change`` is scratch, Gh x Gw.
     """
     height, width = change.shape
     for y in range(height):
@@ -333,17 +307,12 @@ def still_points(change: Floats, guide: Floats, last_guide: Floats, still: Label
 
 @njit(**KERNEL)
 def count_changes(
-    labels: Labels, still: Labels, last: Labels, older: Labels, follows: bool, counts: Longs
+    labels: Shorts, still: Shorts, last: Shorts, older: Shorts, follows: bool, counts: Longs
 ) -> None:
     """Add the still points whose label changed, and those that changed back, to ``counts``.
 
-    Args:
-        labels: Gh x Gw labels of this frame.
-        still: See `still_points`.
-        last: Labels of the frame before; become those of this one.
-        older: Labels of two frames before; become those of the one before.
-        follows: Whether there are such frames; else only the labels are taken over.
-        counts: Changed and returned points.
+    ``last`` and ``older`` (labels of the frame before and of the one before that) move up by one;
+    where this frame does not follow them, that is all.
     """
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):

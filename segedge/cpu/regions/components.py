@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
-from segedge.cpu.kernels.cells import KERNEL, Ints
+from segedge.cpu.kernels.tables import KERNEL, Bytes, Ints
 from segedge.cpu.regions.clean import RegionFinder
 
 Ring = list[tuple[int, int]]
@@ -123,29 +123,22 @@ def find_regions(
 ) -> tuple[Region, ...]:
     """The regions of a label map, the largest first; labels that name no class are left out.
 
-    Args:
-        labels: H x W uint8 or uint16.
-        classes: Names of the classes, in label order.
-        connectivity: 4 or 8.
-        min_area: Smaller ones, in pixels, are left out.
-        wanted: Labels that are listed; None: all.
+    So are regions of fewer than ``min_area`` pixels, and labels that are not ``wanted``.
     """
     size = Size(*labels.shape)
     finder = RegionFinder(size, connectivity=connectivity)
     finder.find(labels)
-    bounds = list(zip(finder.row_starts.tolist(), finder.row_ends.tolist(), strict=True))
-    numbers = np.concatenate([np.arange(start, end) for start, end in bounds])
-    rows = np.repeat(np.arange(size.height), [end - start for start, end in bounds])
-    ends = finder.ends[numbers]
+    numbers, rows = finder.numbers()
+    ends = finder.runs.ends[numbers]
     first = np.where(np.diff(rows, prepend=-1) > 0, 0, np.roll(ends, 1))
-    roots = finder.parents[numbers]
+    roots = finder.runs.parents[numbers]
     runs = np.stack([rows, first, ends], 1).astype(np.int32)
     order = np.argsort(roots, kind="stable")
     cuts = np.flatnonzero(np.diff(roots[order])) + 1
     found = []
     for group in np.split(order, cuts):
         root = int(roots[group[0]])
-        label, area = int(finder.labels[root]), int(finder.areas[root])
+        label, area = int(finder.runs.labels[root]), int(finder.runs.areas[root])
         if area >= min_area and label < len(classes) and (wanted is None or label in wanted):
             found.append(_region(runs[group], classes[label], label, area, size))
     return tuple(sorted(found, key=lambda region: -region.area))
@@ -179,15 +172,14 @@ def compress_counts(counts: Sequence[int]) -> str:
 
 
 @njit(**KERNEL)
-def trace_rings(mask: NDArray[np.uint8]) -> tuple[Ints, Ints]:
+def trace_rings(mask: Bytes) -> tuple[Ints, Ints]:
     """Outlines of one 4-connected set of pixels that keeps off the mask's border.
 
     Goes along pixel sides with the set on the right, so outer rings are clockwise in the picture;
     at a corner where four pixels meet crosswise it turns left, which keeps holes rings of their
     own. Every ring has a side on top of a pixel, so those sides are where rings start.
 
-    Returns:
-        Corners (x, y) of all rings, and where each ring ends; the outer ring is the first.
+    Gives the corners (x, y) of all rings, and where each ring ends; the outer ring is the first.
     """
     height, width = mask.shape
     seen = np.zeros((height, width), np.uint8)

@@ -2,67 +2,52 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Ints
-from segedge.cpu.regions.runs import Labels
+from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Shorts
+from segedge.cpu.regions.runs import Runs
 
 _SETTLED, _UNKNOWN = -1, -2
 """What `_mark` says of regions that stay; the others get a number of their own from 0 on."""
 
 
-@njit(**KERNEL)
-def join_regions(
-    row_starts: Ints,
-    row_ends: Ints,
-    ends: Ints,
-    parents: Ints,
-    labels: Labels,
-    areas: Ints,
-    least: Ints,
-    fill: int,
-    marks: Ints,
-    tally: Ints,
-) -> int:
-    """Write the new labels of joined regions to ``labels`` at their first run; how many.
+class Borders(NamedTuple):
+    """Common borders of the numbered regions; a neighbour may come several times, with parts."""
 
-    Args:
-        row_starts: Number of the first run of each row.
-        row_ends: Number after the last run of each row.
-        ends: End of each run.
-        parents: First run of each run's region.
-        labels: Label of each run.
-        areas: Pixels of each region, at its first run.
-        least: Least pixels of a region, by class; other labels name no class.
-        fill: Holes of fewer pixels are filled.
-        marks: Scratch, like ``ends``.
-        tally: Scratch, like ``ends``: all zero, before and after.
+    starts: Ints
+    """Where each region's list starts, and where the last one ends."""
+    neighbours: Ints
+    lengths: Ints
+    """Pixel sides."""
+
+
+@njit(**KERNEL)
+def join_regions(runs: Runs, least: Ints, fill: int, marks: Ints, tally: Ints) -> int:
+    """Write the new labels of joined regions to ``runs.labels`` at their first run; how many.
+
+    ``least`` pixels a region must have, by class (other labels name no class); holes of fewer than
+    ``fill`` pixels are filled. ``marks`` and ``tally`` (all zero before and after) are scratch, one
+    a run.
     """
-    regions = _mark(row_starts, row_ends, ends, parents, labels, areas, least, fill, marks)
+    regions = _mark(runs, least, fill, marks)
     if regions.size == 0:
         return 0
-    starts, neighbours, lengths = _borders(row_starts, row_ends, ends, parents, marks, regions.size)
+    borders = _borders(runs, marks, regions.size)
     level = np.zeros(regions.size, np.int32)
     if fill > 1:
-        _keep_open(regions, starts, neighbours, labels, areas, least, marks, level)
-    joined: int = _join(regions, starts, neighbours, lengths, labels, marks, level, tally)
+        _keep_open(regions, borders, runs.labels, runs.areas, least, marks, level)
+    joined: int = _join(regions, borders, runs.labels, marks, level, tally)
     return joined
 
 
 @njit(**INNER)
-def _mark(
-    row_starts: Ints,
-    row_ends: Ints,
-    ends: Ints,
-    parents: Ints,
-    labels: Labels,
-    areas: Ints,
-    least: Ints,
-    fill: int,
-    marks: Ints,
-) -> Ints:
+def _mark(runs: Runs, least: Ints, fill: int, marks: Ints) -> Ints:
     """Number the regions that may be given away: the small ones, and those that may be holes."""
+    row_starts, row_ends, parents = runs.row_starts, runs.row_ends, runs.parents
+    labels, areas = runs.labels, runs.areas
     count = 0
     for y in range(row_ends.size):
         for run in range(row_starts[y], row_ends[y]):
@@ -82,44 +67,34 @@ def _mark(
             if parents[run] == run and marks[run] >= 0:
                 regions[marks[run]] = run
     if fill > 1:
-        _settle_at_edge(row_starts, row_ends, ends, parents, labels, areas, least, marks)
+        _settle_at_edge(runs, least, marks)
     return regions
 
 
 @njit(**INNER)
-def _settle_at_edge(
-    row_starts: Ints,
-    row_ends: Ints,
-    ends: Ints,
-    parents: Ints,
-    labels: Labels,
-    areas: Ints,
-    least: Ints,
-    marks: Ints,
-) -> None:
+def _settle_at_edge(runs: Runs, least: Ints, marks: Ints) -> None:
     """What touches the image's border is no hole, and what is not small either is settled."""
+    row_starts, row_ends = runs.row_starts, runs.row_ends
     last = row_ends.size - 1
     for y in range(row_ends.size):
         end = np.int64(row_ends[y])
         for run in range(row_starts[y], end):
             if y == 0 or y == last or run == row_starts[y] or run == end - 1:
-                root = parents[run]
-                if marks[root] >= 0 and areas[root] >= least[labels[root]]:
+                root = runs.parents[run]
+                if marks[root] >= 0 and runs.areas[root] >= least[runs.labels[root]]:
                     marks[root] = _SETTLED
 
 
 @njit(**INNER)
-def _borders(
-    row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, marks: Ints, count: int
-) -> tuple[Ints, Ints, Ints]:
-    """Common borders of the numbered regions: where each one's list starts, neighbour, sides.
-
-    A neighbour may come several times, each time with a part of the border.
-    """
-    runs = np.int64(0)
+def _borders(runs: Runs, marks: Ints, count: int) -> Borders:
+    row_starts, row_ends = runs.row_starts, runs.row_ends
+    ends, parents = runs.ends, runs.parents
+    runs_in_all = np.int64(0)
     for y in range(row_ends.size):
-        runs += row_ends[y] - row_starts[y]
-    most = 6 * runs  # a run has at most one neighbour before it and as many above as ends there
+        runs_in_all += row_ends[y] - row_starts[y]
+    most = (
+        6 * runs_in_all
+    )  # a run has at most one neighbour before it and as many above as ends there
     owners, others = np.empty(most, np.int32), np.empty(most, np.int32)
     sides = np.empty(most, np.int32)
     used = 0
@@ -141,8 +116,8 @@ def _borders(
                 above += 1
             if ends[run] == stop:
                 run += 1
-    lists: tuple[Ints, Ints, Ints] = _sorted_by_owner(owners[:used], others, sides, marks, count)
-    return lists
+    borders: Borders = _sorted_by_owner(owners[:used], others, sides, marks, count)
+    return borders
 
 
 @njit(**INNER)
@@ -162,9 +137,7 @@ def _note(
 
 
 @njit(**INNER)
-def _sorted_by_owner(
-    owners: Ints, others: Ints, sides: Ints, marks: Ints, count: int
-) -> tuple[Ints, Ints, Ints]:
+def _sorted_by_owner(owners: Ints, others: Ints, sides: Ints, marks: Ints, count: int) -> Borders:
     starts = np.zeros(count + 1, np.int32)
     for owner in owners:
         starts[marks[owner] + 1] += 1
@@ -176,21 +149,16 @@ def _sorted_by_owner(
         k = marks[owners[i]]
         neighbours[place[k]], lengths[place[k]] = others[i], sides[i]
         place[k] += 1
-    return starts, neighbours, lengths
+    return Borders(starts, neighbours, lengths)
 
 
 @njit(**INNER)
 def _keep_open(
-    regions: Ints,
-    starts: Ints,
-    neighbours: Ints,
-    labels: Labels,
-    areas: Ints,
-    least: Ints,
-    marks: Ints,
+    regions: Ints, borders: Borders, labels: Shorts, areas: Ints, least: Ints, marks: Ints,
     level: Ints,
-) -> None:
+) -> None:  # fmt: skip
     """Settle the regions that are neither small nor enclosed by one class."""
+    starts, neighbours = borders.starts, borders.neighbours
     for k in range(regions.size):
         root = regions[k]
         if marks[root] < 0 or areas[root] < least[labels[root]]:
@@ -210,19 +178,13 @@ def _keep_open(
 
 @njit(**INNER)
 def _join(
-    regions: Ints,
-    starts: Ints,
-    neighbours: Ints,
-    lengths: Ints,
-    labels: Labels,
-    marks: Ints,
-    level: Ints,
-    tally: Ints,
+    regions: Ints, borders: Borders, labels: Shorts, marks: Ints, level: Ints, tally: Ints
 ) -> int:
     """Join round by round; each region is looked at once, when a neighbour has been settled.
 
     ``level`` is the round in which a region was settled, 0 where it was not.
     """
+    starts, neighbours = borders.starts, borders.neighbours
     queue = np.empty(regions.size, np.int32)
     is_queued = np.zeros(regions.size, np.bool_)
     size = 0
@@ -239,7 +201,7 @@ def _join(
         end = size
         for at in range(done, end):
             k = queue[at]
-            best = _longest(k, starts, neighbours, lengths, marks, level, turn, tally)
+            best = _longest(k, borders, marks, level, turn, tally)
             labels[regions[k]] = labels[best]
             level[k] = turn
         for at in range(done, end):
@@ -254,19 +216,11 @@ def _join(
 
 
 @njit(**INNER)
-def _longest(
-    k: int,
-    starts: Ints,
-    neighbours: Ints,
-    lengths: Ints,
-    marks: Ints,
-    level: Ints,
-    turn: int,
-    tally: Ints,
-) -> int:
+def _longest(k: int, borders: Borders, marks: Ints, level: Ints, turn: int, tally: Ints) -> int:
     """The neighbour, settled before this round, with the longest border; of equals the first."""
+    starts, neighbours = borders.starts, borders.neighbours
     for i in range(starts[k], starts[k + 1]):
-        tally[neighbours[i]] += lengths[i]
+        tally[neighbours[i]] += borders.lengths[i]
     best: int = np.int64(-1)
     most: int = np.int64(0)
     for i in range(starts[k], starts[k + 1]):

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Ints, Longs
 from segedge.cpu.kernels.simd import take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Bytes, Ints, Longs
 
 
 @njit(**INNER)
-def _mark_columns(labels: Any, y: int, first: int, end: int, is_even: NDArray[np.uint8]) -> None:
+def _mark_columns(labels: Any, y: int, first: int, end: int, is_even: Bytes) -> None:
     """Which columns of a band of rows hold one label throughout."""
     row = labels[y]
     is_even[:] = 1
@@ -48,21 +47,14 @@ def filter_bands(
     labels: Any,
     out: Any,
     reach: int,
-    is_even: NDArray[np.uint8],
+    is_even: Bytes,
     counts: Ints,
 ) -> None:
     """Filter bands of rows until none is left.
 
     Windows of one label, nearly all in a street scene, are found by columns and not counted.
-
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        bands: First row and end of each band.
-        labels: The map, H x W.
-        out: Result, like ``labels``.
-        reach: Pixels from the window's middle to its border.
-        is_even: Scratch of this thread, one a column.
-        counts: Scratch of this thread, one a possible label, all zero.
+    ``reach`` is from a window's middle to its border; scratch of this thread: ``is_even``, one a
+    column, and ``counts``, one a possible label, all zero.
     """
     height, width = labels.shape
     while True:

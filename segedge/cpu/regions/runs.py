@@ -10,17 +10,31 @@ run-based two-scan labeling algorithm", 2008).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, njit
-from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import INNER, KERNEL, Ints, Longs
 from segedge.cpu.kernels.runs import append_run
 from segedge.cpu.kernels.simd import first_one, load_u64, pointer_u8, take_ticket
+from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Longs, Rows, Shorts
 
-Labels = NDArray[np.uint16]
+
+class Runs(NamedTuple):
+    """The runs of a label map; all but the last two are indexed by a run's number."""
+
+    ends: Ints
+    """Column after each run."""
+    labels: Shorts
+    """Label of each run."""
+    parents: Ints
+    """A lower run of the same region, or the run itself; once flattened the region's first run."""
+    areas: Ints
+    """Pixels of each region, at its first run."""
+    row_starts: Ints
+    """Number of the first run of each row."""
+    row_ends: Ints
+    """Number after the last run of each row."""
 
 
 @njit(**INNER)
@@ -48,9 +62,7 @@ def _run_end(row: int, x: int, width: int, label_bytes: int, label: int) -> int:
 
 
 @njit(**INNER)
-def _cut_row(
-    row: int, width: int, label_bytes: int, first: int, ends: Ints, labels: Labels, parents: Ints
-) -> int:
+def _cut_row(row: int, width: int, label_bytes: int, first: int, runs: Runs) -> int:
     """Runs of one row from number ``first`` on; returns the number after the last."""
     bytes_in = carray(pointer_u8(row), (width * label_bytes,))
     run = first
@@ -60,9 +72,9 @@ def _cut_row(
         if label_bytes == 2:
             label |= np.int64(bytes_in[2 * x + 1]) << 8
         x = _run_end(row, x, width, label_bytes, label)
-        ends[run] = x
-        labels[run] = label
-        parents[run] = run
+        runs.ends[run] = x
+        runs.labels[run] = label
+        runs.parents[run] = run
         run += 1
     return run
 
@@ -77,11 +89,19 @@ def root_of(parents: Ints, run: int) -> int:
 
 
 @njit(**INNER)
-def unite_rows(
-    above: int, above_end: int, run: int, run_end: int, reach: int, ends: Ints, labels: Labels,
-    parents: Ints,
-) -> None:  # fmt: skip
+def unite(parents: Ints, a: int, b: int) -> None:
+    """Make two runs one region."""
+    a, b = root_of(parents, a), root_of(parents, b)
+    if a < b:
+        parents[b] = a
+    elif b < a:
+        parents[a] = b
+
+
+@njit(**INNER)
+def unite_rows(above: int, above_end: int, run: int, run_end: int, reach: int, runs: Runs) -> None:
     """Unite equal runs of two rows that touch; ``reach`` is 1 where corners count, else 0."""
+    ends, labels = runs.ends, runs.labels
     start = 0
     for i in range(run, run_end):
         end = np.int64(ends[i])
@@ -90,11 +110,7 @@ def unite_rows(
         k = above
         while k < above_end:
             if labels[k] == labels[i]:
-                a, b = root_of(parents, k), root_of(parents, i)
-                if a < b:
-                    parents[b] = a
-                elif b < a:
-                    parents[a] = b
+                unite(runs.parents, k, i)
             if ends[k] >= end + reach:  # the next one starts beyond
                 break
             k += 1
@@ -103,35 +119,13 @@ def unite_rows(
 
 @njit(**KERNEL)
 def cut_bands(
-    ticket: Longs,
-    bands: Ints,
-    source: int,
-    stride: int,
-    label_bytes: int,
-    width: int,
-    reach: int,
-    ends: Ints,
-    labels: Labels,
-    parents: Ints,
-    row_starts: Ints,
-    row_ends: Ints,
+    ticket: Longs, bands: Ints, source: Rows, label_bytes: int, width: int, reach: int, runs: Runs
 ) -> None:
-    """Cut bands of rows into runs and unite those of each band, until no band is left.
+    """Cut bands of rows of a label map into runs and unite those of each band, until none is left.
 
-    Args:
-        ticket: Shared counter, see `simd.take_ticket`.
-        bands: First row and end of each band.
-        source: Address of the label map.
-        stride: Bytes from row to row.
-        label_bytes: 1 or 2 bytes a label.
-        width: Pixels a row.
-        reach: 1 where pixels that share a corner are connected, else 0.
-        ends: Result: end of each run.
-        labels: Result: label of each run.
-        parents: Result: a lower run of the same region, or the run itself.
-        row_starts: Result: number of the first run of each row.
-        row_ends: Result: number after the last run of each row.
+    A label has 1 or 2 bytes; ``reach`` is 1 where pixels that share a corner are connected, else 0.
     """
+    row_starts, row_ends = runs.row_starts, runs.row_ends
     while True:
         band = take_ticket(ticket)
         if band >= bands.shape[0]:
@@ -139,40 +133,33 @@ def cut_bands(
         first = np.int64(bands[band, 0]) * width
         for y in range(bands[band, 0], bands[band, 1]):
             row_starts[y] = first
-            end = _cut_row(source + y * stride, width, label_bytes, first, ends, labels, parents)
+            end = _cut_row(source[0] + y * source[1], width, label_bytes, first, runs)
             row_ends[y] = end
             if y > bands[band, 0]:
-                unite_rows(
-                    np.int64(row_starts[y - 1]), first, first, end, reach, ends, labels, parents
-                )
+                unite_rows(np.int64(row_starts[y - 1]), first, first, end, reach, runs)
             first = end
 
 
 @njit(**KERNEL)
-def unite_bands(
-    bands: Ints,
-    reach: int,
-    ends: Ints,
-    labels: Labels,
-    parents: Ints,
-    row_starts: Ints,
-    row_ends: Ints,
-) -> None:
+def unite_bands(bands: Ints, reach: int, runs: Runs) -> None:
     """Unite the runs on both sides of each seam between bands."""
+    row_starts, row_ends = runs.row_starts, runs.row_ends
     for band in range(1, bands.shape[0]):
         y = np.int64(bands[band, 0])
         unite_rows(
             np.int64(row_starts[y - 1]), np.int64(row_ends[y - 1]), np.int64(row_starts[y]),
-            np.int64(row_ends[y]), reach, ends, labels, parents,
+            np.int64(row_ends[y]), reach, runs,
         )  # fmt: skip
 
 
 @njit(**KERNEL)
-def flatten(row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, areas: Ints) -> int:
+def flatten(runs: Runs) -> int:
     """Point every run at its region's first run and count the pixels; the number of regions.
 
     Parents are lower than their runs, so one pass in order does it.
     """
+    row_starts, row_ends, ends = runs.row_starts, runs.row_ends, runs.ends
+    parents, areas = runs.parents, runs.areas
     count = 0
     for y in range(row_ends.size):
         start = 0
@@ -191,11 +178,9 @@ def flatten(row_starts: Ints, row_ends: Ints, ends: Ints, parents: Ints, areas: 
 
 
 @njit(**INNER)
-def row_of_regions(
-    first: int, end: int, ends: Ints, parents: Ints, labels: Labels, runs: Any
-) -> int:
-    """One row's runs with the labels of their regions, equal ones merged; returns how many."""
+def row_of_regions(y: int, runs: Runs, row: Any) -> int:
+    """A row's runs with the labels of their regions, equal ones merged; returns how many."""
     count = 0
-    for run in range(first, end):
-        count = append_run(runs, count, ends[run], labels[parents[run]])
+    for run in range(runs.row_starts[y], runs.row_ends[y]):
+        count = append_run(row, count, runs.ends[run], runs.labels[runs.parents[run]])
     return count

@@ -20,26 +20,17 @@ version, the context, the deleter and the flags."""
 
 
 @dataclass(frozen=True)
-class DeviceArray:
-    """An array in GPU memory; its rows may lie apart, else it is C-contiguous.
-
-    PyTorch, CuPy, Numba, JAX and PyCUDA take it without a copy, by ``__cuda_array_interface__``
-    or DLPack. Its values are ready once the stream that writes them is, see the method that gave
-    it to you.
-    """
+class _Array:
+    """What arrays in both kinds of memory have."""
 
     buffer: Any = field(repr=False)
     """``cuda.core.Buffer`` that owns the memory, or a view of one with its owner."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    pitch: int = 0
-    """Bytes from one row (first axis) to the next; 0: the rows are contiguous."""
-    stream: int | None = None
-    """Handle of the stream that writes it; consumers wait for it. None: nothing to wait for."""
 
     @property
     def pointer(self) -> int:
-        """Address on the GPU."""
+        """Address in its own kind of memory."""
         return int(self.buffer.handle)
 
     @property
@@ -51,6 +42,21 @@ class DeviceArray:
     def rows(self) -> int:
         """Length of the first axis."""
         return self.shape[0]
+
+
+@dataclass(frozen=True)
+class DeviceArray(_Array):
+    """An array in GPU memory; its rows may lie apart, else it is C-contiguous.
+
+    PyTorch, CuPy, Numba, JAX and PyCUDA take it without a copy, by ``__cuda_array_interface__``
+    or DLPack. Its values are ready once the stream that writes them is, see the method that gave
+    it to you.
+    """
+
+    pitch: int = 0
+    """Bytes from one row (first axis) to the next; 0: the rows are contiguous."""
+    stream: int | None = None
+    """Handle of the stream that writes it; consumers wait for it. None: nothing to wait for."""
 
     @property
     def nbytes(self) -> int:
@@ -154,30 +160,11 @@ def _let_wait(consumer: int | None, producer: int) -> None:
 
 
 @dataclass(frozen=True)
-class HostArray:
+class HostArray(_Array):
     """A C-contiguous array in page-locked memory of the CPU."""
 
-    buffer: Any = field(repr=False)
-    """``cuda.core.Buffer`` that owns the memory."""
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
     device_pointer: int
     """The address under which the GPU sees the same memory."""
-
-    @property
-    def pointer(self) -> int:
-        """Address on the CPU."""
-        return int(self.buffer.handle)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of a row's elements."""
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
-
-    @property
-    def rows(self) -> int:
-        """Length of the first axis."""
-        return self.shape[0]
 
     @property
     def side(self) -> tuple[int, int]:

@@ -42,10 +42,7 @@ class Device:
 
     @classmethod
     def open(cls, index: int = 0) -> Device:
-        """Make a GPU's primary context current.
-
-        Args:
-            index: Which GPU, counted within ``CUDA_VISIBLE_DEVICES``.
+        """Make the primary context current of a GPU, counted within ``CUDA_VISIBLE_DEVICES``.
 
         Raises:
             DeviceError: No driver, no GPU, or a driver that is too old.
@@ -99,11 +96,7 @@ class Device:
             return self.core.create_event(options)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> DeviceArray:
-        """Uninitialised C-contiguous memory of the GPU.
-
-        Raises:
-            DeviceError: There is not enough.
-        """
+        """Uninitialised C-contiguous memory of the GPU."""
         kind = np.dtype(dtype)
         return DeviceArray(self._allocate(math.prod(shape) * kind.itemsize), shape, kind)
 
@@ -122,11 +115,7 @@ class Device:
         return DeviceArray(self._allocate(shape[0] * pitch), shape, kind, pitch)
 
     def uploaded(self, table: NDArray[Any]) -> DeviceArray:
-        """A copy of an array in the GPU's memory; it is there when this returns.
-
-        Raises:
-            DeviceError: There is not enough.
-        """
+        """A copy of an array in the GPU's memory; it is there when this returns."""
         host = self.pinned(table.shape, table.dtype)
         host.array()[...] = table
         array = self.empty(table.shape, table.dtype)
@@ -136,11 +125,7 @@ class Device:
         return array
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> HostArray:
-        """Uninitialised page-locked memory of the CPU, which the GPU sees too.
-
-        Raises:
-            DeviceError: There is not enough.
-        """
+        """Uninitialised page-locked memory of the CPU, which the GPU sees too."""
         kind = np.dtype(dtype)
         size = max(math.prod(shape) * kind.itemsize, 1)
         self.make_current()
@@ -233,14 +218,7 @@ def bindings_major() -> int | None:
 def translated(
     headline: str, *, gpu: Gpu | None = None, needed_bytes: int = 0, device: Device | None = None
 ) -> Iterator[None]:
-    """Turn cuda-core's errors into ours, with the numbers.
-
-    Args:
-        headline: What failed.
-        gpu: Named in the facts.
-        needed_bytes: What was asked for, where it was memory.
-        device: Asked for its free memory, where that is what lacks.
-    """
+    """Turn cuda-core's errors into ours, with the numbers: a device tells its free memory."""
     try:
         yield
     except (SegedgeError, KeyboardInterrupt):

@@ -34,6 +34,9 @@ _SHARED = re.compile(r"(\d+) bytes smem")
 
 Argument = int | np.generic
 """A pointer (int, 8 bytes) or a NumPy scalar of exactly the parameter's type."""
+Arguments = Sequence[Argument]
+Extent = tuple[int, int]
+"""Blocks of a launch, or threads of a block, x first."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,8 @@ class Kernel:
 class Launcher(Protocol):
     """Runs a kernel."""
 
-    def __call__(
-        self,
-        kernel: Kernel,
-        grid: tuple[int, int],
-        block: tuple[int, int],
-        arguments: Sequence[Argument],
-    ) -> None:
-        """Launch ``grid`` blocks of ``block`` threads, x first; returns at once."""
+    def __call__(self, kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
+        """Launch ``grid`` blocks of ``block`` threads; returns at once."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +103,9 @@ class Resources:
 
 
 def compile_for(kernel: Kernel, arch: str, *, folder: Path | None = None) -> bytes:
-    """Machine code of a kernel. Needs no GPU.
+    """A kernel's cubin for a target, e.g. ``sm_87``. Needs no GPU.
 
-    Args:
-        kernel: What to compile.
-        arch: Target, e.g. ``sm_87``.
-        folder: Disk cache; by default `cache_folder`.
-
-    Returns:
-        A cubin: from the cache where source, macros, target and compiler version are the same.
+    It is from the disk cache where source, macros, target and compiler version are the same.
 
     Raises:
         DeviceError: The compiler refuses; its log lies beside the cache.
@@ -155,12 +146,7 @@ class Programs:
     """Loaded kernels of one device: compiled at first use, then kept."""
 
     def __init__(self, arch: str, *, folder: Path | None = None) -> None:
-        """Prepare.
-
-        Args:
-            arch: The device's architecture, e.g. ``sm_87``; its context must be current.
-            folder: Disk cache; by default `cache_folder`.
-        """
+        """Prepare for a device's architecture, e.g. ``sm_87``; its context must be current."""
         self._arch = arch
         self._folder = folder
         self._loaded: dict[Kernel, Any] = {}
@@ -182,15 +168,8 @@ class Programs:
         """A launcher on a ``cuda.core`` stream or graph builder."""
         core = _core("run CUDA kernels")
 
-        def launch(
-            kernel: Kernel,
-            grid: tuple[int, int],
-            block: tuple[int, int],
-            arguments: Sequence[Argument],
-        ) -> None:
-            core.launch(
-                stream, core.LaunchConfig(grid=grid, block=block), self.get(kernel), *arguments
-            )
+        def launch(kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
+            core.launch(stream, core.LaunchConfig(grid=grid, block=block), self.get(kernel), *given)
 
         return launch
 

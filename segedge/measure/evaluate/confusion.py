@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from segedge.cpu.confusion import as_labels, count_pairs
+from segedge.cpu.kernels.tables import KERNEL, Ints, Longs
 from segedge.errors import UsageError
 from segedge.measure.datasets.mapping import IGNORED
 
 _NOTHING = np.iinfo(np.int64).min
 _NONE = (np.iinfo(np.int64).max, np.iinfo(np.int64).min)
 """Lowest and highest of nothing."""
+_FAR = np.iinfo(np.int32)
 
 
 class Confusion:
@@ -41,8 +43,8 @@ class Confusion:
             )
         outside = [np.array(_NONE, np.int64) for _ in range(2)]
         matrix = np.zeros_like(self.matrix)
-        count_pairs(
-            as_labels(truth), as_labels(prediction), _NOTHING if ignore is None else ignore,
+        _count_pairs(
+            _as_labels(truth), _as_labels(prediction), _NOTHING if ignore is None else ignore,
             matrix, *outside,
         )  # fmt: skip
         for what, (low, high) in zip(("truth", "prediction"), outside, strict=True):
@@ -119,3 +121,36 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def _size(labels: NDArray[Any]) -> str:
     return "x".join(map(str, labels.shape))
+
+
+@njit(**KERNEL)
+def _count_pairs(
+    truth: Ints, prediction: Ints, ignore: int, matrix: Longs, no_truth: Longs, no_prediction: Longs
+) -> None:
+    """Add each pixel to ``matrix[truth, prediction]``, a run at a time: NumPy needs five passes.
+
+    ``no_truth`` and ``no_prediction``, lowest and highest of the counted labels that name no class,
+    are widened; of predicted ones where the truth does name a class.
+    """
+    count, size, i = matrix.shape[0], truth.size, 0
+    while i < size:
+        row, column, first = truth[i], prediction[i], i
+        i += 1
+        while i < size and truth[i] == row and prediction[i] == column:
+            i += 1
+        if row == ignore:
+            continue
+        if row < 0 or row >= count:
+            no_truth[0], no_truth[1] = min(no_truth[0], row), max(no_truth[1], row)
+        elif column < 0 or column >= count:
+            no_prediction[0] = min(no_prediction[0], column)
+            no_prediction[1] = max(no_prediction[1], column)
+        else:
+            matrix[row, column] += i - first
+
+
+def _as_labels(labels: NDArray[np.integer]) -> Ints:
+    """Flat int32 labels, for one compiled kernel; what does not fit names no class either way."""
+    if labels.dtype.itemsize > 4 or labels.dtype == np.uint32:
+        labels = np.clip(labels, _FAR.min, _FAR.max)
+    return np.ascontiguousarray(labels).reshape(-1).astype(np.int32, copy=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.errors import SourceError
 from segedge.video.sources.sample import ImageSample, sample_images
 
@@ -54,12 +54,12 @@ class CalibrationImages:
 
     def tensors(self, card: ModelCard) -> Iterator[NDArray[np.float32]]:
         """The images as the network gets them when it is deployed, 1 x 3 x H x W or NHWC."""
-        made: dict[tuple[int, ...], Preprocessor] = {}
+        made: dict[tuple[int, ...], Preprocess] = {}
         for _, image in self.images():
             shape = image.shape[:2]
             if shape not in made:
                 geometry = Geometry.fit(Size(*shape), card.input_size, card.fit)
-                made[shape] = Preprocessor(card, geometry)
+                made[shape] = Preprocess(card, geometry)
             tensor = np.empty(made[shape].shape, np.float32)
             made[shape].run(image, tensor)
             yield tensor

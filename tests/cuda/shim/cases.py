@@ -117,6 +117,23 @@ def inputs(draw: st.DrawFn, *, even: bool = False, halving: bool = False) -> Pla
     )
 
 
+class LogitConfig:
+    """What all kernels that read logits are compiled for; test files add what theirs is for."""
+
+    classes: int
+    dtype: str
+    layout: str
+    sigmoid: bool
+
+    def card(self, placed: Placed) -> ModelCard:
+        return a_card(
+            self.classes,
+            activation="sigmoid" if self.sigmoid else "softmax",
+            logits_layout=self.layout,
+            align_corners=placed.align_corners,
+        )
+
+
 def random_logits(card: ModelCard, grid: Size, dtype: str, seed: int) -> np.ndarray:
     """From smooth to noisy, some with ties, NaN and infinities."""
     rng = np.random.default_rng(seed)

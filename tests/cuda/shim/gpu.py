@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NoReturn
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from segedge.cuda.runtime.device import Device
-from segedge.cuda.runtime.program import Argument, Kernel
+from segedge.cuda.runtime.program import Argument, Arguments, Extent, Kernel
 from segedge.errors import SegedgeError
 from segedge.machine.gpu import find_driver
 
@@ -66,17 +65,11 @@ class GpuLauncher:
         self._stream = device.stream()
         self._launch = device.programs.launcher(self._stream)
 
-    def __call__(
-        self,
-        kernel: Kernel,
-        grid: tuple[int, int],
-        block: tuple[int, int],
-        arguments: Sequence[Argument],
-    ) -> None:
+    def __call__(self, kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
         self.kernels.append(kernel)
         copies: dict[int, _Copy] = {}
-        given = [self._translated(value, copies) for value in arguments]
-        self._launch(kernel, grid, block, given)
+        moved = [self._translated(value, copies) for value in given]
+        self._launch(kernel, grid, block, moved)
         for copy in copies.values():
             copy.back()
         self._stream.sync()

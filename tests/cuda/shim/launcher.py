@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from segedge.cuda.runtime.program import Argument, Kernel
+from segedge.cuda.runtime.program import Arguments, Extent, Kernel
 
 sys.path.append(str(Path(__file__).parents[3]))  # for processes that are no pytest
 from tests.built import built
@@ -48,15 +47,9 @@ class ShimLauncher:
     def __init__(self) -> None:
         self.kernels: list[Kernel] = []
 
-    def __call__(
-        self,
-        kernel: Kernel,
-        grid: tuple[int, int],
-        block: tuple[int, int],
-        arguments: Sequence[Argument],
-    ) -> None:
+    def __call__(self, kernel: Kernel, grid: Extent, block: Extent, given: Arguments) -> None:
         self.kernels.append(kernel)
-        values = [np.uint64(a) if isinstance(a, int) else a for a in arguments]
+        values = [np.uint64(a) if isinstance(a, int) else a for a in given]
         cells = [np.array(value) for value in values]
         pointers = (ctypes.c_void_p * len(cells))(*[cell.ctypes.data for cell in cells])
         sizes = (ctypes.c_int * len(cells))(*[cell.itemsize for cell in cells])

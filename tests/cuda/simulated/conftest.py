@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from driver.simulated import Control
+from helpers import Job
 from shim.launcher import build
 
 from segedge.cuda.runtime import program
+from segedge.cuda.runtime.device import Device
 from segedge.cuda.runtime.program import Kernel
 
 DEFAULTS = {"defer": 1, "memory_bytes": 8 << 30, "integrated": 0, "pools": 1, "capability": 87}
@@ -50,6 +53,28 @@ def no_leaks(sim: Control) -> Iterator[None]:
     before = _counts(sim, {})
     yield
     assert _counts(sim, before) == before
+
+
+@pytest.fixture
+def device(no_leaks: None) -> Device:
+    """The simulated GPU; afterwards nothing of it may be left."""
+    return Device.open()
+
+
+@pytest.fixture
+def stream(device: Any) -> Iterator[Any]:
+    """A stream of the device, which is whatever a file's tests call it."""
+    stream = device.create_stream()
+    yield stream
+    stream.close()
+
+
+@pytest.fixture
+def job(device: Any, stream: Any) -> Iterator[Job]:
+    job = Job(device, stream)
+    job.fill()
+    yield job
+    job.close(stream)
 
 
 def _counts(sim: Control, expected: dict[str, int]) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Job:
         self.device_frame = device.allocate(self.frame_size, stream=stream)
         self.device_tensor = device.allocate(self.tensor_size, stream=stream)
         self.programs = Programs("sm_87")
-        PREPROCESS.launch(self._load, self._plane(), int(self.device_tensor.handle))
+        PREPROCESS.run(self._load, self._plane(), int(self.device_tensor.handle))
 
     def _load(self, kernel: Kernel, *_: object) -> None:
         """Not possible later, while a graph is captured."""
@@ -62,7 +62,7 @@ class Job:
 
     def preprocess(self, stream: Any, *, frame: int | None = None) -> None:
         plane = self._plane() if frame is None else Plane(frame, FRAME.width * 3)
-        PREPROCESS.launch(self.programs.launcher(stream), plane, int(self.device_tensor.handle))
+        PREPROCESS.run(self.programs.launcher(stream), plane, int(self.device_tensor.handle))
 
     def enqueue(self, stream: Any) -> None:
         self.frame.copy_to(self.device_frame, stream=stream)

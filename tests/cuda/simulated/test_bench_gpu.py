@@ -24,11 +24,6 @@ CARD = ModelCard(("a", "b"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8)
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def device(no_leaks: None) -> Device:
-    return Device.open()
-
-
 def test_the_network_is_timed_by_events(device: Device) -> None:
     segmenter = CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1)
     step = network_step(segmenter)

@@ -35,13 +35,6 @@ PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))
 CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
 
 
-@pytest.fixture
-def device(no_leaks: None) -> Device:
-    """The simulated GPU; afterwards nothing of it may be left."""
-    found = Device.open()
-    return found
-
-
 def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth noise: large regions of every brightness."""
     rng = np.random.default_rng(seed)
@@ -322,16 +315,6 @@ class Foreign:
         self.__cuda_array_interface__ = {**array.__cuda_array_interface__, **changes}
 
 
-def on_device(device: Device, image: NDArray[np.uint8]) -> Any:
-    """A frame in the simulated GPU's memory."""
-    array, host = device.empty(image.shape, np.uint8), device.pinned(image.shape, np.uint8)
-    host.array()[...] = image
-    stream = device.stream()
-    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
-    stream.sync()
-    return array
-
-
 def to_numpy(device: Device, array: Any) -> NDArray[Any]:
     """What another library's copy to the CPU would give: after the producer's stream."""
     stream = device.stream()
@@ -348,7 +331,7 @@ def test_frames_and_results_on_the_device(device: Device) -> None:
     image = image_of(40, 56, 2)
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
         expected = segmenter(image, outputs=OUTPUTS)
-        frame = Foreign(on_device(device, image), stream=None)
+        frame = Foreign(device.uploaded(image), stream=None)
         for _ in range(3):
             result = segmenter(frame, outputs=OUTPUTS, to_host=False)
             for name in ("labels", "overlay", "confidence"):
@@ -447,7 +430,7 @@ def test_dlpack(device: Device) -> None:
     ],
 )
 def test_frames_that_do_not_fit(device: Device, changes: dict[str, Any], words: str) -> None:
-    array = on_device(device, image_of(40, 56))
+    array = device.uploaded(image_of(40, 56))
     with (
         CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter,
         pytest.raises((UsageError, DeviceError)) as caught,

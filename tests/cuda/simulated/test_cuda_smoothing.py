@@ -31,12 +31,6 @@ CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
 SMOOTHING = Smoothing(strength=0.8, tolerance=40.0, flicker=True)
 
 
-@pytest.fixture
-def device(no_leaks: None) -> Device:
-    """The simulated GPU; afterwards nothing of it may be left."""
-    return Device.open()
-
-
 def video(count: int, seed: int = 0, size: tuple[int, int] = (48, 64)) -> list[NDArray[np.uint8]]:
     """A still picture with noise, little of it on the left, so that much is smoothed."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,6 @@ import ctypes
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,24 +28,10 @@ TIMED = EventOptions(timing_enabled=True)
 
 @pytest.fixture
 def device(no_leaks: None) -> Device:
+    """By cuda-core alone."""
     device = Device(0)
     device.set_current()
     return device
-
-
-@pytest.fixture
-def stream(device: Device) -> Iterator[Stream]:
-    stream = device.create_stream()
-    yield stream
-    stream.close()
-
-
-@pytest.fixture
-def job(device: Device, stream: Stream) -> Iterator[Job]:
-    job = Job(device, stream)
-    job.fill()
-    yield job
-    job.close(stream)
 
 
 def test_device(device: Device):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,24 +24,10 @@ GLOBAL, LOCAL, RELAXED = (
 
 @pytest.fixture
 def device(no_leaks: None) -> Device:
+    """By cuda-core alone."""
     device = Device(0)
     device.set_current()
     return device
-
-
-@pytest.fixture
-def stream(device: Device) -> Iterator[Stream]:
-    stream = device.create_stream()
-    yield stream
-    stream.close()
-
-
-@pytest.fixture
-def job(device: Device, stream: Stream) -> Iterator[Job]:
-    job = Job(device, stream)
-    job.fill()
-    yield job
-    job.close(stream)
 
 
 def built(stream: Stream, enqueue: Callable[[Any], object]) -> Any:

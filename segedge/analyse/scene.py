@@ -1,4 +1,4 @@
-"""Kernels over label maps: drivable region, nearest obstacle a column, classes in a zone."""
+"""Numba kernels over label maps: drivable region, nearest obstacle a column, classes in a zone."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import INNER, KERNEL
-from segedge.cpu.regions.runs import root_of
+from segedge.cpu.kernels.tables import INNER, KERNEL, Bytes, Ints, Longs
 
 _TILE = 64
 """Columns that are searched together: a cache line of a row, and few rows beyond the obstacles."""
 
-Labels = NDArray[Any]
-Table = NDArray[np.uint8]
-Ints32 = NDArray[np.int32]
-Longs64 = NDArray[np.int64]
+
+# Not the one of `segedge.cpu`: Numba does not see when a function of another file is edited.
+@njit(**INNER)
+def _root_of(parents: Ints, run: int) -> int:
+    while parents[run] != run:
+        parents[run] = parents[parents[run]]
+        run = np.int64(parents[run])
+    return run
 
 
 @njit(**INNER)
-def _unite(parent: Ints32, area: Longs64, a: int, b: int) -> None:
-    a, b = root_of(parent, a), root_of(parent, b)
+def _unite(parent: Ints, area: Longs, a: int, b: int) -> None:
+    a, b = _root_of(parent, a), _root_of(parent, b)
     if a == b:
         return
     if a > b:
@@ -32,7 +34,7 @@ def _unite(parent: Ints32, area: Longs64, a: int, b: int) -> None:
 
 
 @njit(**INNER)
-def _cut_row(row: Labels, wanted: Table, start: Ints32, end: Ints32, first: int) -> int:
+def _cut_row(row: Any, wanted: Bytes, start: Ints, end: Ints, first: int) -> int:
     """Append the row's runs of wanted labels; returns the number of runs so far."""
     count = first
     width = row.size
@@ -56,7 +58,7 @@ def _cut_row(row: Labels, wanted: Table, start: Ints32, end: Ints32, first: int)
 
 @njit(**INNER)
 def _join_rows(
-    start: Ints32, end: Ints32, parent: Ints32, area: Longs64, above: int, first: int, last: int
+    start: Ints, end: Ints, parent: Ints, area: Longs, above: int, first: int, last: int
 ) -> None:
     """Unite the runs ``first..last`` of a row with those of the row above that they touch."""
     upper = above
@@ -71,33 +73,24 @@ def _join_rows(
 
 @njit(**KERNEL)
 def region_at_bottom(
-    labels: Labels,
-    wanted: Table,
+    labels: Any,
+    wanted: Bytes,
     bottom: int,
-    start: Ints32,
-    end: Ints32,
-    parent: Ints32,
-    area: Longs64,
-    mask: NDArray[np.uint8],
-    left: Ints32,
-    right: Ints32,
+    start: Ints,
+    end: Ints,
+    parent: Ints,
+    area: Longs,
+    mask: Bytes,
+    left: Ints,
+    right: Ints,
 ) -> int:
     """The largest 4-connected region of wanted labels that has a pixel in row ``bottom``.
 
-    Args:
-        labels: H x W class labels.
-        wanted: 1 for each label that belongs to the region.
-        bottom: The row that it must reach; rows below are not looked at.
-        start: Scratch for H * (W + 1) // 2 runs, as are ``end``, ``parent`` and ``area``.
-        end: Scratch.
-        parent: Scratch.
-        area: Scratch.
-        mask: H x W of zeros; the region is set to 1.
-        left: H, set to the region's first column, -1 where it has none.
-        right: H, set to the region's last column, -1 where it has none.
+    Rows below are not looked at. ``mask``, H x W of zeros, is set to 1 there, ``left`` and
+    ``right`` to its first and last column in each row, -1 where it has none. ``start``, ``end``,
+    ``parent`` and ``area`` are scratch for H * (W + 1) // 2 runs.
 
-    Returns:
-        Its pixels; 0 where there is none. Of equally large ones the leftmost at the bottom counts.
+    Gives its pixels, or 0; of equally large ones the leftmost at the bottom counts.
     """
     count = above = first = 0
     row_first = np.empty(bottom + 2, np.int32)
@@ -114,14 +107,14 @@ def region_at_bottom(
     right[:] = -1
     best, best_area = -1, 0
     for run in range(first, count):
-        root = root_of(parent, run)
+        root = _root_of(parent, run)
         if area[root] > best_area:
             best, best_area = root, area[root]
     if best < 0:
         return 0
     for y in range(bottom + 1):
         for run in range(row_first[y], row_first[y + 1]):
-            if root_of(parent, run) != best:
+            if _root_of(parent, run) != best:
                 continue
             mask[y, start[run] : end[run]] = 1
             if left[y] < 0:
@@ -132,17 +125,12 @@ def region_at_bottom(
 
 @njit(**KERNEL)
 def nearest_obstacles(
-    labels: Labels, wanted: Table, bottom: int, least: int, row: Ints32, label: Ints32
+    labels: Any, wanted: Bytes, bottom: int, least: int, row: Ints, label: Ints
 ) -> None:
-    """Of each column the first obstacle from the bottom.
+    """Of each column the first obstacle from row ``bottom`` upwards.
 
-    Args:
-        labels: H x W class labels.
-        wanted: 1 for each label that is an obstacle.
-        bottom: The row to begin at, upwards.
-        least: How many obstacle pixels must stand upon each other.
-        row: W, set to the lowest row of the obstacle, -1 where there is none.
-        label: W, set to the label in that row, -1 where there is none.
+    ``least`` pixels of wanted labels must stand upon each other. ``row`` and ``label``, W each, are
+    set to the obstacle's lowest row and the label there, -1 where there is none.
     """
     width = labels.shape[1]
     streak = np.empty(_TILE, np.int32)
@@ -167,14 +155,8 @@ def nearest_obstacles(
 
 
 @njit(**KERNEL)
-def count_in_spans(labels: Labels, spans: Ints32, counts: Longs64) -> None:
-    """Add up the labels of spans of pixels.
-
-    Args:
-        labels: H x W class labels.
-        spans: N x 3: row, first column, column behind the last.
-        counts: A counter a label, added to.
-    """
+def count_in_spans(labels: Any, spans: Ints, counts: Longs) -> None:
+    """Add the labels of spans of pixels (row, first column, column behind) to a counter a label."""
     for n in range(spans.shape[0]):
         line = labels[spans[n, 0]]
         x, end = spans[n, 1], spans[n, 2]
