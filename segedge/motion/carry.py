@@ -14,6 +14,9 @@ LEAST_RESIDUAL = 2.0
 """Grey levels, the noise of a camera, that are added to a residual before keys are weighed: below
 it no key explains a frame better than another."""
 
+FUSED_LEVELS = 16.0
+"""Grey levels left over by the motion from which on nothing of the past is fused."""
+
 
 def finer_grid(grid: Size, finer: int) -> Size:
     """The grid with ``finer - 1`` more points between each two of the network's."""

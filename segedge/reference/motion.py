@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import AxisMap, Geometry
-from segedge.motion.carry import LEAST_RESIDUAL
+from segedge.card.geometry import AxisMap, Geometry, Size
+from segedge.motion.carry import FUSED_LEVELS, LEAST_RESIDUAL
 from segedge.motion.field import MotionField
 
 _HUGE = 1e30
@@ -91,6 +91,37 @@ def _carry_one(
         np.clip(x[None, :] + maps.x.scale * move_x, 0.0, grid.width - 1.0),
     )
     return moved, 1.0 / ((np.clip(residual, 0.0, 255.0) + LEAST_RESIDUAL) * key.frames)
+
+
+def past_share(
+    field: MotionField, card: ModelCard, geometry: Geometry, grid: Size, *, share: float
+) -> NDArray[np.float32]:
+    """Gh x Gw: how much of carried logits stays at each point of a key frame's grid.
+
+    It is ``share`` where motion explains the image, and less the more is left over, down to none at
+    `FUSED_LEVELS` grey levels.
+    """
+    maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
+    _, pixel_y = _points(maps.y, grid.height, 1)
+    _, pixel_x = _points(maps.x, grid.width, 1)
+    down = _block_position(pixel_y, geometry.frame.height, field.blocks.height)[:, None]
+    across = _block_position(pixel_x, geometry.frame.width, field.blocks.width)[None, :]
+    (residual,) = read_bilinear(
+        np.asarray(field.residual, np.float64)[None], *np.broadcast_arrays(down, across)
+    )
+    return np.asarray(share * np.clip(1.0 - residual / FUSED_LEVELS, 0.0, 1.0), np.float32)
+
+
+def fused(
+    network: NDArray[Any], carried: NDArray[Any], share: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """A key frame's logits, leaning on those carried to it: C x Gh x Gw, by `past_share`.
+
+    Where either is not finite the network's stay.
+    """
+    with np.errstate(invalid="ignore"):
+        mixed = network + share * (carried - network)
+    return np.where(np.isfinite(mixed), mixed, network).astype(np.float32)
 
 
 def finite_planes(logits: NDArray[Any], card: ModelCard) -> NDArray[np.float64]:

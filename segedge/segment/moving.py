@@ -51,6 +51,9 @@ class Carrying(Protocol):
     def agree(self, frame: Frame, source: Source, logits: Any) -> Agreement:
         """How far the network's logits are what carrying would have said."""
 
+    def fuse(self, frame: Frame, source: Source, logits: Any) -> Any:
+        """The network's logits, leaning on the carried ones where `Motion.fuse` says so."""
+
     def show(self, frame: Frame, logits: Any, outputs: Iterable[str]) -> Result:
         """The result of a frame by its logits."""
 
@@ -175,9 +178,9 @@ class Moving:
         assert self._key is not None, "frames wait for a key after another"
         after = run.pop()
         logits = self._segmenter.look(after.frame)
-        kept = self._segmenter.keep(after.frame, logits)
         if not cut:
-            self._measure(after, self._from_key(after, len(run) + 1), logits)
+            logits = self._measured(after, self._from_key(after, len(run) + 1), logits)
+        kept = self._segmenter.keep(after.frame, logits)
         self._note_key(after)
         yield from self._interpolated(run, after, None if cut else kept, outputs)
         self._between = rest
@@ -226,18 +229,19 @@ class Moving:
         """The frame goes through the network, and the next ones come after it."""
         logits = self._segmenter.look(held.frame)
         if source is not None:
-            self._measure(held, source, logits)
+            logits = self._measured(held, source, logits)
         self._note_key(held)
         self._key = Key(held, self._segmenter.keep(held.frame, logits))
         self._passed.clear()
         return held.frame, self._segmenter.show(held.frame, logits, outputs)
 
-    def _measure(self, held: Held, source: Source, logits: Any) -> None:
-        """What carrying would have said to a key frame."""
+    def _measured(self, held: Held, source: Source, logits: Any) -> Any:
+        """A key frame's logits, once it is known what carrying would have said to it."""
         found = self._segmenter.agree(held.frame, source, logits)
         held.frame.motion = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
         self.summary.key(held.frame.motion)
         self._pace.measured(found.clear, round(source.frames))
+        return self._segmenter.fuse(held.frame, source, logits) if self._motion.fuse else logits
 
     def _note_key(self, held: Held) -> None:
         if held.frame.motion is None:

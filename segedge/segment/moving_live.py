@@ -81,6 +81,8 @@ class LiveMoving(Moving):
         frame = dataclasses.replace(held.frame, times=StageTimes())
         logits = self._segmenter.look(frame)
         found = self._segmenter.agree(frame, source, logits)
+        if self._motion.fuse:
+            logits = self._segmenter.fuse(frame, source, logits)
         self.summary.network(frame.times.total())
         note = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
         key = Key(held, self._segmenter.keep(frame, logits))

@@ -28,6 +28,7 @@ from segedge.motion.agreement import Agreement, agreement
 from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
+from segedge.reference.motion import fused, past_share
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
@@ -143,10 +144,24 @@ class Segmenter(Closing):
 
     def agree(self, frame: Frame, source: Source, logits: NDArray[Any]) -> Agreement:
         """How far a key's logits are what carrying would have said, at the points of its grid."""
+        return agreement(self._carried_planes(frame, source), self._planes(logits))
+
+    def fuse(self, frame: Frame, source: Source, logits: NDArray[Any]) -> NDArray[Any]:
+        """A key's logits, leaning on those carried to it; see `Motion.fuse`."""
+        assert self.options.motion is not None, "asked for by it"
+        share = past_share(
+            source.field, self.card, self._plan(frame).way.geometry, source.logits.grid,
+            share=self.options.motion.fuse,
+        )  # fmt: skip
+        planes = fused(self._planes(logits), self._carried_planes(frame, source), share)
+        is_nhwc = self.card.logits_layout == "nhwc"
+        return np.ascontiguousarray((planes.transpose(1, 2, 0) if is_nhwc else planes)[None])
+
+    def _carried_planes(self, frame: Frame, source: Source) -> NDArray[Any]:
         carrier = self._carrier(frame, source.logits.grid, finer=1)
         carried = self._pool.take(carrier.shape, np.float32)
         carrier.run([_key_of(source)], carried)
-        return agreement(self._planes(carried), self._planes(logits))
+        return self._planes(carried)
 
     def _planes(self, logits: NDArray[Any]) -> NDArray[Any]:
         is_nhwc = self.card.logits_layout == "nhwc"
