@@ -1,8 +1,10 @@
-// Modules and kernels. The machine code of a module is the text "SHIM:" and the path of a library
-// that shim/launcher.py compiled from the same source for the CPU.
+// Modules and kernels. The machine code of a module is the text "SHIM:", the name of a kernel, ":"
+// and the path of a library that shim/launcher.py compiled from the same source for the CPU.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstring>
+#include <string>
 
 #include "sim.hpp"
 
@@ -29,16 +31,18 @@ static Table<CUkern_st> kernels;  // CUkernel and CUfunction: the same handles
 
 static CUresult load(CUlib_st& made, const char* code) {
   if (!code || std::strncmp(code, "SHIM:", 5) != 0) return CUDA_ERROR_INVALID_IMAGE;
-  made.path = code + 5;
+  const std::string rest = code + 5, name = rest.substr(0, rest.find(':'));
+  made.path = rest.substr(std::min(rest.size(), name.size() + 1));
   made.library = dlopen(made.path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!made.library) return CUDA_ERROR_INVALID_IMAGE;
   auto kernel = std::make_shared<CUkern_st>();
-  const auto describe = reinterpret_cast<const char* (*)(int*, int*, int)>(
-      dlsym(made.library, "shim_describe"));
-  kernel->run = reinterpret_cast<decltype(kernel->run)>(dlsym(made.library, "shim_launch"));
+  const auto find = [&](const char* what) { return dlsym(made.library, (what + name).c_str()); };
+  const auto describe = reinterpret_cast<void (*)(int*, int*, int)>(find("shim_describe_"));
+  kernel->run = reinterpret_cast<decltype(kernel->run)>(find("shim_launch_"));
   if (!describe || !kernel->run) return CUDA_ERROR_INVALID_IMAGE;
   kernel->sizes.assign(64, 0), kernel->is_pointer.assign(64, 0);
-  kernel->name = describe(kernel->sizes.data(), kernel->is_pointer.data(), 64);
+  kernel->name = name;
+  describe(kernel->sizes.data(), kernel->is_pointer.data(), 64);
   while (!kernel->sizes.empty() && !kernel->sizes.back()) kernel->sizes.pop_back();
   int offset = 0;
   for (const int size : kernel->sizes) {

@@ -30,13 +30,14 @@ WITHOUT_BARRIERS = (
     "draw_outline", "paint_heat", "copy_rows",
 )  # fmt: skip
 
+_NAME = re.compile(r"__global__ void\s+(\w+)\(")
 _ENTRY = """
-extern "C" int shim_launch(const unsigned* dims, void** arguments, const int* sizes, int count) {
-  return shim::run(%(name)s, dims, arguments, sizes, count);
+extern "C" int shim_launch_%(name)s(
+    const unsigned* dims, void** arguments, const int* sizes, int count) {
+  return shim::run<%(has_barriers)s>(%(name)s, dims, arguments, sizes, count);
 }
-extern "C" const char* shim_describe(int* sizes, int* is_pointer, int room) {
+extern "C" void shim_describe_%(name)s(int* sizes, int* is_pointer, int room) {
   shim::describe(%(name)s, sizes, is_pointer, room);
-  return "%(name)s";
 }
 """
 
@@ -61,19 +62,31 @@ class ShimLauncher:
 
 @cache
 def _load(kernel: Kernel) -> ctypes._CFuncPtr:
-    return ctypes.CDLL(str(build(kernel))).shim_launch
+    library = ctypes.CDLL(str(build(kernel)))
+    return getattr(library, f"shim_launch_{kernel.name}")
+
+
+def machine_code(kernel: Kernel) -> bytes:
+    """What the simulated driver takes for a cubin."""
+    return f"SHIM:{kernel.name}:{build(kernel)}\0".encode()
 
 
 def build(kernel: Kernel) -> Path:
-    """The kernel as a shared library."""
-    plain = "#define SHIM_PLAIN\n" if kernel.name in WITHOUT_BARRIERS else ""
-    source = f'{plain}#include "{HEADER}"\n{kernel.source}{_ENTRY % {"name": kernel.name}}'
+    """The kernel's source, with all kernels in it, as a shared library."""
 
     def make(path: Path) -> None:
+        macros = ("-DSEGEDGE_SHIM", "-D__launch_bounds__(...)=")
+        active = gxx("-E", "-P", *macros, "-x", "c++", "-", source=kernel.source)
+        entries = [
+            _ENTRY % {"name": name, "has_barriers": str(name not in WITHOUT_BARRIERS).lower()}
+            for name in _NAME.findall(active)
+        ]
+        source = "\n".join([f'#include "{HEADER}"', kernel.source, *entries])
         words = ("-shared", "-include", _standard_headers(), "-x", "c++", "-", "-o", path)
         gxx(*FLAGS, *words, source=source)
 
-    return built(f"{kernel.name}.so", make, key=[HEADER.read_text(), source, *FLAGS, compiler()])
+    key = [HEADER.read_text(), _ENTRY, *WITHOUT_BARRIERS, kernel.source, *FLAGS, compiler()]
+    return built(f"{kernel.files[-1]}.so", make, key=key)
 
 
 @cache
@@ -89,12 +102,13 @@ def _standard_headers() -> Path:
     return built("headers", make, key=[source, *FLAGS, compiler()]) / "standard.hpp"
 
 
-def gxx(*words: object, source: str = "") -> None:
-    """Run g++, with a source on its standard input where ``-`` is among the words."""
+def gxx(*words: object, source: str = "") -> str:
+    """What g++ prints; with a source on its standard input where ``-`` is among the words."""
     done = subprocess.run(
         ["g++", *map(str, words)], input=source, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[:3000]
+    return done.stdout
 
 
 @cache

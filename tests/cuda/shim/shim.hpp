@@ -2,7 +2,7 @@
 //
 // Every thread of a block is a fiber with its own stack. A fiber runs until it ends or meets a
 // barrier; __syncwarp and __syncthreads hold it until all living threads of its warp or block are
-// there. Kernels without barriers (SHIM_PLAIN) need no fibers and run faster. What this does not
+// there. Kernels without barriers need no fibers and run faster. What this does not
 // show: races between barriers, warp divergence, memory ordering, speed.
 #pragma once
 #include <setjmp.h>
@@ -181,7 +181,7 @@ static void call(void (*kernel)(A...), void** arguments, std::index_sequence<I..
 
 // Grid x block launches of a kernel. `arguments` points at one value each, `sizes` tells how many
 // bytes the caller took each for. Returns -1, or the index of an argument that does not fit.
-template <class... A>
+template <bool HAS_BARRIERS, class... A>
 static int run(void (*kernel)(A...), const unsigned* dims, void** arguments, const int* sizes,
                int count) {
   const int expected[] = {static_cast<int>(sizeof(A))...};
@@ -196,26 +196,21 @@ static int run(void (*kernel)(A...), const unsigned* dims, void** arguments, con
   };
   body_arguments = arguments;
   gridDim = {dims[0], dims[1], dims[2]}, blockDim = {dims[3], dims[4], dims[5]};
-  fibers.resize(blockDim.x * blockDim.y * blockDim.z);
-#ifndef SHIM_PLAIN
-  for (Fiber& fiber : fibers) {
-    if (fiber.stack.empty()) start(fiber);
-  }
-#endif
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  while (HAS_BARRIERS && fibers.size() < threads) start(fibers.emplace_back());
   for (unsigned block = 0; block < gridDim.x * gridDim.y * gridDim.z; block++) {
     blockIdx = {block % gridDim.x, block / gridDim.x % gridDim.y, block / gridDim.x / gridDim.y};
-    for (unsigned t = 0; t < fibers.size(); t++) {
-      fibers[t].index = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
-#ifdef SHIM_PLAIN
-      threadIdx = fibers[t].index;
-      body(body_arguments);
+    for (unsigned t = 0; t < threads; t++) {
+      threadIdx = {t % blockDim.x, t / blockDim.x % blockDim.y, t / blockDim.x / blockDim.y};
+      if constexpr (HAS_BARRIERS) {
+        fibers[t].index = threadIdx;
+        fibers[t].state = READY;
+      } else {
+        body(body_arguments);
+      }
     }
-#else
-      fibers[t].state = READY;
+    while (HAS_BARRIERS && turn()) {
     }
-    while (turn()) {
-    }
-#endif
   }
   return -1;
 }

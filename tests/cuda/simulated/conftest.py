@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from driver.simulated import Control
 from helpers import Job
-from shim.launcher import build
+from shim.launcher import machine_code
 
 from segedge.cuda.runtime import program
 from segedge.cuda.runtime.device import Device
@@ -28,7 +28,7 @@ def shim_kernels() -> Iterator[None]:
     """Kernels come as paths of shim libraries, which the simulated driver loads."""
 
     def compile_for(kernel: Kernel, arch: str, **_: object) -> bytes:
-        return b"SHIM:" + str(build(kernel)).encode() + b"\0"
+        return machine_code(kernel)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "compile_for", compile_for)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 if os.environ.get("SIMCUDA"):
     sys.path.append(str(Path(__file__).parents[2]))
-    from shim.launcher import build
+    from shim.launcher import machine_code
 
     from segedge.cuda.runtime import program
 
     def _compile_for(kernel: program.Kernel, arch: str, **_: object) -> bytes:
-        return b"SHIM:" + str(build(kernel)).encode() + b"\0"
+        return machine_code(kernel)
 
     program.compile_for = _compile_for
