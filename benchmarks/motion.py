@@ -42,6 +42,7 @@ from segedge.cpu.preprocess import Preprocessor
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.machine.environment import Environment
+from segedge.measure.datasets.mapping import IGNORED
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.motion.chain import composed, turned_around
 from segedge.motion.field import MotionField
@@ -256,7 +257,8 @@ def score(film: Film, labels: Callable[[int], Image]) -> float:
     confusion = Confusion(film.card.classes)
     known = len(film.card.classes)
     for number, truth in enumerate(film.truth):
-        confusion.add(np.where(truth < known, truth, 255).astype(np.int16), labels(number))
+        counted = np.where(truth < known, truth.astype(np.int16), IGNORED)
+        confusion.add(counted, labels(number))
     return 100.0 * confusion.miou
 
 

@@ -106,29 +106,38 @@ def centres(grey: Grey) -> Grey:
     return np.ascontiguousarray(grey[BLOCK // 2 :: BLOCK, BLOCK // 2 :: BLOCK])
 
 
-def read_centres(grey: Grey, displacement: NDArray[np.float32], frame: Size) -> Grey:
-    """What the pixels of `centres` moved to; the displacement in pixels of the frame."""
-    height, width = grey.shape
-    rows, columns = displacement.shape[:2]
-    scale = np.array([width / frame.width, height / frame.height], np.float32)
-    x, y = _positions(rows, columns)
-    moved = displacement * scale
+def read_centres(
+    grey: Grey, motion: NDArray[np.float32], factor: float, frame: Size, every: int = 1
+) -> Grey:
+    """The pixels of `centres` (one of so many) moved by so many times a motion, 2 x Bh x Bw."""
+    x, y = _centre_positions(*motion.shape[1:], BLOCK * every)
+    scale_x = np.float32(factor * grey.shape[1] / frame.width)
+    scale_y = np.float32(factor * grey.shape[0] / frame.height)
     with one_thread():
         found = cv2.remap(
-            grey, BLOCK * x + BLOCK // 2 + moved[..., 0], BLOCK * y + BLOCK // 2 + moved[..., 1],
-            cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
+            grey, x + motion[0] * scale_x, y + motion[1] * scale_y, cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
     return np.asarray(found, np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _centre_positions(
+    rows: int, columns: int, apart: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    x, y = _positions(rows, columns)
+    return apart * x + BLOCK // 2, apart * y + BLOCK // 2
 
 
 def read_at(values: NDArray[Any], moved: NDArray[np.float32]) -> NDArray[Any]:
     """Bilinear at each pixel plus its displacement (h x w x 2, x before y), clamped."""
     x, y = _positions(*moved.shape[:2])
     with one_thread():
-        return cv2.remap(
+        found = cv2.remap(
             values, x + moved[..., 0], y + moved[..., 1], cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
+    return np.asarray(found)
 
 
 @lru_cache(maxsize=8)

@@ -6,7 +6,7 @@ there. So the positions cost as much as one channel, and a channel is a plain lo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -180,8 +180,8 @@ def _share_row(one: Floats, two: Floats) -> None:
 
 
 @njit(**INNER)
-def _read(plane: Floats, places: Places, x: int) -> float:
-    """One channel of a key at one point."""
+def _read(plane: Floats, places: Places, x: int) -> Any:
+    """One channel of a key at one point, float32."""
     first, right, below = places.first[x], places.right[x], places.below[x]
     above = plane[first]
     above += (plane[first + right] - above) * places.across[x]
