@@ -12,6 +12,11 @@ from segedge.card.geometry import Size
 from segedge.motion.field import MotionField
 from segedge.motion.grey import Grey, field_of, one_thread
 
+_FINEST_SCALE = 1
+"""The flow is found up to half of the grey image's size."""
+_PATCH_STRIDE = 5
+"""Of patches of 8 pixels; 4, the preset's, takes half as long again for 0.07 of mIoU."""
+
 
 class Flow:
     """Finds the motion between two frames. Safe from several threads at once."""
@@ -31,5 +36,7 @@ class Flow:
         flow = getattr(self._own, "flow", None)
         if flow is None:
             flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+            flow.setFinestScale(_FINEST_SCALE)
+            flow.setPatchStride(_PATCH_STRIDE)
             self._own.flow = flow
         return flow

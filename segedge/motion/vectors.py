@@ -10,6 +10,7 @@ and who asks must find the motion otherwise.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -28,8 +29,10 @@ LEAST_COVER = 0.5
 neighbours, and the residual tells where that is wrong."""
 _CELL = 8
 """Pixels of the frame a side of what vectors are first painted on; smaller blocks share one."""
-_Painting = tuple[NDArray[np.float32], NDArray[np.bool_]]
-"""Displacement of each block, and which of them have one."""
+_EVERY, _VOTES = 4, 0.05
+"""Of so many blocks in each axis one is tried first; a motion must win this share of them."""
+Planes = NDArray[np.float32]
+"""2 x Bh x Bw: x, then y."""
 
 
 def neighbour_motion(
@@ -50,60 +53,94 @@ def neighbour_motion(
         than `LEAST_COVER` of the picture has vectors.
     """
     blocks = blocks_of(grey)
-    best = np.zeros((blocks.height, blocks.width, 2), np.float32)
-    least = np.full((blocks.height, blocks.width), np.inf, np.float32)
-    there, here = _smooth(before), centres(_smooth(grey))
+    pair = _Pair(centres(_smooth(grey)), _smooth(before), frame)
+    move = np.stack([vectors["motion_x"], vectors["motion_y"]]).astype(np.float32)
+    move /= np.maximum(vectors["motion_scale"], 1).astype(np.float32)
+    tries = []
     for sign in (-1, 1):
-        motion, cover = _painted(vectors[np.sign(vectors["source"]) == sign], frame, blocks)
-        for reach in range(1, REACH + 1) if cover.any() else ():
-            tried = motion * np.float32(-sign / reach)
-            cost = _cost(tried, cover, frame, here, there)
-            better = cost < least
-            best[better], least[better] = tried[better], cost[better]
-    covered = least < np.inf
+        owner = _owners(vectors, np.sign(vectors["source"]) == sign, frame, blocks)
+        if (owner >= 0).any():
+            motion = move.take(owner, axis=1, mode="clip")
+            tries += [_Try(motion, owner >= 0, -sign / reach) for reach in range(1, REACH + 1)]
+    if not tries:
+        return None
+    tries = _likely(tries, pair)
+    costs = np.stack([pair.cost(tried) for tried in tries])
+    choice = costs.argmin(axis=0)
+    covered = costs.min(axis=0) < np.inf
     if covered.mean() < LEAST_COVER:
         return None
-    return best if covered.all() else _filled(best, covered)
+    best = tries[0].motion * np.float32(tries[0].factor)
+    for number, tried in enumerate(tries[1:], 1):
+        np.copyto(best, tried.motion * np.float32(tried.factor), where=choice == number)
+    found = np.ascontiguousarray(best.transpose(1, 2, 0))
+    return found if covered.all() else _filled(found, covered)
 
 
-def _painted(vectors: NDArray[Any], frame: Size, blocks: Size) -> _Painting:
-    """The displacement of the vector at each block's centre."""
+@dataclass(frozen=True)
+class _Try:
+    """Vectors as motion over so many frames."""
+
+    motion: Planes
+    cover: NDArray[np.bool_]
+    factor: float
+
+    def sparse(self, every: int) -> _Try:
+        """One block of so many in each axis."""
+        return _Try(self.motion[:, ::every, ::every], self.cover[::every, ::every], self.factor)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A frame and the one before it."""
+
+    here: Grey
+    """The centres of the frame's blocks."""
+    there: Grey
+    frame: Size
+
+    def cost(self, tried: _Try, every: int = 1) -> NDArray[np.float32]:
+        """How badly a motion explains each block and those around it, and the whole picture.
+
+        The whole picture decides where a block is flat; most of one has the same reference.
+        """
+        moved = read_centres(self.there, tried.motion, tried.factor, self.frame, every)
+        with one_thread():
+            differs = cv2.absdiff(moved, np.ascontiguousarray(self.here[::every, ::every]))
+            around = cv2.blur(differs, (3, 3)).astype(np.float32)
+        mean = differs[tried.cover].mean() if tried.cover.any() else 255.0
+        cost = np.where(tried.cover, around + np.float32(mean), np.float32(np.inf))
+        return np.asarray(cost, np.float32)
+
+
+def _likely(tries: list[_Try], pair: _Pair) -> list[_Try]:
+    """Those that explain some of a few blocks best: mostly one, and trying all takes long."""
+    costs = np.stack([pair.cost(tried.sparse(_EVERY), _EVERY) for tried in tries])
+    votes = np.bincount(costs.argmin(axis=0).ravel(), minlength=len(tries))
+    return [
+        tried for tried, count in zip(tries, votes, strict=True) if count > _VOTES * votes.sum()
+    ]
+
+
+def _owners(
+    vectors: NDArray[Any], chosen: NDArray[np.bool_], frame: Size, blocks: Size
+) -> NDArray[np.int32]:
+    """The number of the chosen vector at each block's centre, -1 where there is none."""
     rows, columns = -(-frame.height // _CELL), -(-frame.width // _CELL)
-    cells = np.zeros((rows * columns, 3), np.float32)
-    sizes = vectors["w"].astype(np.int32) << 8 | vectors["h"]
-    for size in np.unique(sizes).tolist():
-        chosen, width, height = vectors[sizes == size], size >> 8, size & 255
-        move = np.ones((chosen.size, 3), np.float32)
-        move[:, 0] = chosen["motion_x"] / chosen["motion_scale"]
-        move[:, 1] = chosen["motion_y"] / chosen["motion_scale"]
-        left, top = (
-            (chosen["dst_x"] - width // 2) // _CELL,
-            (chosen["dst_y"] - height // 2) // _CELL,
-        )
-        for across in range(max(1, width // _CELL)):
-            for down in range(max(1, height // _CELL)):
-                x, y = left + across, top + down
-                inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
-                cells[y[inside].astype(np.int64) * columns + x[inside]] = move[inside]
+    cells = np.full(rows * columns, -1, np.int32)
+    number = np.flatnonzero(chosen).astype(np.int32)
+    width, height = vectors["w"][number].astype(np.int32), vectors["h"][number].astype(np.int32)
+    left = (vectors["dst_x"][number] - width // 2) // _CELL
+    top = (vectors["dst_y"][number] - height // 2) // _CELL
+    for across in range(0, int(width.max(initial=0)), _CELL):
+        for down in range(0, int(height.max(initial=0)), _CELL):
+            x, y = left + across // _CELL, top + down // _CELL
+            inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+            inside &= (width > across) & (height > down)
+            cells[(y * columns + x)[inside]] = number[inside]
     row = ((np.arange(blocks.height) + 0.5) * frame.height / blocks.height).astype(int) // _CELL
     column = ((np.arange(blocks.width) + 0.5) * frame.width / blocks.width).astype(int) // _CELL
-    found = cells.reshape(rows, columns, 3)[row[:, None], column]
-    covered: NDArray[np.bool_] = found[..., 2] > 0.0
-    return np.ascontiguousarray(found[..., :2]), covered
-
-
-def _cost(
-    tried: Displacement, cover: NDArray[np.bool_], frame: Size, here: Grey, there: Grey
-) -> NDArray[np.float32]:
-    """How badly a motion explains each block and those around it, and the whole picture.
-
-    The whole picture decides where a block is flat; most of one has the same reference.
-    """
-    with one_thread():
-        differs = cv2.absdiff(read_centres(there, tried, frame), here).astype(np.float32)
-        around = np.asarray(cv2.blur(differs, (3, 3)), np.float32)
-    cost = around + differs[cover].mean()
-    return np.asarray(np.where(cover, cost, np.inf), np.float32)
+    return np.asarray(cells.reshape(rows, columns)[row[:, None], column])
 
 
 def _smooth(image: Grey) -> Grey:

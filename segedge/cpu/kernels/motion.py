@@ -182,7 +182,7 @@ def _share_row(one: Floats, two: Floats) -> None:
 
 @njit(**INNER)
 def _read(plane: Floats, places: Places, x: int) -> Any:
-    """One channel of a key at one point."""
+    """One channel of a key at one point, float32."""
     first, right, below = places.first[x], places.right[x], places.below[x]
     above = plane[first]
     above += (plane[first + right] - above) * places.across[x]
