@@ -15,7 +15,8 @@ PACKAGE = ROOT / "segedge"
 
 FLOORS: list[list[str]] = [
     ["errors", "version", "measure", "measure/report"],
-    ["card", "machine"],
+    ["machine"],
+    ["card"],
     ["frames", "cuda/runtime"],
     ["options", "live", "video"],
     ["motion"],

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError, unknown_name_error
+from segedge.machine.text_file import UnreadableText, read_text
 
 _KEYS = ("image_to_ground", "points", "image_size")
 _SINGULAR = 1e-9
@@ -95,8 +96,8 @@ def read_ground(path: Path) -> Ground:
         UsageError: It cannot be read, holds something else, or is singular.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = json.loads(read_text(path))
+    except (UnreadableText, json.JSONDecodeError) as error:
         raise UsageError(
             f"cannot read a homography from {path}", facts={"found": str(error)}
         ) from error

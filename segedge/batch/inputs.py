@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from segedge.batch.store import file_system, is_remote
 from segedge.errors import SourceError, UsageError
 from segedge.frames.protocols import SourceFailure
+from segedge.machine.text_file import UnreadableText, read_lines
 from segedge.video.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from segedge.video.sources.images import natural_key
 from segedge.video.sources.open import not_found
@@ -106,14 +107,14 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _listed(path: Path, missing: list[SourceFailure]) -> list[InputFile]:
     """The files of a list; those that are not there are told of, and the others go on."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(path)
+    except UnreadableText as error:
         raise SourceError(f"cannot read the list {path}", facts={"found": str(error)}) from error
-    entries = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    entries = [line.text for line in lines]
     local = [path.absolute().parent / entry for entry in entries if not is_remote(entry)]
     base = Path(os.path.commonpath([file.parent for file in local])) if local else Path()
     found: list[InputFile] = []
-    for entry in entries:
+    for line, entry in zip(lines, entries, strict=True):
         try:
             if is_remote(entry):
                 found += _remote(entry)
@@ -123,7 +124,11 @@ def _listed(path: Path, missing: list[SourceFailure]) -> list[InputFile]:
                 raise SourceError("is no video or image" if file.exists() else "not found")
             found.append(_file(Path(os.path.normpath(file)), base))
         except SourceError as error:
-            missing.append(SourceFailure(entry, f"{error.headline} (listed in {path.name})"))
+            missing.append(
+                SourceFailure(
+                    entry, f"{error.headline} (listed in {path.name}, line {line.number})"
+                )
+            )
     if not found:
         raise SourceError(
             f"nothing that {path} lists is there",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import CardError, UsageError, unknown_name_error
+from segedge.machine.text_file import Line, UnreadableText, read_lines
 
 Rgb = tuple[int, int, int]
 
@@ -64,29 +66,57 @@ def named_set(names: tuple[str, ...]) -> LabelSet:
 
 
 def read_classes(path: Path) -> LabelSet:
-    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour."""
+    """A text file with a class a line: its name, and three numbers 0..255 where it has a colour.
+
+    Where every line begins with its own number (``0 road``, ``1: car``), that is no part of a name.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_lines(path)
+    except UnreadableText as error:
         raise CardError(f"{path.name} cannot be read", facts={"found": str(error)}) from error
-    rows = [row.split() for row in text.splitlines() if row.strip()]
-    if not rows:
+    if not lines:
         raise CardError(f"{path.name} names no classes", fix="one name a line")
-    colors = [_color(row[-3:]) if len(row) > 3 else None for row in rows]
-    names = tuple(
-        " ".join(row if color is None else row[:-3])
-        for row, color in zip(rows, colors, strict=True)
-    )
+    colors = [_color(line, path) for line in lines]
+    names = _unnumbered([
+        line.text if color is None else " ".join(line.text.split()[:-3])
+        for line, color in zip(lines, colors, strict=True)
+    ])  # fmt: skip
+    _check_distinct(names, lines, path)
     plain = named_set(names)
     palette = tuple(color or given for color, given in zip(colors, plain.palette_rgb, strict=True))
     return LabelSet(plain.name, names, palette, plain.ignore_index)
 
 
-def _color(words: list[str]) -> Rgb | None:
-    """Red, green and blue, or None where the words are no colour but part of a name."""
-    if not all(word.isdigit() and int(word) <= 255 for word in words):
+def _color(line: Line, path: Path) -> Rgb | None:
+    """Red, green and blue at the end of a line, or None where it is a name alone."""
+    words = line.text.split()[-3:]
+    if len(line.text.split()) < 4 or not all(word.isdecimal() for word in words):
         return None
-    return int(words[0]), int(words[1]), int(words[2])
+    red, green, blue = map(int, words)
+    if max(red, green, blue) > 255:
+        raise CardError(
+            f"{path.name}, line {line.number}: no colour",
+            facts={"found": " ".join(words), "expected": "red, green and blue, 0..255 each"},
+        )
+    return red, green, blue
+
+
+def _unnumbered(names: Sequence[str]) -> tuple[str, ...]:
+    matches = [re.fullmatch(r"(\d+)(?:\s*[:,.)]\s*|\s+)(\S.*)", name) for name in names]
+    numbers = [int(match[1]) for match in matches if match]
+    texts = [match[2] for match in matches if match]
+    return tuple(texts if numbers == list(range(len(names))) else names)
+
+
+def _check_distinct(names: Sequence[str], lines: Sequence[Line], path: Path) -> None:
+    first: dict[str, int] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in first:
+            raise CardError(
+                f"{path.name}, line {line.number}: class {name!r} is there twice",
+                facts={"first": f"line {first[name]}"},
+            )
+        first[name] = line.number
 
 
 @cache

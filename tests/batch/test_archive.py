@@ -312,7 +312,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path) -
     )  # fmt: skip
     found = {Path(f["source"]).name: f["reason"] for f in failures(tmp_path / "out")}
     assert set(found) == {"gone.mp4", "cut.mp4", "empty.png", "text.png"}
-    assert "not found (listed in list.txt)" in found["gone.mp4"]
+    assert "not found (listed in list.txt, line 2)" in found["gone.mp4"]
     assert "empty file (0 bytes)" in found["empty.png"]
     assert "4 failures" in done.stdout
     assert "failed" in done.stdout

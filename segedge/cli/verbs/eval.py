@@ -114,6 +114,10 @@ def _print(found: Evaluation, model: Path, worst: int) -> None:
         share = found.score(metric)
         if share is not None:
             print_row(metric.label, f"{percent(share)} {metric.told}")
+    if found.ignored:
+        print_row(
+            "ignored", f"{percent(found.confusion.ignored_share)} of all pixels: {found.ignored}"
+        )
     console = out()
     console.print()
     for line in _class_lines(found):

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 class DataGroup:
     """How a labelled data set is read."""
 
-    layout: Annotated[str, "auto, cityscapes, camvid, voc, ade20k or plain."] = "auto"
+    layout: Annotated[str, "auto, cityscapes, camvid, cvat, voc, ade20k or plain."] = "auto"
     split: Annotated[str, "Part of the data set: train, val or test."] = "val"
     mapping: Annotated[
-        str | None, Option("Their classes in ours: THEIRS=OURS,..., or a file of pairs.", "--map")
+        str | None,
+        Option(
+            "Their classes or label values in ours: THEIRS=OURS,..., or a file of pairs.", "--map"
+        ),
     ] = None
     ignore: Annotated[int | None, "Label value that does not count (plain layout)."] = None
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import LabelSet, Rgb, distinct_palette
-from segedge.errors import SourceError, UsageError
-from segedge.measure.datasets.label_file import read_label_file
-from segedge.measure.datasets.layouts import CLASS_NAMES, Layout, Listing, list_layout
-from segedge.measure.datasets.mapping import IGNORED, class_table
+from segedge.errors import SourceError
+from segedge.measure.datasets.decoder import Decoder
+from segedge.measure.datasets.layouts import CLASS_NAMES, Listing, list_layout
+from segedge.measure.datasets.mapping import class_table, split_values
 from segedge.video.sources.images import read_image
-
-_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Sample:
 
     def labels(self) -> NDArray[np.int16]:
         """H x W int16 labels of the card, `IGNORED` (-1) where nothing counts."""
-        return self.decoder.decode(read_label_file(self.label_path), self.label_path)
+        return self.decoder.read(self.label_path)
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,8 @@ class Dataset:
     """Images that have no label file."""
     notes: tuple[str, ...] = ()
     """What the user should know, e.g. which classes of the data set do not count."""
+    decoder: Decoder | None = None
+    """What its samples' label files are read with."""
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
@@ -80,10 +79,10 @@ def open_dataset(
         card_classes: Class names of the model, in label order.
         palette_rgb: The model's colours, for colour labels of the plain layout.
         ignore_index: The model's ignored label, for the plain layout; 255 is ignored there, too.
-        layout: ``auto``, ``cityscapes``, ``camvid``, ``voc``, ``ade20k`` or ``plain``.
+        layout: ``auto``, ``cityscapes``, ``camvid``, ``voc``, ``cvat``, ``ade20k`` or ``plain``.
         split: Which part of it: ``train``, ``val``, ``test``.
-        mapping: Class of the data set to class of the model, or to ``ignore``; None where the
-            names are the same.
+        mapping: Class of the data set, or label value, to class of the model, or to ``ignore``;
+            None where they are the same. See `mapping.parse_mapping`.
 
     Returns:
         The data set; its files are not read yet.
@@ -101,85 +100,25 @@ def open_dataset(
     has_own_labels = listing.layout.label_set is not None
     if not has_own_labels:
         source = replace(source, ignore_index=ignore_index)
-    table, notes = class_table(source.names, names, mapping or {})
+    named, values = split_values(mapping or {}, source.names, names)
+    table, notes = class_table(source.names, names, named, optional=listing.layout.optional)
     if listing.labels is None:
         notes += (
             f"the data set names no classes: its labels are taken for the model's ({_UNNAMED})",
         )
     ignored = _ignored_values(source, has_own_labels=has_own_labels)
-    decoder = Decoder(source, table, ignored, listing.layout)
+    decoder = Decoder(
+        source, table, ignored, listing.layout,
+        values=values, ours=names, peers=[label for _, label in listing.pairs],
+    )  # fmt: skip
     samples = tuple(
         Sample(image.relative_to(listing.root).as_posix(), image, label, decoder)
         for image, label in listing.pairs
     )
     missing = tuple(image.relative_to(listing.root).as_posix() for image in listing.missing)
-    return Dataset(_name(folder), listing.layout.name, names, samples, missing, notes)
+    return Dataset(_name(folder), listing.layout.name, names, samples, missing, notes, decoder)
 
 
-class Decoder:
-    """Turns the values of a label file into classes of the card."""
-
-    def __init__(
-        self,
-        source: LabelSet,
-        table: NDArray[np.int16],
-        ignored: frozenset[int],
-        layout: Layout,
-    ) -> None:
-        """Tables for all values, made once."""
-        self._source = source
-        self._has_ids = layout.has_ids
-        self._ids = np.full(1 << 16, _UNKNOWN, np.int16)
-        self._plain = np.full(1 << 16, _UNKNOWN, np.int16)
-        self._plain[: len(table)] = table
-        self._plain[list(ignored)] = IGNORED
-        self._ids[list(layout.ignored_ids)] = IGNORED
-        for raw, label in source.label_of_id.items():
-            if raw >= 0:
-                self._ids[raw] = table[label] if label < len(table) else IGNORED
-        self._colors = {
-            rgb: int(table[label]) for label, rgb in reversed(list(enumerate(source.palette_rgb)))
-        }
-        for rgb, name in layout.colors.items():
-            known = name in source.names
-            self._colors[rgb] = int(table[source.names.index(name)]) if known else IGNORED
-        if (0, 0, 0) not in self._colors:
-            self._colors[(0, 0, 0)] = IGNORED
-
-    def decode(self, values: NDArray[Any], path: Path) -> NDArray[np.int16]:
-        """H x W int16 labels of the card, `IGNORED` where nothing counts."""
-        if values.ndim == 3:
-            return self._from_colors(values, path)
-        has_ids = self._has_ids(path) and bool(self._source.label_of_id)
-        labels: NDArray[np.int16] = (self._ids if has_ids else self._plain)[values]
-        if (labels == _UNKNOWN).any():
-            unknown = np.unique(values[labels == _UNKNOWN])
-            raise _unknown_values(path, unknown, self._expected(has_ids))
-        return labels
-
-    def _expected(self, has_ids: bool) -> str:
-        if has_ids:
-            return f"ids of {self._source.name}: {min(self._source.label_of_id)}.." + str(
-                max(self._source.label_of_id)
-            )
-        ignored = np.flatnonzero(self._plain == IGNORED).tolist()
-        also = [str(v) for v in ignored if v >= len(self._source)]
-        return f"0..{len(self._source) - 1}" + (f" or {', '.join(also)} (ignored)" if also else "")
-
-    def _from_colors(self, bgr: NDArray[np.uint8], path: Path) -> NDArray[np.int16]:
-        codes = bgr[:, :, 2].astype(np.int32) << 16
-        codes |= bgr[:, :, 1].astype(np.int32) << 8
-        codes |= bgr[:, :, 0]
-        known = sorted((r << 16 | g << 8 | b, label) for (r, g, b), label in self._colors.items())
-        keys = np.array([code for code, _ in known], np.int32)
-        places = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
-        strange = keys[places] != codes
-        if strange.any():
-            raise _unknown_colors(path, codes[strange], len(keys))
-        return np.array([label for _, label in known], np.int16)[places]
-
-
-_UNKNOWN = -2
 _UNNAMED = f"{CLASS_NAMES} in its folder, a name a line, is checked"
 
 
@@ -203,32 +142,6 @@ def _padded(palette_rgb: Sequence[Rgb], names: tuple[str, ...]) -> tuple[Rgb, ..
 def _name(folder: Path) -> str:
     parts = folder.absolute().parts[-2:]
     return "/".join(parts) if folder.name in ("train", "val", "test") else folder.absolute().name
-
-
-def _unknown_values(path: Path, unknown: NDArray[Any], expected: str) -> UsageError:
-    shown = ", ".join(map(str, unknown[:_SHOWN].tolist()))
-    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    return UsageError(
-        f"{path} holds labels outside the classes",
-        facts={"found": shown + more, "expected": expected},
-        fix="--ignore VALUE where such a value counts for nothing, or --layout with the layout "
-        "that knows these ids",
-    )
-
-
-def _unknown_colors(path: Path, codes: NDArray[Any], known: int) -> UsageError:
-    found, counts = np.unique(codes, return_counts=True)
-    code = int(found[counts.argmax()])
-    return UsageError(
-        f"{path} holds colours that are no class",
-        facts={
-            "found": f"{found.size} unknown colours on {counts.sum()} pixels, first RGB "
-            f"({code >> 16}, {code >> 8 & 255}, {code & 255})",
-            "expected": f"the {known} colours of the label set",
-        },
-        fix="colour labels must be lossless (PNG) and never resized with interpolation; "
-        "label files of indices are safest",
-    )
 
 
 def _empty(folder: Path, listing: Listing) -> SourceError:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from segedge.card.labels import LabelSet, Rgb, label_set, read_classes
 from segedge.errors import SourceError, unknown_name_error
+from segedge.machine.text_file import UnreadableText, read_lines
 from segedge.measure.datasets.camvid_colors import CAMVID_COLORS
+from segedge.measure.datasets.cvat import BACKGROUND, LABEL_MAP, read_label_map, split_list
 from segedge.video.formats import IMAGE_SUFFIXES
 from segedge.video.sources.images import natural_key
 
@@ -53,6 +55,13 @@ class Layout:
     """Whether a label file holds raw ids, which the label set maps to labels."""
     ignored_ids: tuple[int, ...] = ()
     """Raw ids that do not count and that the label set does not know."""
+    classes_file: str = CLASS_NAMES
+    """Where a folder names the classes of its label files."""
+    read_classes: Callable[[Path], LabelSet] = read_classes
+    palettes: bool = False
+    """Whether palettes of label files say which class is meant, not the indices into them."""
+    optional: tuple[str, ...] = ()
+    """Classes that the model need not have: they do not count then."""
 
     def listing(self, folder: Path, split: str) -> Listing | None:
         """Pair images with the first of their label files that exists; None: another layout."""
@@ -62,8 +71,9 @@ class Layout:
         pairs: list[tuple[Path, Path]] = []
         missing = []
         images, label_of = found
+        there = _Folders()
         for image in images:
-            label = next((path for path in label_of(image) if path.is_file()), None)
+            label = next(filter(None, map(there.find, label_of(image))), None)
             if label is None:
                 missing.append(image)
             else:
@@ -71,10 +81,30 @@ class Layout:
         return Listing(self, folder, tuple(pairs), tuple(missing), self._labels(folder))
 
     def _labels(self, folder: Path) -> LabelSet | None:
-        names = folder / CLASS_NAMES
+        names = folder / self.classes_file
         if self.label_set is not None:
             return label_set(self.label_set)
-        return read_classes(names) if names.is_file() else None
+        return self.read_classes(names) if names.is_file() else None
+
+
+class _Folders:
+    """Files by name, whatever the letter case of their ending; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, dict[str, Path]] = {}
+
+    def find(self, path: Path) -> Path | None:
+        folder = path.parent
+        if folder not in self._files:
+            entries = sorted(folder.iterdir()) if folder.is_dir() else []
+            self._files[folder] = {_key(entry): entry for entry in reversed(entries)}
+            self._files[folder].update({entry.name: entry for entry in entries})
+        files = self._files[folder]
+        return files.get(path.name) or files.get(_key(path))
+
+
+def _key(path: Path) -> str:
+    return path.stem + path.suffix.lower()
 
 
 def _cityscapes(folder: Path, split: str) -> Found:
@@ -105,9 +135,34 @@ def _voc(folder: Path, split: str) -> Found:
     names = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not (names.is_file() and (folder / "JPEGImages").is_dir()):
         return None
-    stems = [line.strip() for line in names.read_text(encoding="utf-8").splitlines()]
-    images = [folder / "JPEGImages" / f"{stem}.jpg" for stem in stems if stem]
-    return images, lambda image: [folder / "SegmentationClass" / f"{image.stem}.png"]
+    return _listed(names, folder / "JPEGImages", folder / "SegmentationClass")
+
+
+def _cvat(folder: Path, split: str) -> Found:
+    masks, names = folder / "SegmentationClass", split_list(folder, split)
+    if names is None or not (masks.is_dir() and (folder / LABEL_MAP).is_file()):
+        return None
+    places = [folder / name for name in ("JPEGImages", "images")]
+    return _listed(names, next((p for p in places if p.is_dir()), places[0]), masks)
+
+
+def _listed(names: Path, images: Path, masks: Path) -> Found:
+    """The images that a file names, a stem a line."""
+    try:
+        stems = [line.text for line in read_lines(names)]
+    except UnreadableText as error:
+        raise SourceError(f"cannot read {names}", facts={"found": str(error)}) from error
+    there = _Folders()
+    found = []
+    for stem in stems:
+        ends = (there.find(images / f"{stem}{end}") for end in IMAGE_SUFFIXES)
+        found.append(next(filter(None, ends), images / f"{stem}.jpg"))
+
+    def label_of(image: Path) -> Sequence[Path]:
+        place = masks / image.parent.relative_to(images)
+        return [place / f"{image.stem}.png"]
+
+    return found, label_of
 
 
 def _ade20k(folder: Path, split: str) -> Found:
@@ -142,6 +197,15 @@ LAYOUTS: dict[str, Layout] = {
             _camvid,
             "camvid",
             CAMVID_COLORS,
+        ),
+        Layout(
+            "cvat",
+            "labelmap.txt, ImageSets/Segmentation/*.txt, JPEGImages/, SegmentationClass/",
+            _cvat,
+            classes_file=LABEL_MAP,
+            read_classes=read_label_map,
+            palettes=True,
+            optional=(BACKGROUND,),
         ),
         Layout(
             "voc",

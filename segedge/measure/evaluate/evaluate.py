@@ -20,6 +20,7 @@ from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import Dataset, Sample
 from segedge.measure.evaluate.boundary import TOLERANCE
 from segedge.measure.evaluate.confusion import Confusion
+from segedge.measure.evaluate.doubts import doubts
 from segedge.measure.evaluate.metrics import BOUNDARY, BY_IMAGE, Metric, counted, plain
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Evaluation:
     """Which windows slid over the images; empty: whole images."""
     cleaning: str = ""
     """What was done with the labels before they were counted; empty: nothing."""
+    ignored: str = ""
+    """Why pixels do not count, where some do not."""
 
     @property
     def count(self) -> int:
@@ -128,6 +131,8 @@ class Evaluation:
             "dataset": self.dataset,
             "images": self.count,
             "pixels": self.confusion.pixels,
+            "ignored": self.confusion.ignored_share,
+            "ignored_by": self.ignored,
             "missing": list(self.missing),
             "failures": [{"image": name, "reason": reason} for name, reason in self.failures],
             "notes": list(self.notes),
@@ -172,7 +177,7 @@ def evaluate(
 
     Raises:
         UsageError: Classes differ, labels have another size than their image, or hold values that
-            name no class.
+            name no class, or nothing counts.
         SourceError: Not one image could be read.
     """
     check_dataset(dataset, segmenter.card.classes)
@@ -241,6 +246,11 @@ class _Tally:
                 f"none of {len(self.failures)} images of {dataset.name} can be read",
                 facts={"first": ": ".join(self.failures[0]) if self.failures else "-"},
             )
+        reasons = (
+            dataset.decoder.reasons() if dataset.decoder and self.confusion.ignored_share else ""
+        )
+        if not self.confusion.pixels:
+            raise _nothing_counted(self.confusion, dataset, reasons)
         return Evaluation(
             confusion=self.confusion,
             by_image={k: _mean_over_images(v, dataset.classes) for k, v in self.by_image.items()},
@@ -248,7 +258,7 @@ class _Tally:
             failures=tuple(self.failures),
             dataset=dataset.name,
             missing=dataset.missing,
-            notes=dataset.notes,
+            notes=(*dataset.notes, *doubts(self.confusion, dataset)),
             backend=segmenter.backend_name,
             description=segmenter.backend.description,
             precision=segmenter.card.precision,
@@ -256,7 +266,18 @@ class _Tally:
             environment=Environment.capture(),
             slide=segmenter.windows,
             cleaning=segmenter.options.cleaning.describe(),
+            ignored=reasons,
         )
+
+
+def _nothing_counted(confusion: Confusion, dataset: Dataset, reasons: str) -> UsageError:
+    pixels = int(confusion.ignored.sum())
+    return UsageError(
+        f"nothing of {dataset.name} counts",
+        facts={"found": f"all {pixels} pixels are ignored: {reasons}"},
+        fix=f"say which class they are, e.g. --map 255={dataset.classes[-1]}, "
+        "or what else is ignored: --ignore VALUE",
+    )
 
 
 def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]:
