@@ -58,6 +58,7 @@ def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegment
         cleaning=wanted.cleaning.value,
         slide=wanted.slide.value,
         smoothing=wanted.smoothing.value,
+        motion=wanted.motion.value,
     )
     opened.callback(segmenter.close)
     return segmenter
