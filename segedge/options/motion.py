@@ -64,6 +64,11 @@ class Motion:
                 fix="--fuse 0.5",
             )
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether sources are asked for the codec's vectors, which costs decoding a little."""
+        return self.source == "codec"
+
     def check(self, card: ModelCard) -> None:
         """Raise UsageError where a model gives nothing that can be carried."""
         if card.head == "labels":

@@ -65,9 +65,11 @@ def stream(
         )
     opened: Source
     if isinstance(source, str | Path | int):
+        from segedge.video.options import SourceOptions
         from segedge.video.sources.open import open_source
 
-        opened = open_source(str(source) if isinstance(source, int) else source)
+        options = SourceOptions(motion_vectors=_needs_vectors(model, motion))
+        opened = open_source(str(source) if isinstance(source, int) else source, options=options)
     else:
         opened = source
     try:
@@ -82,6 +84,12 @@ def stream(
     except BaseException:
         opened.close()
         raise
+
+
+def _needs_vectors(model: object, motion: Motion | None) -> bool:
+    """Whether the motion of a file's segmenter to be, or of a segmenter, asks the codec."""
+    asked: Motion | None = motion or getattr(getattr(model, "options", None), "motion", None)
+    return asked is not None and asked.needs_vectors
 
 
 class FrameStream(Closing):

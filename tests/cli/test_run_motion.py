@@ -34,7 +34,7 @@ def write_pan(path: Path, frames: int = 13, *, codec: str = "libx264") -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.height, stream.width = SIZE
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for number in range(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pan(number)), format="bgr24")
             container.mux(stream.encode(picture))
@@ -165,3 +165,18 @@ def test_nonsense_is_one_message(
     done = segedge("run", model, "in.mp4", "--backend", "onnxruntime", *words, code=2)
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert done.stderr.count("error:") + done.stderr.count("Error") == 1
+
+
+def test_frames_that_the_codec_says_nothing_of_are_told(
+    segedge: Run, model: Path, tmp_path: Path
+) -> None:
+    write_pan(tmp_path / "h264.mkv")
+    write_pan(tmp_path / "mjpeg.mkv", codec="mjpeg")
+    common = ("run", model, "--backend", "onnxruntime", "--every", "4")
+    asked = (*common, "--motion", "codec")
+    motion = json.loads(segedge(*asked, "h264.mkv", "--json").stdout)["motion"]
+    assert motion["codec_asked"] == 12
+    assert motion["codec_answered"] > 6
+    said = " ".join(segedge(*asked, "mjpeg.mkv").stdout.split())
+    assert "note the codec gives none for 12 of 12 frames: flow instead" in said
+    assert "the codec" not in segedge(*common, "mjpeg.mkv").stdout

@@ -32,7 +32,7 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
     from segedge.pipeline.limits import LimitedSource
     from segedge.video.sources.open import open_source
 
-    source = open_source(spec, options=wanted.capture.value)
+    source = open_source(spec, options=wanted.source_options)
     frames, seconds = wanted.flow.frames, wanted.flow.seconds
     if frames is None and seconds is None:
         return source

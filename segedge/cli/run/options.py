@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -273,6 +273,13 @@ class RunOptions:
     def outputs(self) -> Sequence[str]:
         """Where results go."""
         return self.output or ()
+
+    @property
+    def source_options(self) -> SourceOptions:
+        """How sources are opened, with what `motion` wants of them."""
+        motion = self.motion.value
+        needs_vectors = motion is not None and motion.needs_vectors
+        return replace(self.capture.value, motion_vectors=needs_vectors)
 
     @property
     def are_images_sequence(self) -> bool:
