@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from segedge.frames.frame import Frame
     from segedge.options.cleaning import Cleaning
     from segedge.options.effect import Effect
+    from segedge.options.motion import Motion
     from segedge.options.sliding import Slide
     from segedge.options.smoothing import Smoothing
     from segedge.options.style import OverlayStyle
@@ -43,6 +44,7 @@ __all__ = [
     "MemorySink",
     "MemorySource",
     "ModelCard",
+    "Motion",
     "OverlayStyle",
     "Pipeline",
     "Result",
@@ -77,6 +79,7 @@ _HOME = {
     "OverlayStyle": "segedge.options.style",
     "Frame": "segedge.frames.frame",
     "ModelCard": "segedge.card.card",
+    "Motion": "segedge.options.motion",
     "Result": "segedge.segment.result",
     "SegedgeError": "segedge.errors",
     "Segmenter": "segedge.segment.segmenter",

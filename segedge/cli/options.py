@@ -12,9 +12,11 @@ import typer
 
 from segedge.cli.groups import Option
 from segedge.errors import UsageError
+from segedge.options.motion import MotionSource
 
 if TYPE_CHECKING:
     from segedge.options.cleaning import Cleaning
+    from segedge.options.motion import Motion
     from segedge.options.sliding import Slide
 
 Model = Annotated[Path, typer.Argument(help="An ONNX file with its card, or an engine.")]
@@ -79,6 +81,59 @@ class SlideGroup:
         from segedge.options.sliding import parse_slide
 
         return parse_slide(self.slide, self.overlap)
+
+
+@dataclass(frozen=True)
+class MotionGroup:
+    """The network on some frames of a video, its logits carried to the others."""
+
+    panel: ClassVar[str] = "Motion"
+    every: Annotated[
+        str | None,
+        Option(
+            "The network sees every so many frames of a video, and its logits are carried to the"
+            " others by motion; auto: as seldom as --motion-agreement allows.",
+            metavar="N|auto",
+        ),
+    ] = None
+    motion: Annotated[
+        MotionSource | None,
+        "Where the motion comes from: the images (flow), or the vectors in the video (codec).",
+    ] = None
+    motion_agreement: Annotated[
+        float | None, "Share of carried labels that --every auto keeps right: 0.97."
+    ] = None
+    motion_gap: Annotated[float | None, "Most seconds between frames that the network sees: 2."] = (
+        None
+    )
+    fuse: Annotated[
+        float | None, "Share of the past that stays where the network sees a frame: 0 to below 1."
+    ] = None
+
+    @cached_property
+    def value(self) -> Motion | None:
+        """None: the network sees every frame."""
+        from segedge.options.motion import Motion, parse_every
+
+        words = {option: getattr(self, option) for option in _MEMBERS}
+        given = {_MEMBERS[option]: word for option, word in words.items() if word is not None}
+        if self.every is not None:
+            return Motion(parse_every(self.every), **given)
+        for option, word in words.items():
+            if word is not None:
+                raise UsageError(
+                    f"--{option.replace('_', '-')} without --every", fix="add --every auto"
+                )
+        return None
+
+
+_MEMBERS = {
+    "motion": "source",
+    "motion_agreement": "agreement",
+    "motion_gap": "gap_seconds",
+    "fuse": "fuse",
+}
+"""Options of `MotionGroup` beside ``--every`` to what `Motion` calls them."""
 
 
 def parse_words(words: Iterable[str] | None) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 STAGES = (
-    "decode", "staging", "upload", "preprocess", "network", "smoothing", "tail", "effect",
-    "download", "gpu", "legend", "encode",
+    "decode", "staging", "upload", "preprocess", "network", "motion", "smoothing", "tail",
+    "effect", "download", "gpu", "legend", "encode",
 )  # fmt: skip
 """Stage names in the order in which a frame meets them; the tail includes the overlay. ``gpu`` is
 all of a frame's work on a GPU, where it is one launch and cannot be told apart; ``staging`` is the

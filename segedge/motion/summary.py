@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -100,14 +101,22 @@ class MotionSummary:
             }
 
     def sentence(self) -> str:
-        """``network 84 of 250 frames; carried labels agree 98.7 % (p5 97.1 %) ...``."""
-        said = f"network {self.keys} of {self.frames} frames"
-        if self.agreement is None or self.agreement_p5 is None:
-            return said
-        return (
-            f"{said}; carried labels agree {self.agreement:.1%} (p5 {self.agreement_p5:.1%}) "
-            "with the network's at key frames"
-        ).replace("%", " %")
+        """See `sentence`."""
+        return sentence(self.to_dict())
+
+
+def sentence(facts: Mapping[str, Any]) -> str:
+    """``network 84 of 250 frames; carried labels agree 98.7 % (p5 97.1 %) ...``.
+
+    Of what `MotionSummary.to_dict` says.
+    """
+    said = f"network {facts['network_frames']} of {facts['frames']} frames"
+    if facts["agreement"] is None or facts["agreement_p5"] is None:
+        return said
+    return (
+        f"{said}; carried labels agree {facts['agreement']:.1%} (p5 {facts['agreement_p5']:.1%}) "
+        "with the network's at key frames"
+    ).replace("%", " %")
 
 
 def _rounded(share: float | None) -> float | None:

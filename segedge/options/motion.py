@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from segedge.card.card import ModelCard
 from segedge.errors import UsageError, unknown_name_error
@@ -59,7 +59,15 @@ class Motion:
                 fix="--motion-gap 2",
             )
         if not 0.0 <= self.fuse < 1.0:
-            raise UsageError(f"a share to fuse must be within 0..1, found {self.fuse}")
+            raise UsageError(
+                f"a share to fuse must be at least 0 and below 1, found {self.fuse}",
+                fix="--fuse 0.5",
+            )
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether sources are asked for the codec's vectors, which costs decoding a little."""
+        return self.source == "codec"
 
     def check(self, card: ModelCard) -> None:
         """Raise UsageError where a model gives nothing that can be carried."""
@@ -69,3 +77,8 @@ class Motion:
                 facts={"needed": "logits"},
                 fix="export it again without its argmax, or leave --every out",
             )
+
+
+def parse_every(text: str) -> int | Literal["auto"]:
+    """``4`` or ``auto``; `Motion` refuses what is neither."""
+    return int(text) if text.lstrip("-").isdecimal() else cast("Literal['auto']", text)

@@ -62,6 +62,13 @@ class Feed:
         """What key frames and carried frames amounted to; None without motion."""
         return None if self._moving is None else self._moving.summary
 
+    def own_ms(self, compute_ms: float) -> float:
+        """What a job is known to have taken by the time until it was done, beside its stages.
+
+        Nothing with motion: a frame that waits for its key frame would be charged with the key's.
+        """
+        return compute_ms if self._moving is None else 0.0
+
     def push(self, job: Job) -> Iterator[tuple[Job, ResultView]]:
         """Compute; gives the jobs that are done, each as soon as it is."""
         if self._moving is None:

@@ -100,7 +100,7 @@ class Lane:
 
     def hand_on(self, job: Job, result: ResultView, compute_ms: float) -> None:
         """Give a result to every sink; from the segmenter's thread."""
-        self.ledger.computed(job, result, compute_ms)
+        self.ledger.computed(job, result, self._feed.own_ms(compute_ms))
         if not self.sinks:
             result.wait()
             self.ledger.written(job, job.for_sink().times)

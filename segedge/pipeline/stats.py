@@ -84,7 +84,8 @@ class RunReport:
     """Times of written frames by stage, in the order in which a frame meets them. Stages of
     different threads overlap: decode and encode run beside the others."""
     compute: Summary | None
-    """The segmenter's call, from frame to result: what limits the rate when nothing else does."""
+    """The segmenter's call, from frame to result, or with motion the sum of the frame's stages:
+    what limits the rate when nothing else does."""
     latency: Summary | None
     """From the frame's capture (a file's: begin of its decoding) until the last sink had it."""
     interrupted: bool

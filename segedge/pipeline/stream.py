@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from segedge.errors import UsageError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Source
@@ -19,6 +20,7 @@ from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, p
 from segedge.pipeline.stats import Progress
 
 if TYPE_CHECKING:
+    from segedge.options.motion import Motion
     from segedge.pipeline.feed import FrameSegmenter
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.result import Result
@@ -32,6 +34,7 @@ def stream(
     policy: Policy | None = None,
     outputs: Iterable[str] = ("labels",),
     backend: str = "auto",
+    motion: Motion | None = None,
 ) -> FrameStream:
     """Frames with their results, one at a time, read ahead in a thread.
 
@@ -45,25 +48,35 @@ def stream(
             ``latest`` for live sources and ``lossless`` for others.
         outputs: What to compute at once; anything else is computed when first asked for.
         backend: For a file: ``auto`` or a name that `segedge doctor` lists.
+        motion: For a file: on which frames the network works, the others getting its logits by
+            motion; None: on all. With ``lossless`` some frames come later than they were read.
 
     Returns:
         An iterator. Leaving the loop early is fine in a ``with`` statement, or with `close`.
 
     Raises:
         SegedgeError: The model or the source cannot be opened.
+        UsageError: Motion for a segmenter, which has its own.
     """
+    if motion is not None and not isinstance(model, str | Path):
+        raise UsageError(
+            "a segmenter that is open has its own motion",
+            fix='segedge.load("model.onnx", motion=...), and stream() without',
+        )
     opened: Source
     if isinstance(source, str | Path | int):
+        from segedge.video.options import SourceOptions
         from segedge.video.sources.open import open_source
 
-        opened = open_source(str(source) if isinstance(source, int) else source)
+        options = SourceOptions(motion_vectors=_needs_vectors(model, motion))
+        opened = open_source(str(source) if isinstance(source, int) else source, options=options)
     else:
         opened = source
     try:
         if isinstance(model, str | Path):
             from segedge.segment.load import load
 
-            segmenter = load(model, backend=backend)
+            segmenter = load(model, backend=backend, motion=motion)
             compute, closing = cast("FrameSegmenter", segmenter), segmenter.close
         else:
             compute, closing = cast("FrameSegmenter", model), _nothing
@@ -71,6 +84,12 @@ def stream(
     except BaseException:
         opened.close()
         raise
+
+
+def _needs_vectors(model: object, motion: Motion | None) -> bool:
+    """Whether the motion of a file's segmenter to be, or of a segmenter, asks the codec."""
+    asked: Motion | None = motion or getattr(getattr(model, "options", None), "motion", None)
+    return asked is not None and asked.needs_vectors
 
 
 class FrameStream(Closing):
@@ -155,7 +174,8 @@ class FrameStream(Closing):
             self._take()
             return None
         job, result = done
-        self._ledger.computed(job, result, (self._clock_ns() - start_ns) / 1e6)
+        compute_ms = (self._clock_ns() - start_ns) / 1e6
+        self._ledger.computed(job, result, self._feed.own_ms(compute_ms))
         self._ledger.written(job, job.for_sink().times)
         return job.frame, cast("Result", result)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -206,6 +206,11 @@ class Segmenter(Closing):
         blank = np.zeros((size.height, size.width, 3), np.uint8)
         self(Frame(blank, stream=WARM_UP), outputs=outputs)
         self.reset(WARM_UP)
+        moving = self.moving(live=False)
+        if moving is not None:
+            for _ in range(3):  # a key, one between, the next key
+                deque(moving.push(Frame(blank), outputs), maxlen=0)
+            deque(moving.end(outputs), maxlen=0)
 
     def reset(self, stream: int = 0) -> None:
         """Forget the past of a stream: the next frame is the first of another scene."""

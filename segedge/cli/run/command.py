@@ -49,6 +49,7 @@ def run_command(wanted: RunOptions) -> None:
         check_effect(wanted.outputs, style.effect, masks=masks)
         sources = open_sources(wanted, opened)
         images = [source.info.kind == "images" for source in sources]
+        _check_sequence(wanted, sources)
         places = outputs_by_source(wanted.outputs, wanted.sources, are_images=images)
         segmenter = open_model(wanted, opened)
         style.check(segmenter.card)
@@ -76,9 +77,22 @@ def run_command(wanted: RunOptions) -> None:
     raise typer.Exit(_exit_code(reports, images))
 
 
+def _check_sequence(wanted: RunOptions, sources: Sequence[Source]) -> None:
+    if wanted.motion.value is None or wanted.are_images_sequence:
+        return
+    for source in sources:
+        if source.info.kind == "images":
+            raise UsageError(
+                "images are no video: nothing moves from one to the next",
+                facts={"found": short_name(source.info.name)},
+                fix="add --sequence, where they are the frames of a video, in order;"
+                " else leave --every out",
+            )
+
+
 def _smoothing_notes(wanted: RunOptions, source: Source) -> tuple[str, ...]:
-    smoothing = wanted.smoothing
-    if smoothing.value is None or smoothing.smooth_images or source.info.kind != "images":
+    is_sequence = wanted.are_images_sequence or source.info.kind != "images"
+    if wanted.smoothing.value is None or is_sequence:
         return ()
     return ("images are not smoothed: --smooth-images, where they are the frames of a video",)
 
@@ -138,7 +152,7 @@ def _run(
         if view is not None:
             live_sinks.append(view.sink(label, model=wanted.model.name, backend=backend))
             own, names = [*own, live_sinks[-1]], [*names, "live view"]
-        is_sequence = True if wanted.smoothing.smooth_images else None
+        is_sequence = True if wanted.are_images_sequence else None
         policy = wanted.flow.policy
         lanes.append(Lane(source, own, policy=policy, sink_names=names, is_sequence=is_sequence))
 

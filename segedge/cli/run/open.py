@@ -32,7 +32,7 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
     from segedge.pipeline.limits import LimitedSource
     from segedge.video.sources.open import open_source
 
-    source = open_source(spec, options=wanted.capture.value)
+    source = open_source(spec, options=wanted.source_options)
     frames, seconds = wanted.flow.frames, wanted.flow.seconds
     if frames is None and seconds is None:
         return source
@@ -58,6 +58,7 @@ def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegment
         cleaning=wanted.cleaning.value,
         slide=wanted.slide.value,
         smoothing=wanted.smoothing.value,
+        motion=wanted.motion.value,
     )
     opened.callback(segmenter.close)
     return segmenter

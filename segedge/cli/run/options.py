@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -15,6 +15,7 @@ from segedge.cli.options import (
     AsJson,
     Backend,
     CleaningGroup,
+    MotionGroup,
     Opacity,
     SlideGroup,
     Threads,
@@ -122,6 +123,9 @@ class CaptureGroup:
     pace: Annotated[bool, "Files at their own rate."] = False
     timeout: Annotated[float, "Seconds without a frame after which a live source is lost."] = 5.0
     reconnect: Annotated[bool, "Open a lost live source again."] = True
+    sequence: Annotated[
+        bool, "Images are the frames of a video, in order: for --every and --smooth."
+    ] = False
 
     @cached_property
     def value(self) -> SourceOptions:
@@ -238,6 +242,7 @@ class RunOptions:
     ] = False
     slide: SlideGroup
     smoothing: SmoothingGroup
+    motion: MotionGroup
     backend: Backend = "auto"
     threads: Threads = 0
     card: Annotated[Path | None, "Take the card of this ONNX file (for a .pt2 program)."] = None
@@ -268,6 +273,18 @@ class RunOptions:
     def outputs(self) -> Sequence[str]:
         """Where results go."""
         return self.output or ()
+
+    @property
+    def source_options(self) -> SourceOptions:
+        """How sources are opened, with what `motion` wants of them."""
+        motion = self.motion.value
+        needs_vectors = motion is not None and motion.needs_vectors
+        return replace(self.capture.value, motion_vectors=needs_vectors)
+
+    @property
+    def are_images_sequence(self) -> bool:
+        """Whether images are the frames of a video, in order."""
+        return self.capture.sequence or self.smoothing.smooth_images
 
     @property
     def is_quiet(self) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.backends.remote.address import address_text
-from segedge.cli.console import clock, megabytes, print_error, print_row
+from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
+from segedge.motion.summary import sentence
 
 if TYPE_CHECKING:
     from segedge.frames.protocols import SourceFailure, SourceInfo
@@ -87,6 +88,8 @@ def print_outcome(outcome: Outcome) -> None:
         if len(reports) > 1:
             print_row("source", short_name(report.source))
         _print_report(report)
+        if report.motion is not None:
+            _print_motion(report.motion)
         if counted is not None:
             print_row("flicker", _flicker_text(counted, segmenter.options.smoothing))
         for note in (*report.notes, *notes):
@@ -134,7 +137,10 @@ def _print_report(report: RunReport) -> None:
         if stage not in COMPUTING or compute is None:
             share = "(overlapped)"
         else:
-            share = f"{100 * summary.mean_ms / max(compute.mean_ms, 1e-9):3.0f} %"
+            total_ms = max(compute.count * compute.mean_ms, 1e-9)
+            share = f"{100 * summary.count * summary.mean_ms / total_ms:3.0f} %"
+            if report.motion is not None and summary.count < compute.count:
+                share += f"  of {summary.count} of {compute.count} frames"
         print_row(stage, f"{summary.p50_ms:6.1f} ms {summary.p95_ms:6.1f} ms    {share}")
     if compute is not None:
         print_row("frame", f"{compute.p50_ms:6.1f} ms {compute.p95_ms:6.1f} ms")
@@ -149,6 +155,19 @@ def _print_report(report: RunReport) -> None:
     )
     if where:
         print_row("dropped", where)
+
+
+def _print_motion(facts: Mapping[str, Any]) -> None:
+    """Where the network saw some frames: how many, and what that did to the labels."""
+    print_prose("motion", sentence(facts))
+    if facts["network_ms"] is not None:
+        print_row("", f"the network took {facts['network_ms']:.1f} ms (p50) beside the frames")
+    lacking = facts["codec_asked"] - facts["codec_answered"]
+    if lacking:
+        print_row(
+            "note", f"the codec gives none for {lacking} of {facts['codec_asked']} frames:"
+            " flow instead",
+        )  # fmt: skip
 
 
 def _print_latency(report: RunReport) -> None:
