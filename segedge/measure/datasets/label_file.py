@@ -47,7 +47,7 @@ def _as_labels(values: NDArray[Any], path: str | Path) -> NDArray[Any]:
     if values.dtype in (np.uint8, np.uint16):
         return values
     low, high = values.min(), values.max()
-    whole = values.astype(np.uint16) if 0 <= low and high < 1 << 16 else None
+    whole = values.astype(np.uint16) if low >= 0 and high < 1 << 16 else None
     if whole is None or not np.array_equal(whole, values):
         raise _unreadable(
             path,

@@ -31,6 +31,8 @@ class Confusion:
         """An empty matrix for these class names."""
         self.classes = tuple(classes)
         self.matrix = np.zeros((len(self.classes), len(self.classes)), np.int64)
+        self.ignored = np.zeros(len(self.classes), np.int64)
+        """Pixels whose truth counts for nothing, by predicted class."""
 
     def add(
         self, truth: NDArray[Any], prediction: NDArray[Any], *, ignore: int | None = IGNORED
@@ -42,10 +44,10 @@ class Confusion:
                 facts={"truth": _size(truth), "prediction": _size(prediction)},
             )
         outside = [np.array(_NONE, np.int64) for _ in range(2)]
-        matrix = np.zeros_like(self.matrix)
+        matrix, ignored = np.zeros_like(self.matrix), np.zeros_like(self.ignored)
         _count_pairs(
             _as_labels(truth), _as_labels(prediction), _NOTHING if ignore is None else ignore,
-            matrix, *outside,
+            matrix, ignored, *outside,
         )  # fmt: skip
         for what, (low, high) in zip(("truth", "prediction"), outside, strict=True):
             if low <= high:
@@ -54,10 +56,12 @@ class Confusion:
                     facts={"found": f"{low}..{high}", "expected": f"0..{len(self.classes) - 1}"},
                 )
         self.matrix += matrix
+        self.ignored += ignored
 
     def merge(self, other: Confusion) -> None:
         """Add another's counts."""
         self.matrix += other.matrix
+        self.ignored += other.ignored
 
     def mistakes(self, count: int) -> list[tuple[str, str, int]]:
         """The most frequent ones: true class, predicted class, pixels."""
@@ -75,6 +79,12 @@ class Confusion:
     def pixels(self) -> int:
         """Pixels counted."""
         return int(self.matrix.sum())
+
+    @property
+    def ignored_share(self) -> float:
+        """Share of all pixels that do not count, 0..1; 0 for an empty matrix."""
+        ignored = int(self.ignored.sum())
+        return ignored / max(self.pixels + ignored, 1)
 
     @property
     def iou(self) -> NDArray[np.float64]:
@@ -125,9 +135,17 @@ def _size(labels: NDArray[Any]) -> str:
 
 @njit(**KERNEL)
 def _count_pairs(
-    truth: Ints, prediction: Ints, ignore: int, matrix: Longs, no_truth: Longs, no_prediction: Longs
+    truth: Ints,
+    prediction: Ints,
+    ignore: int,
+    matrix: Longs,
+    ignored: Longs,
+    no_truth: Longs,
+    no_prediction: Longs,
 ) -> None:
     """Add each pixel to ``matrix[truth, prediction]``, a run at a time: NumPy needs five passes.
+
+    Where the truth is ``ignore`` it is added to ``ignored[prediction]``.
 
     ``no_truth`` and ``no_prediction``, lowest and highest of the counted labels that name no class,
     are widened; of predicted ones where the truth does name a class.
@@ -139,6 +157,8 @@ def _count_pairs(
         while i < size and truth[i] == row and prediction[i] == column:
             i += 1
         if row == ignore:
+            if 0 <= column < count:
+                ignored[column] += i - first
             continue
         if row < 0 or row >= count:
             no_truth[0], no_truth[1] = min(no_truth[0], row), max(no_truth[1], row)
