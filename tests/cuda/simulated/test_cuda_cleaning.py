@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from driver.simulated import Control
 from numpy.typing import NDArray
-from test_cuda_segmenter import CARD, device
+from test_cuda_segmenter import CARD
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
@@ -20,8 +20,6 @@ from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
-
-__all__ = ["device"]  # a fixture
 
 CLEANINGS = [
     Cleaning(60, connectivity=8),

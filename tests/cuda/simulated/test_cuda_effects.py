@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_cuda_segmenter import CARD, clear_pixels, device, image_of
+from test_cuda_segmenter import CARD, clear_pixels, image_of
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
@@ -20,8 +20,6 @@ from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
-
-__all__ = ["device"]  # a fixture
 
 EFFECTS_BY_NAME = {
     "mask": Effect("mask"),
