@@ -249,7 +249,10 @@ class Moving:
         held.frame.motion = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
         self.summary.key(held.frame.motion)
         self._pace.measured(found.clear, round(source.frames))
-        return self._segmenter.fuse(held.frame, source, logits) if self._motion.fuse else logits
+        if not self._motion.fuse:
+            return logits
+        with held.frame.times.measure("motion"):
+            return self._segmenter.fuse(held.frame, source, logits)
 
     def _note_key(self, held: Held) -> None:
         if held.frame.motion is None:

@@ -110,17 +110,15 @@ def test_each_source_has_its_own(segedge: Run, model: Path, tmp_path: Path) -> N
     assert found == [(3, 9), (2, 5)]
 
 
-def test_images_are_a_sequence_where_that_is_said(
-    segedge: Run, model: Path, tmp_path: Path
-) -> None:
+def test_images_are_a_video_where_that_is_said(segedge: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(5):
         cv2.imwrite(str(tmp_path / f"in/{number}.png"), pan(number))
     common = ("run", model, "in", "--backend", "onnxruntime", "--every", "2")
     refused = " ".join(segedge(*common, code=2).stderr.split())
     assert "images are no video: nothing moves from one to the next found in" in refused
-    assert "fix add --sequence, where they are the frames of a video" in refused
-    facts = json.loads(segedge(*common, "--sequence", "--json").stdout)
+    assert "fix add --as-video, where they are the frames of a video" in refused
+    facts = json.loads(segedge(*common, "--as-video", "--json").stdout)
     assert (facts["motion"]["network_frames"], facts["motion"]["frames"]) == (3, 5)
 
 
