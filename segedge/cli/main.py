@@ -37,6 +37,7 @@ VERBS = {
 MAY_STAND_ALONE = {
     "--live": re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}"),
     "--smooth": re.compile(r"-?\d*\.\d+"),
+    "--sequence": re.compile(r".+\.(txt|lst|list|csv)"),
     "--ray": re.compile(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto"),
 }
 """Options that may stand alone, and which word that follows is theirs.

@@ -20,6 +20,16 @@ _COUNTS = {
     "dropped": "Frames given up because something was slower than the source",
     "failed": "Frames lost to an error",
 }
+_MOTION = {
+    "agreement": ("gauge", "agreement", "Share of clear points with the network's label where it "
+                  "was carried, at the newest key frame"),
+    "network_frames_total": ("counter", "network_frames", "Frames that the network saw"),
+    "frames_total": ("counter", "frames", "Frames that got logits by the network or by motion"),
+    "key_age_ms": ("gauge", "key_age_ms", "Age of the key frame that the newest was carried from"),
+}  # fmt: skip
+"""Metric behind ``segedge_motion_`` to its kind, its name in what is published, its meaning."""
+_OWN = (*_COUNTS, "fps", "latency_ms", "motion")
+"""What is published of a source and has families of its own."""
 _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 
 
@@ -56,7 +66,8 @@ def page_stats(
         values = source_stats(channel)
         values["latency_ms"] = _latency(values["latency_ms"])
         point = channel.meter.history()[-1:]
-        sources.append({**values, "state": channel.state, "point": point[0] if point else None})
+        told = {"state": channel.state, "point": point[0] if point else None}
+        sources.append({**values, **told, "motion": channel.published.get("motion")})
     system = {key: value for key, value in published.items() if _is_number(value)}
     return {"kind": "stats", "viewers": viewers, "sources": sources, "system": system}
 
@@ -97,13 +108,24 @@ def prometheus(channels: Sequence[Channel], viewers: int, published: Mapping[str
             for stage, milliseconds in list(channel.meter.stage_sums_ms.items())
         ],
     )
+    for name, (kind, key, meaning) in _MOTION.items():
+        lines += _motion_family(f"segedge_motion_{name}", kind, key, meaning, rows)
     further: dict[str, list[str]] = {}
     for label, _, channel in rows:
-        _add_gauges(further, channel.published, label, skip={*_COUNTS, "fps", "latency_ms"})
+        _add_gauges(further, channel.published, label, skip={*_OWN})
     _add_gauges(further, published, "", skip=set())
     for name, samples in further.items():
         lines += [f"# TYPE {name} gauge", *samples]
     return "\n".join(lines) + "\n"
+
+
+def _motion_family(
+    name: str, kind: str, key: str, meaning: str, rows: Sequence[tuple[str, Any, Channel]]
+) -> list[str]:
+    """Of the sources whose network sees some frames; none at all where there is no such source."""
+    found = [(label, (c.published.get("motion") or {}).get(key)) for label, _, c in rows]
+    samples = [f"{name}{label} {_number(value)}" for label, value in found if value is not None]
+    return _family(name, kind, meaning, samples) if samples else []
 
 
 def _latency_lines(label: str, values: Mapping[str, Any], channel: Channel) -> list[str]:

@@ -37,7 +37,7 @@ class MotionSummary:
         self._agreements = np.zeros(_BINS + 1, np.int64)
         self._sum = self._sum_all = 0.0
         self._count_all = 0
-        self._oldest_ms = 0.0
+        self._oldest_ms = self._age_ms = 0.0
         self._network_ms: deque[float] = deque(maxlen=_NETWORK_TIMES)
 
     def key(self, note: MotionNote, *, shown: bool = True) -> None:
@@ -57,6 +57,7 @@ class MotionSummary:
         """A frame that was carried to."""
         with self._lock:
             self.frames += 1
+            self._age_ms = note.key_age_ms
             self._oldest_ms = max(self._oldest_ms, note.key_age_ms)
 
     def network(self, milliseconds: float) -> None:
@@ -82,6 +83,16 @@ class MotionSummary:
         if counts[-1] == 0:
             return None
         return float(np.searchsorted(counts, max(1.0, 0.05 * counts[-1])) / _BINS)
+
+    def sample(self) -> dict[str, Any]:
+        """How it stands: counts so far, the newest agreement, the age of the key in use."""
+        with self._lock:
+            return {
+                "frames": self.frames,
+                "network_frames": self.keys,
+                "agreement": _rounded(self.newest),
+                "key_age_ms": round(self._age_ms, 3),
+            }
 
     def to_dict(self) -> dict[str, Any]:
         """In plain types, for JSON."""

@@ -110,6 +110,17 @@ class Lane:
                 if pushed_out is not None:
                     self.ledger.dropped(pushed_out, number)
 
+    def sample(self) -> dict[str, Any]:
+        """What the world is told once a second: counts so far, times since the last sample."""
+        found = {
+            "name": self.source.info.name,
+            "policy": self.policy,
+            "running": not self.inbox.closed,
+            **self.ledger.sample(),
+        }
+        motion = self._feed.motion
+        return found if motion is None else {**found, "motion": motion.sample()}
+
     def stop_reading(self, why: str) -> None:
         """Take no further frame. From any thread or a signal handler: no lock but the boxes'."""
         if not self.inbox.closed:

@@ -202,15 +202,7 @@ class MultiPipeline:
         machine = self._machine.sample()
         if self._watch.on_sample is None:
             return
-        sources = [
-            {
-                "name": lane.source.info.name,
-                "policy": lane.policy,
-                "running": not lane.inbox.closed,
-                **lane.ledger.sample(),
-            }
-            for lane in self._lanes
-        ]
+        sources = [lane.sample() for lane in self._lanes]
         seconds = (self._clock_ns() - self._start_ns) / 1e9
         self._watch.on_sample({"seconds": round(seconds, 3), "sources": sources, **machine})
 

@@ -171,7 +171,8 @@ class Moving:
 
     def _close(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
         """The frames that wait, up to the last or the first of a new scene, which is a key."""
-        number = self._first_unexplained()
+        with self._between[-1].frame.times.measure("motion"):
+            number = self._first_unexplained()
         cut = number is not None
         last = len(self._between) if number is None else number + 1
         run, rest = self._between[:last], self._between[last:]
@@ -180,7 +181,7 @@ class Moving:
         logits = self._segmenter.look(after.frame)
         if not cut:
             logits = self._measured(after, self._from_key(after, len(run) + 1), logits)
-        kept = self._segmenter.keep(after.frame, logits)
+        kept = self._keep(after.frame, logits)
         self._note_key(after)
         yield from self._interpolated(run, after, None if cut else kept, outputs)
         self._between = rest
@@ -203,7 +204,9 @@ class Moving:
         for place, (held, field) in enumerate(zip(run, fields, strict=True)):
             sources = [self._from_key(held, place + 1)]
             if field is not None:
-                sources.append(Source(kept, field.result(), len(run) - place))
+                with held.frame.times.measure("motion"):
+                    motion = field.result()
+                sources.append(Source(kept, motion, len(run) - place))
             yield self._carried(held, sources, outputs)
 
     def _see(self, frame: Frame) -> Held:
@@ -231,17 +234,25 @@ class Moving:
         if source is not None:
             logits = self._measured(held, source, logits)
         self._note_key(held)
-        self._key = Key(held, self._segmenter.keep(held.frame, logits))
+        self._key = Key(held, self._keep(held.frame, logits))
         self._passed.clear()
         return held.frame, self._segmenter.show(held.frame, logits, outputs)
 
+    def _keep(self, frame: Frame, logits: Any) -> Any:
+        with frame.times.measure("motion"):
+            return self._segmenter.keep(frame, logits)
+
     def _measured(self, held: Held, source: Source, logits: Any) -> Any:
         """A key frame's logits, once it is known what carrying would have said to it."""
-        found = self._segmenter.agree(held.frame, source, logits)
+        with held.frame.times.measure("motion"):
+            found = self._segmenter.agree(held.frame, source, logits)
         held.frame.motion = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
         self.summary.key(held.frame.motion)
         self._pace.measured(found.clear, round(source.frames))
-        return self._segmenter.fuse(held.frame, source, logits) if self._motion.fuse else logits
+        if not self._motion.fuse:
+            return logits
+        with held.frame.times.measure("motion"):
+            return self._segmenter.fuse(held.frame, source, logits)
 
     def _note_key(self, held: Held) -> None:
         if held.frame.motion is None:

@@ -78,10 +78,26 @@ def test_no_frame_is_charged_with_the_network_of_another(
     assert facts["compute"]["count"] * facts["compute"]["mean_ms"] == pytest.approx(total_ms)
 
 
+def test_each_line_says_how_its_frame_came_by_its_labels(
+    segedge: Run, model: Path, tmp_path: Path
+) -> None:
+    write_pan(tmp_path / "in.mp4", frames=6)
+    segedge("run", model, "in.mp4", "--backend", "onnxruntime", "--every", "4", "-o", "a.jsonl")
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    notes = [line["motion"] for line in lines]
+    assert [line["index"] for line in lines] == list(range(6))
+    assert [note["key"] for note in notes] == [True, False, False, False, True, True]
+    assert [note["frames"] for note in notes] == [0, 1, 2, 1, 0, 0]
+    assert [note["key_age_ms"] > 0 for note in notes] == [False, True, True, True, False, False]
+    assert [note["agreement"] is None for note in notes] == [True] * 4 + [False] * 2
+    assert sum(lines[2]["class_pixels"].values()) == SIZE[0] * SIZE[1]
+
+
 def test_without_it_nothing_is_said_of_motion(segedge: Run, model: Path, tmp_path: Path) -> None:
     write_pan(tmp_path / "in.mp4", frames=2)
     common = ("run", model, "in.mp4", "--backend", "onnxruntime")
     assert "motion" not in segedge(*common, "-o", "a.jsonl").stdout
+    assert "motion" not in (tmp_path / "a.jsonl").read_text()
     assert json.loads(segedge(*common, "--json").stdout)["motion"] is None
 
 
@@ -94,17 +110,15 @@ def test_each_source_has_its_own(segedge: Run, model: Path, tmp_path: Path) -> N
     assert found == [(3, 9), (2, 5)]
 
 
-def test_images_are_a_sequence_where_that_is_said(
-    segedge: Run, model: Path, tmp_path: Path
-) -> None:
+def test_images_are_a_video_where_that_is_said(segedge: Run, model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number in range(5):
         cv2.imwrite(str(tmp_path / f"in/{number}.png"), pan(number))
     common = ("run", model, "in", "--backend", "onnxruntime", "--every", "2")
     refused = " ".join(segedge(*common, code=2).stderr.split())
     assert "images are no video: nothing moves from one to the next found in" in refused
-    assert "fix add --sequence, where they are the frames of a video" in refused
-    facts = json.loads(segedge(*common, "--sequence", "--json").stdout)
+    assert "fix add --as-video, where they are the frames of a video" in refused
+    facts = json.loads(segedge(*common, "--as-video", "--json").stdout)
     assert (facts["motion"]["network_frames"], facts["motion"]["frames"]) == (3, 5)
 
 

@@ -127,6 +127,28 @@ def test_the_line_of_truth(page: Any, view: Any) -> None:
     assert words == "29.9 fps 33 / 41 ms latency, p50 / p95 12 dropped fake backend street.onnx"
 
 
+def test_the_line_of_motion(page: Any, view: Any) -> None:
+    sink = LiveSink(view._hub.channels[0])
+
+    def line() -> str:
+        return str(page.evaluate("document.querySelector('#truth .motion')?.innerText ?? ''"))
+
+    def comes(text: str) -> None:
+        until(lambda: line() == text, lambda: page.wait_for_timeout(20))
+
+    motion = {"frames": 30, "network_frames": 8, "agreement": None, "key_age_ms": 7.25}
+    view.publish({"motion": motion}, source=sink)
+    comes("network every 3.8, key 7.3 ms old")
+    motion = {"frames": 60, "network_frames": 18, "agreement": 0.9874, "key_age_ms": 66.4}
+    view.publish({"motion": motion}, source=sink)
+    comes("network every 3, agreement 98.7 %, key 66 ms old")
+    motion |= {"frames": 90, "agreement": 0.9911, "key_age_ms": 1100.0}
+    view.publish({"motion": motion}, source=sink)
+    comes("network every 3, agreement 99.1 %, key 1100 ms old")
+    view.publish({}, source=sink)
+    comes("")
+
+
 def test_the_snapshot_is_the_picture_as_shown(page: Any) -> None:
     from PIL import Image
 

@@ -221,6 +221,22 @@ def test_metrics_are_prometheus_text(view) -> None:
     assert len(groups) - len(set(groups)) <= 2, "only a summary's own lines alternate"
 
 
+def test_metrics_of_motion(view) -> None:
+    moving, still = view.sink("moving"), view.sink("still")
+    names = ("agreement", "network_frames_total", "frames_total", "key_age_ms")
+    view.publish({"read": 3}, source=still)
+    assert "segedge_motion" not in get(view.url + "metrics")[1]
+    motion = {"frames": 250, "network_frames": 84, "agreement": 0.987, "key_age_ms": 66.5}
+    view.publish({"motion": motion}, source=moving)
+    lines = get(view.url + "metrics")[1].splitlines()
+    values = dict(zip(names, ("0.987", "84", "250", "66.5"), strict=True))
+    for name, value in values.items():
+        assert f'segedge_motion_{name}{{source="moving"}} {value}' in lines
+        assert not any(line.startswith(f'segedge_motion_{name}{{source="still"') for line in lines)
+    view.publish({"motion": {**motion, "agreement": None}}, source=moving)
+    assert not any("motion_agreement" in line for line in get(view.url + "metrics")[1].splitlines())
+
+
 def test_a_port_in_use(view, make_view) -> None:
     with pytest.raises(SinkError, match="cannot listen") as caught:
         make_view(port=view.address.port)

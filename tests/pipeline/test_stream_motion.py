@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,20 @@ def test_a_stream_with_motion(model: Path, tmp_path: Path) -> None:
         assert shown.motion.asked == 8
         assert shown.motion.answered > 4
     assert [note is not None and note.is_key for note in notes] == [n % 4 == 0 for n in range(9)]
+
+
+def test_samples_tell_how_it_stands(model: Path, tmp_path: Path) -> None:
+    clip = write_pan(tmp_path / "in.mp4", frames=9)
+    samples: list[dict[str, Any]] = []
+    with segedge.load(model, backend="onnxruntime", motion=segedge.Motion(every=4)) as segmenter:
+        report = segedge.Pipeline(
+            segedge.open_source(clip), segmenter, on_sample=samples.append
+        ).run()
+    told = samples[-1]["sources"][0]["motion"]
+    assert (told["frames"], told["network_frames"]) == (9, 3)
+    assert 0.5 < told["agreement"] <= 1.0
+    assert report.motion is not None
+    assert 0.0 < told["key_age_ms"] <= report.motion["oldest_key_ms"] + 0.1
 
 
 def test_an_open_segmenter_brings_its_own(model: Path, tmp_path: Path) -> None:

@@ -78,20 +78,20 @@ def run_command(wanted: RunOptions) -> None:
 
 
 def _check_sequence(wanted: RunOptions, sources: Sequence[Source]) -> None:
-    if wanted.motion.value is None or wanted.are_images_sequence:
+    if wanted.motion.value is None or wanted.are_images_video:
         return
     for source in sources:
         if source.info.kind == "images":
             raise UsageError(
                 "images are no video: nothing moves from one to the next",
                 facts={"found": short_name(source.info.name)},
-                fix="add --sequence, where they are the frames of a video, in order;"
+                fix="add --as-video, where they are the frames of a video, in order;"
                 " else leave --every out",
             )
 
 
 def _smoothing_notes(wanted: RunOptions, source: Source) -> tuple[str, ...]:
-    is_sequence = wanted.are_images_sequence or source.info.kind != "images"
+    is_sequence = wanted.are_images_video or source.info.kind != "images"
     if wanted.smoothing.value is None or is_sequence:
         return ()
     return ("images are not smoothed: --smooth-images, where they are the frames of a video",)
@@ -152,7 +152,7 @@ def _run(
         if view is not None:
             live_sinks.append(view.sink(label, model=wanted.model.name, backend=backend))
             own, names = [*own, live_sinks[-1]], [*names, "live view"]
-        is_sequence = True if wanted.are_images_sequence else None
+        is_sequence = True if wanted.are_images_video else None
         policy = wanted.flow.policy
         lanes.append(Lane(source, own, policy=policy, sink_names=names, is_sequence=is_sequence))
 

@@ -123,7 +123,7 @@ class CaptureGroup:
     pace: Annotated[bool, "Files at their own rate."] = False
     timeout: Annotated[float, "Seconds without a frame after which a live source is lost."] = 5.0
     reconnect: Annotated[bool, "Open a lost live source again."] = True
-    sequence: Annotated[
+    as_video: Annotated[
         bool, "Images are the frames of a video, in order: for --every and --smooth."
     ] = False
 
@@ -282,9 +282,9 @@ class RunOptions:
         return replace(self.capture.value, motion_vectors=needs_vectors)
 
     @property
-    def are_images_sequence(self) -> bool:
+    def are_images_video(self) -> bool:
         """Whether images are the frames of a video, in order."""
-        return self.capture.sequence or self.smoothing.smooth_images
+        return self.capture.as_video or self.smoothing.smooth_images
 
     @property
     def is_quiet(self) -> bool:

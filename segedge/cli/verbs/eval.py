@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,30 @@ import typer
 
 from segedge.backends.remote.address import is_address
 from segedge.card.modelfile import file_sha256
-from segedge.cli.console import check_folder, frame_progress, out, print_json, print_row
+from segedge.cli.console import (
+    check_folder,
+    frame_progress,
+    out,
+    print_json,
+    print_prose,
+    print_row,
+)
 from segedge.cli.groups import Option
-from segedge.cli.options import AsJson, Backend, CleaningGroup, Model, SlideGroup, Threads
+from segedge.cli.options import (
+    AsJson,
+    Backend,
+    CleaningGroup,
+    Model,
+    MotionGroup,
+    SlideGroup,
+    Threads,
+)
 from segedge.cli.verbs.labelled import DataGroup, print_left_out
 from segedge.errors import UsageError
 
 if TYPE_CHECKING:
+    from segedge.measure.datasets.datasets import Dataset
+    from segedge.measure.datasets.sequence import TimedSample
     from segedge.measure.evaluate.evaluate import Evaluation
 
 _INCOMPLETE = 1
@@ -30,6 +48,16 @@ def eval_command(
     labels: DataGroup,
     cleaning: CleaningGroup,
     slide: SlideGroup,
+    motion: MotionGroup,
+    sequence: Annotated[
+        str | None,
+        Option(
+            "The images are the frames of a video, in the order of their names, or of a list with a"
+            " line 'IMAGE SECONDS' each; CamVid's are known to be.",
+            metavar="[LIST]",
+            panel=MotionGroup.panel,
+        ),
+    ] = None,
     backend: Backend = "auto",
     threads: Threads = 0,
     limit: Annotated[int | None, "At most so many images, evenly spread."] = None,
@@ -55,20 +83,24 @@ def eval_command(
 
     check_folder(output)
     _check_page(html)
+    if sequence is not None and motion.value is None:
+        raise UsageError("--sequence without --every: each image stands alone", fix="add --every 4")
     with load(
-        model, backend=backend, threads=threads or None, cleaning=cleaning.value, slide=slide.value
-    ) as segmenter:
+        model, backend=backend, threads=threads or None, cleaning=cleaning.value,
+        slide=slide.value, motion=motion.value,
+    ) as segmenter:  # fmt: skip
         dataset = labels.open(data, segmenter.card)
+        frames = None if motion.value is None else _in_order(dataset, sequence)
         with frame_progress() as bar:
             task = bar.add_task(dataset.name, total=len(dataset))
             found = evaluate(
-                segmenter, dataset, boundary=boundary, limit=limit,
+                segmenter, dataset, boundary=boundary, limit=limit, sequence=frames,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
         sha256 = _sha256(model)
         if html is not None:
             shown = found.worst(_SHOWN if worst is None else worst)
-            shots = take_shots(segmenter, dataset, shown)
+            shots = take_shots(segmenter, dataset, shown, sequence=frames)
             text = evaluation_page(
                 found, shots, model=model.name, sha256=sha256,
                 palette_rgb=segmenter.card.palette_rgb,
@@ -88,6 +120,15 @@ def eval_command(
     raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
 
 
+def _in_order(dataset: Dataset, sequence: str | None) -> Sequence[TimedSample]:
+    """The frames of the video that a data set is, or is said to be."""
+    from segedge.measure.datasets.sequence import by_name, listed, recorded
+
+    if sequence is None:
+        return recorded(dataset)
+    return listed(dataset, Path(sequence)) if sequence else by_name(dataset)
+
+
 def _sha256(model: Path) -> str:
     """Of the file; empty where it lies on a server."""
     return "" if is_address(model) else file_sha256(model)
@@ -103,6 +144,7 @@ def _check_page(path: Path | None) -> None:
 def _print(found: Evaluation, model: Path, worst: int) -> None:
     from segedge.measure.evaluate.metrics import METRICS
     from segedge.measure.report.table import percent
+    from segedge.motion.summary import sentence
 
     print_row("model", f"{model.name} on {found.description}")
     rate = found.count / found.seconds if found.seconds > 0 else 0.0
@@ -110,6 +152,8 @@ def _print(found: Evaluation, model: Path, worst: int) -> None:
     for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):
         if text:
             print_row(label, text)
+    if found.motion is not None:
+        print_prose("motion", sentence(found.motion))
     for metric in METRICS:
         share = found.score(metric)
         if share is not None:

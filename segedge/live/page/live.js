@@ -67,12 +67,19 @@ function takeStats({ sources: list }) {
   list.forEach((stats, number) => {
     const source = sources[number];
     if (!source) return;
+    if (stats.motion) source.every = between(source.stats?.motion, stats.motion) ?? source.every;
     Object.assign(source, { stats, state: stats.state });
     if (stats.point) source.points = [...source.points, stats.point].slice(-POINTS);
   });
   truth();
   charts();
   status();
+}
+
+// Frames to each one that the network saw in the last second; undefined where it saw none.
+function between(before, now) {
+  const seen = now.network_frames - (before?.network_frames ?? 0);
+  return seen > 0 ? (now.frames - (before?.frames ?? 0)) / seen : undefined;
 }
 
 function picker() {
@@ -172,7 +179,7 @@ function status() {
 
 function truth() {
   for (const source of sources) caption(source);
-  const { stats, backend, model } = sources[active] ?? EMPTY;
+  const { stats, backend, model, every } = sources[active] ?? EMPTY;
   const parts = [];
   const add = (value, unit, kind = "") => {
     const part = document.createElement("span");
@@ -191,7 +198,14 @@ function truth() {
   }
   if (backend) add(backend, "", "model");
   if (model) add(model, "", "model");
+  if (stats?.motion) add(motionLine(stats.motion, every), "", "motion");
   $("truth").replaceChildren(...parts);
+}
+
+function motionLine({ agreement, key_age_ms: age }, every) {
+  const parts = every ? [`network every ${Number(every.toFixed(1))}`] : [];
+  if (agreement != null) parts.push(`agreement ${(100 * agreement).toFixed(1)} %`);
+  return [...parts, `key ${ms(age)} ms old`].join(", ");
 }
 
 function caption({ caption: element, name, stats }) {

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError, UsageError
-from segedge.frames.frame import Frame
 from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import Dataset, Sample
+from segedge.measure.datasets.sequence import TimedSample
 from segedge.measure.evaluate.boundary import TOLERANCE
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.measure.evaluate.doubts import doubts
 from segedge.measure.evaluate.metrics import BOUNDARY, BY_IMAGE, Metric, counted, plain
+from segedge.measure.evaluate.passing import Pair, Passing, read_pair
 
 if TYPE_CHECKING:
     from segedge.segment.on_gpu import CudaSegmenter
@@ -77,6 +78,9 @@ class Evaluation:
     """What was done with the labels before they were counted; empty: nothing."""
     ignored: str = ""
     """Why pixels do not count, where some do not."""
+    motion: dict[str, Any] | None = None
+    """Where the network saw some images only: how many, and how far carried labels agree with its
+    own; see `MotionSummary`. None: it saw each."""
 
     @property
     def count(self) -> int:
@@ -151,6 +155,7 @@ class Evaluation:
             "precision": self.precision,
             "slide": self.slide,
             "cleaning": self.cleaning,
+            "motion": self.motion,
             "seconds": round(self.seconds, 3),
             "environment": vars(self.environment),
         }
@@ -163,6 +168,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     boundary: bool = True,
     limit: int | None = None,
+    sequence: Sequence[TimedSample] | None = None,
 ) -> Evaluation:
     """Run a model over a data set and count what it gets right.
 
@@ -173,7 +179,9 @@ def evaluate(
         dataset: Its classes must be the model's; see `datasets.open_dataset`.
         progress: Called with (images done, images in all) after each.
         boundary: Whether the boundary F-score is computed.
-        limit: At most this many images, spread evenly over the data set.
+        limit: At most this many images, spread evenly over the data set; of a sequence the first.
+        sequence: The images as frames of a video; see `datasets.sequence`. They go through a
+            segmenter with motion as `segedge run` would take them from a file.
 
     Raises:
         UsageError: Classes differ, labels have another size than their image, or hold values that
@@ -181,7 +189,11 @@ def evaluate(
         SourceError: Not one image could be read.
     """
     check_dataset(dataset, segmenter.card.classes)
-    samples = spread(dataset.samples, limit)
+    if sequence is None:
+        samples = spread(dataset.samples, limit)
+    else:
+        samples = tuple(timed.sample for timed in sequence[:limit])
+    passing = Passing(segmenter, sequence)
     tally = _Tally(dataset.classes)
     started: float | None = None
     with ExitStack() as opened:
@@ -191,9 +203,8 @@ def evaluate(
         waiting: deque[Future[_Score]] = deque()
         _warm_up(segmenter, samples)
         started = time.perf_counter()
-        for sample, pair in _read_ahead(readers, samples, tally):
-            labels = segmenter(Frame(pair[0], stream=None), outputs=("labels",)).labels
-            score = (sample.name, pair[1], np.asarray(labels), len(dataset.classes))
+        for sample, pair, labels in passing.run(_read_ahead(readers, samples, tally)):
+            score = (sample.name, pair[1], labels, len(dataset.classes))
             waiting.append(scorers.submit(_score, *score, BY_IMAGE if boundary else ()))
             while len(waiting) > _READ_AHEAD or (waiting and waiting[0].done()):
                 tally.add(waiting.popleft().result())
@@ -201,7 +212,8 @@ def evaluate(
         for future in waiting:
             tally.add(future.result())
             _tell(progress, tally, len(samples))
-    return tally.evaluation(segmenter, dataset, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return tally.evaluation(segmenter, dataset, seconds, passing.motion)
 
 
 def check_dataset(dataset: Dataset, classes: tuple[str, ...]) -> None:
@@ -239,7 +251,11 @@ class _Tally:
             self.by_image[key].append(values)
 
     def evaluation(
-        self, segmenter: Segmenter | CudaSegmenter, dataset: Dataset, seconds: float
+        self,
+        segmenter: Segmenter | CudaSegmenter,
+        dataset: Dataset,
+        seconds: float,
+        motion: dict[str, Any] | None,
     ) -> Evaluation:
         if not self.images:
             raise SourceError(
@@ -266,6 +282,7 @@ class _Tally:
             environment=Environment.capture(),
             slide=segmenter.windows,
             cleaning=segmenter.options.cleaning.describe(),
+            motion=motion,
             ignored=reasons,
         )
 
@@ -291,27 +308,9 @@ def spread(samples: tuple[Sample, ...], limit: int | None) -> tuple[Sample, ...]
     return tuple(samples[number * len(samples) // limit] for number in range(limit))
 
 
-_Pair = tuple[NDArray[np.uint8], NDArray[np.int16]]
-
-
-def read_pair(sample: Sample) -> _Pair:
-    """An image and its labels, of one size."""
-    image, labels = sample.image(), sample.labels()
-    if image.shape[:2] != labels.shape:
-        raise UsageError(
-            f"{sample.name}: image and labels have different sizes",
-            facts={
-                "image": f"{image.shape[0]}x{image.shape[1]}",
-                "labels": f"{labels.shape[0]}x{labels.shape[1]} ({sample.label_path.name})",
-            },
-            fix="labels are compared at their own size: give images of that size",
-        )
-    return image, labels
-
-
 def _read_ahead(
     readers: ThreadPoolExecutor, samples: tuple[Sample, ...], tally: _Tally
-) -> Iterator[tuple[Sample, _Pair]]:
+) -> Iterator[tuple[Sample, Pair]]:
     """Samples in order with what was read; unreadable ones go to the tally's failures."""
     coming = iter(samples)
     queue = deque((s, readers.submit(read_pair, s)) for s in islice(coming, _READ_AHEAD))

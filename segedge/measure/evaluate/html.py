@@ -14,6 +14,7 @@ from segedge.measure.report.page import bullets, facts, figure, page, paragraph,
 from segedge.measure.report.pictures import matrix, panels, swatches
 from segedge.measure.report.svg import Bar, Distribution, distributions, stacked_bars
 from segedge.measure.report.table import percent
+from segedge.motion.summary import sentence
 
 _BARS_SHOWN = 40
 """Classes with a bar, the worst of them; the table has all."""
@@ -203,6 +204,7 @@ def _surroundings(found: Evaluation, model: str, sha256: str) -> str:
         "images": f"{found.count} of {found.dataset}, {found.confusion.pixels} pixels counted",
         "seen": found.slide or "whole images, brought to the network's size",
         "cleaning": found.cleaning or "none",
+        **({"motion": sentence(found.motion)} if found.motion else {}),
         "time": f"{found.seconds:.1f} s{rate}",
         "machine": environment.line,
         "system": f"{environment.system}, Python {environment.python}",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
 from segedge.errors import SourceError
-from segedge.frames.frame import Frame
-from segedge.measure.datasets.datasets import Dataset
+from segedge.measure.datasets.datasets import Dataset, Sample
 from segedge.measure.datasets.mapping import IGNORED
+from segedge.measure.datasets.sequence import TimedSample
 from segedge.measure.evaluate.confusion import Confusion
+from segedge.measure.evaluate.passing import Pair, Passing, read_pair
 from segedge.video.sinks.png import encode_labels_png
 
 if TYPE_CHECKING:
@@ -46,20 +48,34 @@ class Shot:
 
 
 def take_shots(
-    segmenter: Segmenter | CudaSegmenter, dataset: Dataset, scores: Iterable[ImageScore]
+    segmenter: Segmenter | CudaSegmenter,
+    dataset: Dataset,
+    scores: Iterable[ImageScore],
+    *,
+    sequence: Sequence[TimedSample] | None = None,
 ) -> tuple[Shot, ...]:
-    """Run images once more and draw them; those that cannot be read any more are left out."""
-    samples = {sample.name: sample for sample in dataset.samples}
-    shots = []
-    for score in scores:
-        sample = samples[score.name]
-        try:
-            image, truth = sample.image(), sample.labels()
-        except SourceError:
-            continue
-        labels = np.asarray(segmenter(Frame(image, stream=None), outputs=("labels",)).labels)
-        shots.append(_shot(score, image, truth, labels, segmenter.card.palette_rgb, dataset))
-    return tuple(shots)
+    """Run images once more and draw them; those that cannot be read any more are left out.
+
+    Of a sequence all images are run: what is shown of one depends on others.
+    """
+    wanted = {score.name: score for score in scores}
+    if sequence is None:
+        samples = [sample for sample in dataset if sample.name in wanted]
+    else:
+        samples = [timed.sample for timed in sequence]
+    palette = segmenter.card.palette_rgb
+    shots = {
+        sample.name: _shot(wanted[sample.name], *pair, labels, palette, dataset)
+        for sample, pair, labels in Passing(segmenter, sequence).run(_readable(samples))
+        if sample.name in wanted
+    }
+    return tuple(shots[name] for name in wanted if name in shots)
+
+
+def _readable(samples: Iterable[Sample]) -> Iterator[tuple[Sample, Pair]]:
+    for sample in samples:
+        with suppress(SourceError):
+            yield sample, read_pair(sample)
 
 
 def _shot(

@@ -13,8 +13,9 @@ from segedge.errors import SourceError
 from segedge.measure.datasets.datasets import Dataset, Sample
 from segedge.measure.evaluate.agreement import Agreement, Answering, Pair, compare
 from segedge.measure.evaluate.confusion import Confusion
-from segedge.measure.evaluate.evaluate import check_dataset, read_pair, spread
+from segedge.measure.evaluate.evaluate import check_dataset, spread
 from segedge.measure.evaluate.metrics import counted, plain
+from segedge.measure.evaluate.passing import read_pair
 
 
 @dataclass(frozen=True)

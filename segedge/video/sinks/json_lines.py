@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.errors import SinkError, UsageError
-from segedge.frames.frame import Frame
+from segedge.frames.frame import Frame, MotionNote
 from segedge.frames.protocols import Analysis, EndOfRun, ResultView
 from segedge.machine.files import prepare_folder, sink_error, writing
 
@@ -30,13 +30,17 @@ _KEYS = (
     "class_pixels",
 )
 """What every line has."""
+_MOTION = "motion"
+"""What lines of frames have whose logits may be carried from frame to frame."""
 
 
 class JsonLinesSink:
     """One line a frame, each of them whole and on its way when `write` returns.
 
     The keys: ``source``, ``index``, ``pts_seconds`` (null for still images), ``captured`` (UTC,
-    ISO 8601), ``latency_ms`` (capture to this line), ``stages_ms``, ``class_pixels``.
+    ISO 8601), ``latency_ms`` (capture to this line), ``stages_ms``, ``class_pixels``; where the
+    network sees some frames only, ``motion``: ``key`` (whether it saw this one), ``frames`` to the
+    nearest that it saw, ``key_age_ms``, ``agreement`` (see `MotionNote`).
     Each analysis adds one under its name, and a stage of that name to the frame's times.
     A file that was there is replaced. On a full disk the last line is whole, too.
     """
@@ -103,6 +107,7 @@ class JsonLinesSink:
             "latency_ms": _number((self._clock_ns() - frame.captured_ns) / 1e6, 3),
             "stages_ms": _numbers(frame.times.milliseconds),
             "class_pixels": {name: int(count) for name, count in result.class_pixels.items()},
+            **_motion(frame.motion),
             **found,
         }
 
@@ -129,10 +134,23 @@ class JsonLinesSink:
 
 
 def _check_names(analyses: Sequence[Analysis]) -> None:
-    names = [*_KEYS, *(analysis.name for analysis in analyses)]
+    names = [*_KEYS, _MOTION, *(analysis.name for analysis in analyses)]
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
         raise UsageError(f"two facts of the name {twice!r} in a JSON line")
+
+
+def _motion(note: MotionNote | None) -> dict[str, Any]:
+    """Nothing where every frame goes through the network."""
+    if note is None:
+        return {}
+    facts = {
+        "key": note.is_key,
+        "frames": note.frames,
+        "key_age_ms": _number(note.key_age_ms, 3),
+        "agreement": _number(note.agreement, 5),
+    }
+    return {_MOTION: facts}
 
 
 def _number(value: float | None, digits: int) -> float | None:
