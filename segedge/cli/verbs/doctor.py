@@ -11,6 +11,7 @@ from segedge.backends.registry import BACKENDS, BackendStatus, available_threads
 from segedge.cli.console import print_json, print_row
 from segedge.cli.options import AsJson
 from segedge.engine.flavour import FlavourStatus, flavour_statuses
+from segedge.machine.cache_folder import CACHE_VARIABLE, cache_folder
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
 from segedge.version import __version__
@@ -43,10 +44,21 @@ def report(found: list[BackendStatus]) -> dict[str, object]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "threads": available_threads(),
+        "cache": _cache_report(),
         "libraries": {name: installed_version(name) for name in (*_BASE, *_EXPORT)},
         "backends": [asdict(status) for status in found],
         "gpu": asdict(find_driver()),
         "tensorrt_flavours": [asdict(status) for status in flavour_statuses()],
+    }
+
+
+def _cache_report() -> dict[str, object]:
+    folder = cache_folder()
+    return {
+        "folder": None if folder.exists_nowhere else str(folder.path),
+        "origin": folder.origin,
+        "problem": folder.problem,
+        "passed_over": list(folder.passed_over),
     }
 
 
@@ -57,6 +69,12 @@ def _row(label: str, text: str) -> None:
 def _print(found: list[BackendStatus]) -> None:
     _row("segedge", f"{__version__}, Python {platform.python_version()}")
     _row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
+    folder = cache_folder()
+    _row("cache", folder.text)
+    for reason in folder.passed_over:
+        _row("", f"not {reason}")
+    if folder.exists_nowhere:
+        _row("fix", f"{CACHE_VARIABLE}=FOLDER that can be written: a start takes seconds less")
     _row("runtime", _versions(_BASE))
     _row("export", _versions(_EXPORT))
     driver = find_driver()
