@@ -39,6 +39,7 @@ def rtx() -> Flavour:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
     """A cache of this test's own; the default one is the same folder."""
     compiled = cache_path("cpu")  # which other processes need not do again
+    compiled.mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "cpu").symlink_to(compiled)
     monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(tmp_path / "cache"))
