@@ -158,9 +158,11 @@ def parser_of(
         "--seconds", type=positive(float), default=seconds, help="length of each in each round"
     )
     if threads:
-        from segedge.cpu.workers import usable_cores
+        from segedge.machine.processors import usable_processors
 
-        parser.add_argument("--threads", type=positive(int), default=min(threads, usable_cores()))
+        parser.add_argument(
+            "--threads", type=positive(int), default=min(threads, usable_processors())
+        )
     parser.add_argument("--quick", action="store_true", help="tiny and short: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     return parser

@@ -78,7 +78,8 @@ def starts(folder: Path, model: Path) -> dict[str, Start]:
         found[f"first overlay, {name}"] = Start(python(FIRST, **values))
     if ready:
         found[f"first overlay, {ready[0]}, no Numba cache"] = Start(
-            python(FIRST, model=str(model), backend=ready[0], image=image), fresh="NUMBA_CACHE_DIR"
+            python(FIRST, model=str(model), backend=ready[0], image=image),
+            fresh="SEGEDGE_CACHE_DIR",
         )
         words = ("run", model, video, "--frames", 1, "-o", folder / "out.mp4")
         out = (folder / "out.mp4",)
@@ -86,7 +87,7 @@ def starts(folder: Path, model: Path) -> dict[str, Start]:
     if any(status.name == "tensorrt_rtx" and status.can_build for status in flavour_statuses()):
         words = ("build", model, "--flavour", "tensorrt_rtx", "-o", folder / "net.engine")
         found["build, TensorRT-RTX"] = Start(
-            segedge_command(*words), fresh="XDG_CACHE_HOME",
+            segedge_command(*words), fresh="SEGEDGE_CACHE_DIR",
             remove=(folder / "net.engine", folder / "net.engine.json"),
         )  # fmt: skip
     return found

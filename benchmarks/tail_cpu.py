@@ -27,7 +27,8 @@ from segedge.card.labels import label_set
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers, usable_cores
+from segedge.cpu.workers import Workers
+from segedge.machine.processors import usable_processors
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
@@ -145,7 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=harness.positive(int), default=min(4, usable_cores()))
+    parser.add_argument(
+        "--threads", type=harness.positive(int), default=min(4, usable_processors())
+    )
     parser.add_argument("--turns", type=harness.positive(int), default=60)
     parser.add_argument("--quick", action="store_true", help="two turns: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")

@@ -13,8 +13,8 @@ from gpu.host_engine import HostTensorRtBackend
 from gpu.models import default_models
 from gpu.report import Options, Report
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
-from segedge.backends.registry import available_threads
 from segedge.engine.options import BuildOptions
+from segedge.machine.processors import usable_processors
 
 WORST_AGREEMENT = {"fp32": 0.999, "fp16": 0.99, "int8": 0.9}
 """Share of pixels that must have ONNX Runtime's label; noise images, so edges everywhere."""
@@ -42,7 +42,7 @@ def measured(model: Path, precision: str, flavour: str, runs: int) -> dict[str, 
     options = BuildOptions(precision=precision)  # type: ignore[arg-type]
     engine = HostTensorRtBackend(model, flavour=flavour, options=options)
     opened = time.perf_counter() - started
-    reference = OnnxRuntimeBackend(model, threads=available_threads())
+    reference = OnnxRuntimeBackend(model, threads=usable_processors())
     image = noise(engine.specs[0][0].shape)
     wanted = np.asarray(reference.run([image])[0], np.float32)
     found = np.asarray(engine.run([image])[0], np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from segedge.engine.flavour import flavour_statuses
 from segedge.errors import BackendError, SegedgeError, UsageError, unknown_name_error
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import install_command, installed_version, is_importable
+from segedge.machine.processors import usable_processors
 
 if TYPE_CHECKING:
     from segedge.backends.base import Backend
@@ -45,18 +45,13 @@ class Choice:
     reason: str
 
 
-def available_threads() -> int:
-    """Cores that this process may use (respects taskset and container limits)."""
-    return max(1, len(os.sched_getaffinity(0)))
-
-
 def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) -> Choice:
     """Open a model file, or a model at a server's address, on a backend.
 
     The name is ``auto`` or one of `BACKENDS`, optionally with a variant: ``openvino:f32``. Without
     ``threads`` a CPU backend takes all that this process may use.
     """
-    threads = threads or available_threads()
+    threads = threads or usable_processors()
     if is_address(path):
         return _open_remote_choice(path, threads, name)
     if name != "auto":

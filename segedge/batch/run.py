@@ -350,9 +350,9 @@ def _gpus(backend: str) -> list[str]:
 
 
 def _split(workers: int, threads: int, gpus: int) -> tuple[int, int]:
-    from segedge.backends.registry import available_threads
+    from segedge.machine.processors import usable_processors
 
-    cores = available_threads()
+    cores = usable_processors()
     workers = workers or usual_workers(cores, gpus)
     return workers, threads or max(1, cores // workers)
 

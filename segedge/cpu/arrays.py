@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
 from segedge.cpu.kernels.tables import KERNEL, Logits, Longs, Rows, Strides
 from segedge.cpu.workers import Workers

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size, grid_from_network
 from segedge.cpu.arrays import FlatOutput
 from segedge.cpu.kernels.cells import finite
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Logits, Longs, Strides
 from segedge.cpu.plan import Axis, knot_axis

@@ -8,11 +8,12 @@ spinning pools starve the network's own threads on small machines.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from functools import cache
 from queue import SimpleQueue
+
+from segedge.machine.processors import usable_processors
 
 Task = Callable[[int], None]
 """Works until no ticket is left; its argument is a participant number below `Workers.count`."""
@@ -27,9 +28,12 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         """Prepare; the helpers start with the first `run`.
 
-        ``count`` includes the caller: by default the cores that this process may use, four at most.
+        ``count`` includes the caller: by default the processors that this process may use, four
+        at most.
         """
-        self.count = max(1, count if count is not None else min(_MOST_BY_DEFAULT, usable_cores()))
+        if count is None:
+            count = min(_MOST_BY_DEFAULT, usable_processors())
+        self.count = max(1, count)
         self._busy = threading.Lock()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -124,13 +128,6 @@ def _serve(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         job.join_in()
         del job  # or its arrays would live until the next one
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @cache

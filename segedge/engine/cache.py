@@ -2,7 +2,7 @@
 
 An entry is three files in one folder: ``KEY.engine`` (the pure plan), ``KEY.engine.json`` (its
 facts) and ``KEY.lock``. KEY is a SHA-256 over everything that the engine depends on. The folder is
-``$SEGEDGE_CACHE/engines``, else ``$XDG_CACHE_HOME/segedge/engines``, else ``~/.cache/...``.
+`machine.cache_folder` chooses.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from segedge.engine.options import BuildOptions
 from segedge.engine.source import EngineSource
 from segedge.engine.versions import checked_targets, device_key
 from segedge.errors import SegedgeError
+from segedge.machine.cache_folder import cache_path, make_folder
 from segedge.machine.files import replace_file
 from segedge.machine.gpu import Gpu
 from segedge.version import __version__
@@ -70,8 +71,8 @@ class EngineCache:
 
     @classmethod
     def default(cls) -> EngineCache:
-        """The user's cache; ``SEGEDGE_CACHE`` names another folder."""
-        return cls(cache_folder() / "engines")
+        """The user's cache; ``SEGEDGE_CACHE_DIR`` names another folder."""
+        return cls(cache_path("engines"))
 
     def path_of(self, key: str) -> Path:
         """Where the plan of a key is or would be."""
@@ -84,7 +85,7 @@ class EngineCache:
         ``waiting`` is called once if another process holds it. OSError where the folder cannot be
         written or cannot lock.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         with (self.folder / f"{key}.lock").open("a") as stream:
             _lock(stream, waiting)
             try:
@@ -104,7 +105,7 @@ class EngineCache:
 
     def store(self, key: str, plan: bytes, facts: EngineFacts) -> Path:
         """Keep an engine and make room by deleting others; on OSError the cache is as before."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._sweep_temporaries()
         path = self.path_of(key)
         # Kernels that were compiled for another plan of this key are of no use.
@@ -147,7 +148,7 @@ class EngineCache:
     def write_timings(self, name: str, data: bytes) -> None:
         """Keep kernel timings; a cache that cannot be written keeps none."""
         with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             replace_file(self.folder / f"{name}.timings", data)
 
     def _evict(self, *, keep: str) -> None:
@@ -172,14 +173,6 @@ class EngineCache:
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < old:
                     path.unlink()
-
-
-def cache_folder() -> Path:
-    """``SEGEDGE_CACHE``, else the platform's cache folder for segedge."""
-    if named := os.environ.get("SEGEDGE_CACHE"):
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "segedge"
 
 
 def engine_key(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
+from segedge.machine.processors import usable_processors
 
 LIBRARIES = (
     "segedge", "numpy", "numba", "opencv-python", "torch", "onnxruntime", "onnxruntime-gpu",
@@ -53,7 +54,7 @@ class Environment:
         driver = find_driver()
         return cls(
             cpu=_cpu_name(),
-            threads=len(os.sched_getaffinity(0)),
+            threads=usable_processors(),
             processors=os.cpu_count() or 1,
             governor=_governor(),
             gpu=str(driver.gpu) if driver.gpu else None,

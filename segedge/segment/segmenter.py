@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend
-from segedge.backends.registry import available_threads
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
@@ -24,6 +23,7 @@ from segedge.cpu.workers import Workers
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
+from segedge.machine.processors import usable_processors
 from segedge.motion.agreement import Agreement, agreement
 from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
@@ -90,7 +90,7 @@ class Segmenter(Closing):
         """The windows that slide over each frame, for people; empty where none do."""
         if slide is not None:
             self.windows = slide.describe(window_size(card, self._input, slide))
-        self._workers = Workers(threads or available_threads())
+        self._workers = Workers(threads or usable_processors())
         self._pool = ArrayPool()
         self._plans: OrderedDict[Size, _Plan] = OrderedDict()
         self._output_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}

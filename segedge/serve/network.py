@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import TensorSpec
-from segedge.backends.registry import ENGINE_SUFFIXES, available_threads, open_backend
+from segedge.backends.registry import ENGINE_SUFFIXES, open_backend
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.engine.facts import EngineFacts, EngineTensor
 from segedge.engine.file import read_engine
 from segedge.errors import BackendError, CardError, ModelError, UsageError
 from segedge.machine.optional import is_importable
+from segedge.machine.processors import usable_processors
 from segedge.segment.fitting import check_network, network_size
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _checked_specs(
             facts={"looked for": ", ".join(_READERS)},
             fix="pip install 'segedge[cpu]'",
         )
-    backend = open_backend(file, reader, threads=available_threads()).backend
+    backend = open_backend(file, reader, threads=usable_processors()).backend
     try:
         check_network(card, backend)
         _check_batches(file, card, backend)

@@ -16,7 +16,6 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.registry import available_threads
 from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.overlay import Blend
@@ -25,6 +24,7 @@ from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError, CardError, SegedgeError
 from segedge.machine.optional import require
+from segedge.machine.processors import usable_processors
 from segedge.segment.fitting import checked_image
 from segedge.serve.config import FRAME, LABELS, LOGITS, OVERLAY, TENSOR
 
@@ -183,7 +183,7 @@ def _python_backend() -> Any:
 def _threads(config: Mapping[str, Any]) -> int:
     """The cores that this process may use, shared by the step's processes."""
     count = sum(int(group.get("count", 1)) for group in config.get("instance_group", ())) or 1
-    return max(1, available_threads() // count)
+    return max(1, usable_processors() // count)
 
 
 def _entry(tensors: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:

@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from segedge.cpu.workers import Workers, usable_cores
+from segedge.cpu.workers import Workers
+from segedge.machine.processors import usable_processors
 
 
 def test_all_participants_have_their_own_number():
@@ -92,7 +93,7 @@ def test_closed_workers_start_again_and_idle_threads_end_with_their_owner():
 
 def test_counts():
     assert Workers(1).count == 1
-    assert 1 <= Workers().count <= usable_cores()
+    assert 1 <= Workers().count <= usable_processors()
 
 
 def test_tickets_are_given_once():

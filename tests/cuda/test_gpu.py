@@ -241,7 +241,7 @@ def test_backends_equal_the_host(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SEGEDGE_CACHE", str(tmp_path))
+    monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(tmp_path))
     onnx_path, program, card = network
     status = next(status for status in statuses() if status.name == name)
     if not status.ready:

@@ -15,7 +15,7 @@ import pytest
 
 from segedge.engine.builder import build as engine_build
 from segedge.engine.builder.build import EngineBuild, build_engine
-from segedge.engine.cache import EngineCache, cache_folder, engine_key
+from segedge.engine.cache import EngineCache, engine_key
 from segedge.engine.file import facts_path
 from segedge.engine.flavour import Flavour
 from segedge.engine.options import BuildOptions
@@ -198,16 +198,6 @@ def test_list_and_clear(make: Any, cache: EngineCache) -> None:
     assert freed > sum(entry.size_bytes for entry in entries) - 1
     assert cache.entries() == []
     assert EngineCache(cache.folder / "absent").clear() == (0, 0)
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SEGEDGE_CACHE", str(tmp_path / "a"))
-    assert cache_folder() == tmp_path / "a"
-    monkeypatch.delenv("SEGEDGE_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert cache_folder() == tmp_path / "b" / "segedge"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "segedge"
 
 
 def test_a_lock_makes_others_wait(cache: EngineCache) -> None:

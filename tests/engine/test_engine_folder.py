@@ -28,7 +28,7 @@ def test_a_cache_that_cannot_be_used_costs_one_warning(
     assert built.path is None
     assert len(built.warnings) == 1
     assert "cannot be cached" in built.warnings[0]
-    assert "SEGEDGE_CACHE names another folder" in built.warnings[0]
+    assert "SEGEDGE_CACHE_DIR names another folder" in built.warnings[0]
     assert built.plan
 
 

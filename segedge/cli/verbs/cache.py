@@ -1,4 +1,4 @@
-"""`segedge cache`: what the engine cache holds, and emptying it."""
+"""`segedge cache`: what is kept for later starts, and emptying the engines' part of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from segedge.cli.options import AsJson
 from segedge.engine.cache import CacheEntry, EngineCache
 from segedge.engine.facts import EngineFacts
 from segedge.errors import ModelError, unknown_name_error
+from segedge.machine.cache_folder import Kind, cache_folder, cache_path
 
 _ACTIONS = ("list", "clear")
+_COMPILED: dict[Kind, str] = {"cpu": "compiled for CPUs", "kernels": "compiled for GPUs"}
 
 
 def cache_command(
@@ -22,7 +24,8 @@ def cache_command(
 ) -> None:
     """List or delete the engines that were built for this user.
 
-    SEGEDGE_CACHE names another folder. Deleting is safe: engines are built again when needed.
+    SEGEDGE_CACHE_DIR names another folder. Deleting is safe: engines are built again when needed.
+    Kernels lie beside them; those that a month saw no use of go by themselves.
     """
     if action not in _ACTIONS:
         raise unknown_name_error("action", action, list(_ACTIONS))
@@ -56,10 +59,16 @@ def _list(cache: EngineCache, as_json: bool) -> None:
                 "total_bytes": total,
                 "limit_bytes": cache.limit_bytes,
                 "engines": [_data(entry) for entry in entries],
+                "origin": cache_folder().origin,
+                "problem": cache_folder().problem,
+                **{f"{kind}_bytes": _kept(kind)[1] for kind in _COMPILED},
             }
         )
         return
-    print_row("folder", str(cache.folder))
+    print_row("folder", cache_folder().text)
+    for kind, name in _COMPILED.items():
+        count, size = _kept(kind)
+        print_row(kind, f"{count} {name}, {megabytes(size)}")
     for entry in entries:
         facts = entry.facts
         options = " ".join(f"{k}={v}" for k, v in facts.options.items() if k != "precision")
@@ -72,6 +81,12 @@ def _list(cache: EngineCache, as_json: bool) -> None:
     print_row("total", f"{len(entries)} engines, {megabytes(total)} of at most {limit}")
     if entries:
         print_row("next", "segedge cache clear")
+
+
+def _kept(kind: Kind) -> tuple[int, int]:
+    """Files of one kind and their bytes."""
+    sizes = [path.stat().st_size for path in cache_path(kind).rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)
 
 
 def _data(entry: CacheEntry) -> dict[str, Any]:

@@ -7,12 +7,14 @@ from dataclasses import asdict
 
 import typer
 
-from segedge.backends.registry import BACKENDS, BackendStatus, available_threads, statuses
+from segedge.backends.registry import BACKENDS, BackendStatus, statuses
 from segedge.cli.console import print_json, print_row
 from segedge.cli.options import AsJson
 from segedge.engine.flavour import FlavourStatus, flavour_statuses
+from segedge.machine.cache_folder import CACHE_VARIABLE, cache_folder
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
+from segedge.machine.processors import processors
 from segedge.version import __version__
 
 _BASE = ("numpy", "opencv-python", "numba", "av")
@@ -42,11 +44,23 @@ def report(found: list[BackendStatus]) -> dict[str, object]:
         "segedge": __version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "threads": available_threads(),
+        "threads": processors().count,
+        "threads_decided_by": processors().decided_by,
+        "cache": _cache_report(),
         "libraries": {name: installed_version(name) for name in (*_BASE, *_EXPORT)},
         "backends": [asdict(status) for status in found],
         "gpu": asdict(find_driver()),
         "tensorrt_flavours": [asdict(status) for status in flavour_statuses()],
+    }
+
+
+def _cache_report() -> dict[str, object]:
+    folder = cache_folder()
+    return {
+        "folder": None if folder.exists_nowhere else str(folder.path),
+        "origin": folder.origin,
+        "problem": folder.problem,
+        "passed_over": list(folder.passed_over),
     }
 
 
@@ -56,7 +70,14 @@ def _row(label: str, text: str) -> None:
 
 def _print(found: list[BackendStatus]) -> None:
     _row("segedge", f"{__version__}, Python {platform.python_version()}")
-    _row("machine", f"{platform.machine()}, {available_threads()} CPU threads")
+    usable = processors()
+    _row("machine", f"{platform.machine()}, {usable.count} CPU threads ({usable.decided_by})")
+    folder = cache_folder()
+    _row("cache", folder.text)
+    for reason in folder.passed_over:
+        _row("", f"not {reason}")
+    if folder.exists_nowhere:
+        _row("fix", f"{CACHE_VARIABLE}=FOLDER that can be written: a start takes seconds less")
     _row("runtime", _versions(_BASE))
     _row("export", _versions(_EXPORT))
     driver = find_driver()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.render import TINT_BYTES, blend_run
 from segedge.cpu.kernels.simd import BLOCK, take_ticket
 from segedge.cpu.kernels.tables import (

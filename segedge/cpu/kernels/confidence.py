@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from segedge.cpu.kernels.cells import low_and_high, read_corners
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
 from segedge.cpu.kernels.tables import (
     FAST,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from segedge.cpu.kernels.cells import HUGE, low_and_high, read_corners
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.confidence import line_base, line_of
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (

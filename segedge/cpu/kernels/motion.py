@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segedge.cpu.kernels.cells import HUGE
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Ints, Longs, Strides
 

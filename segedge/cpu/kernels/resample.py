@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import (
     BLOCK,
     LANES,

@@ -7,8 +7,8 @@ envelope of the lines: found from where lines cross, never by evaluating pixel a
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.tables import INNER, Doubles, Ints, Line
 
 

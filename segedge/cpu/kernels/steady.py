@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
 from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts, Strides
 from segedge.options.smoothing import FINER, MOST_LOGIT, STILL_LEVELS

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 from numpy.typing import NDArray
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import pointer_f32, pointer_u8
 
 Floats = NDArray[np.float32]

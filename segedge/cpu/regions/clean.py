@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
 from segedge.cpu.arrays import rows_of
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.render import paint_row
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import KERNEL, Ints, Longs, Targets

@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.tables import KERNEL, Bytes, Ints
 from segedge.cpu.regions.clean import RegionFinder
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Shorts
 from segedge.cpu.regions.runs import Runs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import INNER, KERNEL, Bytes, Ints, Longs
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import threading
 from collections.abc import Sequence
@@ -22,11 +21,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from segedge.errors import DeviceError
-from segedge.machine.files import replace_file
+from segedge.machine.cache_folder import cache_path, keep, make_folder, read_kept
 from segedge.machine.optional import require
 
 FOLDER = Path(__file__).parents[1] / "kernels"
-_DIGEST_BYTES = 32
 _IMPORTING = threading.Lock()
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 _REGISTERS = re.compile(r"Used (\d+) registers")
@@ -111,18 +109,18 @@ def compile_for(kernel: Kernel, arch: str, *, folder: Path | None = None) -> byt
         DeviceError: The compiler refuses; its log lies beside the cache.
         MissingDependencyError: cuda-core is not installed.
     """
-    path = (folder or cache_folder()) / f"{_key(kernel, arch)}.cubin"
-    code = _read_entry(path)
+    path = (folder or cache_path("kernels")) / f"{_key(kernel, arch)}.cubin"
+    code = read_kept(path)
     if code is None:
         code, _ = _compile(kernel, arch, path.with_suffix(".log"))
-        _write_entry(path, code)
+        keep(path, code)
     return code
 
 
 def resources(kernels: Sequence[Kernel], arch: str) -> list[Resources]:
     """Compile kernels of one source afresh and read what ptxas says of each. Needs no GPU."""
     first = kernels[0]
-    _, log = _compile(first, arch, cache_folder() / f"{_key(first, arch)}.log", "-v")
+    _, log = _compile(first, arch, cache_path("kernels") / f"{_key(first, arch)}.log", "-v")
     return [_resources_in(log, kernel.name) for kernel in kernels]
 
 
@@ -174,14 +172,6 @@ class Programs:
         return launch
 
 
-def cache_folder() -> Path:
-    """``$SEGEDGE_CACHE/kernels``, else that of ``$XDG_CACHE_HOME/segedge`` or ``~/.cache``."""
-    if named := os.environ.get("SEGEDGE_CACHE"):
-        return Path(named) / "kernels"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "segedge" / "kernels"
-
-
 def _literal(value: int | float | str) -> str:
     if isinstance(value, float):
         return f"{value!r}f"
@@ -231,7 +221,7 @@ def _compile_error(kernel: Kernel, arch: str, log_path: Path, log: str) -> Devic
     facts = {"first error": (lines[1:] or lines or [log.strip()])[0][:200], "target": arch}
     facts["compiler"] = f"NVRTC {_compiler_version()}"
     try:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log_path.parent)
         log_path.write_text(f"{log}\n\n{kernel.source}", encoding="utf-8")
         facts["log"] = str(log_path)
     except OSError:
@@ -241,22 +231,3 @@ def _compile_error(kernel: Kernel, arch: str, log_path: Path, log: str) -> Devic
         facts=facts,
         fix="pip install --upgrade cuda-core nvidia-cuda-nvrtc; report it if it persists",
     )
-
-
-def _read_entry(path: Path) -> bytes | None:
-    """A cached cubin, or None where there is none or it is damaged."""
-    try:
-        entry = path.read_bytes()
-    except OSError:
-        return None
-    digest, code = entry[:_DIGEST_BYTES], entry[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _write_entry(path: Path, code: bytes) -> None:
-    """Keep a cubin behind its digest; a folder that cannot be written costs only time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, hashlib.sha256(code).digest() + code)
-    except OSError:
-        return

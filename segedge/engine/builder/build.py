@@ -129,8 +129,8 @@ def _readable_or_built(order: _Order, cache: EngineCache, key: str, error: OSErr
 
 def _warned(built: EngineBuild, cache: EngineCache, error: OSError) -> EngineBuild:
     warning = (
-        f"the engine cannot be cached: {cache.folder}: {error.strerror or error}; SEGEDGE_CACHE "
-        "names another folder"
+        f"the engine cannot be cached: {cache.folder}: {error.strerror or error}; "
+        "SEGEDGE_CACHE_DIR names another folder"
     )
     return dataclasses.replace(built, warnings=(*built.warnings, warning))
 

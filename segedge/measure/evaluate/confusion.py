@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.tables import KERNEL, Ints, Longs
 from segedge.errors import UsageError
 from segedge.measure.datasets.mapping import IGNORED

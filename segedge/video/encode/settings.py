@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
+from segedge.machine.processors import usable_processors
 from segedge.video.encode.options import EncodeOptions, is_hardware, presets_of
 from segedge.video.encode.scheduling import ordinary_threads
 from segedge.video.picture import BT601_MATRIX, LIMITED_RANGE
@@ -32,7 +33,7 @@ def _configure(
     codec.colorspace, codec.color_range = BT601_MATRIX, LIMITED_RANGE
     if not is_hardware(encoder):
         # x264 would start 1.5 threads a core; the network needs them more.
-        codec.thread_count = _threads()
+        codec.thread_count = encoder_threads()
     # Pictures come out in the order in which they go in: B-frames cost latency, and in fragmented
     # MP4 they shift every time by theirs.
     codec.max_b_frames = 0
@@ -51,8 +52,9 @@ def pixel_format(known: Sequence[str]) -> str:
     return "nv12" if "nv12" in known and "yuv420p" not in known else "yuv420p"
 
 
-def _threads() -> int:
-    return min(4, max(1, (os.cpu_count() or 1) // 2))
+def encoder_threads() -> int:
+    """Half of the processors, four at most: the network has the others."""
+    return min(4, max(1, usable_processors() // 2))
 
 
 def _x264(options: EncodeOptions, preset: str | None) -> dict[str, str]:
@@ -72,13 +74,13 @@ def _x265(options: EncodeOptions, preset: str | None) -> dict[str, str]:
         "crf": str(options.quality),
         "preset": preset or "ultrafast",
         # It would fill the terminal; its threads are a pool of their own.
-        "x265-params": f"log-level=error:open-gop=0:pools={_threads()}{repeat}",
+        "x265-params": f"log-level=error:open-gop=0:pools={encoder_threads()}{repeat}",
         **({"tune": "zerolatency"} if options.low_latency else {}),
     }
 
 
 def _svt_av1(options: EncodeOptions, preset: str | None) -> dict[str, str]:
-    parameters = f"lp={_threads()}" + (":pred-struct=1" if options.low_latency else "")
+    parameters = f"lp={encoder_threads()}" + (":pred-struct=1" if options.low_latency else "")
     return {
         "crf": str(options.quality), "preset": preset or "11", "svtav1-params": parameters
     }  # fmt: skip
