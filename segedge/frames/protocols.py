@@ -32,6 +32,8 @@ class SourceInfo:
     """Frames to come, as declared or estimated from the duration; None where unknown."""
     live: bool = False
     """Whether frames come at their own pace and are lost when nobody takes them."""
+    color: tuple[int, int] = (2, 2)
+    """Primaries and transfer characteristics in the numbers of ITU-T H.273; 2: not said."""
 
 
 @dataclass(frozen=True)

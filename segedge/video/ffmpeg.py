@@ -10,6 +10,7 @@ import cv2  # noqa: F401
 import av
 import av.codec.codec
 import av.error
+import av.filter
 import av.logging
 import av.video.reformatter
 

@@ -36,6 +36,8 @@ class SourceOptions:
     """Where H.264, H.265 and AV1 are decoded; `auto` is the CPU (see `sources/decoder.py`)."""
     motion_vectors: bool = False
     """Whether frames carry the codec's motion vectors, where a decoder on the CPU has some."""
+    deinterlace: bool = False
+    """Whether the pictures of a video file are made whole, where it is interlaced."""
     pace: bool = False
     """Whether a file comes at its own rate, like a camera, instead of as fast as possible."""
     reconnect: bool = True

@@ -120,6 +120,7 @@ class CaptureGroup:
     source_fps: Annotated[float | None, "Rate asked of a camera or test pattern."] = None
     pixel_format: Annotated[str | None, "What a camera sends: mjpeg, yuyv422, nv12, h264."] = None
     decoder: Annotated[Decoder, "Where video is decoded."] = "auto"
+    deinterlace: Annotated[bool, "Make whole pictures of an interlaced video file."] = False
     pace: Annotated[bool, "Files at their own rate."] = False
     timeout: Annotated[float, "Seconds without a frame after which a live source is lost."] = 5.0
     reconnect: Annotated[bool, "Open a lost live source again."] = True
@@ -135,6 +136,7 @@ class CaptureGroup:
             fps=self.source_fps,
             pixel_format=self.pixel_format,
             decoder=self.decoder,
+            deinterlace=self.deinterlace,
             pace=self.pace,
             reconnect=self.reconnect,
             timeout_seconds=self.timeout,

@@ -146,11 +146,12 @@ def _name(folder: Path) -> str:
 
 def _empty(folder: Path, listing: Listing) -> SourceError:
     count = len(listing.missing)
-    return SourceError(
-        f"no labelled image in {folder}",
-        facts={
-            "layout": listing.layout.name,
-            "found": f"{count} images, none with a label file" if count else "no images",
-            "expected": listing.layout.expected,
-        },
-    )
+    facts = {
+        "layout": listing.layout.name,
+        "found": f"{count} images, none with a label file" if count else "no images",
+        "expected": listing.layout.expected,
+    }
+    lossy = next(filter(None, map(listing.lossy_label, listing.missing)), None)
+    if lossy is not None:
+        facts["labels"] = f"{lossy.relative_to(folder)} is a JPEG, which changes labels"
+    return SourceError(f"no labelled image in {folder}", facts=facts)

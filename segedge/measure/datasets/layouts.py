@@ -16,6 +16,7 @@ from segedge.video.formats import IMAGE_SUFFIXES
 from segedge.video.sources.images import natural_key
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+_LOSSY = (".jpg", ".jpeg")
 CLASS_NAMES = "classes.txt"
 """Names the classes of a plain data set, where it lies in its folder."""
 
@@ -32,6 +33,13 @@ class Listing:
     """Images without a label file."""
     labels: LabelSet | None = None
     """What the label files hold; None: the model's own classes."""
+    label_of: Callable[[Path], Sequence[Path]] = lambda image: ()
+    """Where the label file of an image may lie."""
+
+    def lossy_label(self, image: Path) -> Path | None:
+        """The JPEG that lies where an image's label file is looked for."""
+        places = {path.with_suffix(end) for path in self.label_of(image) for end in _LOSSY}
+        return next((path for path in sorted(places) if path.is_file()), None)
 
 
 Found = tuple[Sequence[Path], Callable[[Path], Sequence[Path]]] | None
@@ -78,7 +86,7 @@ class Layout:
                 missing.append(image)
             else:
                 pairs.append((image, label))
-        return Listing(self, folder, tuple(pairs), tuple(missing), self._labels(folder))
+        return Listing(self, folder, tuple(pairs), tuple(missing), self._labels(folder), label_of)
 
     def _labels(self, folder: Path) -> LabelSet | None:
         names = folder / self.classes_file

@@ -92,8 +92,9 @@ def value_option(label_of_value: Mapping[int, int], ours: Sequence[str]) -> str:
     """The ``--map`` that gives these values these classes, `IGNORED` ones too."""
     runs: list[list[tuple[int, int]]] = []
     for value, label in sorted(label_of_value.items()):
-        step = 0 if label == IGNORED else 1
-        if runs and runs[-1][-1] == (value - 1, label - step):
+        last_value, last_label = runs[-1][-1] if runs else (-2, IGNORED)
+        follows = label == last_label if IGNORED in (label, last_label) else label == last_label + 1
+        if last_value == value - 1 and follows:
             runs[-1].append((value, label))
         else:
             runs.append([(value, label)])

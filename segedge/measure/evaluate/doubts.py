@@ -19,6 +19,8 @@ _GAIN = 0.15
 _FACTOR = 1.5
 _NEARLY = 0.01
 """A reading with a reason is preferred to the best order of the classes up to so much."""
+_MOST_LOST = 0.5
+"""Share of the counted pixels that a reading may leave out, below it: voids are not the half."""
 _FEWEST_SHARED = 3
 """Classes that a known label set must share with the model."""
 
@@ -126,7 +128,9 @@ def _reading(
     moves = {label_of[value]: label for value, label in meant.items() if value in label_of}
     moves.pop(IGNORED, None)
     fix = value_option(meant, counted.classes)
-    return _Reading(reason, fix, _miou(_moved(counted.matrix, moves)))
+    moved = _moved(counted.matrix, moves)
+    loses_little = moved.sum() > (1 - _MOST_LOST) * counted.pixels
+    return _Reading(reason, fix, _miou(moved) if loses_little else 0.0)
 
 
 def _moved(matrix: NDArray[np.int64], moves: Mapping[int, int]) -> NDArray[np.int64]:

@@ -262,9 +262,8 @@ class _Tally:
                 f"none of {len(self.failures)} images of {dataset.name} can be read",
                 facts={"first": ": ".join(self.failures[0]) if self.failures else "-"},
             )
-        reasons = (
-            dataset.decoder.reasons() if dataset.decoder and self.confusion.ignored_share else ""
-        )
+        decoder = dataset.decoder if self.confusion.ignored_share else None
+        reasons = decoder.reasons() if decoder else ""
         if not self.confusion.pixels:
             raise _nothing_counted(self.confusion, dataset, reasons)
         return Evaluation(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.video.bgr import BgrConverter
 from segedge.video.ffmpeg import av
+from segedge.video.upright import pixel_aspect
 from segedge.video.vectors import ask_vectors, vectors_of
 
 MAX_DAMAGED = 50
@@ -105,7 +106,7 @@ class AvConnection:
     def pictures(self) -> Iterator[Picture]:
         """Decoded pictures; damaged ones are left out, `MAX_DAMAGED` at most."""
         packets = self._container.demux(self._stream)
-        to_bgr = BgrConverter()
+        to_bgr = BgrConverter(pixel_aspect(self._stream))
         while True:
             try:
                 packet = next(packets, None)

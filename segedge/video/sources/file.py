@@ -16,17 +16,22 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import SourceFailure, SourceInfo
-from segedge.video.bgr import LENIENT, BgrConverter, angle_of, video_stream
+from segedge.video.bgr import LENIENT, BgrConverter, video_stream
 from segedge.video.decoder import choose_decoder
 from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
+from segedge.video.sources.deinterlace import deinterlaced
 from segedge.video.sources.diagnose import unreadable_video
+from segedge.video.sources.length import length_seconds
 from segedge.video.sources.parts import VideoPart, packets_from, within_part
+from segedge.video.upright import pixel_aspect
 from segedge.video.vectors import ask_vectors, vectors_of
 
 _DEFAULT_FPS = 25.0
 """For raw streams that declare no rate; FFmpeg's own default."""
 
+_HDR = {16: "PQ, SMPTE ST 2084", 18: "HLG, ARIB STD-B67"}
+"""Transfer characteristics (ITU-T H.273, table 3) of high dynamic range."""
 _SEEK_BEFORE_SECONDS = (0.0, 2.0, 10.0, math.inf)
 _CONVERT = "convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4"
 
@@ -48,40 +53,45 @@ class VideoFile:
         decoder: Decoder = "auto",
         part: VideoPart | None = None,
         motion_vectors: bool = False,
+        deinterlace: bool = False,
     ) -> None:
         """Open the file, read its header and decode one frame.
 
         Of a ``part`` only its frames come, under their numbers in the file. With
-        ``motion_vectors`` frames carry those of the codec.
+        ``motion_vectors`` frames carry those of the codec; with ``deinterlace`` all lines of a
+        frame are made of one moment.
         """
         self._path = Path(path)
         self._motion_vectors = motion_vectors
+        self._deinterlace = deinterlace
         self._part = part
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
         self._hwaccel, note = choose_decoder(decoder)
-        self.notes: tuple[str, ...] = (note,) if note else ()
         with _opened(self._path) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "SLICE"  # frame threads would decode several to give the first
             first = next((p for p in _pictures(container.demux(stream), []) if p is not None), None)
             self._declared_frames = int(stream.frames)
-            self._declared_seconds = (container.duration or 0) / av.time_base
+            self._declared_seconds = length_seconds(container, stream)
             self._start_seconds = (container.start_time or 0) / av.time_base
             fps = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
             codec = stream.codec_context.name
+            self._aspect = pixel_aspect(stream)
         if first is None:
             raise SourceError(
                 f"no frame of {self._path} can be decoded",
                 facts={"found": f"a {codec} stream of {self._declared_frames} frames"},
                 fix="check that it plays, e.g. ffplay",
             )
-        size = (first.height, first.width)
-        upright = size[::-1] if angle_of(first) in (90, 270) else size
+        told = _told(self._path.name, first, deinterlace=deinterlace)
+        self.notes: tuple[str, ...] = (*filter(None, (note,)), *told)
+        size = BgrConverter(self._aspect).shown_size(first)
         count = self._declared_frames or round(self._declared_seconds * fps) or None
         self._expected_frames = count
         shown = count if part is None else part.frames
-        self.info = SourceInfo(str(self._path), "video", upright, fps, shown)
+        color = (int(first.color_primaries), int(first.color_trc))
+        self.info = SourceInfo(str(self._path), "video", size, fps, shown, color=color)
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, from the start."""
@@ -100,7 +110,9 @@ class VideoFile:
             else:
                 packets = packets_from(container, stream, part.start_pts, part.key_dts)
                 pictures = within_part(_pictures(packets, problems), part)
-            to_bgr = BgrConverter()
+            if self._deinterlace:
+                pictures = deinterlaced(pictures, stream)
+            to_bgr = BgrConverter(self._aspect)
             while not self._closed.is_set():
                 start_ns = time.monotonic_ns()
                 picture = next(pictures, None)
@@ -137,7 +149,7 @@ class VideoFile:
             picture = self._picture_at(seconds)
             if picture is not None and picture.pts != last_pts:
                 last_pts = picture.pts
-                yield BgrConverter()(picture)
+                yield BgrConverter(self._aspect)(picture)
 
     def _picture_at(self, seconds: float) -> Any:
         """The first picture from a time on, or None at the end.
@@ -221,6 +233,18 @@ class VideoFile:
                 end_seconds < self._declared_seconds - slack_seconds
             )
         return bool(end_seconds < self._declared_seconds - 1.0)
+
+
+def _told(name: str, first: Any, *, deinterlace: bool) -> Iterator[str]:
+    """What is not seen in the numbers: lines of two moments, colours of another kind of screen."""
+    if first.interlaced_frame and not deinterlace:
+        yield f"{name}: interlaced, so moving edges are combed; --deinterlace makes whole pictures"
+    kind = _HDR.get(int(first.color_trc))
+    if kind is not None:
+        yield (
+            f"{name}: HDR ({kind}), not tone-mapped: networks trained on ordinary pictures see it "
+            "pale; the output says that it is HDR"
+        )
 
 
 @contextmanager

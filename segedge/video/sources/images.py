@@ -19,6 +19,13 @@ from segedge.frames.frame import Frame
 from segedge.frames.protocols import SourceFailure, SourceInfo
 from segedge.frames.timing import StageTimes
 from segedge.video.formats import IMAGE_SUFFIXES
+from segedge.video.sources.complaints import complaints
+from segedge.video.sources.depth import RangeUnknown, deep_samples, to_8_bits
+
+_COLOR = cv2.IMREAD_COLOR
+_ALL_BITS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
+"""What libjpeg says of a picture that it gives all the same."""
 
 
 class ImageFiles:
@@ -89,8 +96,9 @@ def images_matching(pattern: str) -> ImageFiles:
 def read_image(path: str | Path) -> NDArray[np.uint8]:
     """An image file as OpenCV decodes it: H x W x 3 uint8 BGR, EXIF orientation applied, no alpha.
 
-    Grey is repeated, 16 bits a sample are cut to the upper 8. Reads through NumPy because OpenCV
-    cannot open every Unicode path on every system.
+    Grey is repeated. 16 bits a sample are cut to the upper 8; other ranges are scaled to what the
+    file says is white, and refused where it says nothing. Reads through NumPy because OpenCV cannot
+    open every Unicode path on every system.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -98,12 +106,21 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise _unreadable(path, _reason(error)) from error
     if data.size == 0:
         raise _unreadable(path, "empty file (0 bytes)")
-    if _is_cut_jpeg(data.tobytes()):
+    stored = data.tobytes()
+    if _is_cut_jpeg(stored):
         raise _unreadable(path, f"truncated JPEG ({data.size} bytes, no end marker)")
-    image = _decode_quietly(data)
+    samples = deep_samples(stored)
+    image, damage = _decode_quietly(data, _COLOR if samples is None else _ALL_BITS)
     if image is None:
         raise _unreadable(path, f"{data.size} bytes that are no readable image")
-    return np.asarray(image, np.uint8)
+    if damage:
+        raise _unreadable(path, damage)
+    if samples is None:
+        return np.asarray(image, np.uint8)
+    try:
+        return to_8_bits(image, samples)
+    except RangeUnknown as error:
+        raise _unreadable(path, str(error), fix="scale it to 8 bits, or to all 16") from error
 
 
 def natural_key(path: str | Path) -> list[tuple[int, int | str]]:
@@ -112,13 +129,15 @@ def natural_key(path: str | Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part.casefold()) for part in parts]
 
 
-def _decode_quietly(data: NDArray[np.uint8]) -> Any:
-    """OpenCV's decoder without its lines on stderr: the failure is reported by us."""
-    with quiet_opencv():
+def _decode_quietly(data: NDArray[np.uint8], flags: int) -> tuple[Any, str]:
+    """OpenCV's decoder without its lines on stderr; None where it fails, and what is damaged."""
+    with quiet_opencv(), complaints() as heard:
         try:
-            return cv2.imdecode(data, cv2.IMREAD_COLOR)
+            image = cv2.imdecode(data, flags)
         except cv2.error:  # a size beyond OpenCV's limits
-            return None
+            return None, ""
+    lines = "".join(heard).splitlines()
+    return image, next((line for line in lines if line.startswith(_DAMAGE)), "")
 
 
 @contextmanager
@@ -196,10 +215,10 @@ def _all_failed(failures: Sequence[SourceFailure]) -> SourceError:
     )
 
 
-def _unreadable(path: str | Path, reason: str) -> SourceError:
-    return SourceError(
-        f"cannot read image {path}", facts={"found": reason}, fix="copy or convert it again"
-    )
+def _unreadable(
+    path: str | Path, reason: str, *, fix: str = "copy or convert it again"
+) -> SourceError:
+    return SourceError(f"cannot read image {path}", facts={"found": reason}, fix=fix)
 
 
 def _reason(error: OSError) -> str:

@@ -30,7 +30,12 @@ def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> So
     text = str(spec).removeprefix("file://") if isinstance(spec, str) else spec
     without = ("size", "pixel_format") if options.pace else ("size", "pixel_format", "fps")
     _check_options(spec, options, "a file", without=without)
-    source = open_files(text, decoder=options.decoder, motion_vectors=options.motion_vectors)
+    source = open_files(
+        text,
+        decoder=options.decoder,
+        motion_vectors=options.motion_vectors,
+        deinterlace=options.deinterlace,
+    )
     if not options.pace:
         return source
     from segedge.video.sources.pace import paced
@@ -97,7 +102,11 @@ def _check_options(
 
 
 def open_files(
-    spec: str | Path, *, decoder: Decoder = "auto", motion_vectors: bool = False
+    spec: str | Path,
+    *,
+    decoder: Decoder = "auto",
+    motion_vectors: bool = False,
+    deinterlace: bool = False,
 ) -> Source:
     """Images and videos on disk; `open_source` without cameras, addresses and pipelines."""
     from segedge.video.formats import IMAGE_SUFFIXES
@@ -126,7 +135,7 @@ def open_files(
         return ImageFiles([path])
     from segedge.video.sources.file import VideoFile
 
-    return VideoFile(path, decoder=decoder, motion_vectors=motion_vectors)
+    return VideoFile(path, decoder=decoder, motion_vectors=motion_vectors, deinterlace=deinterlace)
 
 
 def not_found(path: Path) -> SourceError:
