@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from driver.simulated import Control
 from numpy.typing import NDArray
-from test_cuda_segmenter import CARD
+from test_cuda_segmenter import CARD, device
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend
