@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import AxisMap, Geometry, Size
+from segedge.card.geometry import AxisMap, Geometry, PlaneMap, Size
 from segedge.cuda.arguments import (
     blocks_of,
     fixed_point,
@@ -73,8 +73,9 @@ class Effects:
         *,
         dtype: DTypeLike = "float32",
         label_dtype: DTypeLike = "uint8",
+        plane: PlaneMap | None = None,
     ) -> None:
-        """Work out index maps for outputs on a grid; labels are those of the tail."""
+        """Work out index maps for outputs on a grid, as those of the tail; labels are its."""
         self._card = card
         self._frame = geometry.frame
         self._grid = grid
@@ -88,7 +89,9 @@ class Effects:
             self._files = ("common.cu", "logits.cu", "effects_matte.cu")
             self._defines |= logit_defines(card, dtype)
         self._size, self._grid_size = size_of(self._frame), size_of(grid)
-        self._maps = maps_of(geometry.grid_from_frame(grid, align_corners=card.align_corners))
+        self._maps = maps_of(
+            plane or geometry.grid_from_frame(grid, align_corners=card.align_corners)
+        )
         self._class_count = np.int32(len(card.classes))
 
     def spare(self, look: DeviceLook, scratch: int) -> dict[str, Plane]:

@@ -13,6 +13,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import Rgb
 from segedge.cuda.effects import DeviceLook, Effects
+from segedge.cuda.motion import Carrier
 from segedge.cuda.overlay import Blend, planes_of_rgb
 from segedge.cuda.preprocess import CHANNELS_OF, Color, PixelFormat, Preprocess
 from segedge.cuda.regions import Clean
@@ -91,11 +92,13 @@ class FramePlan:
         effect: Effect | None = None,
         smooth: Smooth | None = None,
         cleaning: Cleaning | None = None,
+        is_carried: bool = False,
     ) -> None:
         """Work out index maps.
 
         ``tensor`` is the network's input, ``outputs[head]`` its logits; ``color`` says how NV12
-        stands for colours, ``effect`` what the segmenter's own pictures show.
+        stands for colours, ``effect`` what the segmenter's own pictures show. Frames that are
+        carried to have logits on a finer grid than the network's, and no network runs.
 
         Raises:
             UsageError: Sizes or types that the kernels do not take.
@@ -116,12 +119,19 @@ class FramePlan:
         self.preprocess = Preprocess(
             card, self.geometry, pixel_format=pixel_format, dtype=tensor.dtype, color=self.color
         )
-        logits = self.outputs[head]
+        self.carrier: Carrier | None = None
+        logits, plane = self.outputs[head], None
+        if is_carried:
+            grid = card.grid_size(logits.shape)
+            self.carrier = Carrier(card, self.geometry, grid, dtype=logits.dtype)
+            logits = Tensor(self.carrier.shape, np.dtype(np.float32))
+            self.outputs, self.head, plane = (logits,), 0, self.carrier.plane
         grid = card.grid_size(logits.shape)
-        self.tail = Tail(card, self.geometry, grid, dtype=logits.dtype)
+        self.tail = Tail(card, self.geometry, grid, dtype=logits.dtype, plane=plane)
         self.effects = Effects(
-            card, self.geometry, grid, dtype=logits.dtype, label_dtype=self.tail.label_dtype
-        )
+            card, self.geometry, grid, dtype=logits.dtype, label_dtype=self.tail.label_dtype,
+            plane=plane,
+        )  # fmt: skip
         self.clean: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
             kind = self.tail.label_dtype

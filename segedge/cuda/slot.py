@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.cuda.foreign import DeviceFrame
+from segedge.cuda.motion import Key
 from segedge.cuda.plan import CleanMemory, DeviceNetwork, FramePlan, Render
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
@@ -27,11 +28,27 @@ from segedge.cuda.runtime.graph import CaptureRefusedError, alike, capture
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
 from segedge.cuda.tail import Picture, Region
+from segedge.motion.field import MotionField
 
 _GRAPHS_KEPT = 4
 """Captured graphs a slot, one for each combination of outputs that is asked for."""
 Work = Callable[[Any], None]
 """Enqueues on a stream."""
+
+
+Source = Literal["host", "device"]
+
+
+@dataclass(frozen=True)
+class CarriedFrom:
+    """A key frame on the GPU that logits are carried from."""
+
+    slot: Slot
+    """Its own, which must not be used again before the carried frame is done."""
+    field: MotionField
+    """From the frame that they are carried to."""
+    frames: float
+    """How far apart both are."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,7 @@ class Request:
 
     render: Render
     """What the tail writes."""
-    source: Literal["host", "device"]
+    source: Source
     """Whether the frame comes from the slot's page-locked memory or lies on the GPU already."""
     to_host: bool
     """Whether the outputs are copied to page-locked memory."""
@@ -82,11 +99,14 @@ class Slot:
         """Whether other libraries have had its arrays, and may have work on them under way."""
         self._staging: tuple[HostArray, ...] = ()
         self._planes = self._frame_planes()
-        self._tensor = device.empty(plan.tensor_shape, plan.tensor_dtype)
+        if plan.carrier is None:
+            self._tensor = device.empty(plan.tensor_shape, plan.tensor_dtype)
         self.logits = [device.empty(spec.shape, spec.dtype) for spec in plan.outputs]
         self._scratch = device.empty((plan.tail.scratch_bytes,), np.uint8)
         self._written: dict[str, tuple[DeviceArray, ...]] = {}
         self._hosted: dict[str, tuple[HostArray, ...]] = {}
+        self._fields: dict[tuple[Any, ...], tuple[HostArray, DeviceArray]] = {}
+        """Where motion fields are copied to, by number, name and shape."""
         self._spare: dict[Any, DeviceArray] = {}
         """Memory between the steps of an effect, by look: graphs know its address."""
         self._cleaning = self._clean_memory()
@@ -160,6 +180,59 @@ class Slot:
                     self._smooth(follow)
                     graphs[1].launch(self.stream)
             finally:  # whatever was enqueued reads the frame: who takes the slot next waits for it
+                self.stream.record(self._done)
+
+    def carry(self, source: Source, sources: Sequence[CarriedFrom]) -> None:
+        """Enqueue a frame that no network sees: its upload, and logits carried to it.
+
+        Raises:
+            DeviceError: CUDA refuses.
+        """
+        carrier = self.plan.carrier
+        assert carrier is not None, "asked of a plan that has it"
+        with translated("a frame failed on the GPU", gpu=self.device.gpu):
+            try:
+                self._upload(source, self.stream)
+                keys = [self._key(number, one) for number, one in enumerate(sources)]
+                carrier.run(self.launcher, keys, self.logits[0].pointer)
+            finally:
+                self.stream.record(self._done)
+
+    def _key(self, number: int, source: CarriedFrom) -> Key:
+        """A key with its field, which is copied to the GPU behind what the stream does."""
+        source.slot.join(self.stream)
+        arrays = [
+            self._uploaded(("field", number, name), values)
+            for name, values in (
+                ("displacement", source.field.displacement), ("residual", source.field.residual)
+            )
+        ]  # fmt: skip
+        logits = source.slot.logits[source.slot.plan.head]
+        return Key(
+            logits.pointer, arrays[0].pointer, arrays[1].pointer, source.field.blocks, source.frames
+        )
+
+    def _uploaded(self, name: tuple[Any, ...], values: NDArray[np.float32]) -> DeviceArray:
+        """A copy of values in memory of this slot, made for them the first time."""
+        key = (*name, values.shape)
+        if key not in self._fields:
+            host = self.device.pinned(values.shape, values.dtype)
+            self._fields[key] = host, self.device.empty(values.shape, values.dtype)
+        host, array = self._fields[key]
+        np.copyto(host.array(), values)
+        self._copy(array.side, host.side, array.row_bytes, array.rows)
+        return array
+
+    def finish(self, render: Render, *, to_host: bool) -> None:
+        """Enqueue the tail of a frame whose logits are under way already.
+
+        Raises:
+            DeviceError: CUDA refuses.
+        """
+        with translated("the tail failed on the GPU", gpu=self.device.gpu):
+            try:
+                self._from_logits(Request(render, "device", to_host), self.stream)
+            finally:
                 self.stream.record(self._done)
 
     def _smooth(self, follow: Follow) -> None:
@@ -251,10 +324,7 @@ class Slot:
         """Upload, preprocessing and network."""
         plan, launcher = self.plan, self.device.programs.launcher(stream)
         self._marks.clear()
-        if request.source == "host" and not self._shared:
-            for plane, host in zip(self._planes, self._staged(), strict=True):
-                self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
-            self._mark("upload")
+        self._upload(request.source, stream)
         luma, *chroma = (plane.plane for plane in self._planes)
         plan.preprocess.run(
             launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
@@ -262,6 +332,12 @@ class Slot:
         self._mark("preprocess")
         self._network.run([self._tensor], self.logits, stream=int(stream.handle))
         self._mark("network")
+
+    def _upload(self, source: Source, stream: Any) -> None:
+        if source == "host" and not self._shared:
+            for plane, host in zip(self._planes, self._staged(), strict=True):
+                self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
+            self._mark("upload")
 
     def _from_logits(self, request: Request, stream: Any) -> None:
         """Tail and download."""
@@ -389,6 +465,7 @@ class Slot:
         self._graphs.clear()
         self._written.clear()
         self._spare.clear()
+        self._fields.clear()
         self._hosted.clear()
         self._planes = self._staging = ()
 

@@ -76,10 +76,12 @@ class Tail:
         grid: Size,
         *,
         dtype: DTypeLike = "float32",
+        plane: PlaneMap | None = None,
     ) -> None:
         """Work out index maps for outputs on a grid.
 
-        ``dtype`` is float32 or float16, or an integer type for ``head="labels"``.
+        ``dtype`` is float32 or float16, or an integer type for ``head="labels"``; ``plane`` is the
+        index map from frame pixels to the grid where that is not the network's.
 
         Raises:
             UsageError: A type that the kernels do not read, or too many classes.
@@ -100,7 +102,7 @@ class Tail:
                 facts={"expected": f"at most {MOST_CLASSES}"},
                 fix="use a host backend",
             )
-        self._map = geometry.grid_from_frame(grid, align_corners=card.align_corners)
+        self._map = plane or geometry.grid_from_frame(grid, align_corners=card.align_corners)
         self._is_lookup = _is_identity(self._map) and grid == geometry.frame
 
     @property

@@ -20,16 +20,18 @@ from segedge.cuda.pool import Lane, Lease, SlotPool
 from segedge.cuda.preprocess import Color, PixelFormat
 from segedge.cuda.runtime.array import contiguous_strides
 from segedge.cuda.runtime.device import Device
-from segedge.cuda.slot import Request, Slot
+from segedge.cuda.slot import Request, Slot, Source
 from segedge.cuda.smoothing import Follow, Smooth, SmoothStreams
 from segedge.errors import BackendError, UsageError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
+from segedge.segment.carrying_on_gpu import DeviceCarrying
 from segedge.segment.drawing import WARMED, checked_outputs
 from segedge.segment.drawing_on_gpu import DeviceDrawing, DeviceRenderer
 from segedge.segment.fitting import check_network, network_size
+from segedge.segment.moving import Moving
 from segedge.segment.planes import host_planes
 from segedge.segment.result import Result
 
@@ -181,24 +183,54 @@ class CudaSegmenter(Closing):
             producer = seen.stream if stream is None else stream
             lease.kept = frame.image_hwc
             self._take(lease.slot, seen, producer)
-            source = "device"
+            source: Source = "device"
         else:
-            planes, kind = host_planes(frame.image_hwc, pixel_format)
-            size = Size(*planes[0].shape[:2])
-            lease, renderer = self._lease(size, kind, _color(frame.image_hwc))
-            lease.kept = frame.image_hwc
-            with frame.times.measure("staging"):
-                source = self._stage(lease.slot, planes, stream)
+            lease, renderer, source = self._brought(frame, pixel_format, stream)
+            size = renderer.plan.frame
         lease.kept = lease.kept, renderer  # whose tints are read, too
         render = renderer.render(names, self.options.style)
         follow = self._follow(frame, lease, size)
-        lease.slot.enqueue(Request(render, source, to_host, follow is not None), follow)  # type: ignore[arg-type]
+        lease.slot.enqueue(Request(render, source, to_host, follow is not None), follow)
         self._heed(lease.slot)
         self._in_flight.append(lease.slot)
         if stream is not None:
             lease.slot.join(foreign_stream(stream, self._device))
         drawing = DeviceDrawing(frame, lease, renderer, computed=names, to_host=to_host)
         return Result(frame, self.card, drawing, self.options.style)
+
+    def moving(self, *, live: bool) -> Moving | None:
+        """What takes the frames of one video where `FrameOptions.motion` is asked for, else None.
+
+        It is asked once a video: each has a past of its own. The network works in turn.
+        """
+        motion = self.options.motion
+        return None if motion is None else Moving(DeviceCarrying(self), motion, live=live)
+
+    def take(self, frame: Frame, *, is_carried: bool) -> tuple[Lease, DeviceRenderer, Source]:
+        """A slot with a frame of the CPU in it, for the network or to be carried to."""
+        self._device.make_current()
+        if is_on_device(frame.image_hwc):
+            raise UsageError(
+                "motion is found on the CPU, and the frame lies on the GPU",
+                fix="hand in frames in memory of the CPU, or leave motion out",
+            )
+        return self._brought(frame, "bgr", None, is_carried=is_carried)
+
+    def look(self, lease: Lease, renderer: DeviceRenderer, source: Source) -> None:
+        """Enqueue the network for a frame that was taken."""
+        lease.slot.enqueue(Request(renderer.render((), self.options.style), source, False))
+        self._heed(lease.slot)
+
+    def _brought(
+        self, frame: Frame, pixel_format: PixelFormat, stream: Any, *, is_carried: bool = False
+    ) -> tuple[Lease, DeviceRenderer, Source]:
+        """A slot with a frame of the CPU in it, or about to be."""
+        planes, kind = host_planes(frame.image_hwc, pixel_format)
+        size = Size(*planes[0].shape[:2])
+        lease, renderer = self._lease(size, kind, _color(frame.image_hwc), is_carried=is_carried)
+        lease.kept = frame.image_hwc
+        with frame.times.measure("staging"):
+            return lease, renderer, self._stage(lease.slot, planes, stream)
 
     def _follow(self, frame: Frame, lease: Lease, size: Size) -> Follow | None:
         """The past that a frame continues, kept until it is done; None: it is not smoothed."""
@@ -225,7 +257,7 @@ class CudaSegmenter(Closing):
         slot.begin()
         slot.take(frame)
 
-    def _stage(self, slot: Slot, planes: Sequence[NDArray[np.uint8]], stream: Any) -> str:
+    def _stage(self, slot: Slot, planes: Sequence[NDArray[np.uint8]], stream: Any) -> Source:
         """Bring a frame from the CPU: page-locked memory is read where it is."""
         if stream is not None:
             slot.stream.wait(foreign_stream(stream, self._device))
@@ -246,14 +278,19 @@ class CudaSegmenter(Closing):
         return rows and all(self._device.is_pinned(plane.ctypes.data) for plane in planes)
 
     def _lease(
-        self, size: Size, pixel_format: PixelFormat, color: Color | None
+        self,
+        size: Size,
+        pixel_format: PixelFormat,
+        color: Color | None,
+        *,
+        is_carried: bool = False,
     ) -> tuple[Lease, DeviceRenderer]:
-        key = size, pixel_format, color
+        key = size, pixel_format, color, is_carried
         if key not in self._plans:
             plan = FramePlan(
                 self.card, size, tensor=self._tensor, outputs=self._outputs, head=self._head,
                 pixel_format=pixel_format, color=color, effect=self.options.style.effect,
-                smooth=self._smooth, cleaning=self.options.cleaning,
+                smooth=self._smooth, cleaning=self.options.cleaning, is_carried=is_carried,
             )  # fmt: skip
             self._plans[key] = self._new_pool(plan), DeviceRenderer(self._device, plan)
             if len(self._plans) > _PLANS_KEPT:

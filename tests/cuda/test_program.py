@@ -22,6 +22,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import distinct_palette
 from segedge.cuda.effects import DeviceLook, Effects
+from segedge.cuda.motion import Carrier, Key
 from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.regions import Clean
 from segedge.cuda.runtime import program
@@ -77,8 +78,17 @@ def kernels() -> tuple[Kernel, ...]:
     _record_effects(recorder)
     _record_smoothing(recorder)
     _record_regions(recorder)
+    _record_motion(recorder)
     fakes = (FakeCudaBackend(a_card(), None, dtype=d).kernel for d in ("float32", "float16"))
     return (*recorder.kernels, *fakes)
+
+
+def _record_motion(recorder: Recorder) -> None:
+    geometry, grid = Geometry.fit(Size(1024, 2048), Size(512, 1024), "stretch"), Size(64, 128)
+    for dtype, layout in (("float32", "nchw"), ("float16", "nhwc")):
+        carrier = Carrier(a_card(logits_layout=layout), geometry, grid, dtype=dtype)
+        key = Key(16, 16, 16, Size(80, 160), 1.0)
+        carrier.run(recorder, [key, key], 16)
 
 
 def _record_preprocess(recorder: Recorder) -> None:
