@@ -30,7 +30,7 @@ from segedge.backends.base import Backend
 from segedge.backends.registry import open_backend
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import read_metadata
+from segedge.card.modelfile import read_card
 from segedge.frames.frame import Frame
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.options.frame import FrameOptions
@@ -178,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         network = make_street(Path(folder), network=Size(384, 768), frame=Size(540, 960))
         model = Path(folder) / "cut.onnx"
-        card = ModelCard.from_metadata(read_metadata(model))
+        card = read_card(model)
         assert card is not None
         choice = open_backend(model, options.backend, threads=None)
         rows = measure(card, choice.backend, count)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import label_set
-from segedge.card.modelfile import read_metadata
+from segedge.card.modelfile import read_card
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared"
@@ -41,7 +41,7 @@ class Scene:
     @classmethod
     def load(cls, folder: Path) -> Scene:
         """Read what one of the functions below has made."""
-        card = ModelCard.from_metadata(read_metadata(folder / "cut.onnx"))
+        card = read_card(folder / "cut.onnx")
         assert card is not None
         paths = sorted(folder.glob("frame-*.png"))
         return cls(folder, card, tuple(cv2.imread(str(path)) for path in paths))

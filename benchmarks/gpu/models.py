@@ -64,9 +64,9 @@ def with_card(model: Path) -> tuple[Path, ModelCard]:
         SegedgeError: It cannot be exported.
         ImportError: What exports is not installed.
     """
-    from segedge.card.modelfile import read_metadata
+    from segedge.card.modelfile import read_card
 
-    card = ModelCard.from_metadata(read_metadata(model))
+    card = read_card(model)
     if card is None:
         from segedge.convert.export import export
         from segedge.convert.options import ExportOptions
@@ -74,7 +74,7 @@ def with_card(model: Path) -> tuple[Path, ModelCard]:
         target = Path(tempfile.mkdtemp(prefix="segedge-")) / model.name
         export(model, target, options=ExportOptions(classes=_classes_of(model)))
         model = target
-        card = ModelCard.from_metadata(read_metadata(model))
+        card = read_card(model)
     assert card is not None
     return model, card
 

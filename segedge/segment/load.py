@@ -9,6 +9,7 @@ from segedge.backends.base import Backend
 from segedge.backends.registry import ENGINE_SUFFIXES, may_run_on_host, open_backend
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
+from segedge.card.modelfile import no_card_error, read_card
 from segedge.cpu.ready import make_ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
@@ -89,13 +90,9 @@ def card_of(path: Path) -> ModelCard:
     """The card that a model file carries, or that lies beside an engine."""
     card = _own_card(path)
     if card is None:
+        beside = f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
         is_engine = path.suffix.lower() in ENGINE_SUFFIXES
-        raise CardError(
-            f"{path.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"put {path.name}.json beside it, which segedge build wrote, or --card MODEL.onnx"
-            if is_engine
-            else f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
-        )
+        raise no_card_error(path, fix=beside if is_engine else None)
     return card
 
 
@@ -105,9 +102,7 @@ def _own_card(path: Path) -> ModelCard | None:
         from segedge.engine.file import engine_card
 
         return engine_card(path)
-    from segedge.card.modelfile import read_metadata
-
-    return ModelCard.from_metadata(read_metadata(path))
+    return read_card(path)
 
 
 def _served_card(address: Path, backend: Backend) -> ModelCard:

@@ -41,12 +41,11 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
 
 def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegmenter:
     """The model with all that changes its labels and pictures."""
-    from segedge.card.card import ModelCard
-    from segedge.card.modelfile import read_metadata
+    from segedge.card.modelfile import read_card
     from segedge.segment.load import load
 
     card = wanted.card
-    given = None if card is None else ModelCard.from_metadata(read_metadata(card))
+    given = None if card is None else read_card(card)
     if card is not None and given is None:
         raise UsageError(f"{card} carries no card", fix=f"segedge export {card} --classes ...")
     segmenter = load(

@@ -19,6 +19,7 @@ from segedge.convert.noise import smooth_noise
 from segedge.errors import UsageError
 from segedge.measure.evaluate.agreement import Pair, check_classes, compare
 from segedge.measure.evaluate.difference import draw_pair
+from segedge.reference.agreement import LabelCount
 from segedge.segment.load import load
 
 if TYPE_CHECKING:
@@ -126,8 +127,7 @@ class _Drawing:
         """Draw a pair where it is wanted."""
         if self._out is None:
             return
-        clear = int(np.count_nonzero(pair.states != 2))
-        equal = int(np.count_nonzero(pair.states == 0)) / clear if clear else 1.0
+        equal = LabelCount.of(pair.states == 0, pair.states != 2).agreement
         if self._is_folder:
             stem = Path(pair.name).stem.replace(" ", "-")
             self._out.mkdir(exist_ok=True)

@@ -66,10 +66,11 @@ def optimize_command(
     A less exact precision is recommended only where it is faster beyond the intervals of the
     medians, and loses no more than --max-drop.
     """
+    from segedge.card.modelfile import require_card
     from segedge.machine.files import prepare_folder
     from segedge.measure.bench.results import write_text
     from segedge.measure.optimize.html import html
-    from segedge.measure.optimize.make import card_of, given
+    from segedge.measure.optimize.make import given
     from segedge.measure.optimize.optimize import tune
     from segedge.measure.optimize.options import PRECISIONS, TuneOptions
 
@@ -89,7 +90,7 @@ def optimize_command(
     check_folder(html_file)
     given(models)
     labels = DataGroup(layout, split)
-    data, pictures = _inputs(card_of(models[0]), dataset, images, labels, options)
+    data, pictures = _inputs(require_card(models[0]), dataset, images, labels, options)
     with ExitStack() as stack:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="segedge-optimize-")

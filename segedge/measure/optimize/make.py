@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import no_card_error
+from segedge.card.modelfile import require_card
 from segedge.engine.builder.half import half_graph, network_inputs
 from segedge.engine.source import read_source
 from segedge.errors import UsageError
@@ -26,9 +26,9 @@ _WORDS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "fp16": "f
 def given(models: Sequence[Path]) -> list[Artifact]:
     """The user's files, the float model first."""
     found: list[Artifact] = []
-    first = card_of(models[0])
+    first = require_card(models[0])
     for path in models:
-        card = card_of(path)
+        card = require_card(path)
         try:
             check_classes(first, card)
         except UsageError as error:
@@ -44,14 +44,6 @@ def given(models: Sequence[Path]) -> list[Artifact]:
             )
         found.append(Artifact(path, precision, "given" if found else "model"))
     return found
-
-
-def card_of(path: Path) -> ModelCard:
-    """The card of an ONNX file."""
-    card = read_source(path).card
-    if card is None:
-        raise no_card_error(path)
-    return card
 
 
 def _stored(path: Path) -> Precision:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segedge.card.modelfile import require_card
 from segedge.errors import BackendError, SegedgeError
 from segedge.machine.environment import Environment
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.optimize.candidates import Artifact, Candidate, Skipped, choose, needed, plan
 from segedge.measure.optimize.front import pareto_front
 from segedge.measure.optimize.make import (
-    card_of,
     given,
     int8_options,
     make_fp16,
@@ -100,7 +100,7 @@ def tune(
         artifacts, ready, options.precisions, cpu_flags=environment.cpu_flags
     )
     skipped |= left_out
-    timings, failed = time_all(candidates, card_of(models[0]), options, say=say)
+    timings, failed = time_all(candidates, require_card(models[0]), options, say=say)
     skipped |= failed
     alive = [one for one in candidates if one.name in timings]
     if not alive or alive[0].precision != "fp32":
@@ -123,7 +123,7 @@ def _made(
 ) -> list[Artifact]:  # fmt: skip
     """The files that are missing; what cannot be made is skipped with its reason."""
     missing = needed(ready, options.precisions) - {one.precision for one in artifacts}
-    source, card = artifacts[0], card_of(artifacts[0].path)
+    source, card = artifacts[0], require_card(artifacts[0].path)
     int8 = int8_options(ready, cpu_flags)
     makers: dict[str, Callable[[], Artifact]] = {
         "fp16": lambda: make_fp16(source, folder, ranges_images(card, calibrate)),

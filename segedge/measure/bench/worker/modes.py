@@ -30,9 +30,7 @@ def network_step(segmenter: Segmenter | CudaSegmenter, batch: int = 1) -> Callab
             facts={"input": str(spec)},
             fix="segedge export ... --dynamic batch",
         )
-    size = network_size(card, spec)
-    planes = (size.height, size.width)
-    shape = (batch, 3, *planes) if card.input_layout == "nchw" else (batch, *planes, 3)
+    shape = card.input_shape(network_size(card, spec), batch=batch)
     tensor = np.random.default_rng(0).standard_normal(shape).astype(np.dtype(spec.dtype))
     if backend.memory == "cuda":
         return _device_step(cast("CudaSegmenter", segmenter), tensor)
