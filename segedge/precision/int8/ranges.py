@@ -121,10 +121,13 @@ _RULES: dict[str, Callable[[MagnitudeHistogram], float]] = {
 def weight_scales(
     weights: NDArray[np.float32], axis: int, *, levels: int = LEVELS
 ) -> NDArray[np.float32]:
-    """One scale a channel: its largest magnitude becomes ``levels``; 1 where all are zero."""
+    """One scale a channel: its largest magnitude becomes ``levels``; 1 where all are zero.
+
+    So do those whose scale would be no normal float32: they would be divided by nearly nothing.
+    """
     others = tuple(a for a in range(weights.ndim) if a != axis)
-    largest = np.abs(weights).max(axis=others)
-    return np.where(largest > 0, largest / levels, 1.0).astype(np.float32)
+    scales = np.abs(weights).max(axis=others) / np.float32(levels)
+    return np.where(scales >= np.finfo(np.float32).tiny, scales, 1.0).astype(np.float32)
 
 
 def quantized(

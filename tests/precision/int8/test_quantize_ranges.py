@@ -134,3 +134,11 @@ def test_a_channel_of_zeros_stays_zero() -> None:
     scales = weight_scales(weights, 0)
     assert scales[0] == 1
     assert quantized(weights, scales, 0).tolist() == [[0, 0, 0], [LEVELS] * 3]
+
+
+def test_a_channel_of_next_to_nothing_counts_as_zero() -> None:
+    """A scale of zero, or one without full precision, would say anything."""
+    weights = np.full((1, 2), 1e-40, np.float32)
+    scales = weight_scales(weights, 0)
+    assert scales[0] == 1
+    assert not quantized(weights, scales, 0).any()
