@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "segedge"
 FILES = [*sorted(PACKAGE.glob("engine/**/*.py")), PACKAGE / "backends" / "tensorrt.py"]
-GUARD_FILE = "engine_flavour.py"
+GUARD_FILE = "versions.py"
 
 CLASS_OF_NAME = {
     "trt": "module",

@@ -1,6 +1,6 @@
 """Every TensorRT attribute and call in segedge exists in every version that segedge serves.
 
-What is not in all of them may be used in `engine_flavour.py` only, and must be listed there in
+What is not in all of them may be used in `versions.py` only, and must be listed there in
 GUARDED. The versions are the real bindings: see bindings.py.
 """
 

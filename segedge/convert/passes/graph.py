@@ -64,7 +64,7 @@ def attribute(node: Node, name: str, default: Any) -> Any:
 
 
 def image_input(model: Model) -> Value:
-    """The one graph input that is no initializer (checked by `onnx_source.check_input`)."""
+    """The one graph input that is no initializer (`onnx_file.prepare_input` checks that)."""
     return runtime_inputs(model)[0]
 
 

@@ -2,7 +2,7 @@
 
 1. Every calibration method is tried with all layers in int8 and judged by the real score: mIoU on
    a data set, or pixels with the float network's label; then the corrections that bring the logits
-   nearest to float (`convert.quantize_correct`). The best one stays.
+   nearest to float (`int8.correct`). The best one stays.
 2. Where its drop is over the bound, the layers are ranked: each alone in int8, by the error of the
    logits on a few calibration images (simulated).
 3. 1, 2, 4 ... of the most harmful layers stay float until the bound holds; then the least number is

@@ -114,7 +114,7 @@ class Quantizer:
     options: QuantizeOptions
     """How it is quantized."""
     equalized: int = 0
-    """Pairs of layers whose channels were rescaled; `quantize_equalize`."""
+    """Pairs of layers whose channels were rescaled; `equalized`."""
     means: dict[str, NDArray[np.float32]] | None = field(default=None, repr=False)
     """Means of the channels that convolutions read, where biases are corrected by them."""
 
