@@ -31,6 +31,7 @@ from torch import nn
 from tests import networks_classic as classic
 from tests import networks_realtime as realtime
 from tests.built import built
+from tests.fast_export import hasten_exports
 
 CLASSES = realtime.CLASSES
 HEIGHT, WIDTH = 128, 256
@@ -119,6 +120,7 @@ def _export(name: str, path: Path, dynamic: Dynamic | None) -> None:
         axes = {2: "height", 3: "width"}
         options = {"dynamo": False, "opset_version": 18}
         options["dynamic_axes"] = {"image": axes, "logits": axes}
+    hasten_exports()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
