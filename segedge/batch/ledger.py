@@ -44,6 +44,9 @@ class Done:
     """What it took."""
     worker: str = ""
     """Who did it: host and process."""
+    motion: dict[str, Any] | None = None
+    """Of a video whose network saw some frames: how many, and how far carried labels agree with
+    its own; see `MotionSummary.to_dict`."""
 
     def to_json(self) -> bytes:
         """The commit mark."""

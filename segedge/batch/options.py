@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from segedge.batch.inputs import InputFile
+from segedge.card.card import ModelCard
 from segedge.errors import ModelError, UsageError
 from segedge.options.cleaning import Cleaning
+from segedge.options.frame import FrameOptions
+from segedge.options.motion import Motion
 from segedge.options.sliding import Slide
 from segedge.version import __version__
 
@@ -35,6 +40,9 @@ class BatchOptions:
     """What is done with small regions of the labels."""
     slide: Slide | None = None
     """Windows over the frame at full resolution; None: the whole frame at the network's size."""
+    motion: Motion | None = None
+    """On which frames of videos the network works, the others getting its logits by motion; each
+    shard begins anew. None: on all."""
     backend: str = "auto"
     """``auto`` or a name that `segedge doctor` lists."""
     shard_frames: int = 1500
@@ -45,6 +53,19 @@ class BatchOptions:
             raise UsageError(f"no masks {self.masks!r}", facts={"known": ", ".join(MASK_KINDS)})
         if self.shard_frames < 1:
             raise UsageError(f"shards of {self.shard_frames} frames", fix="--shard 1500")
+        FrameOptions(slide=self.slide, motion=self.motion)  # refuses what does not go together
+
+    def check(self, card: ModelCard, files: Sequence[InputFile]) -> None:
+        """Raise UsageError where a model or the inputs cannot have this."""
+        if self.motion is None:
+            return
+        self.motion.check(card)
+        if all(file.is_image for file in files):
+            raise UsageError(
+                "images are no video: nothing moves from one to the next",
+                facts={"found": f"{len(files)} images, no video"},
+                fix="leave --every out",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has them, for the manifest: equal exactly when the options are."""

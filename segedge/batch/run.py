@@ -29,7 +29,9 @@ from segedge.batch.plan import Plan, Shard, make_plan, plan_lines, read_plan
 from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Said, Started, Told
 from segedge.batch.store import TOKEN, LocalStore, Store, is_remote, open_store
 from segedge.batch.table import merge_parts, schema_of
+from segedge.card.card import ModelCard
 from segedge.errors import BackendError, SinkError, UsageError
+from segedge.motion.summary import added
 
 MOST_DEATHS = 3
 """Workers in a row that may die before they have loaded their model."""
@@ -83,6 +85,8 @@ class BatchReport:
     """From the first worker's readiness to the last shard."""
     workers: int
     workers_lost: int
+    motion: dict[str, Any] | None = None
+    """Of all videos of this command, where the network saw some frames: see `motion.summary`."""
     failures: tuple[dict[str, Any], ...] = ()
     """As ``failures.jsonl`` has them."""
 
@@ -129,12 +133,13 @@ def run_batch(
     if tries < 1 or workers < 0 or threads < 0:
         raise UsageError("tries are 1 or more, workers and threads 0 (automatic) or more")
     model = _model_file(model)
+    card = _card(model)
     gpus = _gpus(options.backend) if make_pool is None else []
     workers, threads = _split(workers, threads, len(gpus))
     job = Job(
         model,
         model_hash(model),
-        _classes(model),
+        card.classes,
         out if is_remote(out) else str(Path(out.removeprefix("file://")).absolute()),
         f"{TOKEN}{uuid.uuid4().hex[:12]}",
         options,
@@ -142,6 +147,7 @@ def run_batch(
     )
     schema_of(job.classes)  # says at once where pyarrow is missing
     files, missing = find_inputs(inputs)
+    options.check(card, files)
     store = open_store(job.out)
     with _locked(store), _marked(store, job):
         plan = _plan(store, _outside(files, job.out), options, manifest_of(job))
@@ -211,6 +217,7 @@ class _Run:
             seconds=round(self._seconds, 3),
             workers=workers,
             workers_lost=self._lost,
+            motion=added(done.motion for done in self._done.values() if done.motion is not None),
             failures=tuple(self.failures),
         )
 
@@ -337,10 +344,10 @@ def _model_file(model: str | Path) -> Path:
     return path.absolute()
 
 
-def _classes(model: Path) -> tuple[str, ...]:
+def _card(model: Path) -> ModelCard:
     from segedge.segment.load import card_of
 
-    return card_of(model).classes
+    return card_of(model)
 
 
 def _gpus(backend: str) -> list[str]:

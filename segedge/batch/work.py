@@ -52,6 +52,7 @@ def open_model(job: Job) -> Any:
         style=OverlayStyle(opacity=job.options.opacity),
         cleaning=job.options.cleaning,
         slide=job.options.slide,
+        motion=job.options.motion,
     )
 
 
@@ -83,7 +84,7 @@ class Worker:
             threads=self._job.threads,
         )
         with self._store.staging() as folder:
-            failures = self._run(shard, folder, facts, tell)
+            failures, motion = self._run(shard, folder, facts, tell)
             self._publish(shard, folder)
         data = encode_rows(facts.rows, self._job.classes)
         self._store.write(f"{SHARDS}/{shard.shard_id}.parquet", data)
@@ -93,6 +94,7 @@ class Worker:
             tuple(failures),
             round(time.monotonic() - start, 3),
             worker_name(),
+            motion,
         )
         self._store.write(f"{SHARDS}/{shard.shard_id}.json", done.to_json())
         return done
@@ -103,20 +105,25 @@ class Worker:
 
     def _run(
         self, shard: Shard, folder: Path, facts: FactsSink, tell: Tell | None
-    ) -> list[SourceFailure]:
-        """Frames to files in ``folder`` and rows in ``facts``; what could not be read."""
-        with _opened(shard) as source:
+    ) -> tuple[list[SourceFailure], dict[str, Any] | None]:
+        """Frames to files in ``folder`` and rows in ``facts``.
+
+        What could not be read, and what motion amounted to (`RunReport.motion`).
+        """
+        motion = self._job.options.motion
+        needs_vectors = motion is not None and motion.needs_vectors
+        with _opened(shard, motion_vectors=needs_vectors) as source:
             sinks = [*self._sinks(shard, folder), facts]
             pipeline = Pipeline(source, self._segmenter, sinks, on_progress=_every(tell))
             try:
                 report = pipeline.run()
             except SourceError:
                 if shard.kind == "images" and facts.rows == [] and source.failures:
-                    return _named(source.failures, shard)  # all of them, by name
+                    return _named(source.failures, shard), None  # all of them, by name
                 raise
             if report.interrupted:
                 raise Interrupted(f"{shard.label} was interrupted")
-            return _named(source.failures, shard)
+            return _named(source.failures, shard), report.motion
 
     def _sinks(self, shard: Shard, folder: Path) -> list[Sink]:
         def names(frame: Frame) -> str:
@@ -170,13 +177,13 @@ def worker_name() -> str:
 
 
 @contextmanager
-def _opened(shard: Shard) -> Iterator[Source]:
+def _opened(shard: Shard, *, motion_vectors: bool) -> Iterator[Source]:
     """The shard as a source."""
     with ExitStack() as stack:
         source: Source
         if shard.kind == "video":
             path = stack.enter_context(local_copy(shard.paths[0]))
-            source = VideoFile(path, part=shard.part)
+            source = VideoFile(path, part=shard.part, motion_vectors=motion_vectors)
         else:
             source = _Images(shard)
         stack.callback(source.close)

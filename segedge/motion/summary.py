@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -104,6 +104,7 @@ class MotionSummary:
                 "agreement": _rounded(self.agreement),
                 "agreement_p5": _rounded(self.agreement_p5),
                 "agreement_all": _rounded(every),
+                "measured": int(self._agreements.sum()),
                 "agreement_newest": _rounded(self.newest),
                 "oldest_key_ms": round(self._oldest_ms, 1),
                 "network_ms": round(median(self._network_ms), 3) if self._network_ms else None,
@@ -122,12 +123,33 @@ def sentence(facts: Mapping[str, Any]) -> str:
     Of what `MotionSummary.to_dict` says.
     """
     said = f"network {facts['network_frames']} of {facts['frames']} frames"
-    if facts["agreement"] is None or facts["agreement_p5"] is None:
+    if facts["agreement"] is None:
         return said
+    worst = facts.get("agreement_p5")
+    agree = f"{facts['agreement']:.1%}" + ("" if worst is None else f" (p5 {worst:.1%})")
     return (
-        f"{said}; carried labels agree {facts['agreement']:.1%} (p5 {facts['agreement_p5']:.1%}) "
-        "with the network's at key frames"
-    ).replace("%", " %")
+        f"{said}; carried labels agree {agree.replace('%', ' %')} with the network's at key frames"
+    )
+
+
+def no_vectors(facts: Mapping[str, Any]) -> str:
+    """Of how many frames the codec was asked in vain; empty: of none."""
+    lacking = facts["codec_asked"] - facts["codec_answered"]
+    if not lacking:
+        return ""
+    return f"the codec gives none for {lacking} of {facts['codec_asked']} frames: flow instead"
+
+
+def added(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Several summaries (`MotionSummary.to_dict`) as one: counts, and the mean agreement."""
+    known = list(parts)
+    if not known:
+        return None
+    counts = ("frames", "network_frames", "measured", "codec_asked", "codec_answered")
+    total: dict[str, Any] = {name: sum(part[name] for part in known) for name in counts}
+    weighed = sum(part["measured"] * (part["agreement"] or 0.0) for part in known)
+    agreement = weighed / total["measured"] if total["measured"] else None
+    return {**total, "agreement": _rounded(agreement)}
 
 
 def _rounded(share: float | None) -> float | None:

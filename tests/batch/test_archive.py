@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,7 @@ from segedge.batch.run import BatchReport, run_batch
 from segedge.batch.store import LocalStore
 from segedge.batch.work import Worker
 from segedge.errors import BackendError, SinkError, SourceError, UsageError
+from segedge.options.motion import Motion
 from tests.batch.conftest import files_below, moving, write_video
 from tests.small_model import run_verb, write_model
 
@@ -160,6 +162,11 @@ def test_nothing_is_done_again(whole: Path, model: Path, inputs: Path) -> None:
         ({"shard_frames": 7}, "there 6, now 7"),
         ({"overlays": False}, "there true, now false"),
         ({"masks": "labels"}, "there palette, now labels"),
+        (
+            {"motion": Motion(every=4)},
+            'there null, now {"every": 4, "source": "auto", "agreement": 0.97, "gap_seconds": 2.0,'
+            ' "fuse": 0.0, "independent": true}',
+        ),
     ],
 )
 def test_other_options_are_refused(
@@ -453,6 +460,41 @@ def test_wrong_words(model: Path, inputs: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_videos_may_be_carried_by_motion(model: Path, inputs: Path, tmp_path: Path) -> None:
+    """Each shard begins anew; images go through the network one by one."""
+    out = tmp_path / "out"
+    words = ("batch", model, inputs, "-o", out, "--shard", 6, "--backend", "onnxruntime")
+    every = ("--every", 3, "--motion", "codec", "--workers", 1)
+    first = run_verb(*words, *every)
+    said = " ".join(first.stdout.split())
+    assert "motion network 22 of 44 frames; carried labels agree " in said, (
+        "3 of 6, 6 times; 4 of 8"
+    )
+    assert re.search(r"note the codec gives none for \d+ of 37 frames: flow instead", said)
+    again = json.loads(run_verb(*words, *every, "--json").stdout)
+    assert (again["shards_done"], again["shards_before"]) == (0, 8)
+    assert (again["motion"]["frames"], again["motion"]["network_frames"]) == (44, 22)
+    assert len(rows(out)) == 49
+    refused = run_verb(*words, "--every", 2, code=2).stderr
+    assert "was begun with other options" in refused
+    assert "motion" in refused
+
+
+def test_motion_is_of_videos_and_logits(model: Path, inputs: Path, tmp_path: Path) -> None:
+    common = ("batch", model, inputs, "-o", tmp_path / "out")
+    cases: list[tuple[tuple[object, ...], str]] = [
+        (("--every", 0), "every frame or every so many, found 0"),
+        (("--every", 2, "--slide", "auto"), "sliding windows are not carried by motion"),
+        (("--motion", "flow"), "--motion without --every"),
+    ]
+    for words, message in cases:
+        assert message in run_verb(*common, *words, code=2).stderr
+    stills = ("batch", model, inputs / "stills", "-o", tmp_path / "out", "--every", 2)
+    said = " ".join(run_verb(*stills, code=2).stderr.split())
+    assert "nothing moves from one to the next found 5 images, no video fix leave --every" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_lost_part_is_told(model: Path, inputs: Path, tmp_path: Path) -> None:
     archive(model, inputs / "stills", tmp_path / "out")
     part = next((tmp_path / "out" / "shards").glob("*.parquet"))
@@ -464,7 +506,7 @@ def test_a_lost_part_is_told(model: Path, inputs: Path, tmp_path: Path) -> None:
 def test_done_survives_json() -> None:
     from segedge.frames.protocols import SourceFailure
 
-    done = Done("ab", 3, (SourceFailure("x.png", "bad"),), 1.5, "node:1")
+    done = Done("ab", 3, (SourceFailure("x.png", "bad"),), 1.5, "node:1", {"frames": 3})
     assert Done.of(done.to_json()) == done
 
 

@@ -11,7 +11,7 @@ from segedge.backends.remote.address import address_text
 from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
-from segedge.motion.summary import sentence
+from segedge.motion.summary import no_vectors, sentence
 
 if TYPE_CHECKING:
     from segedge.frames.protocols import SourceFailure, SourceInfo
@@ -162,12 +162,9 @@ def _print_motion(facts: Mapping[str, Any]) -> None:
     print_prose("motion", sentence(facts))
     if facts["network_ms"] is not None:
         print_row("", f"the network took {facts['network_ms']:.1f} ms (p50) beside the frames")
-    lacking = facts["codec_asked"] - facts["codec_answered"]
+    lacking = no_vectors(facts)
     if lacking:
-        print_row(
-            "note", f"the codec gives none for {lacking} of {facts['codec_asked']} frames:"
-            " flow instead",
-        )  # fmt: skip
+        print_row("note", lacking)
 
 
 def _print_latency(report: RunReport) -> None:

@@ -14,7 +14,16 @@ import typer
 from segedge.batch.options import BatchOptions, MaskKind
 from segedge.cli.console import frame_progress, print_json, print_prose, print_row
 from segedge.cli.groups import Option
-from segedge.cli.options import AsJson, Backend, CleaningGroup, Model, Opacity, SlideGroup
+from segedge.cli.options import (
+    AsJson,
+    Backend,
+    CleaningGroup,
+    Model,
+    MotionGroup,
+    Opacity,
+    SlideGroup,
+)
+from segedge.motion.summary import no_vectors, sentence
 
 if TYPE_CHECKING:
     from segedge.batch.run import BatchProgress, BatchReport, MakePool
@@ -81,6 +90,7 @@ def batch_command(
     opacity: Opacity = 0.5,
     cleaning: CleaningGroup,
     slide: SlideGroup,
+    motion: MotionGroup,
     as_json: AsJson = False,
 ) -> None:
     """Segment many files: masks, overlays, and one Parquet table of facts.
@@ -98,6 +108,7 @@ def batch_command(
         opacity=opacity,
         cleaning=cleaning.value,
         slide=slide.value,
+        motion=motion.value,
         backend=backend,
         shard_frames=archive.shard,
     )
@@ -173,6 +184,11 @@ def _print(report: BatchReport) -> None:
             f"{report.shards_done} shards, {report.frames} frames in {report.seconds:.1f} s:"
             f" {report.fps:.1f} frames/s with {report.workers} workers{lost}",
         )
+    if report.motion is not None:
+        print_prose("motion", sentence(report.motion))
+        lacking = no_vectors(report.motion)
+        if lacking:
+            print_row("note", lacking)
     for failure in report.failures[:_MOST_SHOWN]:
         name = failure.get("shard", failure["source"])
         print_prose("failed", f"{name}: {failure['reason']}")
