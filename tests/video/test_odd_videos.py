@@ -397,3 +397,32 @@ def test_colour_tags_are_those_of_the_samples(tmp_path: Path, target: str, codec
     made = next(VideoFile(tmp_path / target).frames()).image_hwc
     given = next(VideoFile(path).frames()).image_hwc
     assert np.abs(made.astype(int) - given).mean() < 4
+
+
+# -- damage ----------------------------------------------------------------------------------
+
+
+def test_ffmpeg_speaks_once_and_says_where(tmp_path: Path) -> None:
+    """Packets that are no pictures: the frame is named, the rest is counted."""
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
+        for number, image in enumerate(moving(20)):
+            picture = av.VideoFrame.from_ndarray(image, "bgr24")
+            picture.pts, picture.time_base = number, Fraction(1, FPS)
+            for packet in stream.encode(picture):
+                if 8 <= number < 11:
+                    broken = av.Packet(b"\xff\xd8 no picture")
+                    broken.stream, broken.time_base = stream, packet.time_base
+                    broken.pts, broken.dts = packet.pts, packet.dts
+                    container.mux(broken)
+                else:
+                    container.mux(packet)
+        container.mux(stream.encode(None))
+    video = VideoFile(path)
+    assert len(list(video.frames())) == 17
+    (failure,) = video.failures
+    assert failure.reason.count("FFmpeg says") == 1
+    assert "at frame 8; FFmpeg says: Invalid data" in failure.reason
+    assert "and 2 more; 17 frames decoded" in failure.reason
