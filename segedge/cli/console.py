@@ -6,7 +6,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,14 @@ class StatusLine:
     def __exit__(self, *args: object) -> None:
         """Take the lines away."""
         if self._shown:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
 
     def show(self, sample: Mapping[str, Any]) -> None:
-        """Show a sample of the pipeline; see docs/pipeline.md."""
+        """Show a sample of the pipeline; see docs/pipeline.md. A closed terminal ends no run."""
         if self._shown:
-            self._live.update(Text("\n".join(status_lines(sample))), refresh=True)
+            with suppress(OSError):
+                self._live.update(Text("\n".join(status_lines(sample))), refresh=True)
 
     def note(self, text: str) -> None:
         """A line that stays: what happened."""

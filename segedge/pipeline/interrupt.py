@@ -1,11 +1,13 @@
-"""Ctrl-C and SIGTERM as requests instead of ends that may strike anywhere."""
+"""Ctrl-C, SIGTERM and a closed terminal as requests instead of ends that may strike anywhere."""
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -13,15 +15,29 @@ _OURS: dict[signal.Signals, Any] = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }
+if hasattr(signal, "SIGHUP"):  # Windows has none
+    _OURS[signal.SIGHUP] = signal.SIG_DFL
 """The handlers that mean that nobody else has taken the signal."""
+
+
+def _leave_closed_terminal() -> None:
+    """Where the terminal is gone, what is printed goes nowhere: it would be an error each time."""
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            is_gone = not os.isatty(descriptor) and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+            if is_gone:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
 
 
 @contextmanager
 def on_interrupt(request: Callable[[str], None]) -> Iterator[None]:
-    """Within the ``with`` statement the first Ctrl-C or SIGTERM calls ``request``.
+    """Within the ``with`` statement the first Ctrl-C, SIGTERM or SIGHUP calls ``request``.
 
-    It is given ``SIGINT`` or ``SIGTERM``. After that both signals do what they always do: the
-    second Ctrl-C raises, the second SIGTERM ends the process.
+    It is given the signal's name. After that they do what they always do: the second Ctrl-C raises,
+    the second SIGTERM ends the process. A terminal that is closed sends SIGHUP more than once (the
+    shell, then the system): those that follow the first are nothing.
 
     ``request`` runs in the main thread between any two of its instructions: it must not take a
     lock that the main thread may hold and that is not reentrant. In other threads, and where the
@@ -36,6 +52,9 @@ def on_interrupt(request: Callable[[str], None]) -> Iterator[None]:
 
     def handler(number: int, frame: FrameType | None) -> None:
         restore()
+        if signal.Signals(number).name == "SIGHUP":
+            signal.signal(number, signal.SIG_IGN)
+            _leave_closed_terminal()
         request(signal.Signals(number).name)
 
     for number in ours:

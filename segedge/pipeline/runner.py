@@ -78,7 +78,7 @@ class MultiPipeline:
             lane.prepare(self._changed, self._clock_ns, self._lane_failed)
 
     def run(self) -> tuple[RunReport, ...]:
-        """Run until the sources end, everything fails, or Ctrl-C or SIGTERM.
+        """Run until the sources end, everything fails, or Ctrl-C, SIGTERM or SIGHUP.
 
         A signal stops reading; what was computed is still written and the files are finished. A
         second one leaves at once.

@@ -89,7 +89,7 @@ class RunReport:
     latency: Summary | None
     """From the frame's capture (a file's: begin of its decoding) until the last sink had it."""
     interrupted: bool
-    """Whether Ctrl-C or SIGTERM ended it."""
+    """Whether Ctrl-C, SIGTERM or SIGHUP ended it."""
     paths: tuple[Path, ...]
     """What the sinks made."""
     failures: tuple[SourceFailure, ...]
@@ -99,7 +99,7 @@ class RunReport:
     policy: str = "lossless"
     """``lossless`` or ``latest``."""
     ended_by: str = "source"
-    """``source``, ``SIGINT``, ``SIGTERM``, ``stop`` (a time limit, a sink) or ``error``."""
+    """``source``, ``SIGINT``, ``SIGTERM``, ``SIGHUP``, ``stop`` (a limit, a sink) or ``error``."""
     places: tuple[PlaceReport, ...] = ()
     """Where frames went, and how long they waited there."""
     interval: Summary | None = None

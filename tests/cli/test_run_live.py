@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -102,7 +106,9 @@ def test_the_beginning_of_a_file(segedge: Run, model: Path, tmp_path: Path) -> N
         assert cv2.VideoCapture(str(tmp_path / "out.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 20
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_signals_finish_all_files(
     model: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -127,6 +133,34 @@ def test_signals_finish_all_files(
         assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == video["passed"] > 0
         assert (tmp_path / lines["place"]).read_text().count("\n") == lines["passed"]
     assert len(list((tmp_path / "out").iterdir())) == 2  # nothing half-written is left
+
+
+def test_a_closed_terminal_leaves_whole_files(model: Path, tmp_path: Path) -> None:
+    """Nobody reads what is printed any more, and the signal comes twice."""
+    ours, theirs = pty.openpty()
+    words = ("run", model, "test:480p30", "-o", "out.mp4", "-o", "out.jsonl")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "segedge", *map(str, words)],
+        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "COLUMNS": "100"}, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    facts_file = tmp_path / "out.jsonl"
+    while process.poll() is None and not (
+        facts_file.is_file() and facts_file.read_text().count("\n") >= 2
+    ):
+        os.set_blocking(ours, False)
+        with contextlib.suppress(OSError):
+            os.read(ours, 1 << 16)
+        os.sched_yield()
+    os.close(ours)  # the system sends the first signal
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 129
+    assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl"}
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == facts_file.read_text().count("\n") > 0
 
 
 def test_json_lines_alone_on_standard_output(model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
@@ -30,16 +31,16 @@ if TYPE_CHECKING:
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.segmenter import Segmenter
 
-_TERMINATED = 128 + 15
-"""Exit code that shells give to a program that SIGTERM ended."""
+_BY_SIGNAL = 128
+"""Shells add it to the number of the signal that ended a program."""
 
 
 def run_command(wanted: RunOptions) -> None:
     """Segment images, videos, cameras and streams.
 
     Exit code 0: all done; 1: done, but some images or one of several sources could not be read;
-    2: an error, also a video that ends early; 130: Ctrl-C, 143: SIGTERM (what was written so far
-    is finished and playable).
+    2: an error, also a video that ends early; 130: Ctrl-C, 143: SIGTERM, 129: a closed terminal
+    (what was written so far is finished and playable).
     """
     with ExitStack() as opened:
         # The cheap refusals first: a wrong output is not found after an engine was built.
@@ -99,7 +100,8 @@ def _smoothing_notes(wanted: RunOptions, source: Source) -> tuple[str, ...]:
 
 def _exit_code(reports: Sequence[RunReport], images: Sequence[bool]) -> int:
     if any(report.interrupted for report in reports):
-        return _TERMINATED if reports[0].ended_by == "SIGTERM" else 130
+        known = signal.Signals.__members__
+        return _BY_SIGNAL + known.get(reports[0].ended_by, signal.SIGINT)
     broken = [report.error is not None or bool(report.failures) for report in reports]
     if not any(broken):
         return 0

@@ -155,6 +155,7 @@ class RecordingGroup:
     crf: Annotated[int | None, Option("Quality of a video; lower is better.", min=0, max=63)] = None
     preset: Annotated[str | None, "The encoder's trade of time for size."] = None
     fps: Annotated[float | None, "Rate of a video made; None: the source's."] = None
+    audio: Annotated[bool, "Copy the sound of a video file, unchanged."] = True
     segment: Annotated[str | None, "A new file every 30s, 10m or 1h."] = None
 
     @cached_property
@@ -175,6 +176,7 @@ class RecordingGroup:
             preset=self.preset,
             fps=self.fps,
             segment_seconds=self.segment_seconds,
+            audio=self.audio,
             make_analyses=make_analyses,
             alpha=alpha,
         )

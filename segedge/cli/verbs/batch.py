@@ -28,8 +28,6 @@ from segedge.motion.summary import no_vectors, sentence
 if TYPE_CHECKING:
     from segedge.batch.run import BatchProgress, BatchReport, MakePool
 
-_TERMINATED = 128 + signal.SIGTERM
-"""Exit code that shells give to a program that SIGTERM ended."""
 _MOST_SHOWN = 5
 """Failures that are listed; the file has all."""
 
@@ -97,7 +95,7 @@ def batch_command(
 
     The same command again goes on where an earlier one ended, whatever ended it. Exit code 0: all
     done; 1: done, but some inputs failed (failures.jsonl names them); 2: an error; 130: Ctrl-C,
-    143: SIGTERM.
+    143: SIGTERM, 129: a closed terminal.
     """
     from segedge.batch.run import run_batch
 
@@ -138,16 +136,23 @@ def batch_command(
 
 @contextmanager
 def _sigterm_ends() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does: workers end, and the books are closed."""
+    """SIGTERM and a closed terminal are Ctrl-C: workers end, and the books are closed."""
 
     def end(number: int, frame: object) -> None:
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    names = ("SIGTERM", "SIGHUP")
+    ours = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, end)
+        for number in ours
+        if signal.getsignal(number) != signal.SIG_IGN  # as nohup has it
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
 def _display(

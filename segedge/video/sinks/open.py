@@ -55,6 +55,8 @@ class SinkOptions:
     """Time between key frames."""
     make_analyses: Callable[[], Sequence[Analysis]] = tuple
     """Makes what JSON lines say beyond their usual keys: anew for each sink, as they keep state."""
+    audio: bool = True
+    """Whether a video made of a video file gets its sound: copied, not encoded."""
     alpha: bool = False
     """Whether pictures have an opacity (the effect ``cutout``), which few formats keep."""
 
@@ -150,9 +152,16 @@ def _video_sink(path: Path, info: SourceInfo, options: SinkOptions) -> Sink:
         _check_video_alpha(path)
         options = replace(options, codec="vp9")
     rate, encoding = _rate(info, options), options.encoding()
+    source = Path(info.name)
+    sound_of = source if options.audio and info.kind == "video" and source.is_file() else None
     if options.segment_seconds is not None:
-        return SegmentedSink(path, rate, options.segment_seconds, encoding)
-    return VideoSink(path, fps=rate, options=encoding, frame_count=info.frame_count)
+        return SegmentedSink(
+            path, rate, options.segment_seconds, encoding, sound_of=sound_of, color=info.color
+        )
+    return VideoSink(
+        path, fps=rate, options=encoding, frame_count=info.frame_count,
+        sound_of=sound_of, color=info.color,
+    )  # fmt: skip
 
 
 def _check_video_alpha(path: Path) -> None:

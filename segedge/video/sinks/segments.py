@@ -12,7 +12,7 @@ from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.video.encode.options import EncodeOptions
 from segedge.video.picture import Clock
-from segedge.video.sinks.video import VideoSink
+from segedge.video.sinks.video import UNSAID, VideoSink
 
 
 @dataclass
@@ -36,6 +36,10 @@ class SegmentedSink:
     """Length of a file; the last one is shorter."""
     options: EncodeOptions = field(default_factory=EncodeOptions)
     """How to encode."""
+    sound_of: Path | None = None
+    """The video file whose sound is copied."""
+    color: tuple[int, int] = UNSAID
+    """What `SourceInfo` says."""
     needs: frozenset[str] = frozenset({"overlay"})
     """See `Sink`."""
 
@@ -116,7 +120,10 @@ class SegmentedSink:
         self._current = None
 
     def _new_segment(self) -> VideoSink:
-        return VideoSink(self._segment_path(), fps=self.fps, options=self.options)
+        return VideoSink(
+            self._segment_path(), fps=self.fps, options=self.options,
+            sound_of=self.sound_of, color=self.color,
+        )  # fmt: skip
 
     def _segment_path(self) -> Path:
         return self.path.with_name(f"{self.path.stem}-{self._number:03d}{self.path.suffix}")

@@ -17,6 +17,7 @@ from segedge.video.encode.settings import open_encoder
 from segedge.video.ffmpeg import av
 from segedge.video.formats import SINK_VIDEO_SUFFIXES
 from segedge.video.picture import Clock, Fitter, to_yuv
+from segedge.video.sinks.sound import Sound
 
 _CONTAINER_OPTIONS = {"flush_packets": "1"}
 """To the disk with every packet: FFmpeg would hold back 256 kB."""
@@ -28,6 +29,9 @@ _LACKS = {
 }
 """Codecs that FFmpeg does not write into a container."""
 
+UNSAID = (2, 2)
+"""Primaries and transfer of a source that does not say them (ITU-T H.273)."""
+
 _MP4_OPTIONS = {"movflags": "+hybrid_fragmented"}
 
 
@@ -35,13 +39,14 @@ VideoOptions = EncodeOptions
 
 
 class VideoSink:
-    """One video file of overlays, without sound.
+    """One video file of overlays, with the sound of the file that they are made of.
 
     - *Times*: every frame keeps the time it has in its source (variable rates stay so); frames
       without one follow at ``fps``. Time that does not advance (joined streams) goes on at ``fps``.
     - *Size*: that of the first frame; frames of another size are letterboxed onto it, with one
       note. 4:2:0 colour needs even sides: an odd one gets a copy of its last row or column.
-    - *Colour*: BT.601, limited range, and the file says so.
+    - *Colour*: BT.601, limited range, and the file says so; the source's primaries and transfer.
+    - *Sound*: copied, not encoded, first frame to last; a note where it cannot be held.
     - *Name*: written as a hidden ``.NAME.part-XXXXXXXX.mp4`` beside it, renamed in `close`. After
       Ctrl-C that is the final name too: a shorter video, but whole. Where the run failed, what is
       there is finished and kept as ``NAME.partial.mp4``; without a frame nothing is left.
@@ -57,10 +62,13 @@ class VideoSink:
         fps: float,
         options: VideoOptions | None = None,
         frame_count: int | None = None,
+        sound_of: Path | None = None,
+        color: tuple[int, int] = UNSAID,
     ) -> None:
         """Check name and place; the file is begun with the first frame.
 
-        A known ``frame_count`` lets a full disk say how much is missing.
+        A known ``frame_count`` lets a full disk say how much is missing. ``sound_of`` is the video
+        file whose sound is copied, ``color`` what `SourceInfo` says.
         """
         self._path = Path(path)
         if self._path.suffix.lower() not in SINK_VIDEO_SUFFIXES:
@@ -75,9 +83,12 @@ class VideoSink:
         self._clock = Clock(fps)
         self._fitter = Fitter(self._path.name)
         self._frame_count = frame_count
+        self._sound_of, self._color = sound_of, color
+        self._sound: Sound | None = None
         self._container: Any = None
         self._stream: Any = None
         self._written = 0
+        self._end_seconds = 0.0
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
 
@@ -86,12 +97,17 @@ class VideoSink:
         with frame.times.measure("encode"):
             image = self._fitter(result.overlay(), frame.index)
             try:
-                if self._container is None:
-                    self._begin()
+                begins = self._container is None
+                if begins:
+                    self._begin(has_times=frame.pts_seconds is not None)
                 picture = to_yuv(image)
                 picture.pts, picture.duration = self._clock.ticks(frame.pts_seconds)
                 picture.time_base = self._clock.time_base
+                if begins and self._sound is not None and frame.pts_seconds is not None:
+                    self._sound.begin(frame.pts_seconds, picture.time)
+                self._end_seconds = float((picture.pts + picture.duration) * picture.time_base)
                 self._container.mux(self._stream.encode(picture))
+                self._copy_sound()
             except (av.error.FFmpegError, OSError) as error:
                 self._abandon(error)
             self._written += 1
@@ -103,6 +119,7 @@ class VideoSink:
         try:
             self._container.mux(self._stream.encode(None))
             self._container.close()
+            self._close_sound()
             final = self._partial_path if error else self._path
             self._part.replace(final)
         except (av.error.FFmpegError, OSError) as failure:
@@ -119,8 +136,24 @@ class VideoSink:
     def _partial_path(self) -> Path:
         return self._path.with_name(f"{self._path.stem}.partial{self._path.suffix}")
 
-    def _begin(self) -> None:
-        """Choose the encoder and open the file, at the size of the first frame."""
+    def _begin(self, *, has_times: bool) -> None:
+        """Choose the encoder and open the file, at the size of the first frame.
+
+        Not every container that knows a codec takes every stream of it: where it refuses to begin
+        with the sound, it begins without.
+        """
+        if self._sound_of is not None and has_times:
+            self._sound = Sound(self._sound_of)
+        try:
+            self._open()
+        except (av.error.FFmpegError, ValueError):
+            if self._sound is None or not self._sound.is_joined:
+                raise
+            self._sound.refuse(self._path.name)
+            self._container.close()
+            self._open()
+
+    def _open(self) -> None:
         choice = choose_encoder(self._options, self._fitter.even_size)
         if choice.note and choice.note not in self._fitter.notes:
             self._fitter.notes.append(choice.note)
@@ -132,10 +165,25 @@ class VideoSink:
         stream = self._container.add_stream(choice.encoder, rate=self._clock.rate)
         stream.height, stream.width = self._fitter.even_size
         codec = stream.codec_context
+        codec.color_primaries, codec.color_trc = self._color
         if self._options.codec == "h265" and suffix != ".mkv":
             codec.codec_tag = "hvc1"  # Apple's players know no hev1
         open_encoder(codec, choice.encoder, self._options, self._clock.rate, self._clock.time_base)
         self._stream = stream
+        if self._sound is not None and self._sound.join(self._container, self._path.name):
+            self._container.start_encoding()
+
+    def _copy_sound(self) -> None:
+        """What is heard up to the end of the last frame."""
+        if self._sound is not None:
+            for packet in self._sound.until(self._end_seconds):
+                self._container.mux(packet)
+
+    def _close_sound(self) -> None:
+        if self._sound is not None:
+            self._fitter.notes += [n for n in self._sound.notes if n not in self._fitter.notes]
+            self._sound.close()
+            self._sound = None
 
     def _abandon(self, error: Any) -> NoReturn:
         """Close after a failure, keep what plays, and raise.
@@ -146,6 +194,7 @@ class VideoSink:
             with suppress(av.error.FFmpegError, OSError):
                 self._container.close()
         self._container = self._stream = None
+        self._close_sound()
         size = self._part.stat().st_size if self._part.exists() else 0
         facts = {"written": f"{self._written} frames, {megabytes(size)}"}
         if self._frame_count and 0 < self._written < self._frame_count:

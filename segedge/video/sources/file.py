@@ -109,7 +109,7 @@ class VideoFile:
                 pictures = _pictures(container.demux(stream), problems)
             else:
                 packets = packets_from(container, stream, part.start_pts, part.key_dts)
-                pictures = within_part(_pictures(packets, problems), part)
+                pictures = within_part(_pictures(packets, problems, part.first_index), part)
             if self._deinterlace:
                 pictures = deinterlaced(pictures, stream)
             to_bgr = BgrConverter(self._aspect)
@@ -262,19 +262,26 @@ def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
         yield container
 
 
-def _pictures(packets: Iterator[Any], problems: list[str]) -> Iterator[Any]:
-    """Decoded pictures; damaged packets are noted in ``problems`` and skipped."""
+def _pictures(packets: Iterator[Any], problems: list[str], first_index: int = 0) -> Iterator[Any]:
+    """Decoded pictures; damaged packets are noted in ``problems`` and skipped.
+
+    ``first_index`` is the number of the first picture: problems say at which frame they are.
+    """
+    count = first_index
     while True:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError as error:  # the container itself is broken from here on
-            problems.append(f"reading stopped: {error.strerror}")
+            problems.append(f"reading stopped at frame {count}; FFmpeg says: {error.strerror}")
             return
         if packet is None:
             return
         try:
             pictures = packet.decode()
         except av.error.FFmpegError as error:
-            problems.append(f"a packet of {packet.size} bytes: {error.strerror}")
+            size = f"a packet of {packet.size} bytes"
+            problems.append(f"{size} at frame {count}; FFmpeg says: {error.strerror}")
             continue
-        yield from pictures
+        for picture in pictures:
+            yield picture
+            count += 1

@@ -182,12 +182,14 @@ def _ends(
     if options.video is None:
         return RepeatedSource(image_hwc, is_enough=is_enough), None
     # Here: PyAV is needed for videos only.
-    from segedge.video.sinks.open import open_sink
+    from segedge.video.sinks.open import SinkOptions, open_sink
     from segedge.video.sources.open import open_source
 
     path = options.video
     source = RepeatedSource(lambda: open_source(path), is_enough=is_enough)
-    return source, open_sink(folder / "overlay.mp4", info=source.info)
+    return source, open_sink(
+        folder / "overlay.mp4", info=source.info, options=SinkOptions(audio=False)
+    )
 
 
 def _run(
