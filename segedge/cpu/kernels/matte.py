@@ -44,7 +44,7 @@ def best_of_sets(
 
     The winner is -1 where a set has nothing above -`HUGE`.
     """
-    strides, height = logits.strides, best.shape[1]
+    flat, strides, height = logits.flat, logits.strides, best.shape[1]
     while True:
         first = take_ticket(ticket) * _ROWS
         if first >= height:
@@ -60,7 +60,7 @@ def best_of_sets(
                 label = np.int32(c + 1) if logits.sigmoid else np.int32(c)
                 side = np.int64(is_foreground[label])
                 start = c * strides[0] + y * strides[1]
-                _raise_row(logits.flat, start, strides[2], label, best[side, y], winner[side, y])
+                _raise_row(flat, start, strides[2], label, best[side, y], winner[side, y])
 
 
 @njit(**INNER)
@@ -143,11 +143,12 @@ def _keep_sets(
 
 @njit(**FAST)
 def _best_line(
-    corners: Doubles, contender: Ints, weight: float, base: float, t: Floats, out: Floats
-) -> None:
+    corners: Doubles, contender: Ints, first: int, end: int, weight: float, base: float,
+    t: Floats, out: Floats,
+) -> None:  # fmt: skip
     """The highest of some classes' lines along a row, relative to a base."""
     out[: t.size] = np.float32(-HUGE)
-    for k in range(contender.size):
+    for k in range(first, end):
         start, slope = line_of(corners[contender[k]], weight, base)
         for i in range(t.size):
             out[i] = max(out[i], start + slope * t[i])
@@ -155,12 +156,13 @@ def _best_line(
 
 @njit(**FAST)
 def _mixed_run(
-    corners: Doubles, behind: Ints, front: Ints, base: float, weight: float, t: Floats,
+    corners: Doubles, contender: Ints, middle: int, count: int, weight: float, t: Floats,
     lines: Floats,
 ) -> None:  # fmt: skip
     """Margins of a row of a mixed cell into ``lines[0]``."""
-    _best_line(corners, behind, weight, base, t, lines[1])
-    _best_line(corners, front, weight, base, t, lines[0])
+    base = line_base(corners, contender, count, weight)
+    _best_line(corners, contender, 0, middle, weight, base, t, lines[1])
+    _best_line(corners, contender, middle, count, weight, base, t, lines[0])
     for i in range(t.size):
         lines[0, i] -= lines[1, i]
 
@@ -223,11 +225,7 @@ def render_matte(
                     if known == _LINEAR:
                         _linear_run(margins, row_weights[y], t, lines[0])
                     else:
-                        base = line_base(corners, contender, count, row_weights[y])
-                        _mixed_run(
-                            corners, contender[:middle], contender[middle:count], base,
-                            row_weights[y], t, lines,
-                        )  # fmt: skip
+                        _mixed_run(corners, contender, middle, count, row_weights[y], t, lines)
                     opacity_run(lines[0], scale, byte_row(out, y, end)[start:end])
             start = end
         if pending >= 0:
