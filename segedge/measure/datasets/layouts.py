@@ -105,7 +105,10 @@ def _voc(folder: Path, split: str) -> Found:
     names = folder / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not (names.is_file() and (folder / "JPEGImages").is_dir()):
         return None
-    stems = [line.strip() for line in names.read_text(encoding="utf-8").splitlines()]
+    try:
+        stems = [line.strip() for line in names.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{names} cannot be read", facts={"found": str(error)}) from error
     images = [folder / "JPEGImages" / f"{stem}.jpg" for stem in stems if stem]
     return images, lambda image: [folder / "SegmentationClass" / f"{image.stem}.png"]
 
