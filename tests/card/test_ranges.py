@@ -74,7 +74,7 @@ def test_no_number_is_forgotten(kind: type, ranges: dict[str, Range], whole: Any
 
 def test_deep_nesting_and_long_numbers_are_no_json() -> None:
     for text in ("[" * 100_000, "1" * 10_000, "{", b"\xff"):
-        with pytest.raises(ValueError, match="."):
+        with pytest.raises(ValueError, match=r"."):
             parse_json(text)
     with pytest.raises(CardError, match="is not JSON"):
         ModelCard.from_json("[" * 100_000)
