@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.plain import parse_json
 from segedge.errors import UsageError, unknown_name_error
 from segedge.machine.text_file import UnreadableText, read_text
 
@@ -89,6 +90,9 @@ class Ground:
         return distances
 
 
+_HUGE = 1e30
+
+
 def read_ground(path: Path) -> Ground:
     """A homography of a JSON file; docs/road.md has examples.
 
@@ -96,8 +100,8 @@ def read_ground(path: Path) -> Ground:
         UsageError: It cannot be read, holds something else, or is singular.
     """
     try:
-        data = json.loads(read_text(path))
-    except (UnreadableText, json.JSONDecodeError) as error:
+        data = parse_json(read_text(path))
+    except (UnreadableText, ValueError) as error:
         raise UsageError(
             f"cannot read a homography from {path}", facts={"found": str(error)}
         ) from error
@@ -112,6 +116,8 @@ def read_ground(path: Path) -> Ground:
     size = None
     if width_height is not None:
         numbers = _numbers(width_height, (2,), path)
+        if np.isnan(numbers).any():
+            raise _unreadable(path, width_height)
         size = (int(numbers[1]), int(numbers[0]))
     if "image_to_ground" in data:
         return Ground(_numbers(data["image_to_ground"], (3, 3), path), size)
@@ -132,6 +138,8 @@ def _of_points(points: Any, size: tuple[int, int] | None, path: Path) -> Ground:
     count = len(points)
     pixels = _numbers([point["pixel"] for point in points], (count, 2), path)
     metres = _numbers([point["ground_m"] for point in points], (count, 2), path)
+    if np.isnan(pixels).any() or np.isnan(metres).any():
+        raise _unreadable(path, points)
     if min(_spread(pixels), _spread(metres)) < 1e-6:
         raise UsageError(
             f"the points of {path} give no homography: they lie on a line, or all but one do",
@@ -165,9 +173,10 @@ def _spread(points: NDArray[np.float64]) -> float:
 def _numbers(value: Any, shape: tuple[int, ...], path: Path) -> NDArray[np.float64]:
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _unreadable(path, value) from None
-    if array.shape != shape:
+    # Beyond it squares leave what a float holds.
+    if array.shape != shape or (np.abs(array) >= _HUGE).any():
         raise _unreadable(path, value)
     return array
 

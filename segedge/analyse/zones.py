@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from segedge.analyse.polygon import Point, Spans, crossing_edges, polygon_area, polygon_spans
 from segedge.analyse.scene import count_in_spans
+from segedge.card.plain import parse_json
 from segedge.errors import UsageError, unknown_name_error
 from segedge.machine.text_file import UnreadableText, read_text
 
@@ -120,8 +121,8 @@ def parse_zone(text: str) -> Zone:
 def read_zones(path: Path) -> list[Zone]:
     """Zones of JSON: ``{"gate": [[x, y], ...], "lane": {"polygon": ..., "classes": ...}}``."""
     try:
-        data = json.loads(read_text(path))
-    except (UnreadableText, json.JSONDecodeError) as error:
+        data = parse_json(read_text(path))
+    except (UnreadableText, ValueError) as error:
         raise UsageError(f"cannot read zones from {path}", facts={"found": str(error)}) from error
     if not isinstance(data, dict) or not data:
         raise UsageError(

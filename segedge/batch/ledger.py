@@ -21,6 +21,7 @@ from typing import Any
 from segedge.batch.options import SCHEMA, Job
 from segedge.batch.plan import Planned
 from segedge.batch.store import Store
+from segedge.card.plain import from_plain, parse_json
 from segedge.errors import UsageError
 from segedge.frames.protocols import SourceFailure
 
@@ -55,10 +56,13 @@ class Done:
 
     @classmethod
     def of(cls, data: bytes) -> Done:
-        """From a commit mark."""
-        values = json.loads(data)
-        failures = (SourceFailure(f["source"], f["reason"]) for f in values.pop("failures"))
-        return cls(**values, failures=tuple(failures))
+        """From a commit mark; ValueError where it is damaged."""
+        values = parse_json(data)
+        try:
+            failures = [SourceFailure(f["source"], f["reason"]) for f in values.pop("failures")]
+            return from_plain(cls, {**values, "failures": failures})
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def manifest_of(job: Job) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def open_archive(store: Store, manifest: Mapping[str, Any]) -> bool:
         store.write(MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
         return False
     try:
-        found = json.loads(data)
+        found = parse_json(data)
         differences = dict(_differences(found, manifest))
     except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(
@@ -134,8 +138,22 @@ def finished(store: Store, wanted: Sequence[str]) -> dict[str, Done]:
     with ThreadPoolExecutor(_READERS) as pool:
         marks = pool.map(lambda name: store.read(f"{SHARDS}/{name}.json"), names)
         return {
-            name: Done.of(mark) for name, mark in zip(names, marks, strict=True) if mark is not None
+            name: _done(store, name, mark)
+            for name, mark in zip(names, marks, strict=True)
+            if mark is not None
         }
+
+
+def _done(store: Store, name: str, mark: bytes) -> Done:
+    try:
+        return Done.of(mark)
+    except ValueError as error:
+        path = f"{store}/{SHARDS}/{name}.json"
+        raise UsageError(
+            f"{path} is damaged",
+            facts={"found": str(error)},
+            fix=f"rm {path}: its frames are done again",
+        ) from error
 
 
 def forget(store: Store, source: Planned) -> None:
@@ -160,7 +178,7 @@ def read_failures(store: Store) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in data.decode("utf-8", "replace").splitlines():
         with suppress(ValueError):
-            found.append(json.loads(line))
+            found.append(parse_json(line))
     return found
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from segedge.batch.inputs import InputFile
 from segedge.batch.store import is_remote
-from segedge.errors import SourceError
+from segedge.card.plain import from_plain, parse_json
+from segedge.errors import SourceError, UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import SourceFailure
 from segedge.video.sinks.names import FrameNames
@@ -150,12 +151,17 @@ def plan_lines(sources: Sequence[Planned]) -> bytes:
 
 def read_plan(data: bytes) -> list[Planned]:
     """What `plan_lines` wrote."""
+    lines = data.decode("utf-8", "surrogateescape").splitlines()
     found = []
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        values: dict[str, Any] = json.loads(line)
-        parts = tuple(VideoPart(**part) for part in values.pop("parts"))
-        shards = tuple(values.pop("shards", ()))
-        found.append(Planned(**values, parts=parts, shards=shards))
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(from_plain(Planned, dict(parse_json(line))))
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                f"line {number} of the archive's list of sources is damaged",
+                facts={"found": str(error)},
+                fix="--out ANOTHER",
+            ) from error
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from segedge.card.plain import from_plain, to_plain
+from segedge.card.plain import from_plain, parse_json, to_plain
 from segedge.errors import SegedgeError
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Attachment(Generic[T]):
         if self.key not in metadata:
             return None
         try:
-            fields = json.loads(metadata[self.key])
+            fields = parse_json(metadata[self.key])
             if not isinstance(fields, dict) or not isinstance(fields.get("version"), int):
                 raise ValueError("it has no version")
             if fields["version"] > self.version:

@@ -10,12 +10,20 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from segedge.card.axes import Layout, image_shape, rows_axis
 from segedge.card.geometry import FITS, Fit, Size
 from segedge.card.labels import LabelSet, Rgb
-from segedge.card.plain import PlainError, from_plain, to_plain
+from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
+from segedge.card.ranges import (
+    CARD_RANGES,
+    PARITY_RANGES,
+    QUANTIZATION_RANGES,
+    check_choice,
+    check_ranges,
+    check_sizes,
+)
 from segedge.errors import CardError
 
 CARD_KEY = "segedge.card"
@@ -28,6 +36,15 @@ Head = Literal["logits", "labels"]
 Activation = Literal["softmax", "sigmoid"]
 
 RESIZE_RULES: tuple[ResizeRule, ...] = ("bilinear", "antialias", "nearest", "area")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "fit": FITS,
+    "resize": RESIZE_RULES,
+    "color": get_args(ColorOrder),
+    "input_layout": get_args(Layout),
+    "logits_layout": get_args(Layout),
+    "head": get_args(Head),
+    "activation": get_args(Activation),
+}
 
 
 @dataclass(frozen=True)
@@ -220,8 +237,8 @@ class ModelCard:
             CardError: It is not JSON, of a newer schema, or its fields do not fit.
         """
         try:
-            fields = json.loads(text)
-        except json.JSONDecodeError as error:
+            fields = parse_json(text)
+        except ValueError as error:
             raise CardError("the model card is not JSON", facts={"found": str(error)}) from error
         return cls.from_plain(fields)
 
@@ -295,12 +312,10 @@ def _validate(card: ModelCard) -> None:
             facts={"found": ", ".join(card.classes)},
             fix="name the background first: --classes background,thing",
         )
-    for name, choices in (("fit", FITS), ("resize", RESIZE_RULES), ("color", ("rgb", "bgr"))):
-        if getattr(card, name) not in choices:
-            raise CardError(
-                f"the card's {name} is {getattr(card, name)!r}",
-                facts={"expected": ", ".join(choices)},
-            )
+    for name, choices in _CHOICES.items():
+        check_choice(name, getattr(card, name), choices)
+    for axis in card.dynamic:
+        check_choice("dynamic", axis, ("batch", "size"))
     if any(len(values) != 3 for values in (card.mean, card.std)) or 0 in card.std:
         raise CardError(
             "mean and std are three numbers each, std not zero",
@@ -311,3 +326,9 @@ def _validate(card: ModelCard) -> None:
             "stride and input size must be positive",
             facts={"stride": str(card.stride), "size": f"{card.input_height}x{card.input_width}"},
         )
+    check_ranges(card, CARD_RANGES)
+    check_sizes(card.input_height, card.input_width, len(card.classes), card.std)
+    if card.parity is not None:
+        check_ranges(card.parity, PARITY_RANGES, part="parity.")
+    if card.quantization is not None:
+        check_ranges(card.quantization, QUANTIZATION_RANGES, part="quantization.")

@@ -15,7 +15,6 @@ Nothing here is executed: Python texts are parsed as literals only.
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 from segedge.card.card import ModelCard, ResizeRule
 from segedge.card.geometry import Fit, Size
+from segedge.card.plain import parse_json
 from segedge.errors import CardError
 
 _INFO = "model_info "
@@ -82,7 +82,7 @@ def image_size(metadata: Mapping[str, str]) -> Size | None:
     """The input size that Ultralytics' ``imgsz`` names, or None."""
     try:
         value = ast.literal_eval(metadata.get("imgsz", ""))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     sides = [value, value] if isinstance(value, int) else value
     if not isinstance(sides, (list, tuple)) or len(sides) != 2:
@@ -122,17 +122,28 @@ def read_huggingface(folder: str | Path) -> HuggingFaceFolder:
         raise CardError(
             f"{Path(folder).name}/config.json names no classes", facts={"expected": "id2label"}
         )
+    if not all(key.isdecimal() for key in id2label):
+        raise CardError(
+            f"{Path(folder).name}/config.json has classes without a number",
+            facts={"expected": '"id2label": {"0": "road", ...}', "found": str(id2label)[:60]},
+        )
     names = tuple(str(name) for _, name in sorted(id2label.items(), key=lambda kv: int(kv[0])))
     file = Path(folder) / "preprocessor_config.json"
     if not file.is_file():
         file = Path(folder) / "processor_config.json"
     given = _json(file) if file.is_file() else {}
     settings = given.get("image_processor", given)
-    mean, std = _huggingface_normalisation(settings)
-    resample = int(settings.get("resample", 2) or 0)
+    try:
+        mean, std = _huggingface_normalisation(settings)
+        resample = int(settings.get("resample", 2) or 0)
+        size = _huggingface_size(settings)
+    except (AttributeError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        raise CardError(
+            f"{file.name} does not say how images are prepared", facts={"found": str(error)}
+        ) from error
     return HuggingFaceFolder(
         classes=names,
-        input_size=_huggingface_size(settings),
+        input_size=size,
         mean=mean,
         std=std,
         resize=_RULE_OF_RESAMPLE.get(resample, "antialias"),
@@ -169,7 +180,7 @@ def with_foreign_preprocessing(card: ModelCard, metadata: Mapping[str, str]) -> 
         mean=_triple(metadata, "mean_values", 0.0),
         std=_triple(metadata, "scale_values", 1.0),
         fit=fit,
-        pad_value=int(float(pad)) if pad.replace(".", "", 1).isdigit() else 0,
+        pad_value=int(float(pad)) if pad.replace(".", "", 1).isdecimal() else 0,
         padded_at_end=kind == "fit_to_window",
     )
 
@@ -178,11 +189,11 @@ def _ultralytics_names(text: str) -> tuple[str, ...]:
     """``{0: 'road', 1: 'car'}`` or ``['road', 'car']``, parsed as a literal."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise CardError(
             "the file's metadata key 'names' cannot be read", facts={"found": text[:60]}
         ) from error
-    if isinstance(value, dict) and sorted(value) == list(range(len(value))):
+    if isinstance(value, dict) and value.keys() == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     if not isinstance(value, (list, tuple)) or not value:
         raise CardError(
@@ -214,12 +225,12 @@ def _numbers(values: Any) -> str:
 def _json(file: Path) -> dict[str, Any]:
     """A JSON object from a file of a Hugging Face folder."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CardError(
             f"{file.parent.name} has no {file.name}", fix="name a folder saved by save_pretrained()"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise CardError(f"{file.name} is not JSON", facts={"found": str(error)}) from error
     if not isinstance(value, dict):
         raise CardError(f"{file.name} is no JSON object")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Hashable, Mapping
 from functools import cache
 from pathlib import PurePath
@@ -21,6 +22,17 @@ class PlainError(ValueError):
         """Name of the nested field that is malformed; empty at the top."""
         self.missing = missing
         """Names of the fields that are missing, where that is what is wrong."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What JSON holds; ValueError for whatever is none.
+
+    Without this a text that nests a thousand brackets is a RecursionError.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def to_plain(value: Any) -> Any:

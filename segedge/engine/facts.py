@@ -9,7 +9,7 @@ from typing import Any
 
 from segedge.card.axes import shape_text
 from segedge.card.card import ModelCard
-from segedge.card.plain import from_plain, to_plain
+from segedge.card.plain import from_plain, parse_json, to_plain
 from segedge.engine.layers import EngineLayer
 from segedge.engine.options import Precision
 from segedge.errors import ModelError
@@ -111,7 +111,7 @@ class EngineFacts:
     def from_json(cls, text: str, *, name: str) -> EngineFacts:
         """Read what `to_json` wrote into the file of this name."""
         try:
-            data = dict(json.loads(text))
+            data = dict(parse_json(text))
             schema = data.get("schema")
             if not isinstance(schema, int) or schema > SCHEMA:
                 raise ValueError(f"schema {schema}, this segedge knows up to {SCHEMA}")

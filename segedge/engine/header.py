@@ -15,9 +15,9 @@ for each target, and tests/engine/test_engine_file.py builds them again.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from segedge.card.plain import parse_json
 from segedge.engine.flavour import RTX_CAPABILITIES, TITLES, FlavourName
 from segedge.errors import ModelError
 
@@ -80,7 +80,7 @@ def split_ultralytics(data: bytes) -> tuple[bytes, dict[str, str]]:
     if not 2 <= length <= min(_LONGEST_METADATA, len(data) - 4) or data[4:5] != b"{":
         return data, {}
     try:
-        fields = json.loads(data[4 : 4 + length])
+        fields = parse_json(data[4 : 4 + length])
     except ValueError:
         return data, {}
     return data[4 + length :], {str(key): str(value) for key, value in fields.items()}

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from segedge.card.plain import parse_json
+
 
 @dataclass
 class Entry:
@@ -64,7 +66,7 @@ class Entry:
     def of_line(cls, line: str) -> Entry | None:
         """An entry again, or None where the line is not whole or says something else."""
         try:
-            fields: Any = json.loads(line)
+            fields: Any = parse_json(line)
             entry = cls(**fields)
             int(entry.dhash, 16)
             float(entry.score)

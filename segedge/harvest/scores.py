@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.plain import parse_json
 from segedge.errors import UsageError, unknown_name_error
 from segedge.harvest.grid import Grid
 
@@ -62,8 +63,8 @@ class Baseline:
 def read_baseline(path: Path, classes: Sequence[str]) -> Baseline:
     """A baseline of JSON: class names to shares or pixels, or a harvest's ``harvest.json``."""
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = parse_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"cannot read a baseline from {path}", facts={"found": str(error)}
         ) from error

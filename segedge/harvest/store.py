@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
+from segedge.card.plain import parse_json
 from segedge.errors import SinkError, UsageError
 from segedge.harvest.cvat import ARCHIVE, ENTRY_BYTES, label_map, unique_palette, write_archive
 from segedge.harvest.entry import Entry
@@ -152,7 +153,7 @@ class Store:
 
     def _read_state(self, path: Path) -> dict[str, Any]:
         try:
-            state = json.loads(path.read_text("utf-8"))
+            state = parse_json(path.read_text("utf-8"))
             classes, schema = tuple(state["classes"]), int(state["schema"])
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UsageError(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segedge.card.plain import parse_json
 from segedge.errors import UsageError
 from segedge.measure.bench.results import Row
 
@@ -57,7 +57,7 @@ def read_accuracy(path: Path) -> list[Accuracy]:
     """
     fix = "segedge eval MODEL DATA -o FILE.json"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{path} is no accuracy file", facts={"found": reason}, fix=fix) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge.card.plain import PlainError, from_plain, to_plain
+from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
 from segedge.measure.bench.durations import Statistics
@@ -154,7 +154,7 @@ def read_results(path: Path) -> Results:
     """Read what `write_results` wrote."""
     again = "measure again: segedge bench MODEL --json FILE"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{path} cannot be read", facts={"found": reason}, fix=again) from error
