@@ -9,7 +9,7 @@ import typer
 
 from segedge.cli.console import check_folder, out, print_prose, print_row, say
 from segedge.cli.groups import Option
-from segedge.cli.options import Seconds, parse_words
+from segedge.cli.options import MotionGroup, Seconds, parse_words
 from segedge.cli.verbs.bench_words import parse_batches, parse_modes, parse_sizes, parse_tolerance
 from segedge.errors import UsageError
 from segedge.measure.bench import compare as comparing
@@ -29,6 +29,7 @@ def bench_command(
         list[Path],
         typer.Argument(help="The model: an ONNX file with its card; with --compare two results."),
     ],
+    motion: MotionGroup,
     compare: Annotated[bool, "Compare two results: BEFORE.json AFTER.json."] = False,
     backend: Annotated[
         list[str] | None,
@@ -38,7 +39,8 @@ def bench_command(
     mode: Annotated[
         list[str] | None,
         "network: as papers and trtexec; frame: image in, overlay out; rate: the pipeline "
-        "at its peak; video: with decoding and encoding; both: network and frame; all.",
+        "at its peak; video: with decoding and encoding; motion: with --every; both: network and "
+        "frame; all.",
     ] = None,
     frame_size: Annotated[
         list[str] | None, "HEIGHTxWIDTH, repeatable; default: twice the network's input."
@@ -87,11 +89,12 @@ def bench_command(
         frame_sizes=parse_sizes(frame_size),
         network_sizes=parse_sizes(network_size),
         batches=parse_batches(batch),
-        modes=parse_modes(mode, has_video=source is not None),
+        modes=parse_modes(mode, has_video=source is not None, has_motion=motion.value is not None),
         rounds=rounds,
         seconds=seconds,
         program=program,
         video=source,
+        motion=motion.value,
     )
     for path in (json_file, md, html_file, trace_file):
         check_folder(path)

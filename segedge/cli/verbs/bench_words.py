@@ -11,12 +11,16 @@ from segedge.errors import UsageError, unknown_name_error
 from segedge.measure.bench.results import MODES, Mode
 
 
-def parse_modes(words: Sequence[str] | None, *, has_video: bool = False) -> tuple[Mode, ...]:
-    """``network``, ``frame``, ``rate``, ``video``, ``both`` (the first two), ``all``; commas too.
+def parse_modes(
+    words: Sequence[str] | None, *, has_video: bool = False, has_motion: bool = False
+) -> tuple[Mode, ...]:
+    """Modes, ``both`` (network and frame) or ``all`` (and rate); commas too.
 
-    A video is given to be measured: with one, its mode is always among them.
+    A video is given to be measured: with one, its mode is always among them; so is that of motion,
+    beside the rate of a network that sees every frame.
     """
     modes: list[str] = ["video"] if has_video else []
+    modes += ["rate", "motion"] if has_motion else []
     for word in parse_words(words or ["both"]):
         if word not in (*MODES, "both", "all"):
             raise unknown_name_error("mode", word, [*MODES, "both", "all"])

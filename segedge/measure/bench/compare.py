@@ -82,7 +82,7 @@ def _check_sizes(before: Results, after: Results) -> None:
 
 
 def _names(results: Results) -> str:
-    return ", ".join(f"{row.backend} {row.mode}" for row in results.rows)
+    return ", ".join(f"{row.backend} {row.key.what}" for row in results.rows)
 
 
 def notes(before: Results, after: Results) -> list[str]:
@@ -97,5 +97,5 @@ def notes(before: Results, after: Results) -> list[str]:
         if first.libraries.get(name) != version:
             found.append(f"{name}: {first.libraries.get(name) or '-'} | {version or '-'}")
     old, new = ({row.key for row in results.rows} for results in (before, after))
-    names = sorted(f"{key.backend} {key.mode}, {key.sizes}" for key in old ^ new)
+    names = sorted(f"{key.backend} {key.what}, {key.sizes}" for key in old ^ new)
     return found + [f"only in one of them: {name}" for name in names]

@@ -77,7 +77,7 @@ def _stages(results: Results) -> str:
         legend=part_names(bars),
     )
     shown = report.first_sizes(results)
-    piped = [row for row in shown if row.mode in ("rate", "video") and row.stages_ms]
+    piped = [row for row in shown if row.mode in ("rate", "video", "motion") and row.stages_ms]
     between: Column[Row] = ("between frames ms", lambda row: ms(row.times.p50_ms))
     rows = table_of(piped, [*report.NAMES, between, *report.stages(piped)])
     told = "In the pipeline, where threads overlap: stages add up to more than the time between "

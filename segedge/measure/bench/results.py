@@ -18,8 +18,8 @@ SCHEMA = 3
 """Schema 1 is that of ``benchmarks/results``: medians alone, without their spread. Schema 2 has one
 size and one batch, no rates, and does not know what the machine did meanwhile."""
 
-Mode = Literal["network", "frame", "rate", "video"]
-MODES: tuple[Mode, ...] = ("network", "frame", "rate", "video")
+Mode = Literal["network", "frame", "rate", "video", "motion"]
+MODES: tuple[Mode, ...] = ("network", "frame", "rate", "video", "motion")
 INCLUDES: dict[str, str] = {
     "network": "the network alone, tensor to its output in memory that is already there; a batch "
     "counts as one",
@@ -28,6 +28,8 @@ INCLUDES: dict[str, str] = {
     "frame done to the next",
     "video": "a video decoded, overlaid and encoded to H.264 through the pipeline: the time from "
     "one frame written to the next",
+    "motion": "as rate, of a picture that moves, the network on some frames and its logits carried "
+    "to the others: a frame's share of the time from one key frame done to the next",
     "within": "95 % interval of the median by order statistics, widened to every round's median",
     "import": "Python's imports: segedge, NumPy, OpenCV, Numba, the inference library",
     "open": "opening the model: reading, optimising, compiling; without imports and building",
@@ -66,6 +68,13 @@ class Key:
     network_size: str
     frame_size: str
     """Empty in the mode ``network``, which sees no frame."""
+    every: str = ""
+    """Of the mode ``motion``: the network saw every so many frames, or ``auto``."""
+
+    @property
+    def what(self) -> str:
+        """The mode in words: ``motion, every 4``."""
+        return f"{self.mode}, every {self.every}" if self.every else self.mode
 
     @property
     def sizes(self) -> str:
@@ -102,12 +111,14 @@ class Row:
     """None without a GPU."""
     observed: Observed | None = None
     """What the machine did meanwhile; None in results of schema 2."""
+    every: str = ""
+    """See `Key`."""
 
     @property
     def key(self) -> Key:
         """What it may be compared by."""
         frame = "" if self.mode == "network" else self.frame_size
-        return Key(self.backend, self.mode, self.batch, self.network_size, frame)
+        return Key(self.backend, self.mode, self.batch, self.network_size, frame, self.every)
 
     @property
     def images_per_second(self) -> float:

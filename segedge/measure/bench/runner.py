@@ -24,6 +24,7 @@ from segedge.measure.bench.results import MODES, Mode, Results, Row, Subject
 from segedge.measure.bench.settings import Setting, settings
 from segedge.measure.bench.watch import Observed
 from segedge.measure.bench.worker.job import Job, encode_job
+from segedge.options.motion import Motion
 
 __all__ = ["BenchOptions", "bench", "choose_backends", "run_worker", "trace"]
 
@@ -51,6 +52,8 @@ class BenchOptions:
     """A ``torch.export`` program of the same network, for the backends of PyTorch."""
     video: Path | None = None
     """What the mode ``video`` and a timeline decode."""
+    motion: Motion | None = None
+    """Of the mode ``motion``."""
 
     def __post_init__(self) -> None:
         for name, value in (("--rounds", self.rounds), ("--seconds", self.seconds)):
@@ -72,6 +75,10 @@ class BenchOptions:
             raise UsageError("nothing to measure: no batch or no mode")
         if "video" in self.modes and self.video is None:
             raise UsageError("the mode video needs a video", fix="--source VIDEO.mp4")
+        if "motion" in self.modes and self.motion is None:
+            raise UsageError(
+                "the mode motion needs to know which frames the network sees", fix="--every 4"
+            )
         for name in self.backends:
             if name != "all":
                 Contender.parse(name)
@@ -84,6 +91,8 @@ def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -
     """
     _check_is_file(model)
     card = read_card(model)
+    if options.motion is not None:
+        options.motion.check(card)
     _check_files(options)
     chosen, skipped = settings(
         card, options.modes, networks=options.network_sizes, frames=options.frame_sizes,
@@ -212,7 +221,8 @@ class _Run:
         answers = self._answers.get((name, setting), [])
         if not answers or name in self.skipped or self._label(name, setting) in self.skipped:
             return []
-        return _rows(name, answers, setting)
+        every = "" if self._options.motion is None else str(self._options.motion.every)
+        return _rows(name, answers, setting, every)
 
 
 def _job(
@@ -225,6 +235,7 @@ def _job(
         program=str(options.program) if options.program else None,
         video=str(options.video) if options.video else None,
         trace=str(timeline) if timeline else None,
+        motion=options.motion,
     )  # fmt: skip
 
 
@@ -246,7 +257,7 @@ def run_worker(job: Job) -> dict[str, Any]:
     return answer
 
 
-def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> list[Row]:
+def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting, every: str) -> list[Row]:
     rows = []
     for mode in answers[0]["modes"]:
         figures = [answer["modes"][mode] for answer in answers]
@@ -273,6 +284,7 @@ def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting) -> lis
                 build_ms=builds[0] if builds else None,
                 device_memory_mb=max(memory) if memory else None,
                 observed=Observed.join([from_plain(Observed, f["observed"]) for f in figures]),
+                every=every if mode == "motion" else "",
             )
         )
     return rows

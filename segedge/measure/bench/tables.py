@@ -24,7 +24,7 @@ TOO_WIDE = 0.20
 _UNSTEADY_ROUNDS = 0.10
 _NAMED = 3
 """How many a warning names."""
-_RANKED: tuple[Mode, ...] = ("frame", "rate", "network", "video")
+_RANKED: tuple[Mode, ...] = ("frame", "rate", "network", "video", "motion")
 """Which mode says who is fastest, the first that was measured."""
 _DROPPED = (("min", "mean", "max"), ("p90", "p99"), ("median within",))
 """Columns that a narrow table does without, step by step."""
@@ -55,7 +55,10 @@ def speed_table(results: Results, rows: Sequence[Row] | None = None) -> Table:
     return table_of(rows, [*NAMES, *_varying(rows), *columns])
 
 
-NAMES: tuple[Column[Row], ...] = (("mode", lambda row: row.mode), ("backend", lambda r: r.backend))
+NAMES: tuple[Column[Row], ...] = (
+    ("mode", lambda row: row.key.what),
+    ("backend", lambda r: r.backend),
+)
 
 
 def _varying(rows: Sequence[Row]) -> list[Column[Row]]:
@@ -117,7 +120,7 @@ def machine_table(results: Results) -> Table:
     parts: dict[tuple[str, str], list[Observed]] = {}
     for row in results.rows:
         if row.observed is not None:
-            parts.setdefault((row.mode, row.backend), []).append(row.observed)
+            parts.setdefault((row.key.what, row.backend), []).append(row.observed)
     joined = {names: Observed.join(seen) for names, seen in parts.items()}
     if not joined:
         return []
@@ -137,7 +140,7 @@ def ratio_table(ratios: Sequence[Ratio]) -> Table:
     sizes = {r.key.sizes for r in ratios}
     is_one = len(sizes) <= 1 or len({s.partition(", frame")[0] for s in sizes}) <= 1
     columns: list[Column[Ratio]] = [
-        ("mode", lambda r: r.key.mode),
+        ("mode", lambda r: r.key.what),
         ("backend", lambda r: r.key.backend),
         ("sizes", lambda r: r.key.sizes),
         ("first ms", lambda r: ms(r.before_ms)),
@@ -189,6 +192,8 @@ def _what(row: Row) -> str:
         return f"the network alone at {row.network_size}{batch}"
     if row.mode == "video":
         return "a frame of the video, decoded to encoded,"
+    if row.mode == "motion":
+        return f"a {row.frame_size} frame in the pipeline, the network on every {row.every},"
     how = "from image to overlay" if row.mode == "frame" else "in the pipeline"
     return f"a {row.frame_size} frame {how}"
 
@@ -269,7 +274,7 @@ def row_name(row: Row, among: Sequence[Row]) -> str:
         for name, read in _varying(among)
         if read(row) != "-" and (name != "batch" or row.mode == "network")
     ]
-    return ", ".join([f"{row.backend} {row.mode}", *parts])
+    return ", ".join([f"{row.backend} {row.key.what}", *parts])
 
 
 def included(results: Results) -> list[tuple[str, str]]:

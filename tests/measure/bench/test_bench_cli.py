@@ -53,6 +53,21 @@ def test_a_run_tells_all_and_keeps_it(model: Path, tmp_path: Path) -> None:
     assert "1.000" in done.stdout
 
 
+def test_motion_is_measured_beside_the_rate(model: Path, tmp_path: Path) -> None:
+    words = ("--backend", "onnxruntime", "--mode", "network", *TINY)
+    done = segedge(model, *words, "--every", 4, "--json", tmp_path / "a.json")
+    results = read_results(tmp_path / "a.json")
+    assert [row.key.what for row in results.rows] == ["network", "rate", "motion, every 4"]
+    moved = results.rows[2]
+    assert set(moved.stages_ms) >= {"network", "motion", "tail"}
+    assert moved.times.count >= 20
+    assert "motion, every 4  onnxruntime" in done.stdout
+    assert "motion      as rate, of a picture that moves" in done.stdout
+    segedge(model, *words, "--every", 2, "--json", tmp_path / "b.json")
+    compared = segedge("--compare", tmp_path / "a.json", tmp_path / "b.json", "--tolerance", "99%")
+    assert "only in one of them: onnxruntime motion, every 4" in compared.stdout
+
+
 def test_a_regression_ends_with_3(tmp_path: Path) -> None:
     write_results(made([[10.0] * 9]), tmp_path / "a.json")
     write_results(made([[12.0] * 9]), tmp_path / "b.json")
@@ -67,6 +82,9 @@ def test_bad_input(model: Path, tmp_path: Path) -> None:
     cases = [
         ((model, "--rounds", 0), "--rounds must be positive"),
         ((model, "--seconds", -1), "--seconds must be positive"),
+        ((model, "--mode", "motion"), "the mode motion needs to know which frames"),
+        ((model, "--every", 0), "every frame or every so many, found 0"),
+        ((model, "--motion", "flow"), "--motion without --every"),
         ((model, "--frame-size", "0x8"), "a size must be positive"),
         ((model, "--batch", "0"), "whole numbers above 0"),
         ((model, "--source", "no.mp4"), "--source no.mp4 does not exist"),

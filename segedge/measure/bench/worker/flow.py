@@ -26,6 +26,7 @@ from segedge.measure.bench.worker.trace import (
 from segedge.pipeline.feed import FrameSegmenter
 from segedge.pipeline.runner import Pipeline
 from segedge.pipeline.stats import Progress, RunReport
+from segedge.video.memory import MemorySource
 
 _HALVES_WITHIN = 0.10
 
@@ -124,7 +125,8 @@ class Flow:
     """A run of a pipeline at its peak."""
 
     intervals_ms: list[float]
-    """Between one frame that was done and the one before it, after the warm-up."""
+    """Between one frame that was done and the one before it, after the warm-up; of several taken
+    together the mean."""
     is_steady: bool
     """Whether both halves have the same median, within a tenth."""
     report: RunReport
@@ -141,6 +143,10 @@ class FlowOptions:
     """Decoded, overlaid and encoded again; None takes the same image from memory."""
     recorder: Recorder | None = None
     """Where a timeline is written."""
+    pictures: Sequence[NDArray[np.uint8]] = ()
+    """Taken in turn instead of the same image."""
+    together: int = 1
+    """Frames whose times are taken together: those from one key frame to the next."""
 
 
 def flow(
@@ -158,18 +164,20 @@ def flow(
     """
     start_ns = time.perf_counter_ns()
     end_ns, warm = start_ns + round(1.5e9 * options.seconds), 5
+    at_least = options.at_least * options.together
 
     def is_enough(count: int) -> bool:
-        return count > warm + 2 * options.at_least and time.perf_counter_ns() >= end_ns
+        return count > warm + 2 * at_least and time.perf_counter_ns() >= end_ns
 
     source, sink = _ends(image_hwc, options, folder, is_enough)
     stamps = Stamps(sink)
     report = _run(segmenter, source, stamps, options.recorder, on_frame)
     counted_ns = start_ns + round(0.5e9 * options.seconds)
     done = [at for n, at in enumerate(stamps.done_ns) if n >= warm and at >= counted_ns]
-    if len(done) <= options.at_least:
+    if len(done) <= at_least:
         done = stamps.done_ns[warm:]
-    intervals = [(b - a) / 1e6 for a, b in pairwise(done)]
+    steps = pairwise(done[:: options.together])
+    intervals = [(b - a) / 1e6 / options.together for a, b in steps]
     middle = len(intervals) // 2
     first, second = (statistics.median(h) for h in (intervals[:middle], intervals[middle:]))
     return Flow(intervals, abs(first - second) <= _HALVES_WITHIN * max(first, second), report)
@@ -179,6 +187,9 @@ def _ends(
     image_hwc: NDArray[np.uint8], options: FlowOptions, folder: Path,
     is_enough: Callable[[int], bool],
 ) -> tuple[Source, Sink | None]:  # fmt: skip
+    if options.pictures:
+        pictures = options.pictures
+        return RepeatedSource(lambda: MemorySource(pictures), is_enough=is_enough), None
     if options.video is None:
         return RepeatedSource(image_hwc, is_enough=is_enough), None
     # Here: PyAV is needed for videos only.

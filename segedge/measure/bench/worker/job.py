@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from segedge.card.geometry import Size
 from segedge.card.plain import from_plain, to_plain
 from segedge.measure.bench.names import Contender
+from segedge.options.motion import Motion
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Job:
     """What a worker measures: a model's path, and the name of a contender (`names`).
 
     The batch is that of the mode ``network``, whose size is the card's without one. PyTorch runs
-    the program instead of the model; a timeline of a pipelined run is written to ``trace``.
+    the program instead of the model; a timeline of a pipelined run is written to ``trace``;
+    ``motion`` is that of the mode of this name.
     """
 
     model: str
@@ -28,6 +30,7 @@ class Job:
     program: str | None = None
     video: str | None = None
     trace: str | None = None
+    motion: Motion | None = None
 
     @property
     def contender(self) -> Contender:

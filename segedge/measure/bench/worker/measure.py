@@ -15,7 +15,7 @@ from segedge.errors import SegedgeError
 from segedge.measure.bench.durations import repeat, warm_up
 from segedge.measure.bench.worker.job import Job
 from segedge.measure.bench.worker.opening import open_job
-from segedge.measure.bench.worker.picture import street_like
+from segedge.measure.bench.worker.picture import pan, street_like
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,20 +106,33 @@ def _repeated(
 
 
 def _flow(bench: Bench, watch: Watch) -> dict[str, Any]:
-    return _through_pipeline(bench, watch, None)
+    return _through_pipeline(bench, bench.segmenter, watch)
 
 
 def _video(bench: Bench, watch: Watch) -> dict[str, Any]:
-    return _through_pipeline(bench, watch, Path(bench.job.video or ""))
+    return _through_pipeline(bench, bench.segmenter, watch, video=Path(bench.job.video or ""))
 
 
-def _through_pipeline(bench: Bench, watch: Watch, video: Path | None) -> dict[str, Any]:
+def _motion(bench: Bench, watch: Watch) -> dict[str, Any]:
+    from segedge.options.frame import FrameOptions
+    from segedge.options.motion import MOST_HELD
+
+    motion, given, frame = bench.job.motion, bench.segmenter, bench.job.frame
+    assert motion is not None, "the runner has checked it"
+    make: Any = type(given)
+    moving = make(given.card, given.backend, options=FrameOptions(motion=motion))
+    together = MOST_HELD if motion.every == "auto" else motion.every
+    pictures = pan(frame.height, frame.width)
+    return _through_pipeline(bench, moving, watch, pictures=pictures, together=together)
+
+
+def _through_pipeline(
+    bench: Bench, segmenter: Segmenter | CudaSegmenter, watch: Watch, **options: Any
+) -> dict[str, Any]:
     from segedge.measure.bench.worker.flow import FlowOptions, flow
 
-    options = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, video=video)
-    found = flow(
-        bench.segmenter, bench.image_hwc, options, folder=bench.folder, on_frame=watch.tick
-    )
+    wanted = FlowOptions(bench.job.seconds, at_least=_AT_LEAST, **options)
+    found = flow(segmenter, bench.image_hwc, wanted, folder=bench.folder, on_frame=watch.tick)
     stages = {stage: summary.p50_ms for stage, summary in found.report.stages.items()}
     return {
         "samples_ms": found.intervals_ms, "is_steady": found.is_steady, "stages": [stages]
@@ -144,7 +157,8 @@ def _trace(bench: Bench, watch: Watch) -> dict[str, Any]:
 
 
 MEASURES: dict[str, Callable[[Bench, Watch], dict[str, Any]]] = {
-    "network": _network, "frame": _frame, "rate": _flow, "video": _video, "trace": _trace,
+    "network": _network, "frame": _frame, "rate": _flow, "video": _video, "motion": _motion,
+    "trace": _trace,
 }  # fmt: skip
 """Mode to what measures it."""
 

@@ -1,4 +1,4 @@
-"""The frame that is measured where none is given."""
+"""The frames that are measured where none are given."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_POSITIONS = 12
+"""Of a camera that turns: pictures that are kept in memory."""
+_STEP_PX = 4
+"""Pixels from one to the next."""
 
 
 def street_like(height: int, width: int) -> NDArray[np.uint8]:
@@ -24,3 +29,15 @@ def street_like(height: int, width: int) -> NDArray[np.uint8]:
         color = [int(value) for value in random.integers(0, 256, 3)]
         cv2.rectangle(picture, (left, top), (left + size, top + 2 * size), color, -1)
     return picture
+
+
+def pan(height: int, width: int) -> list[NDArray[np.uint8]]:
+    """The picture as a camera sees it that turns there and back: a sequence without an end."""
+    import numpy as np
+
+    wide = street_like(height, width + _STEP_PX * (_POSITIONS - 1))
+    there = [
+        np.ascontiguousarray(wide[:, _STEP_PX * n : _STEP_PX * n + width])
+        for n in range(_POSITIONS)
+    ]
+    return [*there, *there[-2:0:-1]]
