@@ -37,7 +37,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableText(
-            f"line {line}: byte {data[error.start]:#04x} is no {encoding[:6].upper()}; "
+            f"line {line}: byte {data[error.start]:#04x} is no {'UTF-16' if is_utf16 else 'UTF-8'}; "
             "save it as UTF-8"
         ) from error
 

@@ -125,3 +125,9 @@ def test_refusals(tmp_path: Path, text: str, message: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read a homography"):
         read_ground(tmp_path / "none.json")
+
+
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "ground.json"
+    path.write_bytes(b"\xef\xbb\xbf[[1, 0, 0], [0, 1, 0], [0, 0, 1]]\r\n")
+    assert read_ground(path).image_to_ground[0][0] == 1.0

@@ -220,3 +220,13 @@ def test_refused_rules(wrong: dict[str, float]) -> None:
         ZoneRule(**wrong)
     with pytest.raises(UsageError, match="no time to wait: -1 s"):
         ZoneRule(hold_seconds=-1)
+
+
+def test_files_of_windows_editors(tmp_path: Path) -> None:
+    path = tmp_path / "zones.json"
+    path.write_bytes(b'\xef\xbb\xbf{\r\n"gate": [[0, 0], [9, 0], [9, 9]]\r\n}')
+    assert [zone.name for zone in read_zones(path)] == ["gate"]
+    path.write_bytes(b'{"gate":\n [[0, 0], [9, 0]\n')
+    with pytest.raises(UsageError, match="cannot read zones") as caught:
+        read_zones(path)
+    assert "line 3" in caught.value.facts["found"]

@@ -312,14 +312,16 @@ def test_bad_files_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path) -
     (folder / "cut.mp4").write_bytes(data[:300])
     (folder / "empty.png").write_bytes(b"")
     (folder / "text.png").write_bytes(b"no image")
-    (tmp_path / "list.txt").write_text("# drives\nin/good.mp4\nin/gone.mp4\nin/cut.mp4\n")
+    (tmp_path / "list.txt").write_text(
+        "\ufeff# drives\r\nin/good.mp4\r\nin/gone.mp4\r\nin/cut.mp4\r\n"
+    )
     done = run_verb(
         "batch", model, tmp_path / "list.txt", folder, "-o", tmp_path / "out", "--workers", 1,
         "--shard", 100, "--backend", "onnxruntime", code=1,
     )  # fmt: skip
     found = {Path(f["source"]).name: f["reason"] for f in failures(tmp_path / "out")}
     assert set(found) == {"gone.mp4", "cut.mp4", "empty.png", "text.png"}
-    assert "not found (listed in list.txt, line 2)" in found["gone.mp4"]
+    assert "not found (listed in list.txt, line 3)" in found["gone.mp4"]
     assert "empty file (0 bytes)" in found["empty.png"]
     assert "4 failures" in done.stdout
     assert "failed" in done.stdout

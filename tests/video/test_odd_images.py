@@ -70,6 +70,14 @@ def test_whole_jpegs_of_all_kinds_pass(tmp_path: Path, photo: bytes) -> None:
     assert read_image(tmp_path / "padded.jpg").shape == (240, 320, 3)
 
 
+def test_a_byte_too_many_before_a_table_is_no_damage(tmp_path: Path, photo: bytes) -> None:
+    place = photo.index(b"\xff\xdb")
+    (tmp_path / "webcam.jpg").write_bytes(photo[:place] + b"\0" + photo[place:])
+    (tmp_path / "plain.jpg").write_bytes(photo)
+    given, plain = (read_image(tmp_path / f"{name}.jpg") for name in ("webcam", "plain"))
+    assert np.array_equal(given, plain)
+
+
 def test_the_damaged_one_of_many_threads_is_told(tmp_path: Path, photo: bytes) -> None:
     (tmp_path / "bad.jpg").write_bytes(damaged(photo, "half"))
     (tmp_path / "good.jpg").write_bytes(photo)

@@ -24,6 +24,7 @@ from segedge.video.sources.depth import RangeUnknown, deep_samples, to_8_bits
 
 _COLOR = cv2.IMREAD_COLOR
 _ALL_BITS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+_STUFFING = 4
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 """What libjpeg says of a picture that it gives all the same."""
 
@@ -136,8 +137,14 @@ def _decode_quietly(data: NDArray[np.uint8], flags: int) -> tuple[Any, str]:
             image = cv2.imdecode(data, flags)
         except cv2.error:  # a size beyond OpenCV's limits
             return None, ""
-    lines = "".join(heard).splitlines()
-    return image, next((line for line in lines if line.startswith(_DAMAGE)), "")
+    return image, next(filter(_is_damage, "".join(heard).splitlines()), "")
+
+
+def _is_damage(line: str) -> bool:
+    """Not a few bytes too many in front of a table, as some webcams send them in each picture."""
+    match = re.search(r": (\d+) extraneous bytes before marker 0x(..)", line)
+    is_stuffing = match is not None and int(match[1]) <= _STUFFING and match[2] != "d9"
+    return line.startswith(_DAMAGE) and not is_stuffing
 
 
 @contextmanager
@@ -179,11 +186,14 @@ def _is_cut_jpeg(data: bytes) -> bool:
     """
     if data[:2] != b"\xff\xd8":
         return False
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        if data[position + 1] == 0xDA:
+    position = data.find(b"\xff", 2)  # some webcams send a byte too many in front of a table
+    while 0 <= position <= len(data) - 4:
+        kind = data[position + 1]
+        if kind == 0xDA:
             return data.find(b"\xff\xd9", position) < 0
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        is_marker = kind not in (0x00, 0xFF)
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        position = data.find(b"\xff", position + (2 + length if is_marker else 1))
     return True
 
 
