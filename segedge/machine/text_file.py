@@ -36,9 +36,9 @@ def read_text(path: Path) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        name = "UTF-16" if is_utf16 else "UTF-8"
         raise UnreadableText(
-            f"line {line}: byte {data[error.start]:#04x} is no {'UTF-16' if is_utf16 else 'UTF-8'}; "
-            "save it as UTF-8"
+            f"line {line}: byte {data[error.start]:#04x} is no {name}; save it as UTF-8"
         ) from error
 
 
