@@ -25,6 +25,7 @@ VERBS = {
     "quantize": "An ONNX model to int8, within a bound on the accuracy lost.",
     "build": "An ONNX model to a TensorRT engine.",
     "triton": "A model to a repository of the Triton Inference Server.",
+    "warm": "Compile all that a run needs into the cache: for images and first starts.",
     "bench": "How fast a model is here, backend by backend; or compare two measurements.",
     "optimize": "Which precision on which backend is best here.",
     "compare": "Where two models or backends differ, on the same images.",

@@ -22,21 +22,25 @@ def make_ready() -> threading.Thread:
     whose library lets other threads run meanwhile. What fails here fails again, and is told, where
     the kernels are used.
     """
-    thread = threading.Thread(target=_load, name="segedge-ready", daemon=True)
+    thread = threading.Thread(target=_try, name="segedge-ready", daemon=True)
     thread.start()
     return thread
 
 
-def _load() -> None:
+def _try() -> None:
+    with contextlib.suppress(Exception):
+        run_small_frame()
+
+
+def run_small_frame() -> None:
     """A frame of a few pixels, through what every frame goes through."""
     card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
     frame, network, grid = Size(40, 72), card.input_size, Size(4, 8)
     geometry, alone = Geometry.fit(frame, network, card.fit), Workers(1)
     image = np.zeros((frame.height, frame.width, 3), np.uint8)
     tail = Tail(card, geometry, grid, workers=alone)
-    with contextlib.suppress(Exception):
-        preprocessor = Preprocess(card, geometry, workers=alone)
-        preprocessor.run(image, np.zeros(preprocessor.shape, np.float32))
-        logits = np.zeros((1, card.channels, grid.height, grid.width), np.float32)
-        blend = Blend.of(card.palette_rgb, 0.5)
-        tail.run(logits, overlay=np.empty_like(image), frame=image, blend=blend)
+    preprocessor = Preprocess(card, geometry, workers=alone)
+    preprocessor.run(image, np.zeros(preprocessor.shape, np.float32))
+    logits = np.zeros((1, card.channels, grid.height, grid.width), np.float32)
+    blend = Blend.of(card.palette_rgb, 0.5)
+    tail.run(logits, overlay=np.empty_like(image), frame=image, blend=blend)

@@ -25,6 +25,7 @@ from llvmlite import binding  # type: ignore[import-untyped]
 from numba.core import config
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from segedge.errors import UsageError
@@ -99,6 +100,11 @@ def kernel_folder_name(machine: tuple[str, ...]) -> str:
 def kernel_folder(machine: tuple[str, ...]) -> Path:
     """The folder of a target's kernels: LLVM's triple, CPU name and features."""
     return cache_path("cpu") / kernel_folder_name(machine)
+
+
+def own_kernels() -> Path:
+    """The folder of the kernels that this process compiles or finds."""
+    return kernel_folder(cpu_target.target_context.codegen().magic_tuple())
 
 
 @cache
