@@ -37,9 +37,8 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         name = "UTF-16" if is_utf16 else "UTF-8"
-        raise UnreadableText(
-            f"line {line}: byte {data[error.start]:#04x} is no {name}; save it as UTF-8"
-        ) from error
+        byte = f"byte {data[error.start]:#04x}"
+        raise UnreadableText(f"line {line}: {byte} is no {name}; save it as UTF-8") from error
 
 
 def read_lines(path: Path) -> list[Line]:
