@@ -19,8 +19,10 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +40,27 @@ from segedge.card.geometry import Geometry, Size
 from segedge.card.modelfile import read_metadata
 from segedge.cpu.motion import Carrier, Key
 from segedge.cpu.overlay import Blend
-from segedge.cpu.preprocess import Preprocessor
+from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
+from segedge.frames.frame import Frame
 from segedge.machine.environment import Environment
 from segedge.measure.datasets.mapping import IGNORED
 from segedge.measure.evaluate.confusion import Confusion
-from segedge.motion.chain import composed, turned_around
 from segedge.motion.field import MotionField
 from segedge.motion.flow import Flow
-from segedge.motion.grey import field_of, grey_of
-from segedge.motion.vectors import neighbour_motion
+from segedge.motion.grey import Grey, judged
+from segedge.motion.track import Tracker
+from segedge.reference import motion as reference
 from segedge.video.ffmpeg import av
+from segedge.video.options import SourceOptions
+from segedge.video.sources.open import open_source
 
 CAMVID = SHARED / "data" / "camvid" / "val"
 NETWORK = SHARED / "models" / "fastscnn_camvid.onnx"
 DISTANCES = (2, 3, 4, 5, 6)
 FINERS = {"refined": 2, "coarse": 1, "refined x3": 3, "a point a pixel": 8}
+FUSED_SHARE = 0.7
 X264 = {"codec": {"bf": "0"}, "codec, B frames": {}}
 INCLUDES = {
     "miou": "mean IoU over classes of all frames, key frames and carried ones, in one matrix",
@@ -81,9 +87,9 @@ class Film:
         return Size(*self.images[0].shape[:2])
 
     @cached_property
-    def greys(self) -> list[Image]:
+    def greys(self) -> list[Grey]:
         """The small grey image of each frame."""
-        return [grey_of(image) for image in self.images]
+        return [Grey.of(image) for image in self.images]
 
 
 def film_of(model: Path, frames: Iterator[tuple[Image, Image]], path: Path | None = None) -> Film:
@@ -93,7 +99,7 @@ def film_of(model: Path, frames: Iterator[tuple[Image, Image]], path: Path | Non
     images, truth = (list(column) for column in zip(*frames, strict=True))
     backend = open_backend(model, "onnxruntime", threads=2).backend
     geometry = Geometry.fit(Size(*images[0].shape[:2]), card.input_size, card.fit)
-    preprocessor = Preprocessor(card, geometry)
+    preprocessor = Preprocess(card, geometry)
     tensor = np.empty(preprocessor.shape, np.float32)
     logits = []
     for image in images:
@@ -135,51 +141,42 @@ FRAMES = {"camvid": 101, "clip": 120}
 
 
 def by_flow(film: Film) -> Motion:
-    """Between any two frames, found once."""
+    """From neighbour to neighbour by flow, put one behind the other."""
+    return tracked(Tracker("flow"), [Frame(image) for image in film.images])
+
+
+def tracked(tracker: Tracker, frames: list[Frame]) -> Motion:
+    """What a tracker says of them."""
+    seen = [tracker.see(frame) for frame in frames]
+
+    def motion(frame: int, key: int) -> MotionField:
+        first = min(frame, key)
+        return tracker.field(seen[first : max(frame, key) + 1], frame - first, key - first)
+
+    return motion
+
+
+def by_whole_flow(film: Film) -> Motion:
+    """Flow found over the whole distance."""
     flow, found = Flow(), {}
 
     def motion(frame: int, key: int) -> MotionField:
         if (frame, key) not in found:
-            found[frame, key] = flow.field(film.greys[frame], film.greys[key], film.frame)
+            grey, other = film.greys[frame], film.greys[key]
+            found[frame, key] = judged(flow.step(grey, other), grey, other)
         return found[frame, key]
 
     return motion
 
 
 def by_vectors(film: Film, options: dict[str, str], folder: Path) -> Motion:
-    """From neighbour to neighbour by the codec's vectors, put one behind the other.
-
-    Where a frame has none, flow from neighbour to neighbour.
-    """
+    """As `by_flow`, by the codec's vectors; flow where a frame has none."""
     path = film.path or written(folder / "film.mp4", film.images, options)
-    flow, back = Flow(), [np.zeros(0, np.float32)]
-    seen: list[Image] = []
-    for number, frame in enumerate(decoded(path)):
-        if number >= len(film.images):
-            break
-        seen.append(grey_of(frame.to_ndarray(format="bgr24")))
-        if number == 0:
-            continue
-        data = frame.side_data.get("MOTION_VECTORS")
-        found = None
-        if data is not None:
-            found = neighbour_motion(data.to_ndarray(), film.frame, seen[-1], seen[-2])
-        if found is None:
-            print(f"frame {number} has no vectors: flow", file=sys.stderr)
-            found = flow.field(seen[-1], seen[-2], film.frame).displacement
-        back.append(found)
-    forth = [turned_around(found, film.frame) for found in back[1:]]
-
-    def motion(frame: int, key: int) -> MotionField:
-        steps = back[frame:key:-1] if key < frame else forth[frame:key]
-        total = steps[0]
-        for step in steps[1:]:
-            total = composed(total, step, film.frame)
-        grey = film.greys[frame]
-        scale = np.float32([grey.shape[1] / film.frame.width, grey.shape[0] / film.frame.height])
-        moved = cv2.resize(total * scale, grey.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        return field_of(moved, grey, film.greys[key], film.frame)
-
+    with closing(open_source(path, options=SourceOptions(motion_vectors=True))) as source:
+        frames = list(islice(source.frames(), len(film.images)))
+    tracker = Tracker("codec")
+    motion = tracked(tracker, frames)
+    print(f"{tracker.answered} of {tracker.asked} frames have vectors", file=sys.stderr)
     return motion
 
 
@@ -195,14 +192,6 @@ def written(path: Path, images: list[Image], options: dict[str, str]) -> Path:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def decoded(path: Path) -> Iterator[Any]:
-    """Frames with their vectors."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.options = {"flags2": "+export_mvs"}
-        yield from container.decode(stream)
 
 
 # --------------------------------------------------------------------------- accuracy
@@ -291,8 +280,11 @@ def accuracy(name: str, folder: Path, count: int, distances: tuple[int, ...]) ->
         rows[f"{name}, N={distance}, held"] = score(
             film, lambda number, n=distance: plain[number // n * n]
         )
+    for distance in (1, *distances[:2]):
+        rows[f"{name}, N={distance}, past, fused"] = fused(film, by_flow(film), distance)
+        say(rows)
     codecs = {"codec": {}} if film.path else X264
-    motions = {"flow": by_flow(film)}
+    motions = {"flow": by_flow(film), "whole flow": by_whole_flow(film)}
     motions |= {kind: by_vectors(film, options, folder) for kind, options in codecs.items()}
     for kind, motion in motions.items():
         for form, finer in FINERS.items() if kind == "flow" else (("refined", 2),):
@@ -304,6 +296,31 @@ def accuracy(name: str, folder: Path, count: int, distances: tuple[int, ...]) ->
                     rows[f"{name}, N={distance}, {side}, {kind}, {form}"] = score(film, labels)
                     say(rows)
     return rows
+
+
+def fused(film: Film, motion: Motion, distance: int) -> float:
+    """The score of past, with key frames that lean on the key frame before."""
+    carried, card = Carried(film, 2), film.card
+    geometry = Geometry.fit(film.frame, card.input_size, card.fit)
+    grid, shape = card.grid_size(film.logits[0].shape), film.logits[0].shape
+    own, plain = Carrier(card, geometry, grid, finer=1), Tail(card, geometry, grid)
+    past = np.empty(shape, np.float32)
+    for key in range(distance, len(film.images), distance):
+        before = key - distance
+        field = motion(key, before)
+        own.run([Key(carried.key(before), field)], past)
+        share = reference.past_share(field, card, geometry, grid, share=FUSED_SHARE)
+        carried.kept[key] = own.keep(reference.fused(film.logits[key], past, share))
+
+    def labels(number: int) -> Image:
+        key = number // distance * distance
+        if number != key:
+            return carried.labels([(key, motion(number, key), 1.0)])
+        found = np.empty((film.frame.height, film.frame.width), np.uint8)
+        plain.run(carried.key(key).reshape(film.logits[0].shape), labels=found)
+        return found
+
+    return score(film, labels)
 
 
 def say(rows: dict[str, float]) -> None:
@@ -322,31 +339,34 @@ def cost(folder: Path, threads: int) -> Callable[[], dict[str, float]]:
     card, frame = scene.card, scene.frame
     backend = open_backend(folder / "cut.onnx", "onnxruntime", threads=threads).backend
     geometry, workers = Geometry.fit(frame, scene.network, card.fit), Workers(threads)
-    preprocessor = Preprocessor(card, geometry, workers=workers)
+    preprocessor = Preprocess(card, geometry, workers=workers)
     tensor = np.empty(preprocessor.shape, np.float32)
     preprocessor.run(scene.frames[0], tensor)
     logits = backend.run([tensor])[0].copy()
     carrier = Carrier(card, geometry, card.grid_size(logits.shape), workers=workers)
     tail = Tail(card, geometry, carrier.grid, axes=carrier.axes, workers=workers)
     own = Tail(card, geometry, card.grid_size(logits.shape), workers=workers)
-    flow, blend = Flow(), Blend.of(card.palette_rgb, 0.5)
-    image = scene.frames[0]
-    before, after = (grey_of(np.roll(image, shift, axis=1)) for shift in (-6, 6))
+    blend, image = Blend.of(card.palette_rgb, 0.5), scene.frames[0]
+    tracker, images = Tracker("flow"), [np.roll(image, shift, axis=1) for shift in (-6, 0, 6)]
     kept, out = carrier.keep(logits), np.empty(carrier.shape, np.float32)
     overlay = np.empty_like(image)
 
     def step() -> dict[str, float]:
+        before = tracker.see(Frame(images[0]))
         watch, laps = Stopwatch(), {}
         backend.run([tensor])
         laps["network"] = watch.lap()
         own.run(logits, overlay=overlay, frame=image, blend=blend)
         laps["tail of the network's grid"] = watch.lap()
-        grey = grey_of(image)
+        here = tracker.see(Frame(images[1]))
         laps["grey"] = watch.lap()
-        fields = [flow.field(grey, before, frame)]
-        laps["flow to one key"] = watch.lap()
-        fields.append(flow.field(grey, after, frame))
+        chain = [before, here, tracker.see(Frame(images[2]))]
+        tracker.field(chain, 2, 1)
         watch.lap()
+        fields = [tracker.field(chain, 1, 0)]
+        laps["flow, and field to the key before"] = watch.lap()
+        fields.append(tracker.field(chain, 1, 2))
+        laps["field to the key after"] = watch.lap()
         keys = [Key(kept, found, 1.0) for found in fields]
         carrier.run(keys[:1], out)
         laps["carry from one key"] = watch.lap()

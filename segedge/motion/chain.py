@@ -1,39 +1,44 @@
-"""From frame to frame, on to the key: fields put one behind the other, and turned around.
+"""Steps from frame to frame, put one behind the other and turned around.
 
 All of it happens among the blocks of fields of equal shape, in pixels of the frame.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
-from segedge.motion.grey import read_at
+from segedge.motion.field import Displacement
+from segedge.motion.grey import one_thread, positions
 
-Displacement = NDArray[np.float32]
-"""Bh x Bw x 2 of a `MotionField`."""
 _ROUNDS = 3
 """Of turning around: each brings it nearer, by how fast the motion varies from place to place."""
 
 
 def composed(first: Displacement, then: Displacement, frame: Size) -> Displacement:
     """The motion over two steps: ``first``, and ``then`` from where that leads."""
-    return first + read_moved(then, first, frame)
+    return first + _read_moved(then, first, frame)
 
 
 def turned_around(there: Displacement, frame: Size) -> Displacement:
     """The motion back, from the motion there: what ``there`` leads to comes from here."""
     back = -there
     for _ in range(_ROUNDS):
-        back = -read_moved(there, back, frame)
+        back = -_read_moved(there, back, frame)
     return back
 
 
-def read_moved(
-    values: NDArray[np.float32], moved: Displacement, frame: Size
-) -> NDArray[np.float32]:
+def _read_moved(values: Displacement, moved: Displacement, frame: Size) -> Displacement:
     """Values at the blocks' centres after they have moved, clamped at the border."""
     rows, columns = values.shape[:2]
-    scale = np.array([columns / frame.width, rows / frame.height], np.float32)
-    return read_at(values, moved * scale)
+    x, y = positions(rows, columns)
+    with one_thread():
+        found = cv2.remap(
+            values,
+            x + moved[..., 0] * np.float32(columns / frame.width),
+            y + moved[..., 1] * np.float32(rows / frame.height),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    return np.asarray(found, np.float32)

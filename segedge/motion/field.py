@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from segedge.card.geometry import Size
 from segedge.errors import UsageError
 
-EXPLAINED_LEVELS = 16.0
+Displacement = NDArray[np.float32]
+"""Bh x Bw x 2, x before y, in pixels of the frame."""
+EXPLAINED_LEVELS = 12.0
 """Grey levels up to which a block counts as explained by its motion: above noise, compression and
-what flow leaves over at edges, below the contrast of different things."""
+what motion leaves over at edges, below the contrast of different things."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,8 @@ class MotionField:
     outermost it is as theirs.
     """
 
-    displacement: NDArray[np.float32]
-    """Bh x Bw x 2, x before y, in pixels of the frame: what is at a pixel was in the key at the
-    pixel plus this."""
+    displacement: Displacement
+    """What is at a pixel was in the key at the pixel plus this."""
     residual: NDArray[np.float32]
     """Bh x Bw, in grey levels 0..255: how much the frame differs from the key after the motion."""
     frame: Size

