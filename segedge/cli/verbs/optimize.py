@@ -53,6 +53,10 @@ def optimize_command(
     frame_size: Annotated[
         str | None, "HEIGHTxWIDTH that is timed; default: twice the network's."
     ] = None,
+    video: Annotated[
+        Path | None,
+        "Try the recommended one on this clip with the network on every frame, every 2nd and 4th.",
+    ] = None,
     rounds: Annotated[int, "Turns of each candidate."] = 3,
     seconds: Seconds = 2.0,
     folder: Annotated[Path | None, Option("Folder that keeps the files made.", "-o --out")] = None,
@@ -80,6 +84,7 @@ def optimize_command(
         seconds=seconds, limit=limit,
         precisions=cast("tuple[Precision]", parse_words(precision or PRECISIONS)),
         frame_size=parse_sizes([frame_size])[0] if frame_size else None,
+        video=video,
     )  # fmt: skip
     if (dataset is None) == (images is None):
         raise UsageError(
@@ -131,6 +136,7 @@ def _inputs(
 
 def _print(found: Tuning, *, is_kept: bool) -> None:
     from segedge.measure.optimize.report import table
+    from segedge.measure.optimize.video import rates_text
 
     print_row("machine", found.environment.line)
     console = out()
@@ -146,6 +152,8 @@ def _print(found: Tuning, *, is_kept: bool) -> None:
     for name, reason in found.skipped.items():
         print_prose("skipped", f"{name}: {reason}")
     print_prose("recommended", found.recommendation.sentence)
+    if found.video:
+        print_prose("video", rates_text(found.video))
     if found.recommendation.trial.candidate.artifact.origin == "made" and not is_kept:
         print_prose("note", "its file was temporary: the same command with -o FOLDER keeps it")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segedge.measure.optimize.optimize import Tuning
 from segedge.measure.optimize.report import table as rows_of
+from segedge.measure.optimize.video import rates_text
 from segedge.measure.report.page import bullets, facts, figure, page, section, table
 from segedge.measure.report.plots import Point, Series, scatter
 
@@ -29,6 +30,7 @@ def html(found: Tuning) -> str:
                        "better.", legend=_names(found)),
             ),
             section("Candidates", table(rows_of(found), marked=chosen), facts(marks)),
+            section("Video", facts({"motion": rates_text(found.video)}) if found.video else ""),
             section("Not taken", bullets(f"{name}: {why}" for name, why in rejected.items())),
             section("Skipped", bullets(f"{name}: {why}" for name, why in found.skipped.items())),
         ],

@@ -24,6 +24,7 @@ from segedge.measure.optimize.make import (
 from segedge.measure.optimize.options import Objective, TuneOptions, allowed_drop
 from segedge.measure.optimize.recommend import Recommendation, recommend
 from segedge.measure.optimize.trial import Named, Say, Score, Timing, Trial, score_all, time_all
+from segedge.measure.optimize.video import VideoRate, check_video, video_rates
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Tuning:
     bound: float
     """Allowed drop in points."""
     environment: Environment
+    video: tuple[VideoRate, ...] = ()
+    """Of the recommended one, where a video was given."""
 
     @property
     def command(self) -> str:
@@ -58,6 +61,7 @@ class Tuning:
             "objective": self.options.objective,
             "max_drop": self.bound,
             "environment": vars(self.environment),
+            "video": [vars(rate) for rate in self.video],
         }
 
 
@@ -89,6 +93,8 @@ def tune(
     Agreement is measured on the images, mIoU on the data set's labels; int8 and fp16's ranges are
     calibrated on images of their own; files are made in the folder.
     """
+    if options.video is not None:
+        check_video(options.video, require_card(models[0]))
     ready, skipped = choose(options.backends)
     artifacts = given(models)
     environment = Environment.capture()
@@ -113,7 +119,10 @@ def tune(
     skipped |= failed
     bound = allowed_drop(options.max_drop, has_labels=dataset is not None)
     found = recommend(trials, objective=options.objective, bound=bound)
-    return Tuning(tuple(trials), found, skipped, options, bound, environment)
+    rates: tuple[VideoRate, ...] = ()
+    if options.video is not None:
+        rates = video_rates(found.trial.candidate, options.video, say=say)
+    return Tuning(tuple(trials), found, skipped, options, bound, environment, rates)
 
 
 def _made(

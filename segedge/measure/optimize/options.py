@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from segedge.card.geometry import Size
@@ -41,6 +42,8 @@ class TuneOptions:
     """At most so many images, evenly spread; None: all labelled ones, 64 without labels."""
     frame_size: Size | None = None
     """Of the frame that is timed; None: twice the network's input."""
+    video: Path | None = None
+    """What the recommended one is tried on with the network on some frames; None: not tried."""
 
     def __post_init__(self) -> None:
         for word in self.precisions:

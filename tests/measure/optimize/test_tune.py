@@ -20,6 +20,7 @@ from segedge.measure.optimize.make import int8_options
 from segedge.measure.optimize.options import TuneOptions
 from segedge.measure.optimize.recommend import recommend
 from segedge.measure.optimize.trial import Score, Timing, Trial
+from segedge.measure.optimize.video import VideoRate, rates_text
 from tests.small_model import run_verb, write_model
 
 COST = st.one_of(st.integers(0, 5).map(float), st.just(float("nan")))
@@ -154,3 +155,36 @@ def test_the_command(tmp_path: Path) -> None:
     assert all(name in page for name in names)
     assert found["sentence"] in html.unescape(page)
     assert "--calibrate" in found["skipped"]["int8"]
+
+
+def test_a_video_with_the_network_on_some_frames(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from tests.batch.conftest import moving, write_video
+
+    model = write_model(tmp_path / "m.onnx")
+    write_video(tmp_path / "clip.mp4", moving(17), key_every=50)
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), moving(1)[0])
+    common = (
+        "optimize", model, "--images", tmp_path / "images", "--backend", "onnxruntime",
+        "--precision", "fp32", "--rounds", 1, "--seconds", 0.02,
+    )  # fmt: skip
+    page = tmp_path / "page.html"
+    done = run_verb(*common, "--video", tmp_path / "clip.mp4", "--json", "--html", page)
+    rates = json.loads(done.stdout)["video"]
+    assert [rate["every"] for rate in rates] == [1, 2, 4]
+    assert [rate["agreement"] is None for rate in rates] == [True, False, False]
+    assert all(rate["fps"] > 0 for rate in rates)
+    assert "every 4: " in page.read_text()
+    printed = run_verb(*common, "--video", tmp_path / "clip.mp4").stdout
+    assert "video       every frame " in printed
+    still = run_verb(*common, "--video", tmp_path / "images/a.png", code=2).stderr
+    assert "--video takes a video, and a.png is none" in still
+
+
+def test_a_video_in_words() -> None:
+    rates = (VideoRate(1, 20.0, None), VideoRate(2, 35.0, 0.991), VideoRate(4, 60.0, None))
+    assert rates_text(rates) == (
+        "every frame 20.0 fps; every 2: 35.0 fps (1.75 times), 99.1 % agree;"
+        " every 4: 60.0 fps (3.00 times)"
+    )
