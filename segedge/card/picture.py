@@ -45,7 +45,7 @@ class Picture:
         levels = (*self.mean, *self.contrast)
         if len(levels) != 6 or not all(0 <= level <= 255 for level in levels):
             raise CardError("a test picture has three means and contrasts, 0..255")
-        if not (0 < self.height and 0 < self.width and self.height * self.width <= _MOST_PIXELS):
+        if not (self.height > 0 and self.width > 0 and self.height * self.width <= _MOST_PIXELS):
             raise CardError(f"a test picture of {self.height}x{self.width} cannot be made")
 
     @property
@@ -71,7 +71,8 @@ class Picture:
         grain *= strength.take(row, axis=0).take(column, axis=1)
         grain >>= 7
         field += grain
-        return np.clip(field, 0, 255, out=field).astype(np.uint8)
+        np.clip(field, 0, 255, out=field)
+        return np.asarray(field, np.uint8)
 
 
 def _nodes(seed: int) -> NDArray[np.int16]:
@@ -114,7 +115,7 @@ def _between(
     after *= parts
     after >>= 6
     after += before
-    return after
+    return np.asarray(after, np.int16)
 
 
 def _steps(cells: int, length: int, ends: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
@@ -136,4 +137,6 @@ def _noise(seed: int, height: int, width: int, channels: int) -> NDArray[np.int1
     x ^= x >> np.uint32(15)
     x *= np.uint32(0x846CA68B)
     x ^= x >> np.uint32(16)
-    return (x >> np.uint32(24)).astype(np.int16).reshape(height, width, channels) - np.int16(128)
+    values = (x >> np.uint32(24)).astype(np.int16)
+    values -= np.int16(128)
+    return np.asarray(values.reshape(height, width, channels), np.int16)

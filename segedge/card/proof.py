@@ -123,7 +123,8 @@ class Proof:
         return Size(self.height, self.width)
 
 
-PROOF = Attachment("segedge.proof", Proof, version=1, most_bytes=MOST_BYTES)
+PROOF_KEY = "segedge.proof"
+PROOF = Attachment(PROOF_KEY, Proof, version=1, most_bytes=MOST_BYTES)
 """How a proof lies among a file's metadata."""
 
 
@@ -177,4 +178,3 @@ def _unpacked(text: str, kind: np.dtype[np.generic], count: int) -> NDArray[np.g
     if len(data) != wanted:
         raise CardError("values of the proof are damaged", facts={"expected": f"{wanted} bytes"})
     return np.frombuffer(data, kind)
-

@@ -21,7 +21,6 @@ from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepa
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
 from segedge.convert.outputs import pick_output
 from segedge.convert.parity import Network
-from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.passes.clean import clean
 from segedge.convert.passes.cut_tail import HeadFacts, cut_tail
 from segedge.convert.passes.graph import (
@@ -33,6 +32,7 @@ from segedge.convert.passes.graph import (
     to_bytes,
 )
 from segedge.convert.passes.simplify import simplify
+from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically

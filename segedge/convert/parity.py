@@ -166,6 +166,7 @@ def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelC
 
 
 def label_size(labels: NDArray[Any], card: ModelCard) -> Size:
+    """Rows and columns of an original's labels."""
     if labels.size == card.input_height * card.input_width:
         return card.input_size
     return Size(labels.shape[-2], labels.shape[-1])

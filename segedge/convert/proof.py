@@ -34,7 +34,7 @@ from segedge.machine.optional import installed_version
 from segedge.reference import frame as reference
 from segedge.reference.proof import Nearness, clear, nearness
 
-LEAST_BOUND, LARGEST_BOUND = 1e-3, 1e-2
+LEAST_BOUND, LARGEST_BOUND = 5e-4, 1e-2
 """Of what float32 may change in a margin, as a share of the logits' span."""
 _NOISE = 16.0
 """How many times as far as the exported network here any other may be from the original."""
@@ -236,9 +236,7 @@ def _half_said(labels: NDArray[Any], output: NDArray[Any], card: ModelCard) -> S
     plane = label_size(labels, card)
     map_hw = np.reshape(labels, (plane.height, plane.width)).astype(np.int64)
     said = _interpolated_said(output, card, plane)
-    return Said(
-        plane, said.grid, said.logits, lambda rows, columns: map_hw[np.ix_(rows, columns)]
-    )
+    return Said(plane, said.grid, said.logits, lambda rows, columns: map_hw[np.ix_(rows, columns)])
 
 
 def _interpolated_said(output: NDArray[Any], card: ModelCard, plane: Size) -> Said:
@@ -301,6 +299,14 @@ def prove(
         precision=precision,
         levels=levels,
     )
+
+
+def levels_of(proof: Proof | None) -> tuple[Triple, Triple] | None:
+    """Mean and contrast of another proof's picture, for the same images."""
+    if proof is None:
+        return None
+    picture = proof.answers[0].picture
+    return picture.mean, picture.contrast
 
 
 def runtime_name() -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segedge.backends.openvino import openvino_abilities
 from segedge.card.modelfile import require_card
 from segedge.errors import BackendError, SegedgeError
 from segedge.machine.environment import Environment
@@ -96,9 +97,7 @@ def tune(
         artifacts += _made(
             artifacts, ready, options, calibrate, folder, skipped, say, environment.cpu_flags
         )
-    candidates, left_out = plan(
-        artifacts, ready, options.precisions, cpu_flags=environment.cpu_flags
-    )
+    candidates, left_out = plan(artifacts, ready, options.precisions, abilities=_abilities(ready))
     skipped |= left_out
     timings, failed = time_all(candidates, require_card(models[0]), options, say=say)
     skipped |= failed
@@ -114,6 +113,13 @@ def tune(
     bound = allowed_drop(options.max_drop, has_labels=dataset is not None)
     found = recommend(trials, objective=options.objective, bound=bound)
     return Tuning(tuple(trials), found, skipped, options, bound, environment)
+
+
+def _abilities(ready: Sequence[str]) -> frozenset[str]:
+    """What OpenVINO computes in here, where it is tried."""
+    if not any(name.partition(":")[0] == "openvino" for name in ready):
+        return frozenset()
+    return openvino_abilities()
 
 
 def _made(
