@@ -128,8 +128,10 @@ def damaged(**changes: Any) -> str:
     "text",
     [
         "{", "[]", "{}", damaged(version=2), damaged(version="one"), damaged(answers=[]),
-        damaged(labels="!"), damaged(labels="AAAA"), damaged(labels=packed_labels(np.full((16, 24), 9), 5)),
-        damaged(margins=packed_margins(np.zeros(1 << 22), 1.0)), damaged(rows=40), damaged(span=0.0),
+        damaged(labels="!"), damaged(labels="AAAA"),
+        damaged(labels=packed_labels(np.full((16, 24), 9), 5)),
+        damaged(margins=packed_margins(np.zeros(1 << 22), 1.0)), damaged(rows=40),
+        damaged(span=0.0),
         damaged(rows=10**9, plane_height=10**9), damaged(step=-1), damaged(classes=0),
         damaged(logit_bound=2.0), damaged(height="high"), " " * MOST_BYTES + damaged(),
         damaged(picture={"height": 10**6, "width": 10**6, "seed": 1}),
