@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from segedge.card.axes import shape_text
 from segedge.errors import BackendError
 
 Memory = Literal["host", "cuda"]
+Precision = Literal["f32", "tf32", "f16", "bf16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""The most exact first; tf32 is float32 with 10-bit mantissas, as NVIDIA's GPUs multiply it."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,10 @@ class Backend(Protocol):
     @property
     def description(self) -> str:
         """Library, version, device and precision in a few words, for people."""
+
+    @property
+    def precision(self) -> Precision:
+        """What it computes in where the file says float32; files may say less themselves."""
 
     @property
     def memory(self) -> Memory:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Arrays, Memory, delivered, one_image_specs
+from segedge.backends.base import Arrays, Memory, Precision, delivered, one_image_specs
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -19,6 +19,7 @@ class EagerBackend:
     """A torch module on the CPU, NumPy arrays in and out."""
 
     memory: Memory = "host"
+    precision: Precision = "f32"
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Memory, Precision, TensorSpec
 from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
@@ -22,6 +22,7 @@ class EagerCudaBackend(OneStream):
     """
 
     memory: Memory = "cuda"
+    precision: Precision = "tf32"
 
     def __init__(self, path: Path, *, compiled: bool = False) -> None:
         """Load a ``.pt2`` file onto the first GPU; compiling it first takes a minute."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Arrays, Memory, delivered, one_image_specs
+from segedge.backends.base import Arrays, Memory, Precision, delivered, one_image_specs
 from segedge.card.card import ModelCard
 
 Network = Callable[[NDArray[Any]], NDArray[Any]]
@@ -18,6 +18,7 @@ class FakeBackend:
     """A backend without a library: needs no model file, GPU or time."""
 
     memory: Memory = "host"
+    precision: Precision = "f32"
     description = "fake (no network)"
 
     def __init__(self, card: ModelCard, *, network: Network | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Memory, Precision, TensorSpec
 from segedge.backends.device_arrays import device_pointer
 from segedge.card.card import ModelCard
 from segedge.cuda.runtime.device import Device
@@ -19,6 +19,7 @@ class FakeCudaBackend:
     """Classes by brightness, as `segedge.backends.fake.FakeBackend`: no file, next to no time."""
 
     memory: Memory = "cuda"
+    precision: Precision = "f32"
     description = "fake (no network, CUDA)"
 
     def __init__(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segedge.backends.base import Arrays, Memory, TensorSpec, run_error
+from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, run_error
 from segedge.errors import BackendError
 from segedge.machine.onnx_session import cpu_session
 from segedge.machine.optional import require
@@ -27,6 +27,7 @@ class OnnxRuntimeBackend:
     """A session on ONNX Runtime's CPU provider, with inputs and outputs bound in place."""
 
     memory: Memory = "host"
+    precision: Precision = "f32"
 
     def __init__(self, path: Path, *, threads: int, simulate: bool = False) -> None:
         """Open a model.

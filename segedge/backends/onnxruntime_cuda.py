@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segedge.backends.base import Memory
+from segedge.backends.base import Memory, Precision
 from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.onnxruntime import first_line, tensor_spec
 from segedge.cuda.runtime.device import Device
@@ -30,6 +30,7 @@ class OnnxRuntimeCudaBackend(OneStream):
     """
 
     memory: Memory = "cuda"
+    precision: Precision = "tf32"
 
     def __init__(self, path: Path, *, provider: Provider = "cuda") -> None:
         """Open a model on the first GPU.

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segedge.backends.base import Arrays, Memory, TensorSpec, run_error
+from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, run_error
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
-Precision = Literal["auto", "f32", "bf16", "f16"]
+Wish = Literal["auto", "f32", "bf16", "f16"]
 _PURPOSE = "run ONNX models with OpenVINO"
 
 
@@ -22,7 +22,7 @@ class OpenVinoBackend:
 
     memory: Memory = "host"
 
-    def __init__(self, path: Path, *, threads: int, precision: Precision = "auto") -> None:
+    def __init__(self, path: Path, *, threads: int, precision: Wish = "auto") -> None:
         """Compile a model; ``auto`` is OpenVINO's own choice, bf16 where the CPU has it."""
         self._ov = _import_openvino()
         self._compiled = self._compile(path, threads, precision)
@@ -33,10 +33,12 @@ class OpenVinoBackend:
             tuple(map(_spec, self._compiled.outputs)),
         )
         version = self._ov.get_version().split("-")[0]
-        used = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.description = f"OpenVINO {version} (CPU, {used}, {threads} threads)"
+        self.precision: Precision = self._compiled.get_property(
+            "INFERENCE_PRECISION_HINT"
+        ).get_type_name()
+        self.description = f"OpenVINO {version} (CPU, {self.precision}, {threads} threads)"
 
-    def _compile(self, path: Path, threads: int, precision: Precision) -> Any:
+    def _compile(self, path: Path, threads: int, precision: Wish) -> Any:
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
@@ -77,6 +79,15 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Free the compiled model."""
         self._request = self._compiled = None
+
+
+def openvino_abilities() -> frozenset[str]:
+    """What OpenVINO can compute in on this CPU: ``FP32``, ``BF16``, ``INT8`` ...
+
+    It is asked itself: which of a CPU's flags it goes by changes with its version.
+    """
+    core = _import_openvino().Core()
+    return frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 _CONVERTER = "openvino.tools.ovc"

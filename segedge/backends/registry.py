@@ -45,7 +45,17 @@ class Choice:
     reason: str
 
 
-def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) -> Choice:
+Refuses = Callable[[str, "Backend | None"], str]
+"""Why `auto` shall not take a backend, or nothing: asked before it is opened, and then with it."""
+
+
+def open_backend(
+    path: Path,
+    name: str = "auto",
+    *,
+    threads: int | None = None,
+    refuses: Refuses = lambda name, backend: "",
+) -> Choice:
     """Open a model file, or a model at a server's address, on a backend.
 
     The name is ``auto`` or one of `BACKENDS`, optionally with a variant: ``openvino:f32``. Without
@@ -63,7 +73,7 @@ def open_backend(path: Path, name: str = "auto", *, threads: int | None = None) 
         return Choice(BACKENDS["tensorrt"].open(path, threads, ""), "tensorrt", "an engine")
     if path.suffix == ".pt2":
         return Choice(BACKENDS["eager"].open(path, threads, ""), "eager", "a torch program")
-    return _open_fastest(path, threads)
+    return _open_fastest(path, threads, refuses)
 
 
 def may_run_on_host(name: str) -> bool:
@@ -87,7 +97,7 @@ def _open_remote_choice(address: Path, threads: int, name: str) -> Choice:
     return Choice(_open_remote(address, threads, variant), "remote", "a server's address")
 
 
-def _open_fastest(path: Path, threads: int) -> Choice:
+def _open_fastest(path: Path, threads: int, refuses: Refuses) -> Choice:
     ready = [status.name for status in statuses() if status.ready and BACKENDS[status.name].auto]
     if not ready:
         raise BackendError(
@@ -96,18 +106,44 @@ def _open_fastest(path: Path, threads: int) -> Choice:
             fix="pip install 'segedge[openvino]'  (x86) or  pip install 'segedge[cpu]'  (any CPU)",
         )
     refusals: dict[str, str] = {}
+    runs: list[str] = []
     for position, name in enumerate(ready):
         try:
-            backend = BACKENDS[name].open(path, threads, "")
+            backend, why = _open_unless(name, path, threads, refuses)
         except SegedgeError as error:
             refusals[name] = error.headline + "".join(f"; {v}" for v in error.facts.values())
             continue
-        return Choice(backend, name, _reason(ready[position + 1 :], refusals))
+        if backend is not None:
+            return Choice(backend, name, _reason(ready[position + 1 :], refusals))
+        refusals[name] = why
+        runs.append(name)
+    if runs:  # better than nothing; whoever refused them knows what to say
+        others = {name: why for name, why in refusals.items() if name != runs[0]}
+        reason = _reason([], others).replace("fastest", "none is right, fastest", 1)
+        return Choice(BACKENDS[runs[0]].open(path, threads, ""), runs[0], reason)
     raise BackendError(
         f"no installed backend can run {path.name}",
         facts=refusals,
         fix=f"segedge inspect {path.name}",
     )
+
+
+def _open_unless(
+    name: str, path: Path, threads: int, refuses: Refuses
+) -> tuple[Backend | None, str]:
+    """A backend, or why it is not to be taken."""
+    if why := refuses(name, None):
+        return None, why
+    backend = BACKENDS[name].open(path, threads, "")
+    try:
+        why = refuses(name, backend)
+    except BaseException:
+        backend.close()
+        raise
+    if why:
+        backend.close()
+        return None, why
+    return backend, ""
 
 
 def _reason(others: list[str], refusals: dict[str, str]) -> str:

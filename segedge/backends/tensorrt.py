@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segedge.backends.base import Memory, TensorSpec
+from segedge.backends.base import Memory, Precision, TensorSpec
 from segedge.backends.device_arrays import device_pointer
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.device import Device
@@ -66,6 +66,7 @@ class TensorRtBackend:
         self.specs = _specs(trt, self._engine)
         self._kernels_saved = False
         precision = opened.facts.precision if opened.facts else self.specs[0][0].dtype
+        self.precision: Precision = _arithmetic(opened.facts)
         self.description = f"{opened.flavour} ({opened.gpu.name}, {precision})"
 
     @property
@@ -247,6 +248,14 @@ def _deserialized(opened: _Opened) -> tuple[Any, Any]:
         facts={**facts, "found": validity} if validity else facts,
         fix="update the NVIDIA driver, or --backend onnxruntime",
     )
+
+
+def _arithmetic(facts: EngineFacts | None) -> Precision:
+    """What an engine multiplies in; one of which nothing is known may do what TensorRT likes."""
+    if facts is None or facts.precision == "fp32":
+        exact = facts is not None and facts.options.get("tf32") is False
+        return "f32" if exact else "tf32"
+    return "f16" if facts.precision == "fp16" else "int8"
 
 
 def _reason(error: BackendError) -> str:

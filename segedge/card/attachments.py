@@ -29,6 +29,8 @@ class Attachment(Generic[T]):
     """The frozen dataclass that it is."""
     version: int
     """Of its JSON; raised when a reader of the old one would go wrong."""
+    most_bytes: int = 1 << 20
+    """Of its JSON: what is longer is not even parsed."""
 
     def metadata(self, value: T) -> dict[str, str]:
         """The value as an entry of a file's metadata."""
@@ -40,6 +42,8 @@ class Attachment(Generic[T]):
         if self.key not in metadata:
             return None
         try:
+            if len(metadata[self.key]) > self.most_bytes:
+                raise ValueError(f"{len(metadata[self.key])} bytes, at most {self.most_bytes}")
             fields = parse_json(metadata[self.key])
             if not isinstance(fields, dict) or not isinstance(fields.get("version"), int):
                 raise ValueError("it has no version")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from segedge.card.card import ModelCard
 from segedge.errors import CardError, ModelError
 
 _IR_VERSION, _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA = 1, 2, 3, 7, 8, 14
+_FUNCTIONS = 25
 _LAST_KNOWN_FIELD = 64
 """ModelProto uses 1 to 26 today; a larger number at the top means that it is no ONNX file."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -110,6 +111,55 @@ def read_facts(path: str | Path) -> ModelFacts:
         raise ModelError(
             f"{file.name} cannot be read", facts={"found": error.strerror or str(error)}
         ) from error
+
+
+def graph_sha256(model: Path | bytes) -> str:
+    """Hex digest of the graph with its weights, those beside the file too; not of the metadata."""
+    if isinstance(model, bytes):
+        return _graph_digest("the model", model, None)
+    facts = read_facts(model)
+    with (
+        model.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        return _graph_digest(model.name, view, facts.external_data)
+
+
+def _graph_digest(name: str, data: Buffer, beside: Path | None) -> str:
+    digest = hashlib.sha256()
+    for number, wire, _, start, end in _fields(name, data, 0, len(data)):
+        if number in (_GRAPH, _FUNCTIONS) and wire == _BYTES:
+            digest.update(memoryview(data)[start:end])
+    if beside is not None:
+        digest.update(bytes.fromhex(file_sha256(beside)))
+    return digest.hexdigest()
+
+
+def with_metadata(data: bytes, entries: Mapping[str, str]) -> bytes:
+    """An ONNX file's bytes with some metadata set: all else stays as it is, to the byte."""
+    kept, before = [], 0
+    for number, wire, _, start, end in _fields("the model", data, 0, len(data)):
+        is_entry = number == _METADATA and wire == _BYTES
+        if not is_entry or _entry("the model", data, start, end)[0] not in entries:
+            kept.append(data[before:end])
+        before = end
+    return b"".join([*kept, *(_field(_METADATA, _pair(*entry)) for entry in entries.items())])
+
+
+def _pair(key: str, value: str) -> bytes:
+    """A StringStringEntryProto."""
+    return _field(1, key.encode()) + _field(2, value.encode())
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes in a message."""
+    head = bytearray([number << 3 | _BYTES])
+    length = len(content)
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    return bytes(head) + bytes([length]) + content
 
 
 def _size_of(file: Path) -> int:

@@ -30,8 +30,9 @@ VERBS = {
     "optimize": "Which precision on which backend is best here.",
     "compare": "Where two models or backends differ, on the same images.",
     "cache": "List or delete the engines that were built.",
+    "prove": "A proof for a file: what it computes, to be checked wherever it is opened.",
     "inspect": "What a model file holds: card, inputs, outputs, parity, size.",
-    "doctor": "What is installed, which backends work, and what mends the rest.",
+    "doctor": "What is installed, which backends work (a model, too), and what mends the rest.",
 }
 """Verb to its line in the help; ``VERB_command`` stands in ``segedge/cli/verbs/VERB.py``."""
 

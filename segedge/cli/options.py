@@ -57,6 +57,21 @@ class CleaningGroup:
 
 
 @dataclass(frozen=True)
+class CheckGroup:
+    """Whether the model must compute here what was exported."""
+
+    panel: ClassVar[str] = "Proof"
+    check: Annotated[
+        bool, "The first time, compare what the backend computes with what was exported."
+    ] = True
+    strict: Annotated[bool, "Refuse a backend or a file that is not as exported."] = False
+
+    def __post_init__(self) -> None:
+        if self.strict and not self.check:
+            raise UsageError("--strict needs the check", fix="leave --no-check out")
+
+
+@dataclass(frozen=True)
 class SlideGroup:
     """Windows over the frame at full resolution."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from segedge.card.card import ModelCard, Provenance
 from segedge.card.dialects import image_size
 from segedge.card.geometry import Size
-from segedge.card.modelfile import ModelFacts
+from segedge.card.modelfile import ModelFacts, with_metadata
+from segedge.card.proof import PROOF
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card
 from segedge.convert.noise import smooth_noise
@@ -30,6 +32,7 @@ from segedge.convert.passes.graph import (
     to_bytes,
 )
 from segedge.convert.passes.simplify import simplify
+from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
@@ -51,6 +54,10 @@ class _Loaded:
 
     model: Model
     original: Network
+    exact: Network
+    """The same, as slowly as it takes to compute what it says and nothing else."""
+    witness: str
+    """Who computes that."""
     input: InputFacts
     said: Said
     nodes: int
@@ -114,10 +121,17 @@ def export(
         provenance=_provenance(found, loaded),
     )
     tell("checking", 0.6)
-    card = _with_parity(loaded, head, card, options)
-    tell("writing", 0.95)
+    exported, pixels = Session(to_bytes(loaded.model), error=ExportError), Pixels()
+    card = _with_parity(loaded, exported, head, card, options, pixels)
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
+    tell("proving", 0.9)
+    proof = make_proof(
+        original_witness(loaded.exact, exported, card, head), exported, card,
+        graph=data, name=loaded.witness, levels=pixels.levels,
+    )  # fmt: skip
+    data = with_metadata(data, PROOF.metadata(proof))
+    tell("writing", 0.95)
     write_atomically(path, data, durable=True)
     tell("done", 1.0)
     return _report(path, found, loaded, head, card, passes, len(data))
@@ -173,6 +187,8 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
     return _Loaded(
         model=model,
         original=network,
+        exact=network,
+        witness=f"PyTorch {network.version}",
         input=InputFacts("nchw", size, options.dynamic, ()),
         said=said,
         nodes=len(model.graph),
@@ -209,6 +225,8 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     return _Loaded(
         model=model,
         original=lambda tensor: runner(tensor, name),
+        exact=_unoptimised(source.path, name),
+        witness=runtime_name(),
         input=given,
         said=said,
         nodes=nodes,
@@ -216,6 +234,12 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
         exporter=facts.producer,
         notes=tuple(notes if given.fixed else []) + _opset_note(options, facts),
     )
+
+
+def _unoptimised(path: Path, output: str) -> Network:
+    """A file's output by ONNX Runtime, node by node; it is opened when first asked."""
+    session = cache(lambda: Session(_whole(path), optimise=False, error=ExportError))
+    return lambda tensor: session()(tensor, output)
 
 
 def _whole(path: Path) -> Path | bytes:
@@ -254,12 +278,12 @@ def _provenance(source: Source, loaded: _Loaded) -> Provenance:
 
 
 def _with_parity(
-    loaded: _Loaded, head: HeadFacts, card: ModelCard, options: ExportOptions
-) -> ModelCard:
+    loaded: _Loaded, exported: Session, head: HeadFacts, card: ModelCard, options: ExportOptions,
+    pixels: Pixels,
+) -> ModelCard:  # fmt: skip
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
-    exported = Session(to_bytes(loaded.model), error=ExportError)
     sample = _sample(options)
-    images = sample.pixels() if sample else smooth_noise(card.input_size)
+    images = pixels.passing(sample.pixels()) if sample else smooth_noise(card.input_size)
     count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
     parity.require_agreement(result, card, images=count)
     sizes = [card.input_size]

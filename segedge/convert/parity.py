@@ -80,7 +80,7 @@ def compare_outputs(
     state = head.original
     if state.labels:
         return _compare_labels(original, exported, card)
-    there = _class_planes(original, state)
+    there = class_planes(original, state)
     size = Size(*there.shape[1:])
     here = _interpolated(exported, card, size)
     error = float(np.max(np.abs(_activated(here, state, head) - there)))
@@ -158,20 +158,21 @@ def untraced_sizes(traced: Size, stride: int) -> list[Size]:
 
 def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelCard) -> LabelCount:
     """An original that gives labels only, at the input size or at the grid's."""
-    size = _label_size(original, card)
+    size = label_size(original, card)
     here = _interpolated(exported, card, size)
     clear = _clear(here, exported, card)
     there = np.reshape(original, (size.height, size.width)).astype(np.int64)
     return LabelCount.of(np.argmax(here, axis=0) == there, clear)
 
 
-def _label_size(labels: NDArray[Any], card: ModelCard) -> Size:
+def label_size(labels: NDArray[Any], card: ModelCard) -> Size:
+    """Rows and columns of an original's labels."""
     if labels.size == card.input_height * card.input_width:
         return card.input_size
     return Size(labels.shape[-2], labels.shape[-1])
 
 
-def _class_planes(output: NDArray[Any], state: TailState) -> NDArray[np.float64]:
+def class_planes(output: NDArray[Any], state: TailState) -> NDArray[np.float64]:
     """An original's output as C x H x W."""
     planes = np.asarray(output, np.float64)
     if state.class_axis is None:  # one channel, squeezed away

@@ -89,6 +89,8 @@ class EngineFacts:
     """Layers after fusion, where TensorRT told them at build time."""
     card: ModelCard | None = field(default=None, repr=False)
     """The model's card, so that the engine runs without the ONNX file."""
+    proof: str = field(default="", repr=False)
+    """The model's proof as its metadata holds it, so that the engine can be checked; or empty."""
 
     @property
     def library(self) -> str:

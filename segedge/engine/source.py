@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_facts
+from segedge.card.proof import PROOF_KEY
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
 
@@ -21,6 +22,8 @@ class EngineSource:
     sha256: str
     """Of the file, and of the weights file beside it where there is one."""
     card: ModelCard | None
+    proof: str = field(default="", repr=False)
+    """What the file's metadata holds under `PROOF_KEY`, which is read where it is needed."""
 
     @property
     def origin(self) -> str:
@@ -39,7 +42,8 @@ def read_source(model: str | Path) -> EngineSource:
         raise ModelError(
             f"{path.name} cannot be read", facts={"found": error.strerror or str(error)}
         ) from error
-    return EngineSource(path, data, sha256(data, beside), ModelCard.from_metadata(facts.metadata))
+    card, proof = ModelCard.from_metadata(facts.metadata), facts.metadata.get(PROOF_KEY, "")
+    return EngineSource(path, data, sha256(data, beside), card, proof)
 
 
 def read_buildable(model: str | Path) -> EngineSource:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Environment:
         """The environment of this process, now."""
         driver = find_driver()
         return cls(
-            cpu=_cpu_name(),
+            cpu=cpu_name(),
             threads=usable_processors(),
             processors=os.cpu_count() or 1,
             governor=_governor(),
@@ -65,7 +66,7 @@ class Environment:
             load_1_min=round(os.getloadavg()[0], 2),
             libraries={name: installed_version(name) for name in LIBRARIES},
             date=datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-            cpu_flags=_cpu_flags(),
+            cpu_flags=cpu_flags(),
         )
 
     @property
@@ -81,17 +82,27 @@ class Environment:
         return f"{self.cpu}, {self.threads} of {self.processors} threads{governor}{gpu}"
 
 
-def _cpu_name() -> str:
-    lines = _CPU_FACTS.read_text(encoding="utf-8").splitlines() if _CPU_FACTS.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or "unknown"
+def cpu_name() -> str:
+    """What the processor is called."""
+    return _first_processor().get("model name") or platform.processor() or "unknown"
 
 
-def _cpu_flags() -> tuple[str, ...]:
-    lines = _CPU_FACTS.read_text(encoding="utf-8").splitlines() if _CPU_FACTS.is_file() else []
-    named = {line.partition(":")[0].strip(): line.partition(":")[2] for line in lines}
-    flags = set(f"{named.get('flags', '')} {named.get('Features', '')}".split())
+def cpu_flags() -> tuple[str, ...]:
+    """Its vector units that decide about speed here, as the kernel names them."""
+    facts = _first_processor()
+    flags = set(f"{facts.get('flags', '')} {facts.get('Features', '')}".split())
     return tuple(flag for flag in _TOLD_FLAGS if flag in flags)
+
+
+def _first_processor() -> dict[str, str]:
+    """What the kernel says of the first one: of hundreds it takes its time."""
+    try:
+        with _CPU_FACTS.open(encoding="utf-8") as file:
+            lines = list(itertools.takewhile(str.strip, file))
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _governor() -> str | None:

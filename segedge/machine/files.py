@@ -32,9 +32,15 @@ def staged(path: Path) -> Iterator[Path]:
         raise
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """`write_atomically` for those who tell of the disk's refusal, an `OSError`, themselves."""
+def replace_file(
+    path: Path, data: bytes, *, durable: bool = False, mode: int | None = None
+) -> None:
+    """`write_atomically` for those who tell of the disk's refusal, an `OSError`, themselves.
+
+    ``mode`` are the file's permissions; None: what the user's umask says.
+    """
     with staged(path) as part:
+        part.touch(mode=0o666 if mode is None else mode)
         part.write_bytes(data)
         if durable:  # it survives a power cut; too slow for a file a frame
             with part.open("rb") as file:

@@ -24,11 +24,14 @@ _PLAIN = {
 }
 
 
-def cpu_session(model: bytes | Path, *, threads: int = 0, simulate: bool = False) -> Any:
+def cpu_session(
+    model: bytes | Path, *, threads: int = 0, simulate: bool = False, optimise: bool = True
+) -> Any:
     """ONNX Runtime's own session; it raises a class of its own a status code.
 
     ``threads`` 0 leaves them to ONNX Runtime. ``simulate`` runs Q and DQ nodes as they stand, and
-    the layers between them in float32, as int8 hardware with wide sums computes.
+    the layers between them in float32, as int8 hardware with wide sums computes. Without
+    ``optimise`` every node is run as the file has it, one by one.
     """
     runtime = require("onnxruntime", purpose=_PURPOSE)
     options = runtime.SessionOptions()
@@ -39,6 +42,8 @@ def cpu_session(model: bytes | Path, *, threads: int = 0, simulate: bool = False
     # from preprocessing, the tail, the decoder and the encoder.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
+    if not optimise:
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model
     return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
@@ -51,6 +56,7 @@ class Session:
         model: bytes | Path | Any,
         *,
         simulate: bool = False,
+        optimise: bool = True,
         error: type[ModelError] = ModelError,
     ) -> None:
         """Load a model: its file, the bytes of one, or an ``onnx.ModelProto``."""
@@ -58,7 +64,7 @@ class Session:
         self._error = error
         try:
             data = model if isinstance(model, (bytes, Path)) else model.SerializeToString()
-            self._session = cpu_session(data, simulate=simulate)
+            self._session = cpu_session(data, simulate=simulate, optimise=optimise)
         except Exception as caught:  # ONNX Runtime's, and protobuf's over 2 GB
             raise error(
                 "ONNX Runtime cannot load the network", facts={"says": _says(caught)}

@@ -98,13 +98,30 @@ def interpolate(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> ND
     return _bilinear(class_logits(logits, card), card, geometry)
 
 
-def _bilinear(
-    planes: NDArray[np.float64], card: ModelCard, geometry: Geometry
+def interpolate_at(
+    logits: NDArray[Any],
+    card: ModelCard,
+    geometry: Geometry,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    grid = Size(planes.shape[-2], planes.shape[-1])
+    """`interpolate` at some rows and columns of the frame only."""
+    return _bilinear(class_logits(logits, card), card, geometry, rows, columns)
+
+
+def _bilinear(
+    planes: NDArray[np.float64],
+    card: ModelCard,
+    geometry: Geometry,
+    rows: NDArray[np.int64] | None = None,
+    columns: NDArray[np.int64] | None = None,
+) -> NDArray[np.float64]:
+    grid, frame = Size(planes.shape[-2], planes.shape[-1]), geometry.frame
     maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
-    top, bottom, down = _between(maps.y, geometry.frame.height, grid.height)
-    left, right, along = _between(maps.x, geometry.frame.width, grid.width)
+    rows = np.arange(frame.height) if rows is None else rows
+    columns = np.arange(frame.width) if columns is None else columns
+    top, bottom, down = _between(maps.y, rows, grid.height)
+    left, right, along = _between(maps.x, columns, grid.width)
     mixed = planes[:, top] + (planes[:, bottom] - planes[:, top]) * down[:, None]
     return np.asarray(mixed[:, :, left] + (mixed[:, :, right] - mixed[:, :, left]) * along)
 
@@ -173,10 +190,10 @@ def class_pixels(labels_hw: NDArray[Any], classes: int) -> NDArray[np.int64]:
 
 
 def _between(
-    axis: AxisMap, pixels: int, grid: int
+    axis: AxisMap, pixels: NDArray[np.int64], grid: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Grid index below and above each pixel's position, and the share of the one above."""
-    position = np.clip(axis.scale * np.arange(pixels) + axis.offset, 0.0, grid - 1.0)
+    position = np.clip(axis.scale * pixels + axis.offset, 0.0, grid - 1.0)
     low = np.floor(position).astype(np.int64)
     return low, np.minimum(low + 1, grid - 1), position - low
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from segedge.backends.base import Backend
-from segedge.backends.registry import ENGINE_SUFFIXES, may_run_on_host, open_backend
+from segedge.backends.registry import ENGINE_SUFFIXES, Choice, may_run_on_host, open_backend
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import no_card_error, read_card
@@ -18,6 +18,7 @@ from segedge.options.motion import Motion
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
+from segedge.segment.check import Prover, require_sound, warn
 from segedge.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def load(
     motion: Motion | None = None,
     slots: int = 2,
     graphs: bool = True,
+    check: bool = True,
+    strict: bool = False,
 ) -> Segmenter | CudaSegmenter:
     """Open a model.
 
@@ -55,10 +58,15 @@ def load(
         motion: On which frames of a video the network works; None: on all.
         slots: On a GPU: frames in flight at once.
         graphs: On a GPU: replay a captured graph a frame instead of launching each kernel.
+        check: The first time, let the file prove itself on the backend (`Segmenter.checked`):
+            ``auto`` takes the fastest that computes what was exported, and a backend that was named
+            and does not is warned of.
+        strict: Refuse instead of warning.
 
     Raises:
-        ModelError: The file is missing, truncated, or carries no card.
-        BackendError: No backend can run it.
+        ModelError: The file is missing, truncated, or carries no card; or, with ``strict``, has
+            other weights than were exported, or no proof.
+        BackendError: No backend can run it; or, with ``strict``, computes what was exported.
     """
     options = FrameOptions(
         style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing, motion
@@ -66,12 +74,19 @@ def load(
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
-    ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
+    prover = None
+    if card is not None and (check or strict):
+        prover = Prover.of(path, card, threads=threads, graphs=graphs)
+    choice = _opened(path, backend, threads, prover)
+    name = choice.name if backend == "auto" else backend
     try:
-        choice = open_backend(path, backend, threads=threads)
-    finally:
-        if ready is not None:
-            ready.join()
+        checked = None if prover is None else prover.check(name, choice.backend)
+        if strict:
+            require_sound(prover, path, name)
+    except BaseException:
+        choice.backend.close()
+        raise
+    warn(checked, path)
     card = card or _served_card(path, choice.backend)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
@@ -83,7 +98,24 @@ def load(
         device_backend = cast("DeviceBackend", choice.backend)
         segmenter = CudaSegmenter(card, device_backend, options=options, slots=slots, graphs=graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
+    segmenter.checked = checked
     return segmenter
+
+
+def _opened(path: Path, backend: str, threads: int | None, prover: Prover | None) -> Choice:
+    """The backend, while the CPU's kernels are made ready."""
+    ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
+
+    def refuses(name: str, opened: Backend | None) -> str:
+        if opened is not None and ready is not None:
+            ready.join()
+        return "" if prover is None else prover.refuses(name, opened)
+
+    try:
+        return open_backend(path, backend, threads=threads, refuses=refuses)
+    finally:
+        if ready is not None:
+            ready.join()
 
 
 def card_of(path: Path) -> ModelCard:

@@ -28,6 +28,7 @@ from segedge.frames.frame import Frame
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
 from segedge.segment.carrying_on_gpu import DeviceCarrying
+from segedge.segment.checked import Checked
 from segedge.segment.drawing import WARMED, checked_outputs
 from segedge.segment.drawing_on_gpu import DeviceDrawing, DeviceRenderer
 from segedge.segment.fitting import check_network, network_size
@@ -52,6 +53,8 @@ class CudaSegmenter(Closing):
 
     backend_name = "given"
     backend_reason = "given"
+    checked: Checked | None = None
+    """What came of the file's proof on this backend; None where it was not checked."""
     windows = ""
     """Of the windows that slide over each frame: none do."""
 

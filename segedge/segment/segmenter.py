@@ -29,6 +29,7 @@ from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
 from segedge.reference.motion import fused, past_share
+from segedge.segment.checked import Checked
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
@@ -50,6 +51,8 @@ class Segmenter(Closing):
 
     backend_name = "given"
     backend_reason = "given"
+    checked: Checked | None = None
+    """What came of the file's proof on this backend; None where it was not checked."""
     notes: tuple[str, ...] = ()
     """What the user should know; nothing here."""
 

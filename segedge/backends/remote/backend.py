@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Arrays, Memory, Specs, TensorSpec, run_error
+from segedge.backends.base import Arrays, Memory, Precision, Specs, TensorSpec, run_error
 from segedge.backends.remote.address import RemoteAddress, RemoteOptions, parse_address
 from segedge.backends.remote.facts import card_of, checked, differences, missing, unreachable
 from segedge.backends.remote.link import (
@@ -43,6 +43,7 @@ class RemoteBackend:
     """A model on a server that speaks KServe's protocol v2: Triton and others."""
 
     memory: Memory = "host"
+    precision: Precision = "f32"
 
     def __init__(
         self, address: RemoteAddress | str | Path, *, options: RemoteOptions | None = None

@@ -58,6 +58,8 @@ def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegment
         slide=wanted.slide.value,
         smoothing=wanted.smoothing.value,
         motion=wanted.motion.value,
+        check=wanted.check.check,
+        strict=wanted.check.strict,
     )
     opened.callback(segmenter.close)
     return segmenter

@@ -14,6 +14,7 @@ from segedge.cli.groups import Option
 from segedge.cli.options import (
     AsJson,
     Backend,
+    CheckGroup,
     CleaningGroup,
     MotionGroup,
     Opacity,
@@ -247,6 +248,7 @@ class RunOptions:
     slide: SlideGroup
     smoothing: SmoothingGroup
     motion: MotionGroup
+    check: CheckGroup
     backend: Backend = "auto"
     threads: Threads = 0
     card: Annotated[Path | None, "Take the card of this ONNX file (for a .pt2 program)."] = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.backends.remote.address import address_text
+from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInfo]) -> None:
     """The backend and the sources, before the run."""
     print_row("backend", f"{segmenter.backend.description}: {segmenter.backend_reason}")
+    print_checked(segmenter)
     if segmenter.windows:
         print_row("slide", segmenter.windows)
     for info in sources:
@@ -69,6 +71,7 @@ class Outcome:
             "model": address_text(self.model),
             "backend": self.segmenter.backend.description,
             "reason": self.segmenter.backend_reason,
+            "checked": checked_dict(self.segmenter),
         }
         rows = []
         for report, notes, counted in zip(self.reports, self.notes, self.flicker, strict=True):

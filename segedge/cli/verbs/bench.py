@@ -120,6 +120,8 @@ def _print(results: Results) -> None:
     sizes = f"network {subject.network_size}, frame {subject.frame_size}"
     print_row("model", f"{subject.model}  {sizes}, SHA-256 {subject.sha256[:12]}")
     print_row("machine", results.environment.line)
+    for found in results.checked.values():
+        print_prose("checked", found["text"])
     print_prose("answer", report.answer(results))
     console = out()
     tables = [report.speed_table(results), report.stage_table(results)]

@@ -10,9 +10,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import check_folder, frame_progress, print_json, print_row
 from segedge.cli.groups import Option
-from segedge.cli.options import AsJson, SlideGroup
+from segedge.cli.options import AsJson, CheckGroup, SlideGroup
 from segedge.cli.verbs.compare_report import as_data, print_agreement
 from segedge.cli.verbs.labelled import DataGroup
 from segedge.convert.noise import smooth_noise
@@ -46,6 +47,7 @@ def compare_command(
         Path | None, Option("x.png: where they differ most; folder/: every image.", "-o --out")
     ] = None,
     slide: SlideGroup,
+    check: CheckGroup,
     as_json: AsJson = False,
 ) -> None:
     """Compare the labels and logits of two models or backends on the same images.
@@ -61,8 +63,12 @@ def compare_command(
     drawing = _Drawing(out)
     (path_a, backend_a), (path_b, backend_b) = map(parse_model, (first, second))
     with (
-        load(path_a, backend=backend_a, slide=slide.value) as one,
-        load(path_b, backend=backend_b, slide=slide.value) as two,
+        load(
+            path_a, backend=backend_a, slide=slide.value, check=check.check, strict=check.strict
+        ) as one,
+        load(
+            path_b, backend=backend_b, slide=slide.value, check=check.check, strict=check.strict
+        ) as two,
     ):
         check_classes(one.card, two.card)
         drawing.palette_rgb = one.card.palette_rgb
@@ -82,11 +88,14 @@ def compare_command(
         }
     wrote = drawing.finish()
     if as_json:
-        print_json(as_data(found, names, str(dataset or images or "noise"), scores))
+        plain = as_data(found, names, str(dataset or images or "noise"), scores)
+        print_json({**plain, "checked": [checked_dict(one), checked_dict(two)]})
     else:
         told = str(images or "smooth noise: a weak test; --images FOLDER takes yours")
         told = scores.dataset.name if scores is not None else told
         print_agreement(found, names, told, scores=scores, worst=worst)
+        print_checked(one, "first ")
+        print_checked(two, "second ")
         if wrote:
             print_row("wrote", wrote)
         print_row("next", f"segedge run {path_b} video.mp4 -o out.mp4")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import platform
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from segedge.backends.registry import BACKENDS, BackendStatus, statuses
+from segedge.backends.registry import BACKENDS, BackendStatus, open_backend, statuses
 from segedge.cli.console import print_json, print_row
 from segedge.cli.options import AsJson
 from segedge.engine.flavour import FlavourStatus, flavour_statuses
+from segedge.errors import ModelError, SegedgeError
 from segedge.machine.cache_folder import CACHE_VARIABLE, cache_folder
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
@@ -23,19 +27,59 @@ _EXPORT = ("torch", "onnx", "onnxscript")
 
 
 def doctor_command(
+    model: Annotated[
+        Path | None,
+        typer.Argument(help="A model that every backend here shall prove to compute as exported."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what is installed here, what works, and the command that mends the rest.
 
-    Exit code 1 where no backend can run a model.
+    Exit code 1 where no backend can run a model, or none computes this one as it was exported.
     """
     found = statuses()
-    if as_json:
-        print_json(report(found))
+    checks: dict[str, dict[str, Any]] = {}
+    if model is None:
+        works = any(status.ready for status in found)
     else:
+        checks = check_all(model, found)
+        works = any(check.get("passed") and check["same_weights"] for check in checks.values())
+    if as_json:
+        print_json(report(found) if model is None else {**report(found), "checks": checks})
+    elif model is None:
         _print(found)
-    if not any(status.ready for status in found):
+    else:
+        _print_checks(model, checks)
+    if not works:
         raise typer.Exit(1)
+
+
+def check_all(model: Path, found: list[BackendStatus]) -> dict[str, dict[str, Any]]:
+    """All pictures of a model's proof on each backend that `auto` may take: figures, or why not."""
+    from segedge.segment.check import Prover
+    from segedge.segment.load import card_of
+
+    prover = Prover.of(model, card_of(model))
+    if prover is None:
+        raise ModelError(f"{model.name} carries no proof", fix=f"segedge prove {model}")
+    checks: dict[str, dict[str, Any]] = {}
+    for name in [status.name for status in found if status.ready and BACKENDS[status.name].auto]:
+        try:
+            with closing(open_backend(model, name).backend) as backend:
+                looked = prover.look(name, backend, prover.proof.answers)
+        except SegedgeError as error:
+            checks[name] = {"text": "; ".join([error.headline, *error.facts.values()])}
+            continue
+        checks[name] = {"text": "of another size"} if looked is None else looked.to_dict()
+    return checks
+
+
+def _print_checks(model: Path, checks: dict[str, dict[str, Any]]) -> None:
+    _row("model", str(model))
+    for name, check in checks.items():
+        _row(name, check["text"])
+    sound = [name for name, check in checks.items() if check.get("passed")]
+    _row("auto", f"{sound[0]} runs it here" if sound else "no backend computes it as exported")
 
 
 def report(found: list[BackendStatus]) -> dict[str, object]:

@@ -11,6 +11,7 @@ import typer
 
 from segedge.backends.remote.address import is_address
 from segedge.card.modelfile import file_sha256
+from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import (
     check_folder,
     frame_progress,
@@ -23,6 +24,7 @@ from segedge.cli.groups import Option
 from segedge.cli.options import (
     AsJson,
     Backend,
+    CheckGroup,
     CleaningGroup,
     Model,
     MotionGroup,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from segedge.measure.datasets.datasets import Dataset
     from segedge.measure.datasets.sequence import TimedSample
     from segedge.measure.evaluate.evaluate import Evaluation
+    from segedge.segment.on_gpu import CudaSegmenter
+    from segedge.segment.segmenter import Segmenter
 
 _INCOMPLETE = 1
 _NAMED, _SHOWN = 3, 8
@@ -49,6 +53,7 @@ def eval_command(
     cleaning: CleaningGroup,
     slide: SlideGroup,
     motion: MotionGroup,
+    check: CheckGroup,
     sequence: Annotated[
         str | None,
         Option(
@@ -87,7 +92,7 @@ def eval_command(
         raise UsageError("--sequence without --every: each image stands alone", fix="add --every 4")
     with load(
         model, backend=backend, threads=threads or None, cleaning=cleaning.value,
-        slide=slide.value, motion=motion.value,
+        slide=slide.value, motion=motion.value, check=check.check, strict=check.strict,
     ) as segmenter:  # fmt: skip
         dataset = labels.open(data, segmenter.card)
         frames = None if motion.value is None else _in_order(dataset, sequence)
@@ -107,13 +112,16 @@ def eval_command(
             )  # fmt: skip
             write_atomically(html, text.encode("utf-8"))
     named = _NAMED if worst is None else worst
-    facts = {"model": model.name, "sha256": sha256, **found.to_dict(worst=named)}
+    facts = {
+        "model": model.name, "sha256": sha256, "checked": checked_dict(segmenter),
+        **found.to_dict(worst=named),
+    }  # fmt: skip
     if output is not None:
         write_atomically(output, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
     if as_json:
         print_json(facts)
     else:
-        _print(found, model, named)
+        _print(found, model, named, segmenter)
         for path in filter(None, (output, html)):
             print_row("wrote", str(path))
         print_row("next", f"segedge bench {model}    says how fast it is")
@@ -141,12 +149,15 @@ def _check_page(path: Path | None) -> None:
     check_folder(path)
 
 
-def _print(found: Evaluation, model: Path, worst: int) -> None:
+def _print(
+    found: Evaluation, model: Path, worst: int, segmenter: Segmenter | CudaSegmenter
+) -> None:
     from segedge.measure.evaluate.metrics import METRICS
     from segedge.measure.report.table import percent
     from segedge.motion.summary import sentence
 
     print_row("model", f"{model.name} on {found.description}")
+    print_checked(segmenter)
     rate = found.count / found.seconds if found.seconds > 0 else 0.0
     print_row("data", f"{found.dataset}: {found.count} images, {rate:.1f} a second")
     for label, text in (("slide", found.slide), ("cleaning", found.cleaning)):

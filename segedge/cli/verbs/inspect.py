@@ -11,12 +11,14 @@ import typer
 from segedge.backends.registry import open_backend
 from segedge.backends.remote.address import address_text, is_address
 from segedge.card.card import CARD_KEY, ModelCard, Quantization
-from segedge.card.modelfile import ModelFacts, read_facts
-from segedge.cli.console import megabytes, print_json, print_row
+from segedge.card.modelfile import ModelFacts, graph_sha256, read_facts
+from segedge.card.proof import PROOF, PROOF_KEY
+from segedge.cli.console import megabytes, print_json, print_prose, print_row
 from segedge.cli.options import AsJson
 from segedge.cli.verbs.engine_rows import inspect_engine
 from segedge.engine.file import is_engine
 from segedge.errors import SegedgeError
+from segedge.segment.checked import WRONG_WEIGHTS
 
 if TYPE_CHECKING:
     from segedge.backends.base import Backend
@@ -54,7 +56,22 @@ def inspect_command(
         _print_no_card(file, facts)
         return
     _print_card(card)
+    print_prose("proof", _proof_text(facts.metadata, file))
     print_row("next", f"segedge run {file} video.mp4 -o out.mp4")
+
+
+def _proof_text(metadata: dict[str, str], file: Path) -> str:
+    """What the file can be checked by, and whether it is still the file that was proved."""
+    proof = PROOF.read(metadata)
+    if proof is None:
+        return f"none: segedge prove {file}"
+    points = sum(int((one.label_at_points >= 0).sum()) for one in proof.answers)
+    margins = sum(one.margin_at_points.size for one in proof.answers)
+    text = (
+        f"{len(proof.answers)} pictures at {proof.network}, {proof.precision}: {points} labels and"
+        f" {margins} margins by {proof.witness}; {len(metadata[PROOF_KEY]) / 1e3:.0f} kB"
+    )
+    return text if graph_sha256(file) == proof.graph_sha256 else f"{text}; {WRONG_WEIGHTS}"
 
 
 def _inspect_served(address: Path, *, as_json: bool) -> None:

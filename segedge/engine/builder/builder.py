@@ -280,4 +280,5 @@ class _Build:
             network_layers=summary.layers,
             engine_layers=layers,
             card=self.source.card,
+            proof=self.source.proof,
         )

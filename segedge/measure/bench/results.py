@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -135,6 +135,8 @@ class Results:
     rows: tuple[Row, ...]
     skipped: dict[str, str]
     """Backend, with mode, batch or size where it is only that, to why it was not measured."""
+    checked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Backend to what came of the file's proof on it, as `Checked.to_dict` has it."""
 
     def to_json(self) -> str:
         """The document that `read_results` reads."""

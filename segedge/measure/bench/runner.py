@@ -115,7 +115,7 @@ def bench(model: Path, options: BenchOptions, *, say: Say = lambda text: None) -
         str(chosen[0].network), str(chosen[0].frame), options.rounds, options.seconds,
     )  # fmt: skip
     rows.sort(key=lambda row: MODES.index(row.mode))
-    return Results(subject, environment, tuple(rows), run.skipped)
+    return Results(subject, environment, tuple(rows), run.skipped, run.checked)
 
 
 def _check_is_file(model: Path) -> None:
@@ -215,6 +215,15 @@ class _Run:
 
     def _label(self, name: str, setting: Setting) -> str:
         return name + setting.beside(self._chosen[0])
+
+    @property
+    def checked(self) -> dict[str, dict[str, Any]]:
+        """What came of the proof on each backend that was asked, at the first size."""
+        return {
+            name: answers[0]["checked"]
+            for (name, setting), answers in self._answers.items()
+            if setting is self._chosen[0] and answers[0].get("checked") is not None
+        }
 
     def rows(self, name: str, setting: Setting) -> list[Row]:
         """One row a mode, over all rounds; none where a round failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ _VARIANTS: dict[str, dict[str, Precision]] = {
 }
 """Backend to its variants that choose the arithmetic, whatever the file says."""
 _PROVIDERS = {"onnxruntime-cuda": ("cuda", "tensorrt")}
-_BF16_FLAGS = ("amx_tile",)
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,12 @@ def needed(backends: Sequence[str], precisions: Sequence[Precision]) -> set[Prec
 
 def plan(
     artifacts: Sequence[Artifact], backends: Sequence[str], precisions: Sequence[Precision], *,
-    cpu_flags: Sequence[str] = (),
+    abilities: Collection[str] = (),
 ) -> tuple[list[Candidate], Skipped]:  # fmt: skip
     """Every file (the float model first) on every backend, in the precisions that are wanted.
 
-    The most exact first. fp32 is taken in on the first backend in any case, bf16 where the CPU has
-    units for it.
+    The most exact first. fp32 is taken in on the first backend in any case, bf16 where OpenVINO
+    says that it can (`openvino_abilities`).
     """
     found: dict[tuple[Path, str], Candidate] = {}
     skipped: Skipped = {}
@@ -111,8 +110,8 @@ def plan(
                 candidate = Candidate(artifact, backend, precision, _label(artifact, artifacts))
                 if precision == "bf16":
                     candidate = Candidate(artifact, backend, precision, "bf16")
-                    if not set(_BF16_FLAGS) & set(cpu_flags) and ":" not in name:
-                        skipped[candidate.name] = "this CPU has no bf16 units"
+                    if "BF16" not in abilities and ":" not in name:
+                        skipped[candidate.name] = "OpenVINO does not compute in bf16 on this CPU"
                         continue
                 found.setdefault((artifact.path, backend), candidate)
     order = {name: number for number, name in enumerate(PRECISIONS)}

@@ -264,7 +264,8 @@ class _Trial:
         choices = self._choices(kept)
         path = self.folder / f"{method}-{kept}.onnx"
         record = self._record(method, choices, score=0.0)
-        self.quantizer.write(self._network(method, kept), path, record)
+        network = self._network(method, kept)
+        self.quantizer.write(network, path, record, is_proved=False)
         score, network_ms = self._score(path, 1, f"judging {method}, {kept} layers float")
         path.unlink()
         drop = 100 * (self.float_score - score)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import require_card
+from segedge.card.modelfile import read_metadata, require_card, with_metadata
+from segedge.card.proof import PROOF
+from segedge.convert.proof import levels_of, prove
 from segedge.engine.builder.half import half_graph, network_inputs
 from segedge.engine.source import read_source
 from segedge.errors import UsageError
@@ -61,7 +63,9 @@ def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> A
     """The network in fp16, where that is safe: its ranges are measured on images, else on noise."""
     made = half_graph(read_source(source.path), keep_fp32=(), images=images)
     out = folder / f"{source.path.stem}.fp16.onnx"
-    write_atomically(out, made.data, durable=True)
+    levels = levels_of(PROOF.read(read_metadata(source.path)))
+    proof = prove(made.data, require_card(source.path), precision="f16", levels=levels)
+    write_atomically(out, with_metadata(made.data, PROOF.metadata(proof)), durable=True)
     return Artifact(out, "fp16", "made", made.notes[0] if made.notes else "")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segedge.backends.openvino import openvino_abilities
 from segedge.card.modelfile import require_card
 from segedge.errors import BackendError, SegedgeError
 from segedge.machine.environment import Environment
@@ -102,9 +103,7 @@ def tune(
         artifacts += _made(
             artifacts, ready, options, calibrate, folder, skipped, say, environment.cpu_flags
         )
-    candidates, left_out = plan(
-        artifacts, ready, options.precisions, cpu_flags=environment.cpu_flags
-    )
+    candidates, left_out = plan(artifacts, ready, options.precisions, abilities=_abilities(ready))
     skipped |= left_out
     timings, failed = time_all(candidates, require_card(models[0]), options, say=say)
     skipped |= failed
@@ -123,6 +122,13 @@ def tune(
     if options.video is not None:
         rates = video_rates(found.trial.candidate, options.video, say=say)
     return Tuning(tuple(trials), found, skipped, options, bound, environment, rates)
+
+
+def _abilities(ready: Sequence[str]) -> frozenset[str]:
+    """What OpenVINO computes in here, where it is tried."""
+    if not any(name.partition(":")[0] == "openvino" for name in ready):
+        return frozenset()
+    return openvino_abilities()
 
 
 def _made(

@@ -115,6 +115,9 @@ def score_all(
             say(f"scoring     {one.name}")
             try:
                 with load(one.artifact.path, backend=one.backend) as segmenter:
+                    if segmenter.checked is not None and not segmenter.checked.passed:
+                        failed[one.name] = segmenter.checked.text
+                        continue
                     miou = None
                     if dataset is not None:
                         found = evaluate(segmenter, dataset, boundary=False, limit=options.limit)

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard, Quantization
-from segedge.card.modelfile import require_card
+from segedge.card.modelfile import require_card, with_metadata
+from segedge.card.proof import PROOF, PROOF_KEY
+from segedge.convert.proof import levels_of, prove
 from segedge.errors import ModelError, UsageError, unknown_name_error
 from segedge.machine.files import write_atomically
 from segedge.machine.optional import require
@@ -227,13 +229,23 @@ class Quantizer:
             **judged,
         )
 
-    def write(self, network: Any, out: Path, record: Quantization) -> int:
-        """Write a quantized network with its card, whole or not at all; returns its bytes."""
+    def write(
+        self, network: Any, out: Path, record: Quantization, *, is_proved: bool = True
+    ) -> int:
+        """Write a quantized network with its card, whole or not at all; returns its bytes.
+
+        Its proof is of what its own nodes say, computed without rounding in between.
+        """
         card = self.card.replace(quantization=record)
         properties = {p.key: p.value for p in self.graph.model.metadata_props}
+        source = PROOF.read(properties)
+        properties.pop(PROOF_KEY, None)
         properties |= card.to_metadata()
         require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
         data: bytes = network.SerializeToString()
+        if is_proved:
+            proof = prove(data, card, precision="int8", levels=levels_of(source))
+            data = with_metadata(data, PROOF.metadata(proof))
         write_atomically(out, data, durable=True)
         return len(data)
 

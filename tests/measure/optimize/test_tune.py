@@ -93,7 +93,11 @@ def test_the_plan_has_each_file_on_each_backend_and_fp32_in_any_case() -> None:
     ]  # fmt: skip
     assert not skipped
     found, skipped = plan(files[:1], ["openvino"], ["fp32", "bf16"])
-    assert skipped == {"bf16 on openvino:bf16": "this CPU has no bf16 units"}
+    refused = "OpenVINO does not compute in bf16 on this CPU"
+    assert skipped == {"bf16 on openvino:bf16": refused}
+    found, skipped = plan(files[:1], ["openvino"], ["fp32", "bf16"], abilities={"FP32", "BF16"})
+    assert [one.name for one in found] == ["fp32 on openvino:f32", "bf16 on openvino:bf16"]
+    assert not skipped
 
 
 @pytest.mark.parametrize(

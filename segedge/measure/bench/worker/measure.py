@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from segedge.errors import SegedgeError
 from segedge.measure.bench.durations import repeat, warm_up
 from segedge.measure.bench.worker.job import Job
-from segedge.measure.bench.worker.opening import open_job
+from segedge.measure.bench.worker.opening import checked, open_job
 from segedge.measure.bench.worker.picture import pan, street_like
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
         FrameStep(segmenter, image, [])()
         first_ms = (time.perf_counter_ns() - start_ns) / 1e6
         bench = Bench(job, segmenter, image, folder)
-        return {
+        figures = {
             "description": segmenter.backend.description,
             "import_ms": opened.import_ms,
             "open_ms": opened.open_ms,
@@ -64,6 +64,7 @@ def _measured(job: Job, folder: Path) -> dict[str, Any]:
             "peak_memory_mb": peak_memory_mb(),
             "device_memory_mb": _device_memory_mb(segmenter),
         }
+        return {**figures, "checked": checked(job, opened)}
 
 
 def _figures(bench: Bench, mode: str) -> dict[str, Any]:

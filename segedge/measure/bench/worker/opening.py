@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class Opened:
     """A segmenter, and what it took to have one."""
 
+    path: Path
+    """The file that was opened."""
     segmenter: Segmenter | CudaSegmenter
     import_ms: float
     """Python's imports: segedge, NumPy, OpenCV, Numba, the inference library."""
@@ -49,7 +51,17 @@ def open_job(job: Job, folder: Path) -> Opened:
     open_ms = passed_ms - library_ms
     if build_ms is not None and open_ms > build_ms:  # else it came from the cache
         open_ms -= build_ms
-    return Opened(segmenter, import_ms + library_ms, open_ms, build_ms)
+    return Opened(path, segmenter, import_ms + library_ms, open_ms, build_ms)
+
+
+def checked(job: Job, opened: Opened) -> dict[str, Any] | None:
+    """What came of the file's proof; asked last, for it takes a frame that nobody measures."""
+    from segedge.segment.check import Prover
+
+    segmenter = opened.segmenter
+    prover = Prover.of(opened.path, segmenter.card)
+    found = None if prover is None else prover.check(job.contender.backend, segmenter.backend)
+    return None if found is None else found.to_dict()
 
 
 def _files(job: Job, folder: Path) -> tuple[Path, ModelCard]:
@@ -75,7 +87,7 @@ def _opened(job: Job, path: Path, card: ModelCard) -> Segmenter | CudaSegmenter:
 
     if job.contender.base == "tensorrt" and job.batch > 1:
         return _tensorrt_of_batch(job, path, card)
-    segmenter = load(path, backend=job.contender.backend, card=card)
+    segmenter = load(path, backend=job.contender.backend, card=card, check=False)
     if job.contender.needs_program:
         return _fitted(segmenter, card)
     return segmenter

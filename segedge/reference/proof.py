@@ -1,0 +1,84 @@
+"""How near logits and labels come to what a proof says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry
+from segedge.card.proof import MOST_POINTS, Answer, margin_points, rivals, spread
+from segedge.reference import frame as reference
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Of an output to what the original says."""
+
+    labels: float
+    """Share of the points that are no tie with the original's label, 0..1."""
+    error: float | None
+    """Largest difference of a margin, as a share of the logits' span; None: there is none to
+    tell. Not a number counts as infinite."""
+
+
+def nearness(answer: Answer, output: NDArray[Any], card: ModelCard) -> Nearness:
+    """How near a network's output for an answer's picture is to the answer."""
+    told = answer.label_at_points
+    rows = spread(answer.plane_height, answer.rows)
+    columns = spread(answer.plane_width, answer.columns)
+    geometry = Geometry.fit(answer.plane, answer.plane, "stretch")
+    if card.head == "labels":
+        labels = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
+        return Nearness(_share(labels == told, told >= 0), None)
+    planes = reference.interpolate_at(output, card, geometry, rows, columns)
+    labels = np.argmax(planes, axis=0)
+    return Nearness(_share(labels == told, told >= 0), _error(answer, planes))
+
+
+def _error(answer: Answer, planes: NDArray[np.float64]) -> float | None:
+    wanted = answer.margin_at_points
+    known = np.isfinite(wanted)
+    if not known.any():
+        return None
+    points = margin_points(answer.rows * answer.columns, answer.step)[known]
+    flat = planes.reshape(planes.shape[0], -1)
+    winner, rival = answer.label_at_points.reshape(-1)[points], rivals(points, answer.classes)
+    found = flat[winner, points] - flat[rival, points]
+    error = float(np.max(np.abs(found - wanted[known]))) / answer.span
+    return error if np.isfinite(error) else float("inf")
+
+
+def tail_share(
+    labels_hw: NDArray[Any], output: NDArray[Any], card: ModelCard, geometry: Geometry
+) -> float:
+    """Share of pixels, evenly spread, with the label that the reference makes of an output.
+
+    Ties are left out.
+    """
+    frame = geometry.frame
+    thinning = max(1.0, (frame.height * frame.width / MOST_POINTS) ** 0.5)
+    rows = spread(frame.height, max(1, int(frame.height / thinning)))
+    columns = spread(frame.width, max(1, int(frame.width / thinning)))
+    found = labels_hw[np.ix_(rows, columns)]
+    if card.head == "labels":
+        wanted = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
+        return _share(found == wanted, np.ones(found.shape, np.bool_))
+    planes = reference.interpolate_at(output, card, geometry, rows, columns)
+    return _share(found == np.argmax(planes, axis=0), clear(planes))
+
+
+def clear(planes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where the winner of C x H x W logits is no matter of rounding."""
+    if planes.shape[0] < 2:
+        return np.ones(planes.shape[1:], np.bool_)
+    top = np.partition(planes, -2, axis=0)[-2:]
+    return np.asarray(top[1] - top[0] > reference.TIE * np.ptp(planes))
+
+
+def _share(same: NDArray[np.bool_], counted: NDArray[np.bool_]) -> float:
+    total = int(np.count_nonzero(counted))
+    return int(np.count_nonzero(same & counted)) / total if total else 1.0

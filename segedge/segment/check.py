@@ -1,0 +1,285 @@
+"""Whether a backend computes what was exported: the proof's picture, end to end, and compared.
+
+The first time that a file meets a backend, a version, a device and a precision, one frame goes
+through preprocessing, network and tail. What came of it is kept in the user's cache; later
+openings only look there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, cast
+
+from segedge.backends.base import Backend, DeviceBackend, Precision
+from segedge.backends.registry import (
+    BACKENDS,
+    ENGINE_SUFFIXES,
+    may_run_on_host,
+    open_backend,
+)
+from segedge.backends.remote.address import is_address
+from segedge.card.card import ModelCard
+from segedge.card.geometry import Geometry, Size
+from segedge.card.modelfile import graph_sha256, read_metadata
+from segedge.card.plain import PlainError, from_plain, to_plain
+from segedge.card.proof import PROOF, PROOF_KEY, Answer, Proof
+from segedge.errors import BackendError, ModelError
+from segedge.machine.environment import cpu_flags, cpu_name
+from segedge.machine.gpu import find_driver
+from segedge.machine.kept import Kept
+from segedge.segment.checked import (
+    EXACT_ENOUGH,
+    WRONG_WEIGHTS,
+    Checked,
+    bound_of,
+    coarser,
+)
+from segedge.segment.fitting import check_network, network_size
+from segedge.version import __version__
+
+_SCHEMA = 1
+_SURELY_ROUNDING = 0.005
+"""Labels and logits that change less in bf16 or f16 need no second look in f32."""
+_EXACT_VARIANT = {"openvino": "openvino:f32"}
+"""Backends that compute the same file in float32 when they are asked."""
+_log = logging.getLogger("segedge")
+
+
+@dataclass
+class Prover:
+    """A file with a proof, and what came of it on backends."""
+
+    path: Path
+    card: ModelCard
+    proof: Proof
+    told: str
+    """The proof as the file holds it."""
+    threads: int | None = None
+    graphs: bool = True
+    found: dict[str, Checked] = field(default_factory=dict)
+    """Backend with its variant to what came of it."""
+
+    @classmethod
+    def of(
+        cls, path: Path, card: ModelCard, *, threads: int | None = None, graphs: bool = True
+    ) -> Prover | None:
+        """None where the file has no proof, or is opened with another card than its own."""
+        if is_address(path):
+            return None
+        own, told = _read(path)
+        if told == "":
+            _tell_once(f"{path.name} carries no proof: what it computes here is not checked", path)
+        proof = PROOF.read({PROOF_KEY: told}) if told else None
+        if proof is None:
+            return None
+        size = {"input_height": card.input_height, "input_width": card.input_width}
+        if own is None or own.replace(**size) != card:
+            return None
+        return cls(path, own, proof, told or "", threads, graphs)
+
+    def refuses(self, name: str, backend: Backend | None) -> str:
+        """Why `auto` does not take a backend; without it opened, as far as that is known."""
+        if backend is None:
+            known = self._kept(name) if may_run_on_host(name) else None
+            return "" if known is None or known.passed else known.text
+        found = self.check(name, backend)
+        return "" if found is None or found.passed else found.text
+
+    def check(self, name: str, backend: Backend) -> Checked | None:
+        """What comes of the first picture, or came of it before; None where it cannot be shown."""
+        found = self._kept(name, backend)
+        if found is None:
+            found = self.look(name, backend, self.proof.answers[:1])
+            if found is not None:
+                kept = {"detail": _detail(backend), "checked": to_plain(found)}
+                self._store.put(self._key(name), kept)
+        if found is not None:
+            self.found[name] = found
+        return found
+
+    def look(self, name: str, backend: Backend, answers: tuple[Answer, ...]) -> Checked | None:
+        """What comes of pictures now; None where the network is of another size than proved."""
+        if _size_of(self.card, backend, self.proof) != self.proof.network:
+            return None
+        found = self._shown(backend, answers)
+        changes = max(1.0 - found.labels, found.error or 0.0)
+        exact = _EXACT_VARIANT.get(name.partition(":")[0])
+        if found.rounds and changes > _SURELY_ROUNDING and exact is not None:
+            found = replace(found, exact=self._is_exact(exact, answers))
+        return replace(found, same_weights=self._has_its_weights)
+
+    def _is_exact(self, name: str, answers: tuple[Answer, ...]) -> bool:
+        """Whether the backend is right in float32: what a coarse precision changes may hide it."""
+        choice = open_backend(self.path, name, threads=self.threads)
+        with closing(choice.backend) as backend:
+            return self._shown(backend, answers).within
+
+    def _shown(self, backend: Backend, answers: tuple[Answer, ...]) -> Checked:
+        from segedge.reference.proof import nearness, tail_share
+
+        network = self.proof.network
+        card = self.card.replace(input_height=network.height, input_width=network.width)
+        near, tails = [], []
+        with _segmenter(card, backend, self.threads, self.graphs) as segmenter:
+            for answer in answers:
+                result = segmenter(answer.picture.pixels(), outputs=("labels",))
+                near.append(nearness(answer, result.logits, card))
+                geometry = Geometry.fit(answer.picture.size, network, card.fit)
+                tails.append(tail_share(result.labels, result.logits, card, geometry))
+        errors = [one.error for one in near if one.error is not None]
+        labels, error, tail = min(one.labels for one in near), max(errors, default=None), min(tails)
+        precision = coarser(backend.precision, cast("Precision", self.proof.precision))
+        bound = bound_of(self.proof, precision)
+        return Checked(
+            backend=backend.description.partition(" (")[0],
+            precision=precision,
+            file_precision=cast("Precision", self.proof.precision),
+            labels=labels,
+            error=error,
+            tail=tail,
+            within=labels >= bound.labels
+            and (error is None or error <= bound.error)
+            and tail >= EXACT_ENOUGH,
+        )
+
+    @cached_property
+    def _has_its_weights(self) -> bool:
+        """An engine's plan has a digest of its own, which is checked when it is read."""
+        is_engine = self.path.suffix.lower() in ENGINE_SUFFIXES
+        return is_engine or graph_sha256(self.path) == self.proof.graph_sha256
+
+    @cached_property
+    def _store(self) -> Kept:
+        return Kept.default("checks")
+
+    def _kept(self, name: str, backend: Backend | None = None) -> Checked | None:
+        """What came of it before, on the same of everything."""
+        entry = self._store.get(self._key(name))
+        try:
+            if backend is not None and entry["detail"] != _detail(backend):
+                return None
+            found = from_plain(Checked, entry["checked"])
+        except (KeyError, TypeError, PlainError):
+            return None
+        self.found[name] = found
+        return found
+
+    def _key(self, name: str) -> str:
+        """All that what came of it depends on, as far as it is known before a backend is opened."""
+        library = _library(name.partition(":")[0])
+        return json.dumps([_SCHEMA, __version__, self._file, name, library, _device(name)])
+
+    @cached_property
+    def _file(self) -> list[Any]:
+        """The file as it lies there, which changes with its weights, and what it says itself."""
+        said = self.card.to_json() + self.told
+        beside = self.path.with_name(self.path.name + ".data")
+        stats = [path.stat() for path in (self.path, beside) if path.exists()]
+        stamps = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
+        return [stamps, hashlib.sha256(said.encode()).hexdigest(), self.graphs]
+
+
+def require_sound(prover: Prover | None, path: Path, name: str) -> None:
+    """Refuse what is not as exported, and what nobody knows of."""
+    found = None if prover is None else prover.found.get(name)
+    if found is None:
+        raise ModelError(
+            f"{path.name} cannot be checked on {name}",
+            facts={"found": "no proof in it that this network and card could be compared with"},
+            fix=f"segedge prove {path}, or leave --strict out",
+        )
+    if not found.passed:
+        raise BackendError(
+            f"{name} does not compute what was exported as {path.name}",
+            facts={"found": found.figures},
+            fix=f"segedge doctor {path} checks every backend; or leave --strict out",
+        )
+    if not found.same_weights:
+        raise ModelError(
+            f"{path.name} is not as it was exported",
+            facts={"found": WRONG_WEIGHTS, "on the test picture": found.figures},
+            fix="copy or export the file again; segedge prove it where the change is meant",
+        )
+
+
+def warn(found: Checked | None, path: Path) -> None:
+    """Say what is wrong with what is about to run."""
+    if found is not None and not found.is_sound:
+        _log.warning("%s: %s; segedge doctor %s", path.name, found.text, path)
+
+
+def _read(path: Path) -> tuple[ModelCard | None, str | None]:
+    """The card and the proof's text, of a file or beside an engine; None: it can have none."""
+    if path.suffix == ".pt2":
+        return None, None
+    if path.suffix.lower() not in ENGINE_SUFFIXES:
+        metadata = read_metadata(path)
+        return ModelCard.from_metadata(metadata), metadata.get(PROOF_KEY, "")
+    from segedge.engine.file import read_facts_beside
+
+    facts = read_facts_beside(path)
+    return (None, None) if facts is None else (facts.card, facts.proof or None)
+
+
+def _size_of(card: ModelCard, backend: Backend, proof: Proof) -> Size:
+    """The network's size when it is shown a picture of the proof."""
+    first, _ = check_network(card, backend)
+    wanted = card.replace(input_height=proof.height, input_width=proof.width)
+    return network_size(wanted, first)
+
+
+def _segmenter(card: ModelCard, backend: Backend, threads: int | None, graphs: bool) -> Any:
+    """One for a single frame, plainly; it leaves the backend open."""
+    lent = _Lent(backend)
+    if backend.memory == "host":
+        from segedge.segment.segmenter import Segmenter
+
+        return Segmenter(card, cast("Backend", lent), threads=threads)
+    from segedge.segment.on_gpu import CudaSegmenter
+
+    return CudaSegmenter(card, cast("DeviceBackend", lent), slots=1, graphs=graphs)
+
+
+class _Lent:
+    """A backend that another owner closes."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def close(self) -> None:
+        """Nothing: it is not ours."""
+
+
+def _detail(backend: Backend) -> list[str]:
+    """What an opened backend says beyond its name, threads aside."""
+    facts = getattr(backend, "facts", None)
+    return [backend.precision, getattr(facts, "plan_sha256", "")]
+
+
+@cache
+def _library(base: str) -> str | None:
+    """Version of a backend's library."""
+    return BACKENDS[base].status().version
+
+
+@cache
+def _device(name: str) -> str:
+    """What a backend of this name computes on."""
+    if may_run_on_host(name):
+        return f"{cpu_name()} {' '.join(cpu_flags())}"
+    driver = find_driver()
+    return f"{driver.gpu} {driver.cuda_text}"
+
+
+@cache
+def _tell_once(text: str, path: Path) -> None:
+    _log.info("%s (segedge prove %s)", text, path)
