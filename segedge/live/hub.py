@@ -89,7 +89,7 @@ class Viewer:
         async for text in self._socket.iter_text():
             try:
                 self._obey(json.loads(text))
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
                 await self._socket.close(code=1003, reason="not a message of the live view")
                 return
 
