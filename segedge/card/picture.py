@@ -92,7 +92,7 @@ def _scaled(values: NDArray[np.int16], deviations: list[int]) -> NDArray[np.int1
     squares = (wide * wide).sum(axis=(0, 1)) // count
     found = np.array([max(math.isqrt(int(square)), 1) for square in squares])
     wide = wide * np.array(deviations, np.int64) // found
-    return np.clip(wide, -255, 255).astype(np.int16)
+    return np.asarray(np.clip(wide, -255, 255), np.int16)
 
 
 def _bilinear(
