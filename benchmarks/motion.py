@@ -9,15 +9,26 @@ network on every frame.
 
 ``cost``: each stage of a carried frame of 1024x2048 beside the network, Fast-SCNN 512x1024.
 
+``video``: frames of 1024x2048 in memory to overlays in order through that network, on every frame
+and on every fourth with the others interpolated; each way in a process of its own, in turn.
+
+``live``: a pattern of 720p at 30 a second through a network that sleeps 90 ms, with the newest
+logits carried to every frame: overlays a second, drops, and latency.
+
     python benchmarks/motion.py accuracy [--sets camvid clip] [--quick] [--save]
     python benchmarks/motion.py cost [--seconds 2] [--threads 2] [--quick] [--save]
+    python benchmarks/motion.py video [--rounds 3] [--quick] [--save]
+    python benchmarks/motion.py live [--seconds 20] [--quick] [--save]
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -51,6 +62,7 @@ from segedge.motion.field import MotionField
 from segedge.motion.flow import Flow
 from segedge.motion.grey import Grey, judged
 from segedge.motion.track import Tracker
+from segedge.options.frame import FrameOptions
 from segedge.reference import motion as reference
 from segedge.video.ffmpeg import av
 from segedge.video.options import SourceOptions
@@ -64,6 +76,8 @@ FUSED_SHARE = 0.7
 X264 = {"codec": {"bf": "0"}, "codec, B frames": {}}
 INCLUDES = {
     "miou": "mean IoU over classes of all frames, key frames and carried ones, in one matrix",
+    "fps": "decoded frames in memory to overlays in order, network, flow and tail included",
+    "live": "a camera of 30 a second and a network of 90 ms, as named",
     "milliseconds": "one stage of one frame; carry is of two keys, tail gives the overlay",
 }
 Image = np.ndarray
@@ -379,23 +393,128 @@ def cost(folder: Path, threads: int) -> Callable[[], dict[str, float]]:
     return step
 
 
+VIDEO_WAYS = ("onnxruntime", "onnxruntime every 4", "openvino", "openvino every 4")
+
+
+def video(way: str, folder: Path, frames: int) -> float:
+    """Frames a second of a recording in memory to overlays in order; the second turn counts."""
+    import segedge
+
+    backend, _, every = way.partition(" every ")
+    motion = segedge.Motion(every=int(every)) if every else None
+    images = [cv2.resize(image, (2048, 1024)) for image in _pictures(frames // 2)]
+    images += images[::-1]
+    rates = []
+    with segedge.load(folder / "fast.onnx", backend=backend, motion=motion, check=False) as loaded:
+        for _ in range(2):
+            source = segedge.MemorySource(images, fps=15.0)
+            with segedge.stream(loaded, source, outputs=("overlay",)) as stream:
+                start = time.perf_counter()
+                count = sum(1 for _ in stream)
+                rates.append(count / (time.perf_counter() - start))
+    return rates[-1]
+
+
+def _pictures(count: int) -> list[Image]:
+    paths = sorted((CAMVID / "images").iterdir())[:count]
+    return [cv2.imread(str(path)) for path in paths]
+
+
+def live(seconds: float) -> dict[str, float]:
+    """A camera of 30 frames a second before a network of 90 ms."""
+    import segedge
+
+    card = segedge.ModelCard(
+        ("dark", "middle", "bright"), ((0, 0, 0), (0, 0, 255), (255, 255, 0)), 360, 640, stride=8
+    )
+    fast = segedge.FakeBackend(card)
+
+    def network(tensor: Image) -> Image:
+        time.sleep(0.09)
+        return fast.run([tensor])[0]
+
+    options = FrameOptions(motion=segedge.Motion(every=1))
+    backend = segedge.FakeBackend(card, network=network)
+    source = segedge.open_source("test:720p30")
+    sink = segedge.CallableSink(lambda frame, result: result.overlay(), needs={"overlay"})
+    with segedge.Segmenter(card, backend, options=options) as segmenter:
+        segmenter.warm_up(Size(720, 1280), outputs=("overlay",))
+        pipeline = segedge.Pipeline(source, segmenter, [sink], policy="latest")
+        threading.Timer(seconds, pipeline.stop).start()
+        report = pipeline.run()
+    assert report.latency is not None
+    assert report.motion is not None
+    return {
+        "overlays a second": report.fps,
+        "dropped": float(report.dropped),
+        "latency p50 ms": report.latency.p50_ms,
+        "latency p95 ms": report.latency.p95_ms,
+        "frames a second through the network": report.motion["network_frames"] / report.seconds,
+        "network ms": report.motion["network_ms"] or 0.0,
+    }
+
+
+def videos(options: Any, folder: Path) -> list[Figure]:
+    """Every way in a process of its own, in turn."""
+    make_fast(folder)
+    frames = 12 if options.quick else 96
+    rates: dict[str, list[list[float]]] = {way: [] for way in VIDEO_WAYS}
+    for _ in range(1 if options.quick else options.rounds):
+        for way in VIDEO_WAYS:
+            command = [sys.executable, __file__, "video", "--way", way, "--folder", str(folder)]
+            done = subprocess.run(
+                [*command, "--frames", str(frames)], capture_output=True, text=True, check=True
+            )
+            rates[way].append([float(done.stdout.split()[-1])])
+    for way, turns in rates.items():
+        print(f"{way:24}" + "".join(f"{turn[0]:8.1f}" for turn in turns) + "  frames a second")
+    for backend in ("onnxruntime", "openvino"):
+        pairs = zip(rates[f"{backend} every 4"], rates[backend], strict=True)
+        ratios = sorted(carried[0] / plain[0] for carried, plain in pairs)
+        print(f"{backend}: every fourth frame {ratios[len(ratios) // 2]:.2f} times the rate")
+    return [Figure.of(way, "fps", turns, unit="1/s") for way, turns in rates.items()]
+
+
+def make_fast(folder: Path) -> Path:
+    """The Fast-SCNN of 512x1024, with its card."""
+    from segedge.convert import ExportOptions, export
+
+    source = NETWORK.with_name("fastscnn_camvid_512x1024.onnx")
+    export(source, folder / "fast.onnx", options=ExportOptions(classes="camvid"))
+    return folder / "fast.onnx"
+
+
 def main() -> None:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["accuracy", "cost"])
+    parser.add_argument("what", choices=["accuracy", "cost", "video", "live"])
+    parser.add_argument("--rounds", type=harness.positive(int), default=3)
+    parser.add_argument("--way", help=argparse.SUPPRESS)  # the worker's side of `video`
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--frames", type=int, default=96, help=argparse.SUPPRESS)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--seconds", type=harness.positive(float), default=2.0)
     parser.add_argument("--threads", type=harness.positive(int), default=2)
     parser.add_argument("--quick", action="store_true", help="a few frames: does it run?")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
+    if options.way:
+        print(video(options.way, Path(options.folder), options.frames))
+        return
     environment = Environment.capture()
     harness.say_machine(environment)
     with tempfile.TemporaryDirectory() as folder:
         if options.what == "accuracy":
             figures = accuracies(options, Path(folder))
+        elif options.what == "video":
+            figures = videos(options, Path(folder))
+        elif options.what == "live":
+            found = live(3.0 if options.quick else max(options.seconds, 20.0))
+            for name, value in found.items():
+                print(f"{name:40}{value:8.1f}")
+            figures = [Figure.of(name, "live", [[value]]) for name, value in found.items()]
         else:
             seconds = 0.05 if options.quick else options.seconds
             samples = harness.measure(cost(Path(folder), options.threads), seconds=seconds)
