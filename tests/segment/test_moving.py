@@ -352,7 +352,7 @@ REFUSED = {
     "source": (lambda: Motion(source="flo"), "source of motion"),  # type: ignore[arg-type]
     "agreement": (lambda: Motion(agreement=0.2), "within 0.5..1, found 0.2"),
     "gap": (lambda: Motion(gap_seconds=0.0), "above 0 and at most 60 seconds, found 0"),
-    "fuse": (lambda: Motion(fuse=1.0), "within 0..1, found 1"),
+    "fuse": (lambda: Motion(fuse=1.0), "at least 0 and below 1, found 1"),
     "windows": (
         lambda: FrameOptions(motion=Motion(), slide=Slide()),
         "sliding windows are not carried",

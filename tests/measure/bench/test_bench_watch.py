@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from bench_parts import seen
 
+from segedge.card.plain import from_plain, to_plain
 from segedge.measure.bench.watch import (
     Observed,
     Spread,
@@ -104,7 +105,7 @@ def test_the_real_machine_answers() -> None:
     watch.tick()
     found = watch.end()
     assert found.own_percent >= 0.0
-    assert Observed.from_dict(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+    assert from_plain(Observed, json.loads(json.dumps(to_plain(found)))) == found
 
 
 def test_rounds_are_joined_by_their_length() -> None:
