@@ -164,6 +164,7 @@ def expect_error(done: subprocess.CompletedProcess[str], *texts: str) -> None:
 def test_errors_of_models(segedge: Run, model: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), scene())
     run = ("in.png", "-o", "out.png")
+    unchecked = (*run, "--no-check")
     expect_error(segedge("run", "gone.onnx", *run, code=2), "gone.onnx does not exist")
     bare = write_model(tmp_path / "bare.onnx", card=False)
     expect_error(segedge("run", bare, *run, code=2), "carries no card", "segedge export")
@@ -171,12 +172,10 @@ def test_errors_of_models(segedge: Run, model: Path, tmp_path: Path) -> None:
     cut.write_bytes(model.read_bytes()[:200])
     expect_error(segedge("run", cut, *run, code=2), "cut.onnx is truncated", "ends at byte 200")
     two = write_model(tmp_path / "two.onnx", card=True, channels=2)
-    expect_error(
-        segedge("run", two, *run, "--no-check", code=2), "does not fit the network's output"
-    )
+    expect_error(segedge("run", two, *unchecked, code=2), "does not fit the network's output")
     flat = write_model(tmp_path / "flat.onnx", card=True, head_axes=2)
     expect_error(
-        segedge("run", flat, *run, "--no-check", code=2), "does not fit the network's output", "1x3"
+        segedge("run", flat, *unchecked, code=2), "does not fit the network's output", "1x3"
     )
     assert not (tmp_path / "out.png").exists()
 

@@ -1,0 +1,459 @@
+"""What a backend computes must be what was exported: faults are found, sound files are not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import segedge
+from segedge.backends.onnxruntime import OnnxRuntimeBackend
+from segedge.backends.openvino import OpenVinoBackend
+from segedge.backends.registry import open_backend
+from segedge.card.card import ModelCard
+from segedge.card.labels import distinct_palette
+from segedge.card.modelfile import with_metadata
+from segedge.card.proof import PROOF, PROOF_KEY
+from segedge.convert.proof import prove
+from segedge.errors import BackendError, ModelError
+from segedge.segment import check as check_module
+from segedge.segment import segmenter as segmenter_module
+from segedge.segment.check import Prover
+from segedge.segment.checked import Checked
+from tests import networks
+from tests.segment import proved
+from tests.small_model import run_verb, write_model
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def looked(path: Path, *, card: ModelCard | None = None, wrap: Any = None) -> Checked:
+    """What comes of the first picture on ONNX Runtime, whatever is known of the file."""
+    own, proof = proved.card_and_proof(path)
+    backend: Any = OnnxRuntimeBackend(path, threads=1)
+    prover = Prover(path, card or own, proof, "", threads=1)
+    found = prover.look("onnxruntime", wrap(backend) if wrap else backend, proof.answers[:1])
+    backend.close()
+    assert found is not None
+    return found
+
+
+def test_the_network_itself_is_as_exported() -> None:
+    found = looked(proved.exported("varied"))
+    assert found.is_sound
+    assert found.labels == found.tail == 1.0
+    assert found.error is not None
+    assert found.error < 5e-5
+    assert found.text.startswith("as exported: 100 % of clear labels, logits within ")
+    assert found.text.endswith("(ONNX Runtime, f32)")
+
+
+# ------------------------------------------------------------------------------- planted faults
+
+
+UNSEEN = (
+    "a clip is a relu",
+    "a bit of a deep weight's exponent",
+    "a bit of a gate weight's exponent",
+)
+"""What changes nothing that this network says to the picture: the digest alone tells."""
+
+
+@pytest.mark.parametrize("name", proved.GRAPH_FAULTS)
+def test_a_fault_of_the_graph_is_found(name: str, tmp_path: Path) -> None:
+    model = onnx.load(proved.exported("varied"))
+    proved.GRAPH_FAULTS[name](model)
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    found = looked(path)
+    assert not found.is_sound
+    assert not found.same_weights
+    if name not in UNSEEN:
+        assert not found.passed, found.text
+        assert "not as exported" in found.text
+    assert "the weights are not those that were exported" in found.text
+
+
+@pytest.mark.parametrize("name", proved.CARD_FAULTS)
+def test_a_fault_of_the_card_is_found(name: str) -> None:
+    path = proved.exported("varied")
+    card = proved.CARD_FAULTS[name](proved.card_and_proof(path)[0])
+    found = looked(path, card=card)
+    assert not found.passed, found.text
+
+
+class Broken:
+    """A backend whose outputs, or inputs, are something else than they should be."""
+
+    def __init__(self, backend: Any, output: Callable[[Any], Any] | None, *, given: Any = None):
+        self._backend, self._output, self._given = backend, output, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def run(self, inputs: Any, outputs: Any = None, *, stream: int = 0) -> Any:
+        changed = [self._given(x.copy()) for x in inputs] if self._given else inputs
+        results = self._backend.run(changed)
+        results = [self._output(x.copy()) if self._output else x for x in results]
+        for result, output in zip(results, outputs or (), strict=bool(outputs)):
+            np.copyto(output, result)
+        return outputs or results
+
+
+@pytest.mark.parametrize("name", proved.OUTPUT_FAULTS)
+def test_a_fault_of_the_backend_is_found(name: str) -> None:
+    found = looked(
+        proved.exported("varied"), wrap=lambda backend: Broken(backend, proved.OUTPUT_FAULTS[name])
+    )
+    assert not found.passed, found.text
+
+
+def _last_column_unread(tensor: Any) -> Any:
+    tensor[..., -1] = 0
+    return tensor
+
+
+@pytest.mark.parametrize("given", [lambda x: x[:, ::-1].copy(), _last_column_unread])
+def test_a_fault_of_the_input_is_found(given: Any) -> None:
+    found = looked(
+        proved.exported("varied"), wrap=lambda backend: Broken(backend, None, given=given)
+    )
+    assert not found.passed, found.text
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_wrong_tail_is_found(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(segmenter_module.Tail):
+        def run(self, logits: Any, **arrays: Any) -> None:
+            super().run(logits, **arrays)
+            arrays["labels"][:] = np.roll(arrays["labels"], 1, axis=axis)
+
+    monkeypatch.setattr(segmenter_module, "Tail", Wrong)
+    found = looked(proved.exported("varied"))
+    assert not found.passed
+    assert "of pixels drawn as their logits say" in found.text
+
+
+def test_a_wrong_preprocessing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(segmenter_module.Preprocess):
+        def run(self, image: Any, tensor: Any) -> None:
+            super().run(np.roll(image, 1, axis=1), tensor)
+
+    monkeypatch.setattr(segmenter_module, "Preprocessor", Wrong)
+    assert not looked(proved.exported("varied")).passed
+
+
+def test_there_are_enough_faults() -> None:
+    tables = (proved.GRAPH_FAULTS, proved.CARD_FAULTS, proved.OUTPUT_FAULTS)
+    assert sum(map(len, tables)) + 5 >= 38
+
+
+# ---------------------------------------------------------------------------------- sound files
+
+
+def zoo_file(name: str, dynamic: networks.Dynamic | None, folder: Path) -> Path:
+    """A network of the zoo with a card and a proof of its own."""
+    data = networks.export_tiny(name, dynamic=dynamic).read_bytes()
+    height, width = networks.size_of(name)
+    classes = tuple(f"class {number}" for number in range(networks.CLASSES))
+    card = ModelCard(classes, distinct_palette(len(classes)), height, width, output="logits")
+    proof = prove(data, card)
+    path = folder / "m.onnx"
+    path.write_bytes(with_metadata(data, {**card.to_metadata(), **PROOF.metadata(proof)}))
+    assert len(PROOF.metadata(proof)[PROOF_KEY]) <= 64_000
+    return path
+
+
+@pytest.mark.parametrize("dynamic", [None, "size"])
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_sound_files_are_not_refused(
+    name: str, dynamic: networks.Dynamic | None, tmp_path: Path
+) -> None:
+    """Ten networks from two exporters, each on two backends and by both pictures."""
+    if dynamic and name in networks.STATIC_ONLY:
+        dynamic = None
+    path = zoo_file(name, dynamic, tmp_path)
+    card, proof = proved.card_and_proof(path)
+    prover = Prover(path, card, proof, "", threads=1)
+    for backend in ("onnxruntime", "openvino:f32"):
+        opened = open_backend(path, backend, threads=1).backend
+        found = prover.look(backend, opened, proof.answers)
+        opened.close()
+        assert found is not None
+        assert found.is_sound, found.text
+        assert found.labels == 1.0, found.text
+
+
+# -------------------------------------------------------------------------------------- opening
+
+
+@pytest.mark.parametrize("name", ["antialiased", "ceiled"])
+def test_auto_takes_what_computes_as_exported(name: str) -> None:
+    """OpenVINO computes an antialiased Resize and a pool that hangs over otherwise."""
+    with segedge.load(proved.exported(name)) as segmenter:
+        assert segmenter.backend_name == "onnxruntime"
+        assert "openvino refused: not as exported: " in segmenter.backend_reason
+        assert "% of clear labels" in segmenter.backend_reason
+        assert segmenter.checked is not None
+        assert segmenter.checked.is_sound
+
+
+def test_a_backend_that_fails_is_not_even_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = proved.exported("antialiased")
+    segedge.load(path).close()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("opened again")
+
+    monkeypatch.setattr(OpenVinoBackend, "__init__", fail)
+    monkeypatch.setattr(check_module.Prover, "look", fail)
+    with segedge.load(path) as segmenter:
+        assert "openvino refused" in segmenter.backend_reason
+
+
+def test_a_named_backend_runs_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    path = proved.exported("antialiased")
+    with caplog.at_level(logging.WARNING, "segedge"), segedge.load(path, backend="openvino") as one:
+        assert one.checked is not None
+        assert not one.checked.passed
+        assert one(proved.picture()).labels.shape == (64, 96)
+    assert "antialiased.onnx: not as exported: " in caplog.text
+    with pytest.raises(BackendError, match="does not compute what was exported") as caught:
+        segedge.load(path, backend="openvino", strict=True)
+    assert "% of clear labels" in caught.value.facts["found"]
+    caplog.clear()
+    with segedge.load(path, backend="openvino", check=False) as unchecked:
+        assert unchecked.checked is None
+    assert not caplog.text
+
+
+def test_it_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proved.exported("plain").read_bytes())
+    looks: list[str] = []
+    look = Prover.look
+
+    def counted(self: Prover, name: str, *rest: Any) -> Checked | None:
+        looks.append(name)
+        return look(self, name, *rest)
+
+    monkeypatch.setattr(Prover, "look", counted)
+    for _ in range(3):
+        segedge.load(path, backend="onnxruntime").close()
+    segedge.load(path, backend="onnxruntime", threads=1).close()
+    assert looks == ["onnxruntime"]
+    segedge.load(path, backend="openvino:f32").close()
+    assert looks == ["onnxruntime", "openvino:f32"]
+    path.write_bytes(path.read_bytes())  # another file, as far as anybody can tell
+    segedge.load(path, backend="onnxruntime").close()
+    assert len(looks) == 3
+    monkeypatch.setattr(check_module, "_library", lambda base: "another version")
+    segedge.load(path, backend="onnxruntime").close()
+    assert len(looks) == 4
+    (cache / "checks").chmod(0o777)  # others may have written there
+    segedge.load(path, backend="onnxruntime").close()
+    assert len(looks) == 5
+
+
+def flipped(path: Path, target: Path) -> Path:
+    """A copy with one bit of a weight flipped, so small that no label sees it."""
+    model = onnx.load(path)
+    tensor = next(one for one in model.graph.initializer if len(one.dims) == 4)
+    raw = bytearray(tensor.raw_data)
+    raw[0] ^= 1  # the lowest bit of the first weight's mantissa
+    tensor.raw_data = bytes(raw)
+    onnx.save(model, target)
+    return target
+
+
+def test_a_flipped_bit_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = flipped(proved.exported("plain"), tmp_path / "m.onnx")
+    with caplog.at_level(logging.WARNING, "segedge"), segedge.load(path) as segmenter:
+        assert segmenter.checked is not None
+        assert segmenter.checked.passed
+        assert not segmenter.checked.is_sound
+    assert "the weights are not those that were exported" in caplog.text
+    with pytest.raises(ModelError, match="not as it was exported"):
+        segedge.load(path, strict=True)
+
+
+def test_where_nothing_is_right_the_fastest_runs_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = onnx.load(proved.exported("varied"))
+    proved.GRAPH_FAULTS["another slope"](model)
+    onnx.save(model, tmp_path / "m.onnx")
+    with caplog.at_level(logging.WARNING, "segedge"), segedge.load(tmp_path / "m.onnx") as one:
+        assert one.backend_name == "openvino"
+        assert one.backend_reason.startswith("none is right, fastest installed here")
+        assert "onnxruntime refused: not as exported" in one.backend_reason
+    assert caplog.text.count("not as exported") == 1
+
+
+def test_files_without_a_proof_run_and_are_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    with caplog.at_level(logging.INFO, "segedge"):
+        for _ in range(2):
+            with segedge.load(path, backend="onnxruntime") as segmenter:
+                assert segmenter.checked is None
+    assert caplog.text.count("carries no proof") == 1
+    with pytest.raises(ModelError, match="cannot be checked"):
+        segedge.load(path, backend="onnxruntime", strict=True)
+
+
+def test_a_proof_that_cannot_be_read_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "m.onnx"
+    for text in ("{", "x" * 70_000, json.dumps({"version": 99})):
+        path.write_bytes(with_metadata(proved.exported("plain").read_bytes(), {PROOF_KEY: text}))
+        caplog.clear()
+        with segedge.load(path, backend="onnxruntime") as segmenter:
+            assert segmenter.checked is None
+        assert "left aside" in caplog.text
+
+
+def test_a_cache_that_cannot_be_written_costs_a_look_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(tmp_path / "file"))
+    for _ in range(2):
+        with segedge.load(proved.exported("plain"), backend="onnxruntime") as segmenter:
+            assert segmenter.checked is not None
+            assert segmenter.checked.is_sound
+
+
+def test_another_card_than_the_files_own_is_not_compared() -> None:
+    path = proved.exported("plain")
+    card = proved.card_and_proof(path)[0]
+    with segedge.load(path, card=card.replace(color="bgr"), backend="onnxruntime") as segmenter:
+        assert segmenter.checked is None
+
+
+# ------------------------------------------------------------------------------- less than float
+
+
+class Rounding:
+    """OpenVINO as it is on a CPU with bf16: it says so, and its logits are rounded."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self.precision = backend, "bf16"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def run(self, inputs: Any, outputs: Any = None, *, stream: int = 0) -> Any:
+        broken = Broken(self._backend, lambda x: proved._few_bits(np.float32(1.02) * x))
+        return broken.run([proved._few_bits(x.copy()) for x in inputs], outputs)
+
+
+def in_bf16(name: str) -> Checked:
+    path = proved.exported(name)
+    card, proof = proved.card_and_proof(path)
+    backend: Any = Rounding(OpenVinoBackend(path, threads=1, precision="f32"))
+    prover = Prover(path, card, proof, "", threads=1)
+    found = prover.look("openvino", backend, proof.answers[:1])
+    assert found is not None
+    return found
+
+
+def test_what_bf16_changes_is_said() -> None:
+    found = in_bf16("varied")
+    assert found.passed
+    assert found.rounds
+    assert found.text.startswith("as exported, within bf16: ")
+    assert ", logits within" in found.text
+    changed = dataclasses.replace(found, labels=0.9964)
+    assert "99.64 % of clear labels (0.36 % changed by bf16)" in changed.text
+    assert found.text.endswith("(OpenVINO, bf16)")
+
+
+def test_bf16_does_not_hide_what_is_wrong_in_float32_too() -> None:
+    found = in_bf16("antialiased")
+    assert not found.passed
+    assert found.text.endswith("(OpenVINO, bf16 and f32)")
+
+
+# ----------------------------------------------------------------------------- the command line
+
+
+def test_run_says_what_was_checked(tmp_path: Path) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.png"), proved.picture())
+    path = proved.exported("antialiased")
+    done = run_verb("run", path, tmp_path / "a.png", "-o", tmp_path / "out.png")
+    assert "checked     as exported: 100 % of clear labels, logits within" in done.stdout
+    assert "openvino refused: not as exported" in done.stdout
+    named = run_verb("run", path, tmp_path / "a.png", "--backend", "openvino")
+    assert "checked     not as exported: " in named.stdout
+    assert "not as exported: " in named.stderr
+    strict = run_verb("run", path, tmp_path / "a.png", "--backend", "openvino", "--strict", code=2)
+    assert "does not compute what was exported" in strict.stderr
+    quiet = run_verb("run", path, tmp_path / "a.png", "--backend", "openvino", "--no-check")
+    assert "exported" not in quiet.stdout + quiet.stderr
+    facts = json.loads(run_verb("run", path, tmp_path / "a.png", "--json").stdout)
+    assert facts["checked"]["passed"] is True
+    assert facts["checked"]["labels"] == 1.0
+    both = run_verb("run", path, tmp_path / "a.png", "--strict", "--no-check", code=2)
+    assert "--strict needs the check" in both.stderr
+
+
+def test_doctor_checks_every_backend() -> None:
+    path = proved.exported("ceiled")
+    lines = run_verb("doctor", path).stdout.splitlines()
+    (said,) = [line for line in lines if line.startswith("openvino ")]
+    assert "not as exported: " in said
+    (said,) = [line for line in lines if line.startswith("onnxruntime ")]
+    assert "as exported: 100 % of clear labels" in said
+    facts = json.loads(run_verb("doctor", path, "--json").stdout)
+    assert facts["checks"]["onnxruntime"]["passed"]
+    assert not facts["checks"]["openvino"]["passed"]
+
+
+def test_doctor_finds_a_broken_file(tmp_path: Path) -> None:
+    path = flipped(proved.exported("plain"), tmp_path / "m.onnx")
+    done = run_verb("doctor", path, code=1)
+    assert "the weights are not those that were exported" in done.stdout
+
+
+def test_a_file_is_proved_by_what_it_computes(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "m.onnx")
+    assert "none: segedge prove" in run_verb("inspect", path).stdout
+    done = run_verb("prove", path)
+    assert "ONNX Runtime" in done.stdout
+    assert path.stat().st_size < 70_000
+    inspected = run_verb("inspect", path).stdout
+    assert "2 pictures at 48x64, f32" in inspected
+    assert "optimisations off" in inspected
+    with segedge.load(path) as segmenter:
+        assert segmenter.checked is not None
+        assert segmenter.checked.is_sound
+    assert "carries a proof already" in run_verb("prove", path, code=2).stderr
+    run_verb("prove", path, "--replace", "-o", tmp_path / "other.onnx")
+    assert (tmp_path / "other.onnx").exists()
+
+
+def test_eval_and_compare_say_it_too(tmp_path: Path) -> None:
+    path = proved.exported("antialiased")
+    done = run_verb("compare", f"{path}@onnxruntime", f"{path}@openvino")
+    assert "checked     first as exported" in done.stdout
+    assert "checked     second not as exported" in done.stdout
+    both = json.loads(
+        run_verb("compare", f"{path}@onnxruntime", f"{path}@openvino", "--json").stdout
+    )
+    assert [one["passed"] for one in both["checked"]] == [True, False]
