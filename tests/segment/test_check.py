@@ -150,7 +150,7 @@ def test_a_wrong_preprocessing_is_found(monkeypatch: pytest.MonkeyPatch) -> None
         def run(self, image: Any, tensor: Any) -> None:
             super().run(np.roll(image, 1, axis=1), tensor)
 
-    monkeypatch.setattr(segmenter_module, "Preprocessor", Wrong)
+    monkeypatch.setattr(segmenter_module, "Preprocess", Wrong)
     assert not looked(proved.exported("varied")).passed
 
 
