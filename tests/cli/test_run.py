@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -94,8 +95,13 @@ def write_clip(path: Path, frames: int = 20, size: tuple[int, int] = (96, 128)) 
         stream = container.add_stream("libx264", rate=10)
         stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
-        for _ in range(frames):
-            picture = av.VideoFrame.from_ndarray(scene(*size), format="bgr24")
+        stream.options = {"preset": "ultrafast"}
+        picture = av.VideoFrame.from_ndarray(scene(*size), format="bgr24").reformat(
+            format="yuv420p"
+        )
+        picture.time_base = Fraction(1, 10)
+        for index in range(frames):
+            picture.pts = index
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
@@ -271,7 +277,7 @@ def test_ctrl_c_leaves_a_playable_video(model: Path, tmp_path: Path) -> None:
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while process.poll() is None and not list(tmp_path.glob(".out*")):
-        os.sched_yield()
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert "Traceback" not in stderr

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_signals_finish_all_files(
     while process.poll() is None and not (
         facts_file.is_file() and facts_file.read_text().count("\n") >= 2
     ):
-        os.sched_yield()
+        time.sleep(0.005)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
@@ -153,7 +154,7 @@ def test_a_closed_terminal_leaves_whole_files(model: Path, tmp_path: Path) -> No
         os.set_blocking(ours, False)
         with contextlib.suppress(OSError):
             os.read(ours, 1 << 16)
-        os.sched_yield()
+        time.sleep(0.005)
     os.close(ours)  # the system sends the first signal
     with contextlib.suppress(ProcessLookupError):
         process.send_signal(signal.SIGHUP)

@@ -219,6 +219,7 @@ def test_a_fixed_distance_stays() -> None:
     assert pace.distance(None) == 4
 
 
+@pytest.mark.usefixtures("quick_collection")
 def test_files_hold_no_more_frames_than_the_distance() -> None:
     """And results that nobody keeps leave nothing behind."""
     frames = pan(40)
