@@ -5,6 +5,8 @@ All of it happens among the blocks of fields of equal shape, in pixels of the fr
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -31,14 +33,21 @@ def turned_around(there: Displacement, frame: Size) -> Displacement:
 
 def _read_moved(values: Displacement, moved: Displacement, frame: Size) -> Displacement:
     """Values at the blocks' centres after they have moved, clamped at the border."""
-    rows, columns = values.shape[:2]
-    x, y = positions(rows, columns)
+    place, scale = _places(Size(*values.shape[:2]), frame)
+    where = moved * scale
+    where += place
     with one_thread():
-        found = cv2.remap(
-            values,
-            x + moved[..., 0] * np.float32(columns / frame.width),
-            y + moved[..., 1] * np.float32(rows / frame.height),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
+        found = cv2.remap(values, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found, np.float32)
+
+
+@lru_cache(maxsize=4)
+def _places(blocks: Size, frame: Size) -> tuple[Displacement, Displacement]:
+    """Column and row of each block, and blocks a pixel along each axis, both Bh x Bw x 2.
+
+    Spread out, because NumPy works along the last axis, two at a time.
+    """
+    place = np.stack(positions(blocks.height, blocks.width), axis=-1)
+    scale = np.empty_like(place)
+    scale[:] = blocks.width / frame.width, blocks.height / frame.height
+    return place, scale

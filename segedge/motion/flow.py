@@ -30,8 +30,9 @@ class Flow:
             shape = (grey.blocks.width, grey.blocks.height)
             blocks = cv2.resize(flow, shape, interpolation=cv2.INTER_LINEAR)
         height, width = grey.image.shape
-        pixels = np.array([grey.frame.width / width, grey.frame.height / height], np.float32)
-        return np.asarray(blocks * pixels, np.float32)
+        blocks[..., 0] *= grey.frame.width / width
+        blocks[..., 1] *= grey.frame.height / height
+        return np.asarray(blocks, np.float32)
 
     @property
     def _flow(self) -> Any:

@@ -1,0 +1,1 @@
+"""Parts of motion.py: accuracy, and speed."""
