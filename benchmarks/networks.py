@@ -1,0 +1,180 @@
+"""Which families of networks work, and how nearly they say what their own pipelines say.
+
+    python benchmarks/networks.py [--only NAME ...] [--images 20] [--quick] [--save]
+
+Each family is a small random network (see `frames/families.py`, also for how its head is made to
+say several classes), written as its users have it, exported, and run on CamVid images beside the
+family's own way: its image processor, its model in PyTorch and its post-processing. Where a
+processor cuts the centre, pixels are compared inside it, at the network's own size: Hugging Face's
+post-processing stretches the crop's labels over the whole image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import harness
+import numpy as np
+from document import Figure
+from frames.families import PER_PIXEL, Family, save
+from numpy.typing import NDArray
+from PIL import Image
+
+import segedge
+from segedge.card.geometry import Geometry, Size
+from segedge.errors import SegedgeError
+from segedge.reference import frame as reference
+
+FAMILIES: dict[str, Family] = {**PER_PIXEL}
+CAMVID = Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid"
+SETTLED_ON = 4
+"""Images that a network's head is set on; not those that it is measured on."""
+INCLUDES = {
+    "equal pixels": "share of pixels with the label of the family's own pipeline, an image each",
+    "segedge": "an image in memory to labels of its size: preprocessing, ONNX Runtime, tail",
+    "own pipeline": "the same by the family's processor, its model in PyTorch, post-processing",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one family."""
+
+    tail: str = ""
+    """What was cut from the graph's end."""
+    classes: int = 0
+    """How many classes occur in the family's own labels."""
+    equal: tuple[float, ...] = ()
+    """Share of equal pixels, an image each."""
+    ours_ms: tuple[float, ...] = ()
+    own_ms: tuple[float, ...] = ()
+    refused: str = ""
+    """Why it was not exported."""
+
+
+def images_of(split: str, count: int) -> list[Image.Image]:
+    """Evenly chosen CamVid images."""
+    files = sorted((CAMVID / split / "images").iterdir())
+    return [Image.open(file).convert("RGB") for file in files[:: max(1, len(files) // count)]][
+        :count
+    ]
+
+
+def try_family(
+    family: Family, settled: Sequence[Image.Image], shown: Sequence[Image.Image]
+) -> Outcome:
+    """Make a family's network, export it and show images to both."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as temporary, torch.inference_mode(False):
+        folder = Path(temporary) / "network"
+        model, processor = save(family, folder, settled)
+        given = {**family.options}
+        if "size" in given:
+            given["size"] = Size(*given["size"])
+        options = segedge.ExportOptions(verify=CAMVID / "val" / "images", verify_images=4, **given)
+        try:
+            report = segedge.export(folder, Path(temporary) / "network.onnx", options=options)
+        except SegedgeError as error:
+            return Outcome(refused=str(error).splitlines()[0])
+        tail = ", ".join(report.tail.removed) if report.tail.cut else report.tail.reason
+        with segedge.load(report.path, backend="onnxruntime") as segmenter:
+            rows = [_compared(segmenter, model, processor, image, family) for image in shown]
+    seen = np.unique(np.concatenate([row[3] for row in rows]))
+    return Outcome(tail, len(seen), *(tuple(row[i] for row in rows) for i in range(3)))
+
+
+def _compared(
+    segmenter: Any, model: Any, processor: Any, image: Image.Image, family: Family
+) -> tuple[float, float, float, NDArray[Any]]:
+    """Share of equal pixels, milliseconds of both, classes that occur."""
+    bgr = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+    start = time.perf_counter()
+    result = segmenter(bgr, outputs=["labels"])
+    ours, ours_ms = result.labels, 1e3 * (time.perf_counter() - start)
+    size = (image.height, image.width)
+    if family.crops:
+        network = segmenter.card.input_size
+        size = (network.height, network.width)
+        geometry = Geometry(network, network, 0, 0, network)
+        ours = reference.labels(result.logits, segmenter.card, geometry)
+    start = time.perf_counter()
+    own = own_labels(model, processor, image, size)
+    own_ms = 1e3 * (time.perf_counter() - start)
+    return float(np.mean(ours == own)), ours_ms, own_ms, np.unique(own)
+
+
+def own_labels(
+    model: Any, processor: Any, image: Image.Image, size: tuple[int, int]
+) -> NDArray[Any]:
+    """The family's own way from an image to labels of a size."""
+    import torch
+
+    with torch.no_grad():
+        outputs = model(**processor(images=image, return_tensors="pt"))
+    found = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
+    return np.asarray(found[0].numpy())
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print the table, write it where it is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", help=f"any of {', '.join(FAMILIES)}")
+    parser.add_argument("--images", type=harness.positive(int), default=20)
+    parser.add_argument("--quick", action="store_true", help="two images: does it run?")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
+    options = parser.parse_args(words)
+    run = harness.Run.begin(options)
+    settled = images_of("train", SETTLED_ON)
+    shown = images_of("val", 2 if options.quick else options.images)
+    outcomes = {}
+    for name in options.only or FAMILIES:
+        outcomes[name] = try_family(FAMILIES[name], settled, shown)
+        print(row_of(name, outcomes[name]), flush=True)
+    figures = [figure for name, found in outcomes.items() for figure in _figures(name, found)]
+    details = {name: _details(FAMILIES[name], found) for name, found in outcomes.items()}
+    skipped = {name: found.refused for name, found in outcomes.items() if found.refused}
+    settings = {"images": len(shown), "settled_on": SETTLED_ON}
+    run.write("networks", INCLUDES, figures, settings, details=details, skipped=skipped)
+
+
+def _figures(name: str, found: Outcome) -> list[Figure]:
+    """The figures of a family that was exported; the first image warms up and has no times."""
+    if found.refused:
+        return []
+    return [
+        Figure.of(name, "equal pixels", [found.equal], unit="share"),
+        Figure.of(name, "segedge", [found.ours_ms[1:]]),
+        Figure.of(name, "own pipeline", [found.own_ms[1:]]),
+    ]
+
+
+def _details(family: Family, found: Outcome) -> dict[str, Any]:
+    kept = {key: value for key, value in asdict(found).items() if key in ("tail", "classes")}
+    mean = float(np.mean(found.equal)) if found.equal else None
+    return {**kept, "give": family.give, "equal": mean}
+
+
+def row_of(name: str, found: Outcome) -> str:
+    """A row of the table in docs/networks.md."""
+    if found.refused:
+        return f"| {name} | refused: {found.refused} |"
+    speed = np.median(found.own_ms[1:]) / np.median(found.ours_ms[1:])
+    return (
+        f"| {name} | yes | {found.tail} | {100 * np.mean(found.equal):.2f} % "
+        f"(worst {100 * min(found.equal):.2f} %) | {speed:.1f}x | "
+        f"{FAMILIES[name].give or 'the folder'} | {found.classes} classes |"
+    )
+
+
+if __name__ == "__main__":
+    main()
