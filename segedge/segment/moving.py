@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from segedge.card.geometry import Size
 from segedge.frames.frame import Frame, MotionNote
 from segedge.motion.agreement import Agreement
 from segedge.motion.field import MotionField
@@ -94,6 +95,7 @@ class Moving:
         """Frames of a file that wait for the next key."""
         self._passed: list[Seen] = []
         """What is kept of live frames that have passed since the key."""
+        self._size: Size | None = None
         self._seconds: float | None = None
         self._frame_seconds: float | None = None
         self.summary = MotionSummary()
@@ -129,9 +131,8 @@ class Moving:
     def _begins_anew(self, frame: Frame) -> bool:
         """Whether size or time leap: another scene, or another video."""
         before, self._seconds = self._seconds, frame.pts_seconds
-        if self._key is None:
-            return False
-        if self._key.held.frame.size != frame.size:
+        size, self._size = self._size, frame.size
+        if size is not None and size != frame.size:
             return True
         if before is None or frame.pts_seconds is None:
             return False

@@ -6,11 +6,16 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from segedge.frames.frame import Frame, MotionNote
 from segedge.frames.timing import StageTimes
 from segedge.options.motion import Motion
 from segedge.segment.moving import LEAST_EXPLAINED, Carrying, Held, Key, Moving, Shown, Source
+
+_MOST_WAITING = 3
+"""Frames that come while the first of a scene is in the network and wait for it: shown in turn they
+are carried faster than others come. More would be too old to be worth it."""
 
 
 @dataclass
@@ -25,8 +30,9 @@ class _Looked:
 class LiveMoving(Moving):
     """Every frame at once, with the newest logits carried to it.
 
-    The network takes the newest frame whenever it is done with the one before. It is waited for
-    only where there is nothing to carry: at the first frame, and at one that nothing explains.
+    The network takes the newest frame whenever it is done with the one before. Where there is
+    nothing to carry, at the first frame and at one that nothing explains, this frame and those that
+    come meanwhile wait for it.
     """
 
     def __init__(self, segmenter: Carrying, motion: Motion) -> None:
@@ -35,38 +41,65 @@ class LiveMoving(Moving):
         self._network = ThreadPoolExecutor(1, "segedge-network")
         self._looking: Future[_Looked] | None = None
         self._since_asked = 0
+        self._waiting: list[Held] = []
+        """Frames of a new scene; the network has the first of them."""
+        self._first: Future[Any] | None = None
 
     def push(self, frame: Frame, outputs: Iterable[str]) -> Iterator[Shown]:
-        """Take the next frame and give it back."""
+        """Take the next frame; gives it back, or all that wait, or keeps it for the next time."""
         wanted = tuple(outputs)
-        anew = self._begins_anew(frame)
-        held = self._see(frame)
-        self._adopt()
-        if anew or self._key is None:
-            yield self._start_scene(held, wanted)
-            return
-        source = self._follow(held)
-        if source.field.explained < LEAST_EXPLAINED:
-            yield self._start_scene(held, wanted)
-            return
-        shown = self._carried(held, [source], wanted)
-        self._ask(held, source)
-        yield shown
+        if self._begins_anew(frame):
+            yield from self._finish(wanted)
+            self._key = None
+        yield from self._take(self._see(frame), wanted)
 
     def close(self) -> None:
         """End the threads; a frame in the network is given up."""
+        self._waiting.clear()
         self._network.shutdown(cancel_futures=True)
         super().close()
 
-    def _start_scene(self, held: Held, outputs: tuple[str, ...]) -> Shown:
-        """What was known is of no use: the frame itself goes through the network, waited for."""
-        if self._looking is not None:
-            self._looking.exception()  # it has the network
-            self._looking = None
+    def _take(self, held: Held, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        if self._first is not None:
+            self._waiting.append(held)
+            if self._first.done() or len(self._waiting) > _MOST_WAITING:
+                yield from self._open_scene(self._first, outputs)
+            return
+        self._adopt()
+        source = None if self._key is None else self._follow(held)
+        if source is None or source.field.explained < LEAST_EXPLAINED:
+            self._start_scene(held)
+            return
+        shown = self._carried(held, [source], outputs)
+        self._ask(held, source)
+        yield shown
+
+    def _start_scene(self, held: Held) -> None:
+        """What was known is of no use: the frame itself goes through the network."""
+        self._looking = None
+        self._key = None
         self._passed.clear()
         self._pace.new_scene()
         self._since_asked = 0
-        return self._become_key(held, outputs)
+        self._waiting = [held]
+        self._first = self._network.submit(self._segmenter.look, held.frame)
+
+    def _open_scene(self, first: Future[Any], outputs: tuple[str, ...]) -> Iterator[Shown]:
+        """The frame that the network had, and those that came meanwhile."""
+        held, *others = self._waiting
+        self._waiting, self._first = [], None
+        logits = first.result()
+        self._note_key(held)
+        self._key = Key(held, self._keep(held.frame, logits))
+        yield held.frame, self._segmenter.show(held.frame, logits, outputs)
+        for other in others:
+            yield from self._take(other, outputs)
+
+    def _finish(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        while self._first is not None:
+            yield from self._open_scene(self._first, outputs)
+        self._looking = None
+        yield from super()._finish(outputs)
 
     def _ask(self, held: Held, source: Source) -> None:
         """Hand the frame to the network, if that is idle and it is time."""

@@ -271,6 +271,14 @@ def push_one(moving: Moving, frame: Frame) -> tuple[Frame, Result]:
     return shown
 
 
+def begin(moving: LiveMoving, frames: list[Frame]) -> list[tuple[Frame, Result]]:
+    """The first of a scene, once the network has had it, and the next one with it."""
+    assert list(moving.push(frames[0], ("labels",))) == []
+    assert moving._first is not None
+    moving._first.result(WAIT_SECONDS)
+    return list(moving.push(frames[1], ("labels",)))
+
+
 def await_network(gate: Gate, moving: LiveMoving) -> None:
     """Let the network finish what it has."""
     gate.open.set()
@@ -282,10 +290,15 @@ def await_network(gate: Gate, moving: LiveMoving) -> None:
 def test_live_frames_do_not_wait_for_the_network(gated: tuple[Gate, LiveMoving]) -> None:
     gate, moving = gated
     frames = pan(12)
-    assert push_one(moving, frames[0])[0].motion.is_key  # type: ignore[union-attr]
+    assert list(moving.push(frames[0], ("labels",))) == []
+    assert moving._first is not None
+    moving._first.result(WAIT_SECONDS)
     gate.open.clear()
+    (key, _), _ = moving.push(frames[1], ("labels",))
+    assert key.motion is not None
+    assert key.motion.is_key
     truth = labels_by_network(frames)
-    for frame in frames[1:6]:  # the network has the first of them all the while
+    for frame in frames[2:6]:  # the network has frame 1 all the while
         shown, result = push_one(moving, frame)
         assert shown.motion is not None
         assert shown.motion.frames == frame.index
@@ -302,24 +315,59 @@ def test_live_frames_do_not_wait_for_the_network(gated: tuple[Gate, LiveMoving])
 
 def test_live_a_cut_waits_for_the_network(gated: tuple[Gate, LiveMoving]) -> None:
     _, moving = gated
-    for frame in pan(3):
-        push_one(moving, frame)
-    cut = pan(2, seed=5, start=3)
-    shown, result = push_one(moving, cut[0])
-    assert shown.motion is not None
-    assert shown.motion.is_key
+    begin(moving, pan(2))
+    cut = pan(2, seed=5, start=2)
+    (first, result), (second, _) = begin(moving, cut)
+    assert first.motion is not None
+    assert first.motion.is_key
+    assert second.motion is not None
+    assert not second.motion.is_key
     np.testing.assert_array_equal(result.labels, labels_by_network(cut)[0])
+
+
+def test_live_what_comes_while_nothing_is_known_waits_in_order(
+    gated: tuple[Gate, LiveMoving],
+) -> None:
+    """At most three frames; then all of them wait for the network."""
+    gate, moving = gated
+    gate.open.clear()
+    frames = pan(5)
+    for frame in frames[:3]:
+        assert list(moving.push(frame, ("labels",))) == []
+    gate.open.set()
+    shown = [frame for frame, _ in moving.push(frames[3], ("labels",))]
+    assert shown == frames[:4]
+    assert push_one(moving, frames[4])[0] is frames[4]
+    assert moving.summary.to_dict()["frames"] == 5
+
+
+@pytest.mark.parametrize("larger", [False, True])
+def test_live_what_waits_is_not_lost(gated: tuple[Gate, LiveMoving], larger: bool) -> None:
+    """At the end, and where another size begins anew."""
+    gate, moving = gated
+    gate.open.clear()
+    frames = pan(2)
+    for frame in frames:
+        assert list(moving.push(frame, ("labels",))) == []
+    gate.open.set()
+    if larger:
+        other = Frame(np.zeros((200, 300, 3), np.uint8), index=2)
+        assert [frame for frame, _ in moving.push(other, ("labels",))] == frames
+        assert [frame for frame, _ in moving.end(("labels",))] == [other]
+    else:
+        assert [frame for frame, _ in moving.end(("labels",))] == frames
 
 
 def test_live_an_error_of_the_network_ends_the_run(gated: tuple[Gate, LiveMoving]) -> None:
     gate, moving = gated
-    frames = pan(3)
-    push_one(moving, frames[0])
+    frames = pan(4)
+    begin(moving, frames)
+    await_network(gate, moving)
     gate.fails = True
-    push_one(moving, frames[1])
+    push_one(moving, frames[2])
     await_network(gate, moving)
     with pytest.raises(BackendError, match="the network broke"):
-        push_one(moving, frames[2])
+        push_one(moving, frames[3])
 
 
 def test_a_stream_gives_all_frames_in_order_and_tells_the_agreement() -> None:
