@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from segedge.version import __version__
 
 if TYPE_CHECKING:
+    from segedge.adaptation.adapt import adapt
+    from segedge.adaptation.options import AdaptOptions, AdaptReport
     from segedge.backends.fake import FakeBackend
     from segedge.card.card import ModelCard
     from segedge.convert.export import export
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from segedge.video.sources.open import open_source
 
 __all__ = [
+    "AdaptOptions",
+    "AdaptReport",
     "CallableSink",
     "Cleaning",
     "Effect",
@@ -53,6 +57,7 @@ __all__ = [
     "Slide",
     "Smoothing",
     "__version__",
+    "adapt",
     "contact_sheet",
     "export",
     "load",
@@ -62,6 +67,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "AdaptOptions": "segedge.adaptation.options",
+    "AdaptReport": "segedge.adaptation.options",
+    "adapt": "segedge.adaptation.adapt",
     "CallableSink": "segedge.video.sinks.callable_sink",
     "Cleaning": "segedge.options.cleaning",
     "Effect": "segedge.options.effect",

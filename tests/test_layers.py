@@ -19,7 +19,7 @@ FLOORS: list[list[str]] = [
     ["card"],
     ["frames", "cuda/runtime"],
     ["options", "live", "video"],
-    ["motion"],
+    ["motion", "drift"],
     ["reference", "video/encode", "video/live", "cpu/kernels"],
     ["cpu", "cuda", "video/push", "video/sources"],
     ["convert", "video/sinks", "measure/datasets"],
@@ -31,7 +31,7 @@ FLOORS: list[list[str]] = [
     ["segment", "remote"],
     ["pipeline", "harvest", "serve"],
     ["batch", "measure/bench", "measure/evaluate"],
-    ["measure/optimize"],
+    ["measure/optimize", "adaptation"],
     ["cli"],
     ["cli/run", "cli/verbs"],
 ]

@@ -17,6 +17,7 @@ from segedge.card.geometry import FITS, Fit, Size
 from segedge.card.labels import LabelSet, Rgb
 from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
 from segedge.card.ranges import (
+    ADAPTATION_RANGES,
     CARD_RANGES,
     PARITY_RANGES,
     QUANTIZATION_RANGES,
@@ -119,6 +120,30 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """How a network was fitted to a camera without labels, and what that changed."""
+
+    images: int
+    """How many images its statistics were taken from, those held back to judge included."""
+    images_sha256: str
+    """Over their pixels, in order."""
+    statistics: str
+    """Where the statistics that they were compared with are from: ``BatchNorm``, ``24 images``."""
+    layers: int
+    """How many layers were moved."""
+    share: float
+    """How far, 0..1: 1 is all the way to the statistics of these images."""
+    information: tuple[float, float]
+    """What the answers tell of the classes on images held back, in nats, before and after."""
+    confidence: tuple[float, float]
+    """Mean probability of the label on images held back, before and after."""
+    miou: tuple[float, float] | None = None
+    """Mean IoU 0..1 before and after, where labelled images decided."""
+    judged_on: str = ""
+    """Those, e.g. ``camvid/val, 51 images``."""
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """Everything needed to run a segmentation network on a picture and name its classes."""
 
@@ -169,6 +194,8 @@ class ModelCard:
     """Measured at export, or None where nothing was compared."""
     quantization: Quantization | None = None
     """How it was quantized, or None for a float network."""
+    adaptation: Adaptation | None = None
+    """How it was fitted to a camera, or None for the network as it was trained."""
     probabilities: bool = False
     """Whether the output holds probabilities: an activation stayed inside the network."""
     pillow_resample: int | None = None
@@ -332,3 +359,5 @@ def _validate(card: ModelCard) -> None:
         check_ranges(card.parity, PARITY_RANGES, part="parity.")
     if card.quantization is not None:
         check_ranges(card.quantization, QUANTIZATION_RANGES, part="quantization.")
+    if card.adaptation is not None:
+        check_ranges(card.adaptation, ADAPTATION_RANGES, part="adaptation.")

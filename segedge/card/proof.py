@@ -12,9 +12,6 @@ Such margins are the same whether the original gives logits, log-probabilities o
 
 from __future__ import annotations
 
-import base64
-import binascii
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -24,6 +21,7 @@ from numpy.typing import NDArray
 
 from segedge.card.attachments import Attachment
 from segedge.card.geometry import Size
+from segedge.card.packed import packed, unpacked
 from segedge.card.picture import Picture
 from segedge.errors import CardError
 
@@ -81,7 +79,9 @@ class Answer:
     def label_at_points(self) -> NDArray[np.int64]:
         """The original's labels, rows x columns; -1 where they are a tie."""
         kind = _label_kind(self.classes)
-        found = _unpacked(self.labels, kind, self.rows * self.columns).astype(np.int64)
+        found = unpacked(self.labels, kind, self.rows * self.columns, what="the proof").astype(
+            np.int64
+        )
         if np.any((found >= self.classes) & (found <= _TOLD[kind])):
             raise CardError("a label of the proof is none of its classes")
         return np.where(found > _TOLD[kind], -1, found).reshape(self.rows, self.columns)
@@ -90,7 +90,7 @@ class Answer:
     def margin_at_points(self) -> NDArray[np.float64]:
         """Margins of every ``step``-th point, in logits; NaN where they are not known."""
         count = len(margin_points(self.rows * self.columns, self.step))
-        found = _unpacked(self.margins, np.dtype("<u2"), count).astype(np.float64)
+        found = unpacked(self.margins, np.dtype("<u2"), count, what="the proof").astype(np.float64)
         return np.where(found == _UNTOLD, np.nan, found * (self.span / (_UNTOLD - 1)))
 
 
@@ -149,32 +149,15 @@ def rivals(points: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
 def packed_labels(labels: NDArray[np.int64], classes: int) -> str:
     """Labels as an `Answer` holds them; -1 stands for a tie."""
     kind = _label_kind(classes)
-    return _packed(np.where(labels < 0, _TOLD[kind] + 1, labels).astype(kind))
+    return packed(np.where(labels < 0, _TOLD[kind] + 1, labels).astype(kind))
 
 
 def packed_margins(margins: NDArray[np.float64], span: float) -> str:
     """Margins as an `Answer` holds them; NaN where one is not known."""
     known = np.isfinite(margins)
     parts = np.clip(np.where(known, margins, 0.0) / span, 0.0, 1.0) * (_UNTOLD - 1)
-    return _packed(np.where(known, np.floor(parts + 0.5), _UNTOLD).astype("<u2"))
+    return packed(np.where(known, np.floor(parts + 0.5), _UNTOLD).astype("<u2"))
 
 
 def _label_kind(classes: int) -> np.dtype[np.generic]:
     return np.dtype("<u1" if classes <= _TOLD[np.dtype("<u1")] + 1 else "<u2")
-
-
-def _packed(values: NDArray[np.generic]) -> str:
-    return base64.b64encode(zlib.compress(values.tobytes(), 9)).decode("ascii")
-
-
-def _unpacked(text: str, kind: np.dtype[np.generic], count: int) -> NDArray[np.generic]:
-    """Exactly so many values; no more is unpacked, whatever the text says."""
-    wanted = count * kind.itemsize
-    try:
-        unpacking = zlib.decompressobj()
-        data = unpacking.decompress(base64.b64decode(text, validate=True), wanted + 1)
-    except (binascii.Error, zlib.error) as error:
-        raise CardError("values of the proof are damaged", facts={"says": str(error)}) from error
-    if len(data) != wanted:
-        raise CardError("values of the proof are damaged", facts={"expected": f"{wanted} bytes"})
-    return np.frombuffer(data, kind)

@@ -47,6 +47,14 @@ QUANTIZATION_RANGES: dict[str, Range] = {
     "score": _SHARE,
     "max_drop": Range(0, 100, " points"),
 }
+ADAPTATION_RANGES: dict[str, Range] = {
+    "images": _COUNT,
+    "layers": _COUNT,
+    "share": _SHARE,
+    "information": Range(0, 64, " nats"),
+    "confidence": _SHARE,
+    "miou": _SHARE,
+}
 _MOST_CLASSES = 2**16 - 1
 """More do not fit the 16 bits of a label."""
 _MOST_PIXELS = 2**28

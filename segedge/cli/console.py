@@ -158,6 +158,12 @@ def status_lines(sample: Mapping[str, Any]) -> list[str]:
         if latency is not None:
             facts.append(f"latency {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms")
         facts.append(f"{source['written']} shown, {source['dropped']} dropped")
+        drift = source.get("drift")
+        if drift is not None and drift["differs"]:
+            facts.append(
+                f"confidence {drift['confidence']:.2f}, when {drift['when']} "
+                f"{drift['familiar']:.2f}: this camera differs"
+            )
         if not source["running"]:
             facts.append("ended")
         name = str(source["name"])

@@ -23,6 +23,7 @@ VERBS = {
     "batch": "Many files to masks, overlays and one table, on one machine or a cluster.",
     "eval": "How accurate a model is on a labelled data set.",
     "quantize": "An ONNX model to int8, within a bound on the accuracy lost.",
+    "adapt": "A model fitted to a camera by its unlabelled images.",
     "build": "An ONNX model to a TensorRT engine.",
     "triton": "A model to a repository of the Triton Inference Server.",
     "warm": "Compile all that a run needs into the cache: for images and first starts.",

@@ -11,11 +11,14 @@ from typing import Any
 
 from segedge.card.card import ModelCard, Provenance
 from segedge.card.dialects import image_size
+from segedge.card.familiar import FAMILIAR
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, with_metadata
 from segedge.card.proof import PROOF
+from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card
+from segedge.convert.known import Known
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
 from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
@@ -35,6 +38,7 @@ from segedge.convert.passes.graph import (
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
+from segedge.convert.statistics import batch_norms, kept_statistics
 from segedge.errors import CardError, ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
 from segedge.machine.onnx_session import Session
@@ -64,6 +68,8 @@ class _Loaded:
     nodes: int
     torch: str
     exporter: str
+    statistics: Statistics
+    """What its normalisations expect; of some values that the finished graph has no more."""
     notes: tuple[str, ...]
 
 
@@ -113,6 +119,7 @@ def export(
     )
     passes += [_tail_pass(head.tail), clean(head.head)(loaded.model)]
     infer_shapes(loaded.model)
+    statistics = kept_statistics(loaded.model, loaded.statistics)
     card = build_card(
         options,
         loaded.said,
@@ -123,7 +130,8 @@ def export(
     )
     tell("checking", 0.6)
     exported, pixels = Session(to_bytes(loaded.model), error=ExportError), Pixels()
-    card = _with_parity(loaded, exported, head, card, options, pixels)
+    known = Known(exported, card)
+    card = _with_parity(loaded, known, head, card, options, pixels)
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
     tell("proving", 0.9)
@@ -133,6 +141,10 @@ def export(
             graph=data, name=loaded.witness, levels=pixels.levels,
         )  # fmt: skip
         data = with_metadata(data, PROOF.metadata(proof))
+    if statistics is not None:
+        data = with_metadata(data, STATISTICS.metadata(statistics))
+    if known.familiar is not None:
+        data = with_metadata(data, FAMILIAR.metadata(known.familiar))
     tell("writing", 0.95)
     write_atomically(path, data, durable=True)
     tell("done", 1.0)
@@ -196,6 +208,7 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         nodes=len(model.graph),
         torch=network.version,
         exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
+        statistics=Statistics.of("BatchNorm", network.expected),
         notes=tuple(notes),
     )
 
@@ -205,6 +218,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     assert source.path is not None
     model, facts = load_onnx(source.path)
     said = Said(card=ModelCard.from_metadata(facts.metadata), metadata=facts.metadata)
+    carried = STATISTICS.read(facts.metadata) or Statistics.of("BatchNorm", {})
     nodes = len(model.graph)
     index = pick_output(
         output_specs(model),
@@ -234,6 +248,7 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
         nodes=nodes,
         torch="",
         exporter=facts.producer,
+        statistics=Statistics.of(carried.origin, {**carried.expected, **batch_norms(model)}),
         notes=tuple(notes if given.fixed else []) + _opset_note(options, facts),
     )
 
@@ -280,13 +295,16 @@ def _provenance(source: Source, loaded: _Loaded) -> Provenance:
 
 
 def _with_parity(
-    loaded: _Loaded, exported: Session, head: HeadFacts, card: ModelCard, options: ExportOptions,
+    loaded: _Loaded, known: Known, head: HeadFacts, card: ModelCard, options: ExportOptions,
     pixels: Pixels,
 ) -> ModelCard:  # fmt: skip
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
-    sample = _sample(options)
-    images = pixels.passing(sample.pixels()) if sample else smooth_noise(card.input_size)
-    count, result = parity.compare(loaded.original, exported, images, card=card, head=head)
+    sample, exported = _sample(options), known.network
+    if sample:
+        images = known.passing(pixels.passing(sample.pixels()))
+    else:
+        images = iter(smooth_noise(card.input_size))
+    count, result = parity.compare(loaded.original, known, images, card=card, head=head)
     parity.require_agreement(result, card, images=count)
     sizes = [card.input_size]
     if "batch" in options.dynamic:

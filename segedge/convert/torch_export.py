@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
+from segedge.card.statistics import Channels
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves
 from segedge.convert.passes.graph import Model, image_input, ir, quiet, shape_of
+from segedge.convert.statistics import batch_norms
 from segedge.errors import ExportError, SegedgeError
 from segedge.machine.optional import require
 
@@ -41,6 +43,8 @@ class TorchNetwork:
         self._scripted = scripted
         self._head: Any = None
         self._index = 0
+        self.expected: dict[str, Channels] = {}
+        """What the batch normalisations of the last graph expect, by its values' names."""
 
     @property
     def version(self) -> str:
@@ -91,8 +95,10 @@ class TorchNetwork:
             dynamic_shapes=({**axes},) if axes else None,
             external_data=False,
             verbose=False,
-            optimize=True,
+            optimize=False,
         )
+        self.expected = batch_norms(program.model)
+        program.optimize()  # which folds them
         return program.model
 
     def _script_to_onnx(self, example: Any, opset: int, axes: dict[int, str]) -> Model:

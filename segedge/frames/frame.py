@@ -28,6 +28,20 @@ class MotionNote:
     """The same over all points."""
 
 
+@dataclass(frozen=True)
+class DriftNote:
+    """How the frames up to here compare with those that the network knows."""
+
+    confidence: float
+    """Mean probability of the label over the last frames, 0..1."""
+    familiar: float
+    """The same when the network was exported or adapted."""
+    when: str
+    """``exported`` or ``adapted``."""
+    differs: bool
+    """Whether that is less than single images differ."""
+
+
 @dataclass
 class Frame:
     """One image of a source."""
@@ -48,6 +62,8 @@ class Frame:
     """What the codec says of the motion to other frames (FFmpeg's records), where it is asked."""
     motion: MotionNote | None = None
     """How it got its logits, where they are carried from frame to frame."""
+    drift: DriftNote | None = None
+    """How the source's last frames compare with those that the network knows, where it does."""
     times: StageTimes = field(default_factory=StageTimes)
     """Stage times, travelling with the frame."""
 

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
+from segedge.drift.glance import content
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 
-_MOST_ROWS, _MOST_COLUMNS = 64, 128
-"""Larger grids are thinned out to this: the scores are means over the frame."""
 _ROWS_READ = 4
 """Rows of a frame that each row of a reduced picture is made of, at least."""
 
@@ -51,7 +50,7 @@ def grid_of(frame: Frame, result: LogitsView) -> Grid:
     """Reduce a frame and its logits to a small grid; borders of a letterbox are left out."""
     card, output = result.card, result.logits
     size = card.grid_size(output.shape)
-    rows, columns = _content(frame, card, size)
+    rows, columns = content(Size(*frame.size), card, size)
     if card.head == "labels":
         labels = np.asarray(output).reshape(output.shape[-2:])[rows, columns].astype(np.intp)
         doubt = None
@@ -75,23 +74,6 @@ def luma_of(frame: Frame, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     small = cv2.resize(rows, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
     luma: NDArray[np.uint8] = np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
     return luma
-
-
-def _content(frame: Frame, card: ModelCard, grid: Size) -> tuple[slice, slice]:
-    """Rows and columns of the grid that show the frame, thinned out."""
-    network = card.input_size
-    if "size" in card.dynamic:
-        network = Size(grid.height * card.stride, grid.width * card.stride)
-    top, left, bottom, right = Geometry.fit(Size(*frame.size), network, card.fit).content()
-    rows = _span(top, bottom, network.height, grid.height, _MOST_ROWS)
-    return rows, _span(left, right, network.width, grid.width, _MOST_COLUMNS)
-
-
-def _span(first: int, last: int, network: int, grid: int, most: int) -> slice:
-    begin = min(grid - 1, round(first * grid / network))
-    end = max(begin + 1, round(last * grid / network))
-    step = -(-(end - begin) // most)
-    return slice(begin + (step - 1) // 2, end, step)
 
 
 def _best_two(

@@ -28,7 +28,16 @@ _MOTION = {
     "key_age_ms": ("gauge", "key_age_ms", "Age of the key frame that the newest was carried from"),
 }  # fmt: skip
 """Metric behind ``segedge_motion_`` to its kind, its name in what is published, its meaning."""
-_OWN = (*_COUNTS, "fps", "latency_ms", "motion")
+_DRIFT = {
+    "confidence": ("confidence", "Mean probability of the label over the last frames"),
+    "confidence_familiar": ("familiar", "The same when the model was exported or adapted"),
+    "confidence_alarm": ("alarm", "Confidence below which the camera differs"),
+    "camera_differs": ("differs", "1 where the confidence is below the alarm"),
+    "camera_classes_moved": ("classes_moved", "Share of the points that would have to change their "
+                            "class to have the shares of then"),
+}  # fmt: skip
+"""Metric behind ``segedge_`` to its name in what is published, and its meaning."""
+_OWN = (*_COUNTS, "fps", "latency_ms", "motion", "drift")
 """What is published of a source and has families of its own."""
 _QUANTILES = {"p50": "0.5", "p95": "0.95", "p99": "0.99"}
 
@@ -109,7 +118,9 @@ def prometheus(channels: Sequence[Channel], viewers: int, published: Mapping[str
         ],
     )
     for name, (kind, key, meaning) in _MOTION.items():
-        lines += _motion_family(f"segedge_motion_{name}", kind, key, meaning, rows)
+        lines += _part_family(f"segedge_motion_{name}", kind, "motion", key, meaning, rows)
+    for name, (key, meaning) in _DRIFT.items():
+        lines += _part_family(f"segedge_{name}", "gauge", "drift", key, meaning, rows)
     further: dict[str, list[str]] = {}
     for label, _, channel in rows:
         _add_gauges(further, channel.published, label, skip={*_OWN})
@@ -119,12 +130,14 @@ def prometheus(channels: Sequence[Channel], viewers: int, published: Mapping[str
     return "\n".join(lines) + "\n"
 
 
-def _motion_family(
-    name: str, kind: str, key: str, meaning: str, rows: Sequence[tuple[str, Any, Channel]]
-) -> list[str]:
-    """Of the sources whose network sees some frames; none at all where there is no such source."""
-    found = [(label, (c.published.get("motion") or {}).get(key)) for label, _, c in rows]
-    samples = [f"{name}{label} {_number(value)}" for label, value in found if value is not None]
+def _part_family(
+    name: str, kind: str, part: str, key: str, meaning: str,
+    rows: Sequence[tuple[str, Any, Channel]],
+) -> list[str]:  # fmt: skip
+    """Of the sources that publish a part, motion or drift; none at all where there is none."""
+    found = [(label, (c.published.get(part) or {}).get(key)) for label, _, c in rows]
+    numbers = [(label, int(v) if isinstance(v, bool) else v) for label, v in found]
+    samples = [f"{name}{label} {_number(value)}" for label, value in numbers if value is not None]
     return _family(name, kind, meaning, samples) if samples else []
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from segedge.drift.watch import DriftWatch
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.motion.summary import MotionSummary
@@ -56,6 +57,9 @@ class Feed:
         make = getattr(segmenter, "moving", None)
         self._moving: FrameMoving | None = make(live=live) if make and is_sequence else None
         self._waiting: deque[Job] = deque()
+        familiar, card = (getattr(segmenter, name, None) for name in ("familiar", "card"))
+        self.drift = None if familiar is None or card is None else DriftWatch(card, familiar)
+        """How the frames compare with those that the network knows; None where it does not say."""
 
     @property
     def motion(self) -> MotionSummary | None:

@@ -101,6 +101,8 @@ class Lane:
     def hand_on(self, job: Job, result: ResultView, compute_ms: float) -> None:
         """Give a result to every sink; from the segmenter's thread."""
         self.ledger.computed(job, result, self._feed.own_ms(compute_ms))
+        if self._feed.drift is not None:
+            self._feed.drift.offer(job.frame, result)
         if not self.sinks:
             result.wait()
             self.ledger.written(job, job.for_sink().times)
@@ -118,8 +120,16 @@ class Lane:
             "running": not self.inbox.closed,
             **self.ledger.sample(),
         }
-        motion = self._feed.motion
-        return found if motion is None else {**found, "motion": motion.sample()}
+        motion, drift = self._feed.motion, self._feed.drift
+        if motion is not None:
+            found["motion"] = motion.sample()
+        told = None if drift is None else drift.sample()
+        return found if told is None else {**found, "drift": told}
+
+    def settle(self) -> None:
+        """Look at the frames that wait to be compared with those that the network knows."""
+        if self._feed.drift is not None:
+            self._feed.drift.settle()
 
     def stop_reading(self, why: str) -> None:
         """Take no further frame. From any thread or a signal handler: no lock but the boxes'."""
@@ -215,6 +225,7 @@ class Lane:
             jitter=stats.jitter.summary_or_none(),
             machine=machine,
             motion=None if self._feed.motion is None else self._feed.motion.to_dict(),
+            drift=None if self._feed.drift is None else self._feed.drift.sample(),
             error=None if self.error is None else first_line(self.error),
         )
 

@@ -111,6 +111,8 @@ class RunReport:
     motion: dict[str, Any] | None = None
     """Where logits are carried by motion: frames that the network saw, and how far carried labels
     agree with its own; see docs/motion.md."""
+    drift: dict[str, Any] | None = None
+    """How the last frames compare with those that the network knows; see docs/adapt.md."""
     error: str | None = None
     """The first line of what ended it, where that is not raised: one source of several."""
 

@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from segedge.errors import UsageError
 from segedge.frames.closing import Closing
@@ -139,6 +139,14 @@ class FrameStream(Closing):
         return self._feed.motion
 
     @property
+    def drift(self) -> dict[str, Any] | None:
+        """How the last frames compare with those that the network knows; see docs/adapt.md.
+
+        None where the file does not say, or too little was seen.
+        """
+        return None if self._feed.drift is None else self._feed.drift.sample()
+
+    @property
     def progress(self) -> Progress:
         """Counts so far: read = written + dropped + failed + those on their way."""
         return self._ledger.progress()
@@ -177,6 +185,9 @@ class FrameStream(Closing):
         compute_ms = (self._clock_ns() - start_ns) / 1e6
         self._ledger.computed(job, result, self._feed.own_ms(compute_ms))
         self._ledger.written(job, job.for_sink().times)
+        if self._feed.drift is not None:
+            self._feed.drift.offer(job.frame, result)
+            self._feed.drift.settle()
         return job.frame, cast("Result", result)
 
     def _take(self) -> None:

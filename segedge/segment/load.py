@@ -9,7 +9,8 @@ from segedge.backends.base import Backend
 from segedge.backends.registry import ENGINE_SUFFIXES, Choice, may_run_on_host, open_backend
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import no_card_error, read_card
+from segedge.card.familiar import FAMILIAR, Familiar
+from segedge.card.modelfile import no_card_error, read_card, read_metadata
 from segedge.cpu.ready import make_ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
@@ -99,7 +100,15 @@ def load(
         segmenter = CudaSegmenter(card, device_backend, options=options, slots=slots, graphs=graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     segmenter.checked = checked
+    segmenter.familiar = _familiar(path)
     return segmenter
+
+
+def _familiar(path: Path) -> Familiar | None:
+    """What the network's answers look like on images that it knows, where its file says so."""
+    if is_address(path) or path.suffix.lower() != ".onnx":
+        return None
+    return FAMILIAR.read(read_metadata(path))
 
 
 def _opened(path: Path, backend: str, threads: int | None, prover: Prover | None) -> Choice:

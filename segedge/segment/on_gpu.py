@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from segedge.backends.base import DeviceBackend
 from segedge.card.axes import image_shape, rows_axis
 from segedge.card.card import ModelCard
+from segedge.card.familiar import Familiar
 from segedge.card.geometry import Size
 from segedge.cuda.foreign import DeviceFrame, Nv12Frame, device_frame, foreign_stream, is_on_device
 from segedge.cuda.plan import FramePlan, Tensor
@@ -53,6 +54,8 @@ class CudaSegmenter(Closing):
 
     backend_name = "given"
     backend_reason = "given"
+    familiar: Familiar | None = None
+    """What its answers look like on images that it knows; None where its file does not say."""
     checked: Checked | None = None
     """What came of the file's proof on this backend; None where it was not checked."""
     windows = ""

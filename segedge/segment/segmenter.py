@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import Backend
 from segedge.card.card import ModelCard
+from segedge.card.familiar import Familiar
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.motion import Carrier, Key
@@ -53,6 +54,8 @@ class Segmenter(Closing):
     backend_reason = "given"
     checked: Checked | None = None
     """What came of the file's proof on this backend; None where it was not checked."""
+    familiar: Familiar | None = None
+    """What its answers look like on images that it knows; None where its file does not say."""
     notes: tuple[str, ...] = ()
     """What the user should know; nothing here."""
 

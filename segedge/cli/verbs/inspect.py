@@ -10,7 +10,7 @@ import typer
 
 from segedge.backends.registry import open_backend
 from segedge.backends.remote.address import address_text, is_address
-from segedge.card.card import CARD_KEY, ModelCard, Quantization
+from segedge.card.card import CARD_KEY, Adaptation, ModelCard, Quantization
 from segedge.card.modelfile import ModelFacts, graph_sha256, read_facts
 from segedge.card.proof import PROOF, PROOF_KEY
 from segedge.cli.console import megabytes, print_json, print_prose, print_row
@@ -145,6 +145,20 @@ def _print_card(card: ModelCard) -> None:
     if card.quantization is not None:
         print_row("precision", card.precision)
         _print_quantization(card.quantization)
+    if card.adaptation is not None:
+        _print_adaptation(card.adaptation)
+
+
+def _print_adaptation(record: Adaptation) -> None:
+    before, after = record.confidence
+    gain = f"confidence {before:.2f} to {after:.2f}"
+    if record.miou is not None:
+        gain = f"mIoU {100 * record.miou[0]:.2f} to {100 * record.miou[1]:.2f}, {record.judged_on}"
+    print_row(
+        "adapted",
+        f"{100 * record.share:.0f} % of the way to {record.images} images, SHA-256 "
+        f"{record.images_sha256[:12]}, {record.layers} layers; {gain}",
+    )
 
 
 def _print_quantization(record: Quantization) -> None:

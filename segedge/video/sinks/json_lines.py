@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.errors import SinkError, UsageError
-from segedge.frames.frame import Frame, MotionNote
+from segedge.frames.frame import DriftNote, Frame, MotionNote
 from segedge.frames.protocols import Analysis, EndOfRun, ResultView
 from segedge.machine.files import prepare_folder, sink_error, writing
 
@@ -32,6 +32,8 @@ _KEYS = (
 """What every line has."""
 _MOTION = "motion"
 """What lines of frames have whose logits may be carried from frame to frame."""
+_DRIFT = "drift"
+"""What lines have once enough frames were compared with those that the network knows."""
 
 
 class JsonLinesSink:
@@ -40,7 +42,9 @@ class JsonLinesSink:
     The keys: ``source``, ``index``, ``pts_seconds`` (null for still images), ``captured`` (UTC,
     ISO 8601), ``latency_ms`` (capture to this line), ``stages_ms``, ``class_pixels``; where the
     network sees some frames only, ``motion``: ``key`` (whether it saw this one), ``frames`` to the
-    nearest that it saw, ``key_age_ms``, ``agreement`` (see `MotionNote`).
+    nearest that it saw, ``key_age_ms``, ``agreement`` (see `MotionNote`); where the model's file
+    says what it knows, ``drift``: ``confidence`` over the last frames, ``when_exported`` or
+    ``when_adapted``, ``differs``.
     Each analysis adds one under its name, and a stage of that name to the frame's times.
     A file that was there is replaced. On a full disk the last line is whole, too.
     """
@@ -108,6 +112,7 @@ class JsonLinesSink:
             "stages_ms": _numbers(frame.times.milliseconds),
             "class_pixels": {name: int(count) for name, count in result.class_pixels.items()},
             **_motion(frame.motion),
+            **_drift(frame.drift),
             **found,
         }
 
@@ -134,7 +139,7 @@ class JsonLinesSink:
 
 
 def _check_names(analyses: Sequence[Analysis]) -> None:
-    names = [*_KEYS, _MOTION, *(analysis.name for analysis in analyses)]
+    names = [*_KEYS, _MOTION, _DRIFT, *(analysis.name for analysis in analyses)]
     twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
     if twice is not None:
         raise UsageError(f"two facts of the name {twice!r} in a JSON line")
@@ -151,6 +156,18 @@ def _motion(note: MotionNote | None) -> dict[str, Any]:
         "agreement": _number(note.agreement, 5),
     }
     return {_MOTION: facts}
+
+
+def _drift(note: DriftNote | None) -> dict[str, Any]:
+    """Nothing where the network's file does not say what it knows, or too little was seen."""
+    if note is None:
+        return {}
+    facts = {
+        "confidence": _number(note.confidence, 4),
+        f"when_{note.when}": _number(note.familiar, 4),
+        "differs": note.differs,
+    }
+    return {_DRIFT: facts}
 
 
 def _number(value: float | None, digits: int) -> float | None:

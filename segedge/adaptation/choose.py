@@ -1,0 +1,116 @@
+"""Which share of the way is taken: by labels where there are some, else by what answers tell."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segedge.adaptation.frames import Frames
+from segedge.adaptation.judge import look_at
+from segedge.adaptation.layers import Layer, find_layers, folded
+from segedge.adaptation.measure import measure, with_positions
+from segedge.adaptation.moves import Found, move_of
+from segedge.adaptation.options import LEAST_GAIN, Trial
+from segedge.card.card import ModelCard
+from segedge.card.statistics import Statistics
+from segedge.errors import ModelError
+from segedge.machine.onnx_session import Session
+from segedge.measure.datasets.datasets import Dataset
+from segedge.measure.evaluate.evaluate import evaluate
+from segedge.segment.load import load
+
+_LEAST_MIOU_GAIN = 0.001
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A network, what its layers' channels are on a camera's images, and who judges."""
+
+    model: Any
+    """``onnx.ModelProto`` as it was."""
+    card: ModelCard
+    layers: tuple[Layer, ...]
+    """Those that are moved."""
+    found: Mapping[str, Found]
+    """Of each layer's value."""
+    left: int
+    """Layers whose values are pooled to a few positions: they stay."""
+
+    @classmethod
+    def of(
+        cls, model: Any, card: ModelCard, statistics: Statistics, frames: Frames, *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Candidates:  # fmt: skip
+        """Measure a network's layers on frames, but for those held back."""
+        layers = with_positions(model, find_layers(model, statistics), next(frames.tensors()))
+        moved = tuple(layer for layer in layers if not layer.small)
+        if not moved:
+            raise ModelError(
+                "no layer of the network can be moved",
+                facts={"found": f"{len(layers)} layers, all of values pooled to a few positions"},
+            )
+        found = measure(model, moved, frames.tensors(held_back=False), tick=tick)
+        return cls(model, card, moved, found, len(layers) - len(moved))
+
+    def at(self, share: float) -> Any:
+        """The network moved by a share of the way."""
+        moves = {
+            layer.value: move_of(layer.expected, self.found[layer.value], share)
+            for layer in self.layers
+        }
+        return folded(self.model, self.layers, moves) if share else self.model
+
+    def try_shares(
+        self,
+        shares: Sequence[float],
+        frames: Frames,
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> tuple[Trial, ...]:
+        """How the answers of the network as it was, and at each share, look on frames held back."""
+        trials = []
+        for share in (0.0, *shares):
+            look = look_at(Session(self.at(share)), self.card, frames.tensors(held_back=True))
+            trials.append(Trial(share, look.information, look.confidence, look.class_shares))
+            tick()
+        return tuple(trials)
+
+    def with_miou(
+        self, trials: Sequence[Trial], dataset: Dataset, *, limit: int | None = None,
+        tick: Callable[[], None] = lambda: None,
+    ) -> tuple[Trial, ...]:  # fmt: skip
+        """The same with their mean IoU on labelled images, on ONNX Runtime."""
+        scored = []
+        with tempfile.TemporaryDirectory(prefix="segedge-") as folder:
+            for trial in trials:
+                path = Path(folder) / f"share-{trial.share:g}.onnx"
+                path.write_bytes(self.at(trial.share).SerializeToString())
+                with load(path, backend="onnxruntime", card=self.card, check=False) as segmenter:
+                    found = evaluate(segmenter, dataset, boundary=False, limit=limit)
+                scored.append(replace(trial, miou=found.miou))
+                tick()
+        return tuple(scored)
+
+
+def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
+    """What is taken: the first, the network as it was, where nothing is better by enough.
+
+    A share that was asked for must not be worse than that. ModelError: an answer is not finite.
+    """
+    before, others = trials[0], trials[1:]
+    if any(trial.information != trial.information for trial in trials):
+        raise ModelError(
+            "the network gives NaN on these images",
+            fix="check the weights; segedge inspect MODEL says where they are from",
+        )
+    best = max(others, key=_worth)
+    least = _LEAST_MIOU_GAIN if before.miou is not None else LEAST_GAIN
+    gain = _worth(best) - _worth(before)
+    return best if gain > (0.0 if asked is not None else least) else before
+
+
+def _worth(trial: Trial) -> float:
+    return trial.information if trial.miou is None else trial.miou
