@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from segedge.frames.frame import Frame
     from segedge.options.cleaning import Cleaning
     from segedge.options.effect import Effect
+    from segedge.options.frame import FrameOptions
     from segedge.options.motion import Motion
     from segedge.options.sliding import Slide
     from segedge.options.smoothing import Smoothing
@@ -45,6 +46,7 @@ __all__ = [
     "ExportReport",
     "FakeBackend",
     "Frame",
+    "FrameOptions",
     "MemorySink",
     "MemorySource",
     "ModelCard",
@@ -86,6 +88,7 @@ _HOME = {
     "stream": "segedge.pipeline.stream",
     "OverlayStyle": "segedge.options.style",
     "Frame": "segedge.frames.frame",
+    "FrameOptions": "segedge.options.frame",
     "ModelCard": "segedge.card.card",
     "Motion": "segedge.options.motion",
     "Result": "segedge.segment.result",

@@ -194,3 +194,20 @@ def test_frames_that_the_codec_says_nothing_of_are_told(
     said = " ".join(segedge(*asked, "mjpeg.mkv").stdout.split())
     assert "note the codec gives none for 12 of 12 frames: flow instead" in said
     assert "the codec" not in segedge(*common, "mjpeg.mkv").stdout
+
+
+def test_what_reads_the_logits_works_on_carried_frames(
+    segedge: Run, model: Path, tmp_path: Path
+) -> None:
+    write_pan(tmp_path / "in.mp4", frames=9)
+    done = segedge(
+        "run", model, "in.mp4", "--backend", "onnxruntime", "--every", "4", "--regions",
+        "--harvest", "hard", "--harvest-top", "1", "--harvest-distance", "0", "-o", "out.jsonl",
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    frames = [line for line in lines if "motion" in line]
+    assert [line["motion"]["key"] for line in frames] == [n % 4 == 0 for n in range(9)]
+    assert all(line["regions"] for line in frames)
+    harvest = json.loads((tmp_path / "hard/harvest.json").read_text())
+    assert "9 frames" in " ".join(done.stdout.split()), done.stdout
+    assert harvest["frames"] == 9
