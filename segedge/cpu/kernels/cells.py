@@ -14,6 +14,7 @@ import numpy as np
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (
+    FIRST,
     INNER,
     KERNEL,
     Doubles,
@@ -128,7 +129,7 @@ def classify_cells(logits: Logits, labels: Ints, rows: Any, spans: Spans, scratc
     ends, low, high = spans.ends, spans.low, spans.high
     above, below = labels[rows[0]], labels[rows[1]]
     count = 0
-    used = 0
+    used = FIRST
     for span in range(ends.size):
         left, right = low[span], high[span]
         label = above[left]

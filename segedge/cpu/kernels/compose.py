@@ -14,6 +14,7 @@ from segedge.cpu.kernels.render import TINT_BYTES, blend_run
 from segedge.cpu.kernels.simd import BLOCK, take_ticket
 from segedge.cpu.kernels.tables import (
     FAST,
+    FIRST,
     INNER,
     KERNEL,
     Bytes,
@@ -243,7 +244,7 @@ def paint_heat(
                 for x in range(width):
                     if not is_drawn[min(np.int64(labels[y, x]), last)]:
                         index[x] = 256
-            x = 0
+            x = FIRST
             while x < width:
                 color, end = np.int64(index[x]), x + 1
                 while end < width and index[end] == color:

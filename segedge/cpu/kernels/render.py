@@ -11,7 +11,17 @@ from segedge.cpu.kernels.cells import classify_cells
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.runs import append_run, row_runs
 from segedge.cpu.kernels.simd import BLOCK, blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Logits, Longs, Scratch, Spans, Targets
+from segedge.cpu.kernels.tables import (
+    FIRST,
+    INNER,
+    KERNEL,
+    Ints,
+    Logits,
+    Longs,
+    Scratch,
+    Spans,
+    Targets,
+)
 
 TINT_BYTES = 6 * BLOCK
 """Bytes of one class in `overlay.Blend.colors`."""
@@ -71,7 +81,7 @@ def paint_row(runs: Ints, count: int, width: int, y: int, targets: Targets, pixe
     overlay = targets.overlay + y * targets.overlay_stride if targets.overlay != 0 else 0
     frame = targets.frame + y * targets.frame_stride
     weights = targets.weights
-    start = 0
+    start = FIRST
     for r in range(count):
         end, label = np.int64(runs[r, 0]), np.int64(runs[r, 1])
         if labels != 0:
@@ -125,9 +135,9 @@ def render_lookup(
         if unit >= units.shape[0]:
             return
         row = grid_labels[units[unit, 2]]
-        count = 0
+        count = FIRST
         for span in range(ends.size):
-            count = append_run(runs, count, ends[span], row[low[span]])
+            count = append_run(runs, count, np.int64(ends[span]), row[low[span]])
         for y in range(units[unit, 0], units[unit, 1]):
             paint_row(runs, count, width, y, targets, pixels)
 

@@ -23,7 +23,7 @@ from segedge.cpu.kernels.simd import (
     pointer_u8,
     take_ticket,
 )
-from segedge.cpu.kernels.tables import FAST, Floats, Ints, Longs, Rows
+from segedge.cpu.kernels.tables import FAST, FIRST, Floats, Ints, Longs, Rows
 
 _ROWS_A_UNIT = 8
 
@@ -183,9 +183,9 @@ def resample(
             row = target + y * row_bytes
             source = y - top
             if source < 0 or source >= row_first.size:
-                fill_row(row, width, channels_last, plane, 0, width, borders)
+                fill_row(row, width, channels_last, plane, FIRST, width, borders)
                 continue
-            fill_row(row, width, channels_last, plane, 0, left, borders)
+            fill_row(row, width, channels_last, plane, FIRST, left, borders)
             fill_row(row, width, channels_last, plane, left + content, width, borders)
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if reverse else out

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.tables import INNER, Doubles, Ints, Line
+from segedge.cpu.kernels.tables import FIRST, INNER, Doubles, Ints, Line
 
 
 @njit(**INNER)
@@ -37,10 +37,9 @@ def row_runs(
     runs: Ints,
 ) -> int:
     """Runs of equal labels (end, label) of an output row of classified cells; how many."""
-    count = 0
-    start = 0
+    count = start = FIRST
     for s in range(segment_count):
-        end = segments[s, 0]
+        end = np.int64(segments[s, 0])
         if segments[s, 1] >= 0:
             count = append_run(runs, count, end, segments[s, 1])
         else:

@@ -35,6 +35,11 @@ KERNEL: dict[str, Any] = {**INNER, "cache": True}
 FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 
 
+FIRST = np.int64(0)
+"""Where counting begins. A plain 0 is a type of its own to Numba: it would compile every function
+that a count is handed to twice, a seventh of the time until a first frame."""
+
+
 class Logits(NamedTuple):
     """A network's logits as the kernels read them."""
 
