@@ -8,6 +8,9 @@ import os
 import sys
 import threading
 
+from segedge.cli.console import print_error
+from segedge.errors import SegedgeError
+
 
 def leave(code: int) -> None:
     """End the process now, with this exit code; return where it must end by the ordinary way.
@@ -15,8 +18,7 @@ def leave(code: int) -> None:
     With Numba and an inference library loaded Python spends 0.3 to 0.6 s on taking its modules
     apart, a third of a run of one frame. All outputs are closed by then, and what asked to be
     called at the end is called. The ordinary way remains where something still watches the end: a
-    profiler, a tracer, an interactive session, a thread that is to be waited for, output that
-    cannot be written.
+    profiler, a tracer, an interactive session, a thread that is to be waited for.
     """
     if sys.flags.interactive or sys.flags.inspect or _is_watched() or _has_other_threads():
         return
@@ -24,9 +26,12 @@ def leave(code: int) -> None:
     logging.shutdown()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        return
+    except SegedgeError as error:
+        print_error(error)
+        code = 2
+    except BrokenPipeError:
+        code = code or 1
+    sys.stderr.flush()
     os._exit(code)
 
 

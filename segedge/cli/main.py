@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from segedge.cli import standard
 from segedge.cli.console import print_error, say
 from segedge.cli.groups import expanded
 from segedge.cli.leave import leave
@@ -52,6 +53,7 @@ Others would be taken for a source: a host without a port, a number without a po
 
 def main() -> None:
     """Entry point of the console script: `run`, and a quick end of the process."""
+    standard.make_ready()
     try:
         run()
     except SystemExit as left:

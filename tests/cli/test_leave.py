@@ -54,16 +54,43 @@ def test_what_is_watched_ends_the_ordinary_way(watched: str) -> None:
     assert ("go" in watched) == ("waited" in done.stdout)
 
 
-def test_output_that_cannot_be_written_is_told_by_python_itself() -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    with Path("/dev/full").open("w") as full:
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("words", [["--version"], ["doctor", "--json"]], ids=" ".join)
+def test_a_full_output_is_an_error_in_words(words: list[str]) -> None:
+    with FULL.open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "segedge", "--version"],
+            [sys.executable, "-m", "segedge", *words],
             stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert done.returncode != 0
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cannot write to standard output\n")
     assert "No space left" in done.stderr
+    assert "fix" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
+    """And no file gets their numbers, with words for the user in it."""
+    made = tmp_path / "made"
+    code = (
+        "import os, sys\n"
+        "from segedge.cli import standard\n"
+        "standard.make_ready()\n"
+        "print('for the user'); print('for the user', file=sys.stderr)\n"
+        f"number = os.open({str(made)!r}, os.O_CREAT | os.O_WRONLY)\n"
+        "os.write(number, str(number > 2).encode())\n"
+        "sys.stdout.flush(); sys.stderr.flush()\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], check=False
+    )
+    assert done.returncode == 0
+    assert made.read_text() == "True"
 
 
 @pytest.mark.parametrize(
