@@ -4,7 +4,7 @@
 recording in segments, JSON lines and the page with a viewer that never reads; a sample of the
 process from time to time; SIGTERM at the end. Then a run onto a disk that becomes full.
 
-    python benchmarks/soak.py model.onnx                       # 30 minutes
+    python benchmarks/soak.py model.onnx --save                # 30 minutes
     python benchmarks/soak.py model.onnx --minutes 0.3 --restart 7
 
 The last line says whether it held: frames accounted for, exit codes, and what grew from the second
@@ -30,7 +30,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import harness
 import numpy as np
+from document import Document, Figure
+
+from segedge.machine.environment import Environment
 
 ROOT = Path(__file__).parents[1]
 _SIZE, _FPS = (320, 240), 25
@@ -227,6 +231,31 @@ def problems(found: dict[str, Any], disk: str) -> list[str]:
     return [text for text, failed in checks.items() if failed]
 
 
+def document(found: dict[str, Any], disk: str, minutes: float) -> Document:
+    """The run as a results file: what a process held, quarter by quarter."""
+    samples, units = found["samples"], {"memory_mb": "MB", "descriptors": "", "threads": ""}
+    size = max(1, len(samples) // 4)
+    quarters = [samples[start : start + size] for start in range(0, 4 * size, size)]
+    figures = [
+        Figure.of("run", name, [[getattr(s, name) for s in part] for part in quarters], unit=unit)
+        for name, unit in units.items()
+    ]
+    return Document(
+        benchmark="soak",
+        includes=dict.fromkeys(units, "of the process; the rounds are the run's quarters"),
+        figures=tuple(figures),
+        settings={"minutes": minutes, "frame": list(_SIZE), "fps": _FPS},
+        details={
+            "frames": found["frames"],
+            "exit code": found["code"],
+            "full disk": disk,
+            "growth": growth(samples),
+            "did not hold": problems(found, disk),
+        },
+        environment=Environment.capture(),
+    )
+
+
 def main() -> None:
     """Run, print, and end with 1 where something did not hold."""
     parser = argparse.ArgumentParser(
@@ -235,6 +264,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--restart", type=float, default=60.0, help="seconds of a source's life")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     parser.add_argument("--camera", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.camera:
@@ -246,6 +276,8 @@ def main() -> None:
             options.model, Path(name), seconds=options.minutes * 60, restart=options.restart
         )
         disk = full_disk(options.model, Path(name))
+    if options.save:
+        harness.save(document(found, disk, options.minutes))
     wrong = problems(found, disk)
     print(f"frames      {found['frames']}, exit code {found['code']}")
     print(f"growth      {growth(found['samples'])}")
