@@ -203,6 +203,8 @@ class ModelCard:
     only the nearest rule to it."""
     padded_at_end: bool = False
     """Whether the original padded right and below, where ``letterbox`` pads on all sides."""
+    caveats: tuple[str, ...] = ()
+    """Operators that not every backend computes, or computes as exported, in words."""
 
     def __post_init__(self) -> None:
         _validate(self)

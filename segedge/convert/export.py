@@ -35,6 +35,7 @@ from segedge.convert.passes.graph import (
     opset_of,
     to_bytes,
 )
+from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
@@ -128,6 +129,7 @@ def export(
         input_layout=loaded.input.layout,
         provenance=_provenance(found, loaded),
     )
+    card = replace(card, caveats=peculiarities(loaded.model))
     tell("checking", 0.6)
     exported, pixels = Session(to_bytes(loaded.model), error=ExportError), Pixels()
     known = Known(exported, card)

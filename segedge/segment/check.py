@@ -1,8 +1,9 @@
-"""Whether a backend computes what was exported: the proof's picture, end to end, and compared.
+"""Whether a backend computes what was exported: the proof's pictures, end to end, and compared.
 
-The first time that a file meets a backend, a version, a device and a precision, one frame goes
-through preprocessing, network and tail. What came of it is kept in the user's cache; later
-openings only look there.
+The first time that a file meets a backend, a version, a device and a precision, its pictures go
+through preprocessing, network and tail. They are several, and differ: one alone is answered
+rightly by a backend that is a frame behind, and one of the network's own size is not resized. What
+came of it is kept in the user's cache; later openings only look there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.modelfile import graph_sha256, read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
-from segedge.card.proof import PROOF, PROOF_KEY, Answer, Proof
+from segedge.card.proof import PROOF, PROOF_KEY, Proof
 from segedge.errors import BackendError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name
 from segedge.machine.gpu import find_driver
@@ -43,7 +44,7 @@ from segedge.segment.checked import (
 from segedge.segment.fitting import check_network, network_size
 from segedge.version import __version__
 
-_SCHEMA = 1
+_SCHEMA = 2
 _SURELY_ROUNDING = 0.005
 """Labels and logits that change less in bf16 or f16 need no second look in f32."""
 _EXACT_VARIANT = {"openvino": "openvino:f32"}
@@ -92,10 +93,10 @@ class Prover:
         return "" if found is None or found.passed else found.text
 
     def check(self, name: str, backend: Backend) -> Checked | None:
-        """What comes of the first picture, or came of it before; None where it cannot be shown."""
+        """What comes of the pictures, or came of them before; None where they cannot be shown."""
         found = self._kept(name, backend)
         if found is None:
-            found = self.look(name, backend, self.proof.answers[:1])
+            found = self.look(name, backend)
             if found is not None:
                 kept = {"detail": _detail(backend), "checked": to_plain(found)}
                 self._store.put(self._key(name), kept)
@@ -103,31 +104,31 @@ class Prover:
             self.found[name] = found
         return found
 
-    def look(self, name: str, backend: Backend, answers: tuple[Answer, ...]) -> Checked | None:
-        """What comes of pictures now; None where the network is of another size than proved."""
+    def look(self, name: str, backend: Backend) -> Checked | None:
+        """What comes of the pictures now; None where the network is of another size than proved."""
         if _size_of(self.card, backend, self.proof) != self.proof.network:
             return None
-        found = self._shown(backend, answers)
+        found = self._shown(backend)
         changes = max(1.0 - found.labels, found.error or 0.0)
         exact = _EXACT_VARIANT.get(name.partition(":")[0])
         if found.rounds and changes > _SURELY_ROUNDING and exact is not None:
-            found = replace(found, exact=self._is_exact(exact, answers))
+            found = replace(found, exact=self._is_exact(exact))
         return replace(found, same_weights=self._has_its_weights)
 
-    def _is_exact(self, name: str, answers: tuple[Answer, ...]) -> bool:
+    def _is_exact(self, name: str) -> bool:
         """Whether the backend is right in float32: what a coarse precision changes may hide it."""
         choice = open_backend(self.path, name, threads=self.threads)
         with closing(choice.backend) as backend:
-            return self._shown(backend, answers).within
+            return self._shown(backend).within
 
-    def _shown(self, backend: Backend, answers: tuple[Answer, ...]) -> Checked:
+    def _shown(self, backend: Backend) -> Checked:
         from segedge.reference.proof import nearness, tail_share
 
         network = self.proof.network
         card = self.card.replace(input_height=network.height, input_width=network.width)
         near, tails = [], []
         with _segmenter(card, backend, self.threads, self.graphs) as segmenter:
-            for answer in answers:
+            for answer in self.proof.answers:
                 result = segmenter(answer.picture.pixels(), outputs=("labels",))
                 near.append(nearness(answer, result.logits, card))
                 geometry = Geometry.fit(answer.picture.size, network, card.fit)

@@ -19,9 +19,12 @@ from torch import nn
 import segedge
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import read_card, read_metadata
+from segedge.card.labels import distinct_palette
+from segedge.card.modelfile import read_card, read_metadata, with_metadata
 from segedge.card.picture import Picture
-from segedge.card.proof import PROOF, Proof
+from segedge.card.proof import PROOF, PROOF_KEY, Proof
+from segedge.convert.proof import prove
+from tests import networks
 from tests.built import built
 
 SIZE = Size(64, 96)
@@ -74,7 +77,7 @@ class Varied(nn.Module):
 
 
 def antialiased(features: torch.Tensor) -> torch.Tensor:
-    """What OpenVINO 2026.4 computes without the antialias."""
+    """What OpenVINO 2026.4 computes without the antialias, where export cannot rewrite it."""
     return F.interpolate(features, scale_factor=0.5, mode="bilinear", antialias=True)
 
 
@@ -86,6 +89,7 @@ def ceiled_pool(features: torch.Tensor) -> torch.Tensor:
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "plain": lambda: Network(nn.Identity(), corners=False),
     "antialiased": lambda: Network(antialiased, corners=False),
+    "any_size": lambda: Network(antialiased, corners=False),
     "ceiled": lambda: Network(ceiled_pool, corners=False),
     "varied": Varied,
 }
@@ -103,7 +107,11 @@ def exported(name: str) -> Path:
     return built(
         f"{name}.onnx",
         lambda path: segedge.export(
-            NETWORKS[name]().eval(), path, options=segedge.ExportOptions(size=SIZE)
+            NETWORKS[name]().eval(),
+            path,
+            options=segedge.ExportOptions(
+                size=SIZE, dynamic=("size",) if name == "any_size" else ()
+            ),
         ),
         key=[*sources, *libraries, Path(__file__).read_text(), name],
     )
@@ -240,6 +248,11 @@ GRAPH_FAULTS: dict[str, Edit] = {
 }
 
 
+def scaled_weights(factor: float) -> Edit:
+    """The classifier's weights times a factor: a training that went on."""
+    return _weights(lambda values: values * np.float32(factor), conv=5)
+
+
 def _swap_halves(model: Model) -> None:
     node = _nodes(model, "Concat")[0]
     node.input[0], node.input[1] = node.input[1], node.input[0]
@@ -304,6 +317,79 @@ OUTPUT_FAULTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "classes in another order": _classes_swapped,
     "one channel louder": _a_bit_louder,
 }
+
+
+def _last_column_unread(tensor: NDArray[Any]) -> NDArray[Any]:
+    tensor[..., -1] = 0
+    return tensor
+
+
+INPUT_FAULTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "channels in another order": lambda tensor: tensor[:, ::-1].copy(),
+    "the last column is not read": _last_column_unread,
+    "the frame is mirrored": lambda tensor: tensor[..., ::-1].copy(),
+}
+
+
+class Broken:
+    """A backend whose outputs, or inputs, are something else than they should be."""
+
+    def __init__(
+        self, backend: Any, output: Callable[[Any], Any] | None = None, *, given: Any = None
+    ) -> None:
+        self._backend, self._output, self._given = backend, output, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def run(self, inputs: Any, outputs: Any = None, *, stream: int = 0) -> Any:
+        changed = [self._given(x.copy()) for x in inputs] if self._given else inputs
+        results = self._results(self._backend.run(changed))
+        for result, output in zip(results, outputs or (), strict=bool(outputs)):
+            np.copyto(output, result)
+        return outputs or results
+
+    def _results(self, results: Any) -> Any:
+        return [self._output(x.copy()) if self._output else x for x in results]
+
+
+class FrameBehind(Broken):
+    """It answers each frame but the first by the frame before."""
+
+    _last: Any = None
+
+    def _results(self, results: Any) -> Any:
+        kept = [result.copy() for result in results]
+        before, self._last = self._last or kept, kept
+        return before
+
+
+class Stale(Broken):
+    """What was built of other weights answers."""
+
+    def __init__(self, backend: Any, old: Any) -> None:
+        super().__init__(backend)
+        self._old = old
+
+    def run(self, inputs: Any, outputs: Any = None, *, stream: int = 0) -> Any:
+        return self._old.run(inputs, outputs)
+
+
+def with_proof(data: bytes, card: ModelCard, path: Path) -> Path:
+    """Write a file with a card and a proof by what it computes itself."""
+    proof = prove(data, card)
+    assert len(PROOF.metadata(proof)[PROOF_KEY]) <= 64_000
+    path.write_bytes(with_metadata(data, {**card.to_metadata(), **PROOF.metadata(proof)}))
+    return path
+
+
+def of_the_zoo(name: str, dynamic: networks.Dynamic | None, folder: Path) -> Path:
+    """A network of the zoo with a card and a proof of its own."""
+    height, width = networks.size_of(name)
+    classes = tuple(f"class {number}" for number in range(networks.CLASSES))
+    card = ModelCard(classes, distinct_palette(len(classes)), height, width, output="logits")
+    data = networks.export_tiny(name, dynamic=dynamic).read_bytes()
+    return with_proof(data, card, folder / f"{name}-{dynamic}.onnx")
 
 
 def picture(seed: int = 9) -> NDArray[np.uint8]:

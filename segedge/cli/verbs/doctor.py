@@ -66,7 +66,7 @@ def check_all(model: Path, found: list[BackendStatus]) -> dict[str, dict[str, An
     for name in [status.name for status in found if status.ready and BACKENDS[status.name].auto]:
         try:
             with closing(open_backend(model, name).backend) as backend:
-                looked = prover.look(name, backend, prover.proof.answers)
+                looked = prover.look(name, backend)
         except SegedgeError as error:
             checks[name] = {"text": "; ".join([error.headline, *error.facts.values()])}
             continue

@@ -111,6 +111,11 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
     print_row("classes", _classes_line(report))
     print_row("tail", _tail_line(report))
     print_row("parity", _parity_line(report))
+    for done in report.passes:
+        if done.name == "compute alike" and done.changed:
+            print_row("rewrote", f"{done.detail}, which all backends compute alike")
+    for caveat in card.caveats:
+        print_row("backends", caveat)
     for note in report.notes:
         print_row("note", note)
     counts = f"{report.nodes} nodes"

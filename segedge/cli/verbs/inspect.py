@@ -127,6 +127,8 @@ def _print_card(card: ModelCard) -> None:
     print_row("normalise", f"mean {_numbers(card.mean)}  std {_numbers(card.std)}  (of 0..1)")
     print_row("head", _head_text(card))
     print_row("parity", _parity_text(card))
+    for caveat in card.caveats:
+        print_row("backends", caveat)
     origin = card.provenance
     if origin.source:
         checkpoint = (

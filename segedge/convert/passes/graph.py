@@ -63,6 +63,31 @@ def attribute(node: Node, name: str, default: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def initializer(model: Model, name: str, array: NDArray[Any], dtype: Any = np.float32) -> Value:
+    """A new constant of the graph."""
+    lib = ir()
+    tensor = lib.tensor(np.ascontiguousarray(array).astype(dtype), name=name)
+    value = lib.Value(name=name, const_value=tensor, shape=tensor.shape)
+    value.type = lib.TensorType(tensor.dtype)
+    model.graph.register_initializer(value)
+    return value
+
+
+def replace_node(node: Node, nodes: Sequence[Node], names: Sequence[str]) -> None:
+    """Put nodes, each with one output, in the place of another's first output.
+
+    The last one's output is a new value with the old one's shape and type; ``names`` are appended
+    to the old one's name, one for each node.
+    """
+    result = node.outputs[0]
+    for each, name in zip(nodes, names, strict=True):
+        each.outputs[0].name = f"{result.name}_{name}"
+    last = nodes[-1].outputs[0]
+    last.shape, last.type = result.shape, result.type
+    node.append(nodes)
+    result.replace_all_uses_with(last, replace_graph_outputs=True)
+
+
 def image_input(model: Model) -> Value:
     """The one graph input that is no initializer (`onnx_file.prepare_input` checks that)."""
     return runtime_inputs(model)[0]

@@ -29,6 +29,7 @@ from segedge.convert.passes.graph import (
     ir,
     shape_of,
 )
+from segedge.convert.passes.separable import replace_by_products
 from segedge.machine.optional import require
 
 _FIRST_INPUT_LINEAR = (
@@ -57,7 +58,9 @@ def _fuse(model: Model) -> str:
         for source, region in _regions(node):
             pooled = _proven_size(source, node.outputs[0], region)
             if pooled is not None:
-                _replace(model, source, node, pooled)
+                height, width = (int(axis or 1) for axis in (shape_of(source) or ())[2:])
+                rows, columns = pooling_matrix(height, pooled[0]), pooling_matrix(width, pooled[1])
+                replace_by_products(model, source, node, rows=rows, columns=columns)
                 fused.append(f"{pooled[0]}x{pooled[1]}")
                 break
     drop_dead(model)
@@ -171,29 +174,3 @@ def _run(
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
     pooled: NDArray[Any] = operators.ReferenceEvaluator(proto).run(None, feeds)[0]
     return pooled
-
-
-def _replace(model: Model, source: Value, end: Node, pooled: tuple[int, int]) -> None:
-    """Put ``rows @ x @ columns`` in the place of a region's result."""
-    lib, result = ir(), end.outputs[0]
-    _, _, height, width = (int(axis or 1) for axis in shape_of(source) or ())
-    dtype = source.dtype.numpy()
-    rows = _initializer(model, f"{result.name}_rows", pooling_matrix(height, pooled[0]), dtype)
-    right = pooling_matrix(width, pooled[1]).T
-    columns = _initializer(model, f"{result.name}_columns", right, dtype)
-    first = lib.node("MatMul", inputs=[rows, source])
-    second = lib.node("MatMul", inputs=[first.outputs[0], columns])
-    first.outputs[0].name = f"{result.name}_pooled_rows"
-    second.outputs[0].name = f"{result.name}_pooled"
-    second.outputs[0].shape, second.outputs[0].type = result.shape, result.type
-    end.append([first, second])
-    result.replace_all_uses_with(second.outputs[0], replace_graph_outputs=True)
-
-
-def _initializer(model: Model, name: str, array: NDArray[Any], dtype: Any) -> Value:
-    lib = ir()
-    tensor = lib.tensor(np.ascontiguousarray(array).astype(dtype), name=name)
-    value = lib.Value(name=name, const_value=tensor, shape=tensor.shape)
-    value.type = lib.TensorType(tensor.dtype)
-    model.graph.register_initializer(value)
-    return value

@@ -1,0 +1,1 @@
+"""One-operator networks, and what computes them."""
