@@ -91,6 +91,10 @@ class Job:
     options: BatchOptions
     threads: int
     """CPU threads of one worker."""
+    check: bool = True
+    """Whether workers let the model prove itself on their backend; see `segedge.load`."""
+    strict: bool = False
+    """Whether they refuse instead of warning."""
     version: str = __version__
     """Of segedge, where the run was started."""
 

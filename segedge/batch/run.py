@@ -105,6 +105,8 @@ def run_batch(
     workers: int = 0,
     threads: int = 0,
     tries: int = 3,
+    check: bool = True,
+    strict: bool = False,
     make_pool: MakePool | None = None,
     on_progress: Callable[[BatchProgress], None] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -119,6 +121,8 @@ def run_batch(
         workers: Processes; 0: one a GPU, else one for every two cores.
         threads: CPU threads of each; 0: the cores by the workers.
         tries: How often a shard may take its worker with it before it is given up.
+        check: Let the model prove itself on each worker's backend; see `segedge.load`.
+        strict: Refuse a backend or a file that is not as exported, instead of warning.
         make_pool: Other workers than processes of this machine.
         on_progress: Called every second and after every shard.
         on_note: Called with a line for what the user should know.
@@ -144,6 +148,8 @@ def run_batch(
         f"{TOKEN}{uuid.uuid4().hex[:12]}",
         options,
         threads,
+        check,
+        strict,
     )
     schema_of(job.classes)  # says at once where pyarrow is missing
     files, missing = find_inputs(inputs)

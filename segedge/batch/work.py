@@ -53,6 +53,8 @@ def open_model(job: Job) -> Any:
         cleaning=job.options.cleaning,
         slide=job.options.slide,
         motion=job.options.motion,
+        check=job.check,
+        strict=job.strict,
     )
 
 

@@ -112,10 +112,15 @@ class Proof:
     span."""
     answers: tuple[Answer, ...]
     """The first is of a frame that is not of the network's size: it goes through preprocessing."""
+    label_bound: float | None = None
+    """Least share of the clear labels that stay, where the file's own precision changes some;
+    None: all but a few do."""
 
     def __post_init__(self) -> None:
         if not self.answers or not 0 < self.logit_bound < 1:
             raise CardError("a proof has answers, and a bound between 0 and 1")
+        if self.label_bound is not None and not 0 < self.label_bound <= 1:
+            raise CardError(f"a share of labels is no {self.label_bound}")
 
     @property
     def network(self) -> Size:

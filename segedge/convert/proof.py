@@ -38,6 +38,10 @@ LEAST_BOUND, LARGEST_BOUND = 5e-4, 1e-2
 """Of what float32 may change in a margin, as a share of the logits' span."""
 _NOISE = 16.0
 """How many times as far as the exported network here any other may be from the original."""
+_INT8_NOISE = 6.0
+"""The same of int8 kernels, which round where they like."""
+_LEAST_INT8, _LARGEST_INT8, _LEAST_INT8_LABELS = 0.02, 0.3, 0.85
+"""Bounds of int8's own, whatever is measured here: of margins, and of the share of labels."""
 _MARGINS = 3000
 _LABEL_CHARS = (MOST_BYTES - 6_000) // 2 - 2 * _MARGINS * 4 // 3
 """What the labels of one of two answers may take."""
@@ -116,7 +120,7 @@ def make_proof(
     precision: FilePrecision = "f32",
     levels: tuple[Triple, Triple] | None = None,
 ) -> Proof:
-    """Show the pictures to the witness; how far the exported network is from it sets the bound."""
+    """Show the pictures to the witness; how far the exported network is from it sets the bounds."""
     answers, near = [], []
     for picture in pictures(card.input_size, levels):
         tensor = reference.preprocess(
@@ -124,17 +128,29 @@ def make_proof(
         )
         answers.append(answer(picture, witness(tensor)))
         near.append(nearness(answers[-1], exported(tensor), card))
-    _require_near(near)
-    noise = max(found.error or 0.0 for found in near)
+    if precision != "int8":
+        _require_near(near)
+    label_bound, logit_bound = _bounds(near, precision)
     return Proof(
         graph_sha256=graph_sha256(graph),
         witness=name,
         precision=precision,
         height=card.input_height,
         width=card.input_width,
-        logit_bound=min(max(_NOISE * noise, LEAST_BOUND), LARGEST_BOUND),
+        logit_bound=logit_bound,
         answers=tuple(answers),
+        label_bound=label_bound,
     )
+
+
+def _bounds(near: Sequence[Nearness], precision: FilePrecision) -> tuple[float | None, float]:
+    """Least share of labels, and largest difference of a margin."""
+    noise = max(found.error or 0.0 for found in near)
+    if precision != "int8":
+        return None, min(max(_NOISE * noise, LEAST_BOUND), LARGEST_BOUND)
+    changed = 1.0 - min(found.labels for found in near)
+    labels = max(1.0 - max(_INT8_NOISE * changed, 0.02), _LEAST_INT8_LABELS)
+    return labels, min(max(_INT8_NOISE * noise, _LEAST_INT8), _LARGEST_INT8)
 
 
 def _require_near(near: Sequence[Nearness]) -> None:
@@ -285,10 +301,11 @@ def prove(
 ) -> Proof:
     """A proof of a file with a card by ONNX Runtime, which runs node by node as the file has it.
 
-    Q and DQ nodes round, and what is between them is computed in float32.
+    Q and DQ nodes round, and what is between them is computed in float32. How far ONNX Runtime's
+    own int8 kernels are from that sets an int8 file's bounds.
     """
     plain = Session(model, simulate=True, optimise=False, error=ExportError)
-    usual = Session(model, error=ExportError) if precision == "f32" else plain
+    usual = plain if precision == "f16" else Session(model, error=ExportError)
     output = card.output or None
     return make_proof(
         file_witness(lambda tensor: plain(tensor, output), card),

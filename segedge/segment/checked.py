@@ -28,9 +28,13 @@ BOUNDS: dict[Precision, Bound] = {
     "tf32": Bound(0.99, 0.02),
     "f16": Bound(0.99, 0.03),
     "bf16": Bound(0.90, 0.2),
-    "int8": Bound(0.90, 0.3),
+    "int8": Bound(0.85, 0.3),
 }
-"""Of precisions below float32, whose own bound is in the proof."""
+"""Of precisions below float32, whose own bound is in the proof; int8 files bring theirs, too.
+
+int8 is compared with what a file's nodes say, computed without rounding in between. On 2 cores of
+an AMD EPYC with AVX2, labels of the street network's int8 files are 90.8 to 98.9 % the same and
+logits 0.008 to 0.2 of their span off; 7-bit weights with uint8 activations are at the good end."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ def coarser(one: Precision, other: Precision) -> Precision:
 
 def bound_of(proof: Proof, precision: Precision) -> Bound:
     """What may differ in a precision."""
+    if precision == "int8" and proof.label_bound is not None:
+        return Bound(proof.label_bound, proof.logit_bound)
     own = Bound(EXACT_ENOUGH, proof.logit_bound)
     loose = BOUNDS.get(precision, own)
     return Bound(min(own.labels, loose.labels), max(own.error, loose.error))

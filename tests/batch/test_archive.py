@@ -23,7 +23,7 @@ from segedge.batch.pool import Event, Failed, Finished, Lost, Started
 from segedge.batch.run import BatchReport, run_batch
 from segedge.batch.store import LocalStore
 from segedge.batch.work import Worker
-from segedge.errors import BackendError, SinkError, SourceError, UsageError
+from segedge.errors import BackendError, ModelError, SinkError, SourceError, UsageError
 from segedge.options.motion import Motion
 from tests.batch.conftest import files_below, moving, write_video
 from tests.small_model import run_verb, write_model
@@ -441,6 +441,12 @@ def test_a_place_that_is_not_shared_is_told(model: Path, inputs: Path, tmp_path:
 
     with pytest.raises(UsageError, match="another model under the name"):
         archive(model, inputs, tmp_path / "out", make_pool=swapped)
+
+
+def test_a_strict_archive_wants_a_proof(model: Path, inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be checked"):
+        archive(model, inputs, tmp_path / "out", strict=True)
+    assert archive(model, inputs, tmp_path / "out", check=False).frames
 
 
 def test_wrong_words(model: Path, inputs: Path, tmp_path: Path) -> None:

@@ -63,16 +63,21 @@ def test_resize_with_scales_is_cut_in_every_opset(tmp_path: Path, opset: int) ->
     assert report.card.classes == ("class 0", "class 1", "class 2")
 
 
+def test_an_antialias_that_does_nothing_is_no_obstacle(tmp_path: Path) -> None:
+    tail = (
+        "s = Constant <value = int64[4] {1, 3, 32, 64}> ()\n"
+        'y = Resize <mode = "linear", antialias = 1> (l, , , s)'
+    )
+    report = adopt(small(tmp_path / "a.onnx", tail, "float[1, 3, 32, 64]"), tmp_path / "b.onnx")
+    assert report.tail.removed == ("Resize x8 bilinear",)
+    (done,) = [each for each in report.passes if each.name == "compute alike"]
+    assert done.detail == "Resize without antialias, which enlarging does not need"
+
+
 @pytest.mark.parametrize(
     ("tail", "output", "reason"),
     [
         (SCALES + RESIZE.format("asymmetric"), "float[1, 3, 32, 64]", "asymmetric"),
-        (
-            "s = Constant <value = int64[4] {1, 3, 32, 64}> ()\n"
-            'y = Resize <mode = "linear", antialias = 1> (l, , , s)',
-            "float[1, 3, 32, 64]",
-            "antialiased",
-        ),
         (
             "s = Constant <value = float[4] {1, 1, 2, 2}> ()\n"
             'u = Resize <mode = "linear"> (l, , s)\n y = Relu (u)',

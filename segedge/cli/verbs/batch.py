@@ -17,6 +17,7 @@ from segedge.cli.groups import Option
 from segedge.cli.options import (
     AsJson,
     Backend,
+    CheckGroup,
     CleaningGroup,
     Model,
     MotionGroup,
@@ -89,6 +90,7 @@ def batch_command(
     cleaning: CleaningGroup,
     slide: SlideGroup,
     motion: MotionGroup,
+    check: CheckGroup,
     as_json: AsJson = False,
 ) -> None:
     """Segment many files: masks, overlays, and one Parquet table of facts.
@@ -123,6 +125,8 @@ def batch_command(
             workers=pool.workers,
             threads=pool.threads,
             tries=pool.tries,
+            check=check.check,
+            strict=check.strict,
             make_pool=pool.make_pool(),
             on_progress=on_progress,
             on_note=on_note,
