@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from document import Document
+from document import Document, Figure
 from harness import save, say_machine
 from numpy.typing import NDArray
 from sweep import layout, pointwise, spatial
@@ -32,7 +32,12 @@ from segedge.machine.onnx_session import Session
 
 SAME = 1e-4
 """Largest difference that is rounding, as a share of the values' span (at least one)."""
-SKIPPED = "ONNX Runtime refuses"
+INCLUDES = {
+    "same": "cases whose result is ONNX Runtime's without optimisations, but for rounding",
+    "differs": "cases with another result, or of another shape",
+    "refused": "cases that cannot be opened; of `truth`: by ONNX Runtime itself, counted nowhere",
+    "taken": "cases that TensorRT for RTX parses, or builds with --build; not run",
+}
 Computed = Callable[[Case, Path], "NDArray[Any] | None"]
 """A case's result; None where a backend can only take it."""
 
@@ -163,6 +168,15 @@ def _words(error: SegedgeError) -> str:
     return "; ".join([error.headline, *error.facts.values()])[:120]
 
 
+def figures_of(counts: dict[str, Counter[str]]) -> tuple[Figure, ...]:
+    """How many cases came out how."""
+    return tuple(
+        Figure.of(name, verdict, [[float(number)]], unit="cases")
+        for name, count in counts.items()
+        for verdict, number in count.items()
+    )
+
+
 def main() -> None:
     """Run, print, save."""
     parser = argparse.ArgumentParser(
@@ -189,8 +203,12 @@ def main() -> None:
     for name, count in counts.items():
         print(f"{name:14}" + ", ".join(f"{n} {verdict}" for verdict, n in count.most_common()))
     if options.save:
-        details = {"cases": len(cases), "counts": counts, "notes": notes}
-        save(Document("operators", {}, (), {"same within": SAME}, details, {}, environment))
+        details = {"cases": len(cases), "notes": notes}
+        settings = {"same within": SAME}
+        document = Document(
+            "operators", INCLUDES, figures_of(counts), settings, details, {}, environment
+        )
+        save(document)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ INCLUDES = {
     "load": "segedge.load of a file to a segmenter that can be used",
     "first": "the same, with nothing kept of the file: its pictures are shown",
     "later": "the same, when it has been checked before",
+    "picture": "faults that the pictures tell: labels, logits or the tail are not as exported",
+    "digest": "faults that only the digest of the weights tells",
+    "missed": "faults that nothing tells",
+    "sound": "sound files on a backend that pass, with the right weights",
+    "refused": "sound files on a backend that do not",
     "frame": "one frame of the network's size, labels",
 }
 ROUNDS = 3
@@ -291,6 +297,11 @@ def _openings(path: Path, backend: str) -> list[Figure]:
     return [Figure.of(backend, name, [values[2:]]) for name, values in times.items()]
 
 
+def _counted(variant: str, verdicts: Verdicts) -> list[Figure]:
+    counts = Counter(value if value in INCLUDES else "refused" for value in verdicts.values())
+    return [Figure.of(variant, name, [[float(n)]], unit="cases") for name, n in counts.items()]
+
+
 def _told(verdicts: Verdicts, good: tuple[str, ...]) -> str:
     told = sum(value in good for value in verdicts.values())
     for name, value in verdicts.items():
@@ -316,15 +327,18 @@ def main() -> None:
     say_machine(environment)
     details: dict[str, Any] = {}
     figures: list[Figure] = []
+    told: list[Figure] = []
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
         folder = Path(name)
         if "faults" in parts:
             details["faults"] = faults(folder)
             print("faults found      ", _told(details["faults"], ("picture", "digest")))
             print("  by the pictures ", sum(v == "picture" for v in details["faults"].values()))
+            told += _counted("faults", details["faults"])
         if "sound" in parts:
             details["sound"] = sound(folder)
             print("sound not refused ", _told(details["sound"], ("sound",)))
+            told += _counted("sound files", details["sound"])
         if "cost" in parts:
             figures, more = cost(folder)
             details |= more
@@ -340,6 +354,7 @@ def main() -> None:
         print("file bytes", details["file bytes"])
     if options.save:
         suffix = "" if len(parts) == 3 else "_" + "_".join(parts)
+        figures += told
         used = {name: INCLUDES[name] for name in {figure.quantity for figure in figures}}
         save(Document(f"proof{suffix}", used, tuple(figures), {}, details, {}, environment))
 
