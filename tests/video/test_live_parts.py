@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import textwrap
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from video_clips import gradient_images
 
-from segedge.errors import UsageError
+from segedge.errors import SourceError, UsageError
 from segedge.video.decoder import choose_decoder
 from segedge.video.live.address import host_of, masked, scheme_of
 from segedge.video.live.clock import LiveClock
@@ -272,3 +274,30 @@ def test_the_page_on_sources_runs() -> None:
     exec(code, names)
     assert names["source"].info.live is True  # type: ignore[attr-defined]
     assert names["frame"].size == (720, 1280)  # type: ignore[attr-defined]
+
+
+def test_a_pump_that_failed_frees_what_it_read_from_without_the_collector() -> None:
+    class Decoder:
+        """What a connection holds."""
+
+    held: list[weakref.ref[Decoder]] = []
+
+    def items() -> Iterator[int]:
+        decoder = Decoder()
+        held.append(weakref.ref(decoder))
+        yield 1
+        raise SourceError("unplugged")
+
+    gc.collect()
+    gc.disable()
+    try:
+        pump: Pump[int] = Pump(items)
+        assert pump.get() == 1
+        with pytest.raises(SourceError, match="unplugged"):
+            pump.get()
+        assert pump.get() is None
+        pump.thread.join()
+        del pump
+        assert held[0]() is None
+    finally:
+        gc.enable()

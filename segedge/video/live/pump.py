@@ -46,7 +46,10 @@ class Pump(Generic[T]):
             self._changed.notify_all()
 
     def get(self, timeout_seconds: float | None = None) -> T | None:
-        """The next item, or None when the iterator has ended or the pump is closed."""
+        """The next item, or None when the iterator has ended or the pump is closed.
+
+        What the iterator raised is raised once.
+        """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         with self._changed:
             self._only_newest = False
@@ -61,9 +64,15 @@ class Pump(Generic[T]):
                 item = self._queue.popleft()
                 self._changed.notify_all()
                 return item
-            if self._error is not None:
-                raise self._error
-            return None
+            # An error holds, by its traceback, this pump with all that it read from: raised once it
+            # holds nothing, and decoders and their threads end without waiting for the collector.
+            error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
+        return None
 
     def close(self) -> None:
         """Release who waits in `get`; the thread ends when its blocking call returns."""
