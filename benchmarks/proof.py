@@ -73,7 +73,7 @@ INCLUDES = {
     "refused": "sound files on a backend that do not",
     "frame": "one frame of the network's size, labels",
 }
-ROUNDS = 3
+ROUNDS = 2
 
 
 def looked(path: Path, card: ModelCard | None = None, wrap: Any = None) -> Checked:
