@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.card.picture import Triple
 from segedge.convert.proof import Pixels
 from segedge.cpu.preprocess import Preprocess
@@ -85,7 +85,7 @@ class Frames(Closing):
             return
         size = Size(*image.shape[:2])
         if image.shape not in self._made:
-            geometry = Geometry.fit(size, self._card.input_size, self._card.fit)
+            geometry = self._card.place(size)
             self._made[image.shape] = Preprocess(self._card, geometry, dtype="float16")
         tensor = np.empty(self._shape, np.float16)
         self._made[image.shape].run(image, tensor)

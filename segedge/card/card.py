@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from segedge.card.axes import Layout, image_shape, rows_axis
-from segedge.card.geometry import FITS, Fit, Size
+from segedge.card.geometry import FITS, Fit, Geometry, Scaling, Size
 from segedge.card.labels import LabelSet, Rgb
 from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
 from segedge.card.ranges import (
@@ -21,22 +22,29 @@ from segedge.card.ranges import (
     CARD_RANGES,
     PARITY_RANGES,
     QUANTIZATION_RANGES,
+    WAY_RANGES,
     check_choice,
     check_ranges,
     check_sizes,
 )
 from segedge.errors import CardError
 
+log = logging.getLogger("segedge")
 CARD_KEY = "segedge.card"
-SCHEMA = 1
+SCHEMA = 2
 """Version of the JSON below `CARD_KEY`; raised when a reader of the old one would go wrong."""
 
 ColorOrder = Literal["rgb", "bgr"]
-ResizeRule = Literal["bilinear", "antialias", "nearest", "area"]
+ResizeRule = Literal[
+    "bilinear", "antialias", "nearest", "area",
+    "pillow-box", "pillow-bilinear", "pillow-hamming", "pillow-bicubic", "pillow-lanczos",
+]  # fmt: skip
 Head = Literal["logits", "labels"]
 Activation = Literal["softmax", "sigmoid"]
 
-RESIZE_RULES: tuple[ResizeRule, ...] = ("bilinear", "antialias", "nearest", "area")
+RESIZE_RULES: tuple[ResizeRule, ...] = get_args(ResizeRule)
+_SINCE_2 = ("scaling", "at_start", "pad_mean")
+"""Fields of the second schema; a card without any of them is written in the first."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "fit": FITS,
     "resize": RESIZE_RULES,
@@ -65,6 +73,33 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class OwnWay:
+    """What the original's own way from an image gives, told apart by where it differs."""
+
+    name: str
+    """Who prepared the images (and made the labels) without this package."""
+    whole: float | None = None
+    """Share of pixels with the same label, from image to label, 0..1; None where the own way ends
+    at the network's input."""
+    preprocessing: float | None = None
+    """The same where only preprocessing differs."""
+    after: float | None = None
+    """The same where only the network's rounding and the enlarging of its logits differ."""
+    levels: float = 0.0
+    """Largest difference of a value of the network's input, in grey levels."""
+
+    def __str__(self) -> str:
+        near = f"network's input within {self.levels:.2g} grey levels"
+        if self.whole is None or self.preprocessing is None or self.after is None:
+            return f"{self.name}: {near}"
+        return (
+            f"{self.name}: pixels equal {100 * self.whole:.3f} %, image to label "
+            f"(preprocessing {100 * self.preprocessing:.3f} %, {near}; "
+            f"network and enlarging {100 * self.after:.3f} %)"
+        )
+
+
+@dataclass(frozen=True)
 class Parity:
     """What was measured when the exported model ran beside the original."""
 
@@ -81,6 +116,8 @@ class Parity:
     None where the original gives nothing but labels."""
     sizes: tuple[str, ...] = ()
     """Input sizes at which it was measured, ``HxW``."""
+    way: OwnWay | None = None
+    """The original's own way to prepare images; None where it was not compared."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +205,17 @@ class ModelCard:
     fit: Fit = "stretch"
     """How a frame of another shape is brought to the input size."""
     pad_value: int = 114
-    """Value 0..255 of the letterbox border, before normalisation."""
+    """Value 0..255 of the border, before normalisation."""
     resize: ResizeRule = "bilinear"
     """How the frame is resampled: bilinear (no antialias, as OpenCV and torch), antialias
-    (triangle filter, as Pillow), nearest, area."""
+    (triangle filter, as torch), nearest, area, or a filter of Pillow's, which rounds to whole
+    levels."""
+    scaling: Scaling | None = None
+    """Size that frames are resized to before they are cut or padded; None: as the fit says."""
+    at_start: bool = False
+    """Whether what is padded has its border right and below only, not on all sides."""
+    pad_mean: bool = False
+    """Whether the border is 0 after normalisation: the mean's colour, not ``pad_value``."""
     input_layout: Layout = "nchw"
     """Axis order of the input tensor."""
     head: Head = "logits"
@@ -214,6 +258,16 @@ class ModelCard:
         """Height and width of the network's input."""
         return Size(self.input_height, self.input_width)
 
+    def place(self, frame: Size, network: Size | None = None) -> Geometry:
+        """How a frame lies in the network's input, of another size than the card's where given."""
+        return Geometry.fit(
+            frame,
+            network or self.input_size,
+            self.fit,
+            scaling=self.scaling,
+            at_start=self.at_start,
+        )
+
     def grid_size(self, shape: Sequence[int]) -> Size:
         """Height and width of the logit grid (or of the label map) in an output of this shape."""
         if self.head == "labels":
@@ -250,7 +304,11 @@ class ModelCard:
 
     def to_plain(self) -> dict[str, Any]:
         """What JSON holds, with its schema version."""
-        return {"schema": SCHEMA, **to_plain(self)}
+        newest = {name: getattr(self, name) for name in _SINCE_2}
+        # A reader of the first schema would leave these aside, and see other pixels.
+        schema = SCHEMA if any(newest.values()) else 1
+        plain = {"schema": schema, **to_plain(self)}
+        return {name: value for name, value in plain.items() if newest.get(name, True)}
 
     def to_metadata(self) -> dict[str, str]:
         """The card under `CARD_KEY`."""
@@ -260,7 +318,8 @@ class ModelCard:
     def from_json(cls, text: str) -> ModelCard:
         """Read what `to_json` wrote.
 
-        Unknown fields of the same schema are ignored: a newer minor version may add some.
+        Unknown fields of the same schema are left aside with a warning: a newer minor version may
+        add some.
 
         Raises:
             CardError: It is not JSON, of a newer schema, or its fields do not fit.
@@ -287,6 +346,9 @@ class ModelCard:
                 facts={"found": f"schema {schema}", "expected": f"at most {SCHEMA}"},
                 fix="pip install --upgrade segedge",
             )
+        known = {field.name for field in dataclasses.fields(cls)} | {"schema", "notes"}
+        if newer := sorted(set(fields) - known):
+            log.warning("the card has fields that this segedge leaves aside: %s", ", ".join(newer))
         try:
             return from_plain(cls, _without_notes(fields))
         except PlainError as error:
@@ -359,6 +421,8 @@ def _validate(card: ModelCard) -> None:
     check_sizes(card.input_height, card.input_width, len(card.classes), card.std)
     if card.parity is not None:
         check_ranges(card.parity, PARITY_RANGES, part="parity.")
+        if card.parity.way is not None:
+            check_ranges(card.parity.way, WAY_RANGES, part="parity.way.")
     if card.quantization is not None:
         check_ranges(card.quantization, QUANTIZATION_RANGES, part="quantization.")
     if card.adaptation is not None:

@@ -7,6 +7,7 @@ folded into scale and offset, so the kernels know nothing but this one line and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,8 @@ from segedge.errors import UsageError
 
 Fit = Literal["stretch", "letterbox", "crop"]
 FITS: tuple[Fit, ...] = ("stretch", "letterbox", "crop")
+_NEAR = 1e-6
+"""Pixels that rounding may move an edge by."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,56 @@ class Size:
                 f"{text!r} is no size", facts={"expected": "HEIGHTxWIDTH, e.g. 512x1024"}
             )
         return cls(int(parts[0]), int(parts[-1]))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What size frames are resized to before they are cut or padded to the network's input.
+
+    Lengths are whole pixels; where the aspect ratio is kept they are rounded as Hugging Face's
+    processors round them. Nothing given: frames stay as they are.
+    """
+
+    height: int = 0
+    """With ``width``: exactly this size, whatever the frame's shape."""
+    width: int = 0
+    shortest: int = 0
+    """Length of the shorter side; the aspect ratio is kept."""
+    longest: int = 0
+    """With ``shortest``: the longer side is at most this. Alone: it is exactly this."""
+
+    def __post_init__(self) -> None:
+        lengths = (self.height, self.width, self.shortest, self.longest)
+        if min(lengths) < 0 or bool(self.height) != bool(self.width):
+            raise UsageError("a frame cannot be scaled like that", facts={"found": str(lengths)})
+
+    def resized(self, frame: Size) -> Size:
+        """Size of a frame after resizing."""
+        if self.height:
+            return Size(self.height, self.width)
+        short, long = sorted((frame.height, frame.width))
+        if self.shortest:
+            short, long = self._to_shortest(short, long)
+        elif self.longest:
+            short, long = max(1, int(self.longest * short / long)), self.longest
+        return Size(short, long) if frame.height < frame.width else Size(long, short)
+
+    def _to_shortest(self, short: int, long: int) -> tuple[int, int]:
+        """As `get_size_with_aspect_ratio` of transformers: the limit decides, then it rounds."""
+        wanted = self.shortest
+        if self.longest and long / short * wanted > self.longest:
+            limit = self.longest * short / long
+            return round(limit), int(limit * long / short)
+        return wanted, int(wanted * long / short)
+
+    def __str__(self) -> str:
+        if self.height:
+            return f"to {self.height}x{self.width}"
+        if self.shortest:
+            return f"shorter side to {self.shortest}" + (
+                f", longer at most {self.longest}" if self.longest else ""
+            )
+        return f"longer side to {self.longest}" if self.longest else "not resized"
 
 
 @dataclass(frozen=True)
@@ -87,12 +140,27 @@ class Geometry:
     """Size of the whole frame after resizing, before padding or cropping."""
 
     @classmethod
-    def fit(cls, frame: Size, network: Size, fit: Fit) -> Geometry:
+    def fit(
+        cls,
+        frame: Size,
+        network: Size,
+        fit: Fit,
+        *,
+        scaling: Scaling | None = None,
+        at_start: bool = False,
+    ) -> Geometry:
         """Place a frame in the network's input.
 
         ``stretch`` fills the input without keeping the aspect ratio; ``letterbox`` keeps it and
-        pads, centred; ``crop`` keeps it and cuts the overhang, centred.
+        pads, centred; ``crop`` keeps it and cuts the overhang, centred. ``scaling`` says what size
+        the frame is resized to first: then each axis is cut or padded, whatever the fit.
+        ``at_start`` puts its first pixel at the network's first.
         """
+        if scaling is not None:
+            resized = scaling.resized(frame)
+            top = 0 if at_start else _centred(network.height, resized.height)
+            left = 0 if at_start else _centred(network.width, resized.width)
+            return cls(frame, network, top, left, resized)
         if fit == "stretch":
             return cls(frame, network, 0, 0, network)
         ratios = (network.height / frame.height, network.width / frame.width)
@@ -101,6 +169,8 @@ class Geometry:
             _resized_length(frame.height, network.height, ratio, fit),
             _resized_length(frame.width, network.width, ratio, fit),
         )
+        if at_start:
+            return cls(frame, network, 0, 0, resized)
         top = (network.height - resized.height) // 2
         left = (network.width - resized.width) // 2
         return cls(frame, network, top, left, resized)
@@ -136,6 +206,16 @@ class Geometry:
             min(self.left + self.resized.width, self.network.width),
         )
 
+    def seen(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the frame's pixels that the network sees, end exclusive.
+
+        A pixel is seen where its centre lies inside the network's input.
+        """
+        maps = self.network_from_frame()
+        top, bottom = _inside(maps.y, self.network.height, self.frame.height)
+        left, right = _inside(maps.x, self.network.width, self.frame.width)
+        return top, left, bottom, right
+
 
 def grid_from_network(grid: Size, network: Size, *, align_corners: bool) -> PlaneMap:
     """Index map from network pixels to logit grid points, as torch's interpolate defines it."""
@@ -152,6 +232,20 @@ def _half_pixel(source: int, destination: int, shift: int = 0) -> AxisMap:
 def _corner_aligned(source: int, destination: int) -> AxisMap:
     """Corner centres coincide; a one-pixel destination reads source 0, as torch does."""
     return AxisMap((source - 1) / (destination - 1) if destination > 1 else 0.0, 0.0)
+
+
+def _centred(network: int, resized: int) -> int:
+    """Where a length begins in another; what is over is cut as Hugging Face's processors cut it."""
+    over = resized - network
+    return -(over // 2) if over > 0 else -over // 2
+
+
+def _inside(axis: AxisMap, network: int, frame: int) -> tuple[int, int]:
+    """First pixel of the frame, and the one after the last, within -1/2 .. network - 1/2."""
+    first = math.ceil((-0.5 - axis.offset) / axis.scale - _NEAR)
+    end = math.ceil((network - 0.5 - axis.offset) / axis.scale - _NEAR)
+    first = min(max(first, 0), frame - 1)
+    return first, min(max(end, first + 1), frame)
 
 
 def _resized_length(frame: int, network: int, ratio: float, fit: Fit) -> int:

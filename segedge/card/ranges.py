@@ -38,6 +38,12 @@ PARITY_RANGES: dict[str, Range] = {
     "ambiguous": _SHARE,
     "max_logit_error": Range(0, math.inf),
 }
+WAY_RANGES: dict[str, Range] = {
+    "whole": _SHARE,
+    "preprocessing": _SHARE,
+    "after": _SHARE,
+    "levels": Range(0, math.inf),
+}
 QUANTIZATION_RANGES: dict[str, Range] = {
     "weight_bits": Range(1, 16),
     "images": _COUNT,

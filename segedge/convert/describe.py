@@ -8,15 +8,17 @@ from pathlib import Path
 
 from segedge.card.axes import Layout
 from segedge.card.card import ModelCard, Provenance
-from segedge.card.dialects import HuggingFaceFolder, class_names, with_foreign_preprocessing
+from segedge.card.dialects import class_names, with_foreign_preprocessing
 from segedge.card.geometry import Size
+from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.cut_tail import HeadFacts
-from segedge.errors import CardError, unknown_name_error
+from segedge.errors import CardError, UsageError, unknown_name_error
 
 _PREPROCESSING = (
-    "color", "mean", "std", "fit", "resize", "pad_value", "pillow_resample", "padded_at_end",
+    "color", "mean", "std", "fit", "resize", "scaling", "at_start", "pad_value", "pad_mean",
+    "pillow_resample", "padded_at_end",
 )  # fmt: skip
 """Fields of a card that say how the network is given its images."""
 
@@ -86,6 +88,8 @@ def build_card(
     card = _preprocessing(card, options, said)
     same_grid = said.card is not None and not head.tail.cut
     align = said.card.align_corners if said.card and same_grid else head.align_corners
+    if options.align_corners is not None:
+        align = _asked_alignment(options.align_corners, head)
     return replace(
         card,
         input_layout=input_layout,
@@ -98,6 +102,26 @@ def build_card(
         dynamic=tuple(options.dynamic),
         provenance=provenance,
         probabilities=head.probabilities,
+    )
+
+
+def enlarging_is_assumed(options: ExportOptions, said: Said, head: HeadFacts, size: Size) -> bool:
+    """Whether nothing says how the training code enlarges the logits that the graph ends at."""
+    known = options.align_corners is not None or said.card is not None or said.folder is not None
+    at_end = head.head == "logits" and not any("Resize" in step for step in head.tail.removed)
+    return at_end and not known and head.grid != size
+
+
+def _asked_alignment(asked: bool, head: HeadFacts) -> bool:
+    """The user's word, where the graph does not say otherwise."""
+    if asked == head.align_corners or not any("Resize" in step for step in head.tail.removed):
+        return asked
+    words = {True: "align-corners", False: "half-pixel"}
+    found = f"{', '.join(head.tail.removed)}, which is {words[head.align_corners]}"
+    raise UsageError(
+        f"--{words[asked]} contradicts the network's own enlarging",
+        facts={"found": found},
+        fix="leave it out",
     )
 
 
@@ -157,4 +181,6 @@ def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> Model
         for name in ("color", "mean", "std", "fit", "resize")
         if (value := getattr(options, name)) is not None
     }
+    if "fit" in asked:
+        asked["scaling"] = None
     return card.replace(**asked)

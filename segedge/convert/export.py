@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segedge.card.card import ModelCard, Provenance
+from segedge.card.card import ModelCard, OwnWay, Provenance
 from segedge.card.dialects import image_size
 from segedge.card.familiar import FAMILIAR
 from segedge.card.geometry import Size
@@ -17,7 +17,7 @@ from segedge.card.modelfile import ModelFacts, with_metadata
 from segedge.card.proof import PROOF
 from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert import parity
-from segedge.convert.describe import Said, asked_channels, build_card
+from segedge.convert.describe import Said, asked_channels, build_card, enlarging_is_assumed
 from segedge.convert.known import Known
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
@@ -40,6 +40,16 @@ from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
 from segedge.convert.statistics import batch_norms, kept_statistics
+from segedge.convert.way import (
+    IN_STEPS,
+    WAY_IMAGES,
+    Labelling,
+    Levels,
+    enlarges_in_steps,
+    independent,
+    measure_way,
+    way_noise,
+)
 from segedge.errors import CardError, ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
 from segedge.machine.onnx_session import Session
@@ -51,6 +61,10 @@ from segedge.video.sources.sample import ImageSample, sample_images
 _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
     "Export without --dynamic size, one file a size"
+)
+_ASSUMED = (
+    "the graph ends at logits of stride {stride} and does not say how the training code enlarges "
+    "them: half-pixel is assumed (--half-pixel); --align-corners where it has align_corners=True"
 )
 
 
@@ -72,6 +86,8 @@ class _Loaded:
     statistics: Statistics
     """What its normalisations expect; of some values that the finished graph has no more."""
     notes: tuple[str, ...]
+    way: Labelling | None = None
+    """The source's own way from an image to labels."""
 
 
 def export(
@@ -130,10 +146,14 @@ def export(
         provenance=_provenance(found, loaded),
     )
     card = replace(card, caveats=peculiarities(loaded.model))
+    if enlarging_is_assumed(options, loaded.said, head, card.input_size):
+        loaded = replace(loaded, notes=(*loaded.notes, _ASSUMED.format(stride=card.stride)))
     tell("checking", 0.6)
     exported, pixels = Session(to_bytes(loaded.model), error=ExportError), Pixels()
     known = Known(exported, card)
     card = _with_parity(loaded, known, head, card, options, pixels)
+    if head.tail.cut and enlarges_in_steps(card):
+        loaded = replace(loaded, notes=(*loaded.notes, IN_STEPS))
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
     tell("proving", 0.9)
@@ -176,7 +196,12 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
     network, size = source.network, options.size or source.size
     assert network is not None
     if size is None:
-        raise UsageError(f"the input size of {source.name} is not known", fix="give it: --size HxW")
+        why = source.folder.follows_frame if source.folder else ""
+        raise UsageError(
+            f"the input size of {source.name} is not known",
+            facts={"its processor": f"follows the frame's size: {why}"} if why else {},
+            fix="give it: --size HxW",
+        )
     if source.kind == "program" and source.size not in (None, size):
         raise UsageError(
             f"{source.name} is fixed at another size",
@@ -212,6 +237,7 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
         statistics=Statistics.of("BatchNorm", network.expected),
         notes=tuple(notes),
+        way=source.way,
     )
 
 
@@ -306,8 +332,22 @@ def _with_parity(
         images = known.passing(pixels.passing(sample.pixels()))
     else:
         images = iter(smooth_noise(card.input_size))
-    count, result = parity.compare(loaded.original, known, images, card=card, head=head)
+    way, levels = None, Levels()
+    prepare = independent(card) if loaded.way is None else None
+    count, result = parity.compare(
+        loaded.original, known, images, card=card, head=head, levels=levels,
+        prepare=prepare.tensor if prepare else None,
+    )  # fmt: skip
     parity.require_agreement(result, card, images=count)
+    if prepare is not None:
+        levels.require(card, prepare.name)
+        way = OwnWay(prepare.name, levels=levels.most)
+    elif loaded.way is not None:
+        follows = loaded.said.folder is not None and bool(loaded.said.folder.follows_frame)
+        images = islice(sample.pixels(), WAY_IMAGES) if sample else way_noise(card, follows)
+        way, levels = measure_way(loaded.way, exported, images, card)
+        if not options.overrides_preprocessing:
+            levels.require(card, way.name)
     sizes = [card.input_size]
     if "batch" in options.dynamic:
         parity.require_batch(exported, list(smooth_noise(card.input_size)), card)
@@ -316,7 +356,7 @@ def _with_parity(
             result += _at_untraced_size(loaded.original, exported, size, sample, card, head)
             sizes.append(size)
     measured = result.parity(images=count, kind="images" if sample else "noise", sizes=sizes)
-    return replace(card, parity=measured)
+    return replace(card, parity=replace(measured, way=way))
 
 
 def _sample(options: ExportOptions) -> ImageSample | None:

@@ -42,6 +42,9 @@ class ExportOptions:
     """How frames of another shape are brought to the input size."""
     resize: ResizeRule | None = None
     """How frames are resampled."""
+    align_corners: bool | None = None
+    """How the training code enlarges the logits that the graph ends at: corners aligned, or
+    half-pixel. None: as the graph says, else half-pixel."""
     dynamic: tuple[DynamicAxis, ...] = ()
     """Axes that may vary in the exported file."""
     keep_tail: bool = False
@@ -54,6 +57,12 @@ class ExportOptions:
     """At most so many images, evenly sampled."""
     opset: int = DEFAULT_OPSET
     """ONNX operator set. An adopted ONNX file keeps its own."""
+
+    @property
+    def overrides_preprocessing(self) -> bool:
+        """Whether the user wants another preprocessing than the source's own."""
+        asked = (self.color, self.mean, self.std, self.fit, self.resize)
+        return any(value is not None for value in asked)
 
     def __post_init__(self) -> None:
         unknown = [axis for axis in self.dynamic if axis not in ("batch", "size")]

@@ -1,7 +1,8 @@
 """Whether the exported network computes what the original does, measured end to end.
 
 The original runs as it was, with its own upsample and softmax; the exported one runs in ONNX
-Runtime and the reference tail does the rest. Both start from the same preprocessed image.
+Runtime and the reference tail does the rest. The original's images are prepared by an independent
+library (`segedge.convert.way`), the exported network's as this package does it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.passes.chain import TailState
 from segedge.convert.passes.cut_tail import HeadFacts
+from segedge.convert.way import Levels
 from segedge.errors import ExportError, ParityError
 from segedge.reference import frame as reference
 from segedge.reference.agreement import LabelCount
@@ -25,6 +27,7 @@ MOST_AMBIGUOUS = 0.5
 """Where more than half of the pixels are ties, agreement of the others proves nothing."""
 Network = Callable[[NDArray[np.float32]], NDArray[Any]]
 Image = NDArray[np.uint8]
+Prepare = Callable[[Image, ModelCard], NDArray[np.float32]]
 
 
 def compare(
@@ -34,17 +37,23 @@ def compare(
     *,
     card: ModelCard,
     head: HeadFacts,
+    prepare: Prepare | None = None,
+    levels: Levels | None = None,
 ) -> tuple[int, LabelCount]:
     """Run both networks over H x W x 3 uint8 BGR images of any size, at the card's input size.
 
-    Gives how many images there were, and what they gave.
+    ``prepare`` gives the original's input; without it both get the same. ``levels`` counts how far
+    the two inputs are apart. Gives how many images there were, and what they gave.
     """
     total, count = LabelCount(), 0
     for image in images:
         frame = Size(*image.shape[:2])
-        geometry = Geometry.fit(frame, card.input_size, card.fit)
+        geometry = card.place(frame)
         tensor = reference.preprocess(image, card, geometry)
-        there, here = original(tensor), exported(tensor)
+        own = tensor if prepare is None else prepare(image, card)
+        if levels is not None:
+            levels.add(tensor, own, card)
+        there, here = original(own), exported(tensor)
         _refuse_nan(there, here)
         total += compare_outputs(there, here, card=card, head=head)
         count += 1
@@ -126,7 +135,7 @@ def require_agreement(result: LabelCount, card: ModelCard, *, images: int) -> No
 
 def require_batch(exported: Network, images: Sequence[Image], card: ModelCard) -> None:
     """Raise where a batch of three gives anything but what its images give alone."""
-    geometry = Geometry.fit(Size(*images[0].shape[:2]), card.input_size, card.fit)
+    geometry = card.place(Size(*images[0].shape[:2]))
     tensors = [reference.preprocess(image, card, geometry) for image in images[:3]]
     alone = np.concatenate([exported(tensor) for tensor in tensors])
     together = exported(np.concatenate(tensors))

@@ -123,9 +123,7 @@ def make_proof(
     """Show the pictures to the witness; how far the exported network is from it sets the bounds."""
     answers, near = [], []
     for picture in pictures(card.input_size, levels):
-        tensor = reference.preprocess(
-            picture.pixels(), card, Geometry.fit(picture.size, card.input_size, card.fit)
-        )
+        tensor = reference.preprocess(picture.pixels(), card, card.place(picture.size))
         answers.append(answer(picture, witness(tensor)))
         near.append(nearness(answers[-1], exported(tensor), card))
     if precision != "int8":

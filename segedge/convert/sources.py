@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from segedge.card.dialects import HuggingFaceFolder, read_huggingface
 from segedge.card.geometry import Size
+from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.modelfile import file_sha256
 from segedge.convert.checkpoint import load_checkpoint
 from segedge.convert.options import CheckpointReport, ExportOptions
+from segedge.convert.processor import HuggingFaceWay, check_folder, load_processor, said_by
 from segedge.convert.programs import load_program, load_torchscript
 from segedge.convert.torch_export import TorchNetwork
+from segedge.convert.way import Labelling
 from segedge.errors import ExportError, UsageError, nearest_name
 from segedge.machine.optional import require
 
@@ -51,6 +53,8 @@ class Source:
     """What a Hugging Face folder says."""
     size: Size | None = None
     """Input size that the source itself names."""
+    way: Labelling | None = None
+    """The source's own way from an image to labels, where it has one."""
 
 
 def resolve(source: Any, options: ExportOptions) -> Source:
@@ -134,7 +138,9 @@ def _weights_only(path: Path) -> UsageError:
 
 
 def _from_huggingface(folder: Path) -> Source:
-    said = read_huggingface(folder)
+    check_folder(folder)
+    processor = load_processor(folder)
+    said = said_by(processor, folder)
     auto = require("transformers", purpose="load a Hugging Face folder")
     try:
         module = auto.AutoModelForSemanticSegmentation.from_pretrained(
@@ -151,8 +157,9 @@ def _from_huggingface(folder: Path) -> Source:
     network = TorchNetwork(module.eval(), name=folder.name)
     digest = file_sha256(weights) if weights else ""
     return Source(
-        "huggingface", folder.name, digest, network=network, folder=said, size=said.input_size
-    )
+        "huggingface", folder.name, digest, network=network, folder=said, size=said.input_size,
+        way=HuggingFaceWay(processor, module, said),
+    )  # fmt: skip
 
 
 def _from_factory(place: str, name: str, options: ExportOptions) -> Source:

@@ -73,6 +73,14 @@ def knot_axis(pixels: int, knots: NDArray[np.float64]) -> Axis:
     return _axis(low.astype(np.int32), high.astype(np.int32), (position - knots[low]) / gap, search)
 
 
+def part_of(axis: Axis, first: int, end: int) -> Axis:
+    """The spans of some of an axis' pixels."""
+    counts = np.diff(axis.ends, prepend=0)
+    low, high = (np.repeat(index, counts)[first:end] for index in (axis.low, axis.high))
+    shifted = AxisMap(axis.map.scale, axis.map.offset + axis.map.scale * first)
+    return _axis(low, high, axis.weights[first:end], shifted)
+
+
 def is_lookup(*axes: Axis) -> bool:
     """Whether no pixel of these axes mixes two grid points."""
     return not any(np.any(axis.weights) for axis in axes)

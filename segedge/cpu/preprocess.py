@@ -10,11 +10,12 @@ from numpy.typing import DTypeLike, NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry
 from segedge.cpu.arrays import Converter, address_of, readable_image, rows_of
+from segedge.cpu.kernels.levels import Between, mix_levels, resample_rows
 from segedge.cpu.kernels.resample import Taps, Tensor, resample
 from segedge.cpu.kernels.simd import BLOCK, LANES
-from segedge.cpu.workers import Workers, shared_workers
+from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
-from segedge.reference.resize import axis_taps
+from segedge.reference.resize import axis_taps, is_rounded
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
@@ -49,15 +50,18 @@ class Preprocess:
         source = geometry.frame_from_network()
         self._rows = _taps(card, source.y, range(top, bottom), self._frame.height)
         columns = _taps(card, source.x, range(left, right), self._frame.width)
-        self._halve = _is_half(self._rows) and _is_half(columns) and right - left >= BLOCK
+        halves = _is_half(self._rows) and _is_half(columns) and right - left >= BLOCK
+        self._halve = halves and not is_rounded(card.resize)
         self._columns = _at_least(LANES, columns)
+        self._between = _between(self._rows, self._columns) if is_rounded(card.resize) else None
         self._target = Tensor(
             self._size.height, self._size.width, top, left, right - left, self._channels_last,
             card.color == "rgb", self._halve, *_normalisation(card, 4 if self._halve else 1),
         )  # fmt: skip
         self._ticket = np.zeros(1, np.int64)
         threads, count = range(self._workers.count), self._columns.first.size
-        self._mixed = [np.zeros(3 * self._frame.width + 1, np.float32) for _ in threads]
+        longest = 3 * max(self._frame.width, count) + 1
+        self._mixed = [np.zeros(longest, np.float32) for _ in threads]
         self._planes = [np.zeros((3, count), np.float32) for _ in threads]
         self._single = np.zeros(self.shape if self._dtype == np.float16 else 0, np.float32)
         self._converter = Converter(self._workers)
@@ -89,12 +93,31 @@ class Preprocess:
             )
         self._image = readable_image("the frame", frame, self._frame)
         self._tensor = self._single if self._dtype == np.float16 else tensor
-        self._ticket[0] = 0
-        self._workers.run(self._resample)
+        if self._between is None:
+            self._share(self._resample)
+        else:
+            self._share(self._resample_rows)
+            self._share(self._mix_levels)
         if self._dtype == np.float16:
             self._converter.run(self._single, tensor)
         # The caller's arrays are forgotten, so that their memory can go back to its pool.
         self._image, self._tensor = _NO_IMAGE, self._single
+
+    def _share(self, task: Task) -> None:
+        self._ticket[0] = 0
+        self._workers.run(task)
+
+    def _resample_rows(self, participant: int) -> None:
+        resample_rows(
+            self._ticket, rows_of(self._image), self._columns, self._between,
+            self._mixed[participant], self._planes[participant],
+        )  # fmt: skip
+
+    def _mix_levels(self, participant: int) -> None:
+        mix_levels(
+            self._ticket, self._between, self._rows, self._target, address_of(self._tensor),
+            self._mixed[participant], self._planes[participant],
+        )  # fmt: skip
 
     def _resample(self, participant: int) -> None:
         resample(
@@ -118,6 +141,15 @@ def _taps(card: ModelCard, axis: AxisMap, outputs: range, length: int) -> Taps:
     return Taps(first.astype(np.int32), table.astype(np.float32))
 
 
+def _between(rows: Taps, columns: Taps) -> Between:
+    """Memory for the rows of the frame that any row of the tensor reads, resampled along x."""
+    first = int(rows.first.min())
+    end = int(rows.first.max()) + rows.weights.shape[1]
+    levels = np.zeros((end - first, 3 * columns.first.size), np.uint8)
+    identity = np.repeat(np.array([1.0, 0.0], np.float32), 3)
+    return Between(levels, first, identity, np.ones(1, np.float32))
+
+
 def _is_half(taps: Taps) -> bool:
     """Whether an axis takes the mean of pixels 2i and 2i + 1, in step."""
     if taps.weights.shape[1] != 2 or not np.all(np.abs(taps.weights - 0.5) < 1e-6):
@@ -139,7 +171,7 @@ def _normalisation(card: ModelCard, pixels: int) -> tuple[NDArray[np.float32], N
     """
     factor = 1.0 / (255.0 * np.array(card.std))
     bias = -np.array(card.mean) / np.array(card.std)
-    borders = card.pad_value * factor + bias
+    borders = np.zeros(3) if card.pad_mean else card.pad_value * factor + bias
     order = slice(None, None, -1) if card.color == "rgb" else slice(None)
     affine = np.concatenate([factor[order] / pixels, bias[order]])
     return affine.astype(np.float32), borders.astype(np.float32)

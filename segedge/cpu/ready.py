@@ -8,7 +8,7 @@ import threading
 import numpy as np
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
@@ -36,7 +36,7 @@ def run_small_frame() -> None:
     """A frame of a few pixels, through what every frame goes through."""
     card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
     frame, network, grid = Size(40, 72), card.input_size, Size(4, 8)
-    geometry, alone = Geometry.fit(frame, network, card.fit), Workers(1)
+    geometry, alone = card.place(frame, network), Workers(1)
     image = np.zeros((frame.height, frame.width, 3), np.uint8)
     tail = Tail(card, geometry, grid, workers=alone)
     preprocessor = Preprocess(card, geometry, workers=alone)

@@ -69,6 +69,14 @@ class Tail:
         """Whether each pixel reads one grid point."""
         self.spans: Spans = plan.spans_of(rows, columns)
         """Tables of rows and columns, for what else reads the grid."""
+        top, left, bottom, right = geometry.seen()
+        self._seen = (slice(top, bottom), slice(left, right))
+        self._part = Size(bottom - top, right - left)
+        self._part_spans = self.spans
+        if self._part != self._frame:
+            self._part_spans = plan.spans_of(
+                plan.part_of(rows, top, bottom), plan.part_of(columns, left, right)
+            )
         self._output = FlatOutput(card, grid, self.workers)
         self._grid_labels = np.zeros((grid.height, grid.width), np.int32)
         self._ticket = np.zeros(1, np.int64)
@@ -78,7 +86,7 @@ class Tail:
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._cleaner: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
-            self._cleaner = Clean(cleaning, card.classes, self._frame, workers=self.workers)
+            self._cleaner = Clean(cleaning, card.classes, self._part, workers=self.workers)
         self._source = _NO_IMAGE
 
     @property
@@ -106,19 +114,27 @@ class Tail:
 
         Labels are H x W of `label_dtype` (uint16 always fits). The overlay, H x W x 3 BGR, is the
         frame tinted by the blend, and may not share memory with it. Confidence is H x W float32,
-        ``class_pixels`` one int64 a class.
+        ``class_pixels`` one int64 a class. Where the network sees a part of the frame, the labels
+        of the rest are the highest of their type, its confidence is 0, and it stays as it is.
 
         Raises:
             ModelError: The output does not have the shape that the card and the grid say.
             UsageError: An array has a wrong shape, type or layout, or arguments do not go together.
         """
         wants_labels = not (labels is None and overlay is None and class_pixels is None)
+        self._check_maps(labels, overlay, frame)
+        self._check_rest(overlay, blend, confidence, confidence_kind, class_pixels)
+        if self._part != self._frame:
+            self._fill_unseen(labels, overlay, frame, confidence)
+            labels = None if labels is None else labels[self._seen]
+            overlay = None if overlay is None else overlay[self._seen]
+            frame = None if frame is None else frame[self._seen]
+            confidence = None if confidence is None else confidence[self._seen]
         targets = Targets(
             *self._label_target(labels),
             *self._overlay_target(overlay, frame),
             *_tables(blend or self._no_blend),
         )
-        self._check_rest(overlay, blend, confidence, confidence_kind, class_pixels)
         self._output.take(logits)
         if wants_labels:
             self._label_grid()
@@ -126,7 +142,7 @@ class Tail:
         if class_pixels is not None:
             np.sum(self._pixels[:, :-1], axis=0, out=class_pixels)
         if confidence is not None:
-            self._be_sure(_KINDS[confidence_kind], confidence)
+            self._be_sure(_KINDS[confidence_kind], confidence, self._part_spans)
         # The caller's arrays are forgotten, so that their memory can go back to its pool.
         self._source = _NO_IMAGE
         self._output.release()
@@ -134,14 +150,29 @@ class Tail:
     def entropy(self, logits: NDArray[Any], out: NDArray[np.float32]) -> None:
         """Entropy of all classes over that of equal ones, 0..1, H x W."""
         self._output.take(logits)
-        self._be_sure(confidence.ENTROPY, out)
+        self._be_sure(confidence.ENTROPY, out, self.spans)
         self._output.release()
 
-    def _be_sure(self, kind: int, out: NDArray[np.float32]) -> None:
+    def _fill_unseen(
+        self,
+        labels: NDArray[Any] | None,
+        overlay: NDArray[np.uint8] | None,
+        frame: NDArray[np.uint8] | None,
+        confidence: NDArray[np.float32] | None,
+    ) -> None:
+        """What is outside of the part that the network sees; the part is written over."""
+        if labels is not None:
+            labels[:] = np.iinfo(self.label_dtype).max
+        if overlay is not None and frame is not None:
+            np.copyto(overlay, frame)
+        if confidence is not None:
+            confidence[:] = 0.0
+
+    def _be_sure(self, kind: int, out: NDArray[np.float32], spans: Spans) -> None:
         logits, rows = self._output.logits, rows_of(out)
         self._share(
             lambda participant: confidence.render_confidence(
-                self._ticket, self.spans, logits, self.scratch[participant], kind, rows
+                self._ticket, spans, logits, self.scratch[participant], kind, rows
             )
         )
 
@@ -161,7 +192,7 @@ class Tail:
 
     def _render(self, targets: Targets) -> None:
         self._pixels[:] = 0
-        spans, labels, logits = self.spans, self._grid_labels, self._output.logits
+        spans, labels, logits = self._part_spans, self._grid_labels, self._output.logits
         if self.is_lookup:
             self._share(
                 lambda participant: render.render_lookup(
@@ -181,23 +212,33 @@ class Tail:
         """Address, bytes a row and bytes a label."""
         if labels is None:
             return 0, 0, 1
-        check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
         return *rows_of(labels), labels.itemsize
+
+    def _check_maps(
+        self,
+        labels: NDArray[Any] | None,
+        overlay: NDArray[np.uint8] | None,
+        frame: NDArray[np.uint8] | None,
+    ) -> None:
+        if labels is not None:
+            check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
+        if overlay is None:
+            return
+        if frame is None:
+            raise UsageError("an overlay needs the frame that it is painted on")
+        check_image("overlay", overlay, self._frame)
+        if np.may_share_memory(overlay, readable_image("frame", frame, self._frame)):
+            raise UsageError(
+                "overlay and frame share memory", fix="hand in another array for the overlay"
+            )
 
     def _overlay_target(
         self, overlay: NDArray[np.uint8] | None, frame: NDArray[np.uint8] | None
     ) -> tuple[int, int, int, int]:
         """Address and bytes a row of the overlay and the frame."""
-        if overlay is None:
+        if overlay is None or frame is None:
             return *_NO_ROWS, *_NO_ROWS
-        if frame is None:
-            raise UsageError("an overlay needs the frame that it is painted on")
-        check_image("overlay", overlay, self._frame)
-        source = readable_image("frame", frame, self._frame)
-        if np.may_share_memory(overlay, source):
-            raise UsageError(
-                "overlay and frame share memory", fix="hand in another array for the overlay"
-            )
+        source = readable_image("frame", frame, self._part)
         self._source = source  # kept alive: the kernels know only its address
         return *rows_of(overlay), *rows_of(source)
 

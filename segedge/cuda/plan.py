@@ -115,7 +115,7 @@ class FramePlan:
         self.tensor_shape, self.tensor_dtype = tensor
         first = 2 if card.input_layout == "nchw" else 1
         network = Size(tensor.shape[first], tensor.shape[first + 1])
-        self.geometry = Geometry.fit(frame, network, card.fit)
+        self.geometry = card.place(frame, network)
         self.preprocess = Preprocess(
             card, self.geometry, pixel_format=pixel_format, dtype=tensor.dtype, color=self.color
         )

@@ -14,7 +14,7 @@ from segedge.cuda.arguments import maps_of, pieces, plane_of, size_of
 from segedge.cuda.overlay import LUMA_OF_RGB, Matrix
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError, unknown_name_error
-from segedge.reference.resize import UP_AT_BORDERS, half_width, is_box
+from segedge.reference.resize import UP_AT_BORDERS, half_width, is_box, is_rounded
 
 PixelFormat = Literal["bgr", "rgb", "bgra", "rgba", "gray", "nv12"]
 
@@ -28,8 +28,10 @@ CHANNELS_OF: dict[PixelFormat, tuple[int, str]] = {
 }
 """The kernels' number of a format, and the order of its channels (NV12: once converted)."""
 
-_RULE = {"bilinear": 0, "nearest": 1, "antialias": 2, "area": 2}
-"""The kernels' number of a rule: 2 is any filter with weights of its own, see `Window`."""
+_RULE = {"bilinear": 0, "nearest": 1}
+"""The kernels' number of a rule: the others, 2, are filters with weights of their own."""
+_FILTER = {"pillow-box": 1, "pillow-hamming": 2, "pillow-bicubic": 3, "pillow-lanczos": 4}
+"""The kernels' number of a filter; 0 is the triangle."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Color:
 class Preprocess:
     """Resizes, pads, reorders and normalises, as `segedge.reference.frame.preprocess` says.
 
-    NV12 is resampled as it is and converted afterwards, without rounding in between. Its chroma is
+    NV12 is resampled as it is and converted afterwards, without rounding in between, Pillow's rules
+    or not. Its chroma is
     interpolated bilinearly with ``bilinear`` (sited as in H.264: level with even columns, between
     rows), taken from the same 2 x 2 block with ``nearest`` and repeated under wider filters.
     """
@@ -136,6 +139,9 @@ class Preprocess:
             *map(np.int32, self._geometry.content()), target, *size_of(network),
             np.float32(self._card.pad_value), *self._normalisation(1),
         ]  # fmt: skip
+        if rule == "pillow-box":
+            scales = (np.float64(axis.scale) for axis in (maps.y, maps.x))
+            arguments += [*scales, np.int32(-self._geometry.top), np.int32(-self._geometry.left)]
         grid = (pieces(network.width, 64), pieces(network.height, 8))
         launcher(self._kernel(self._is_aligned(frame, uv)), grid, (32, 8), arguments)
 
@@ -159,16 +165,20 @@ class Preprocess:
         maps = self._geometry.frame_from_network()
         rule = self._card.resize
         extra: dict[str, Any] = self._color.defines() if self._format == "nv12" else {}
-        if _RULE[rule] == 2:
+        if rule not in _RULE:
             extra |= {"box_y": is_box(rule, maps.y.scale), "box_x": is_box(rule, maps.x.scale)}
+            # Y, U and V are not what Pillow rounds: it never sees them.
+            rounded = is_rounded(rule) and self._format != "nv12"
+            extra |= {"filter": _FILTER.get(rule, 0), "rounded": rounded}
         return Kernel.of(
             "preprocess",
             ("common.cu", "preprocess.cu"),
-            rule=_RULE[rule],
+            rule=_RULE.get(rule, 2),
             format=CHANNELS_OF[self._format][0],
             half=self._dtype == np.float16,
             nhwc=self._card.input_layout == "nhwc",
             aligned=aligned,
+            pad_mean=self._card.pad_mean,
             **self._sources(),
             **extra,
         )
@@ -206,4 +216,5 @@ def _is_halving(card: ModelCard, geometry: Geometry, pixel_format: PixelFormat) 
         and CHANNELS_OF[pixel_format][0] == 3
         and card.resize in ("bilinear", "area")
         and card.input_layout == "nchw"
+        and not card.pad_mean
     )

@@ -104,6 +104,8 @@ class Tail:
             )
         self._map = plane or geometry.grid_from_frame(grid, align_corners=card.align_corners)
         self._is_lookup = _is_identity(self._map) and grid == geometry.frame
+        self._seen = geometry.seen()
+        self._sees_a_part = self._seen != (0, 0, geometry.frame.height, geometry.frame.width)
 
     @property
     def label_dtype(self) -> np.dtype[Any]:
@@ -163,7 +165,7 @@ class Tail:
             *self._sources(logits, scratch, rule), *self._maps(part, rule),
             *size_of(part.size), *plane_of(labels), *_pictures(source, overlay), blend or 0,
             *plane_of(confidence),
-            class_pixels or 0,
+            class_pixels or 0, *self._seen_of(part),
         ]  # fmt: skip
         blocks = (pieces(part.size.width, 128), pieces(part.size.height, 16))
         launcher(kernel, blocks, (256, 1), arguments)
@@ -238,6 +240,7 @@ class Tail:
             aligned=aligned,
             source=2 if raw else int(self._looks_up(rule)),
             most=int(np.iinfo(self.label_dtype).max),
+            seen=self._sees_a_part,
             **raw,
             **logit_defines(self._card, self._dtype),
         )
@@ -246,6 +249,15 @@ class Tail:
         """Logits, masks, codes and the grid; a network's labels take the place of the codes."""
         codes = logits if self._card.head == "labels" else scratch
         return [logits, scratch + self._code_bytes, codes, *size_of(self._grid)]
+
+    def _seen_of(self, region: Region) -> list[Argument]:
+        """What the network sees of the frame, in the region's pixels; nothing where it sees all."""
+        if not self._sees_a_part:
+            return []
+        return [
+            np.int32(edge - start)
+            for edge, start in zip(self._seen, 2 * (region.top, region.left), strict=True)
+        ]
 
     def _maps(self, region: Region, rule: int) -> list[Argument]:
         shift = 0.5 + UP_AT_BORDERS if self._looks_up(rule) else 0.0

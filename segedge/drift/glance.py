@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.familiar import BINS, Familiar, Triple
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 
 MOST_ROWS, MOST_COLUMNS = 64, 128
 """Larger grids are thinned out to this: the figures are means over the frame."""
@@ -114,7 +114,7 @@ def content(frame: Size, card: ModelCard, grid: Size) -> tuple[slice, slice]:
     network = card.input_size
     if "size" in card.dynamic:
         network = Size(grid.height * card.stride, grid.width * card.stride)
-    top, left, bottom, right = Geometry.fit(frame, network, card.fit).content()
+    top, left, bottom, right = card.place(frame, network).content()
     rows = _span(top, bottom, network.height, grid.height, MOST_ROWS)
     return rows, _span(left, right, network.width, grid.width, MOST_COLUMNS)
 

@@ -34,6 +34,7 @@ _EXTRA_OF = {
     "onnxscript": "export",
     "safetensors": "export",
     "transformers": "huggingface",
+    "PIL": "huggingface",
     "tensorrt": "tensorrt",
     "tensorrt_rtx": "rtx",
     "tensorrt_rtx_bindings": "rtx",

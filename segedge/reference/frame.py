@@ -1,8 +1,8 @@
 """The slow truth: what every fast path must compute, in plain NumPy and float64.
 
-Preprocessing resamples the raw 0..255 values without rounding in between. OpenCV and Pillow round
-the resized image to whole levels first, so a network trained behind them sees values that differ
-by up to half a level; torch and the kernels of this package do not round.
+Preprocessing resamples the raw 0..255 values, but for the rules named after Pillow without rounding
+in between. OpenCV rounds the resized image to whole levels first, so a network trained behind it
+sees values that differ by up to half a level; torch and the kernels of this package do not round.
 
 Logits that are NaN or minus infinity count as -1e30 and plus infinity as 1e30: NaN never wins, and
 neither spreads to neighbours through a weight of zero.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.errors import ModelError
-from segedge.reference.resize import axis_matrix
+from segedge.reference.resize import resample
 
 ConfidenceKind = Literal["probability", "margin"]
 
@@ -37,14 +37,14 @@ def preprocess(
     """The network's input for a BGR frame: 1 x 3 x H x W, or NHWC as the card says, float32."""
     top, left, bottom, right = geometry.content()
     source = geometry.frame_from_network()
-    rows = axis_matrix(card.resize, source.y, range(top, bottom), geometry.frame.height)
-    columns = axis_matrix(card.resize, source.x, range(left, right), geometry.frame.width)
+    rows, columns = range(top, bottom), range(left, right)
     planes = image_hwc.astype(np.float64).transpose(2, 0, 1)
-    network = np.full((3, geometry.network.height, geometry.network.width), float(card.pad_value))
-    network[:, top:bottom, left:right] = rows @ planes @ columns.T
-    if card.color == "rgb":
-        network = network[::-1]
     mean, std = (np.array(values).reshape(3, 1, 1) for values in (card.mean, card.std))
+    border = 255.0 * mean if card.pad_mean else np.full((3, 1, 1), float(card.pad_value))
+    size = (3, geometry.network.height, geometry.network.width)
+    network = np.broadcast_to(border, size).copy()
+    content = resample(planes, card.resize, source, rows, columns)
+    network[:, top:bottom, left:right] = content[::-1] if card.color == "rgb" else content
     tensor = ((network / 255.0 - mean) / std).astype(np.float32)
     if card.input_layout == "nhwc":
         tensor = tensor.transpose(1, 2, 0)
@@ -57,6 +57,8 @@ def preprocess(
 def labels(output: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[Any]:
     """The label of every frame pixel, H x W; the first of equal logits wins.
 
+    Pixels that the network does not see have the highest label of `label_dtype`.
+
     ``output`` is 1 x C x Gh x Gw or NHWC as the card says, or integers for ``head="labels"``.
     """
     dtype = label_dtype(card.classes)
@@ -64,7 +66,16 @@ def labels(output: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray
         found = _nearest_labels(output, card, geometry, int(np.iinfo(dtype).max))
     else:
         found = np.argmax(interpolate(output, card, geometry), axis=0)
-    return np.asarray(found, dtype)
+    unseen = np.full(found.shape, np.iinfo(dtype).max, dtype)
+    seen = _seen(geometry)
+    unseen[seen] = found[seen]
+    return unseen
+
+
+def _seen(geometry: Geometry) -> tuple[slice, slice]:
+    """What the network sees of a frame."""
+    top, left, bottom, right = geometry.seen()
+    return slice(top, bottom), slice(left, right)
 
 
 def label_dtype(classes: Sequence[str]) -> np.dtype[Any]:
@@ -137,14 +148,19 @@ def confidence(
 
     ``probability``: softmax of the interpolated logits at the winner (for a sigmoid head the
     sigmoid, which is the same with a background logit of zero); ``margin``: best minus second-best
-    logit. A single class has probability and margin 1.
+    logit. A single class has probability and margin 1. 0 where the network sees nothing.
     """
     values = np.sort(interpolate(logits, card, geometry), axis=0)
     if values.shape[0] == 1:
-        return np.ones(values.shape[1:], np.float32)
-    if kind == "margin":
-        return np.asarray(values[-1] - values[-2], np.float32)
-    return np.asarray(1.0 / np.exp(values - values[-1]).sum(axis=0), np.float32)
+        sure = np.ones(values.shape[1:])
+    elif kind == "margin":
+        sure = values[-1] - values[-2]
+    else:
+        sure = 1.0 / np.exp(values - values[-1]).sum(axis=0)
+    found = np.zeros(sure.shape, np.float32)
+    seen = _seen(geometry)
+    found[seen] = sure[seen]
+    return found
 
 
 def ambiguous(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[np.bool_]:

@@ -68,7 +68,11 @@ def tail_share(
         wanted = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
         return _share(found == wanted, np.ones(found.shape, np.bool_))
     planes = reference.interpolate_at(output, card, geometry, rows, columns)
-    return _share(found == np.argmax(planes, axis=0), clear(planes))
+    wanted, sure = np.argmax(planes, axis=0), clear(planes)
+    top, left, bottom, right = geometry.seen()
+    unseen = ((rows < top) | (rows >= bottom))[:, None] | (columns < left) | (columns >= right)
+    wanted[unseen] = np.iinfo(reference.label_dtype(card.classes)).max
+    return _share(found == wanted, sure | unseen)
 
 
 def clear(planes: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -26,7 +26,7 @@ from segedge.backends.registry import (
 )
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.card.modelfile import graph_sha256, read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.card.proof import PROOF, PROOF_KEY, Proof
@@ -131,7 +131,7 @@ class Prover:
             for answer in self.proof.answers:
                 result = segmenter(answer.picture.pixels(), outputs=("labels",))
                 near.append(nearness(answer, result.logits, card))
-                geometry = Geometry.fit(answer.picture.size, network, card.fit)
+                geometry = card.place(answer.picture.size, network)
                 tails.append(tail_share(result.labels, result.logits, card, geometry))
         errors = [one.error for one in near if one.error is not None]
         labels, error, tail = min(one.labels for one in near), max(errors, default=None), min(tails)

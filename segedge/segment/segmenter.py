@@ -250,7 +250,7 @@ class Segmenter(Closing):
         slide, spec = self.options.slide, self._input
         if slide is not None:
             return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
-        geometry = Geometry.fit(size, self._network_size, self.card.fit)
+        geometry = self.card.place(size, self._network_size)
         dtype = np.dtype(spec.dtype)
         preprocessor = Preprocess(self.card, geometry, workers=self._workers, dtype=dtype.name)
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import CARD_KEY, ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.cpu.overlay import Blend
 from segedge.cpu.preprocess import Preprocess
 from segedge.cpu.tail import Tail
@@ -58,7 +58,7 @@ class FramePreprocessor:
         workers = Workers(threads)
 
         def make(frame: Size) -> Preprocess:
-            geometry = Geometry.fit(frame, card.input_size, card.fit)
+            geometry = card.place(frame)
             return Preprocess(card, geometry, workers=workers, dtype=dtype)
 
         self._dtype = np.dtype(dtype)
@@ -105,7 +105,7 @@ class FrameTail:
     def _tail(self, frame: Size, grid: Size) -> Tail:
         tails = self._plans.of(frame)
         if grid not in tails:
-            geometry = Geometry.fit(frame, self._card.input_size, self._card.fit)
+            geometry = self._card.place(frame)
             tails[grid] = Tail(self._card, geometry, grid, workers=self._workers)
         return tails[grid]
 

@@ -1,22 +1,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segedge.card.card import CARD_KEY, ModelCard, Parity, Provenance
+from segedge.card.card import CARD_KEY, RESIZE_RULES, ModelCard, Parity, Provenance
 from segedge.card.dialects import (
     class_names,
     foreign_metadata,
     image_size,
-    read_huggingface,
     with_foreign_preprocessing,
 )
-from segedge.card.geometry import Size
+from segedge.card.geometry import Scaling, Size
 from segedge.errors import CardError
 
 CARD = ModelCard(("road", "sky"), ((1, 2, 3), (4, 5, 6)), 64, 96)
@@ -52,7 +50,10 @@ def cards(draw: st.DrawFn) -> ModelCard:
         std=draw(triples),
         fit=draw(st.sampled_from(["stretch", "letterbox", "crop"])),
         pad_value=draw(st.integers(0, 255)),
-        resize=draw(st.sampled_from(["bilinear", "antialias", "nearest", "area"])),
+        resize=draw(st.sampled_from(RESIZE_RULES)),
+        scaling=draw(st.none() | st.builds(Scaling, shortest=st.integers(1, 999))),
+        at_start=draw(st.booleans()),
+        pad_mean=draw(st.booleans()),
         head=draw(st.sampled_from(["logits", "labels"])),
         logits_layout=draw(st.sampled_from(["nchw", "nhwc"])),
         stride=draw(st.integers(1, 64)),
@@ -160,63 +161,19 @@ def test_model_api() -> None:
             with_foreign_preprocessing(CARD, odd)
 
 
-def folder(tmp_path: Path, preprocessor: dict[str, Any] | None, **config: Any) -> Path:
-    given = {"id2label": {"1": "sky", "0": "road"}, **config}
-    (tmp_path / "config.json").write_text(json.dumps(given))
-    if preprocessor is not None:
-        (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    return tmp_path
+def test_what_the_first_schema_says_is_written_in_it() -> None:
+    assert json.loads(CARD.to_json())["schema"] == 1
+    assert "scaling" not in json.loads(CARD.to_json())
+    for change in ({"scaling": Scaling(shortest=256)}, {"at_start": True}, {"pad_mean": True}):
+        newer = CARD.replace(**change)
+        assert json.loads(newer.to_json())["schema"] == 2
+        assert ModelCard.from_json(newer.to_json()) == newer
 
 
-def test_huggingface(tmp_path: Path) -> None:
-    said = {"size": {"height": 512, "width": 1024}, "resample": 2, "image_mean": [0.5, 0.4, 0.3]}
-    found = read_huggingface(folder(tmp_path, said))
-    assert (found.classes, found.input_size) == (("road", "sky"), Size(512, 1024))
-    assert (found.resize, found.fit, found.mean) == ("antialias", "stretch", (0.5, 0.4, 0.3))
-    assert found.pillow_resample is None
-    sharper = read_huggingface(folder(tmp_path, {**said, "resample": 3}))
-    assert (sharper.resize, sharper.pillow_resample) == ("antialias", 3)
-
-
-@pytest.mark.parametrize(
-    ("preprocessor", "mean", "std", "resize", "size"),
-    [
-        ({"size": 224, "do_normalize": False}, 0.0, 1.0, "antialias", Size(224, 224)),
-        (
-            {"size": 8, "rescale_factor": 1 / 127.5, "image_mean": [1] * 3, "image_std": [1] * 3},
-            0.5,
-            0.5,
-            "antialias",
-            Size(8, 8),
-        ),
-        (
-            {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51] * 3, "resample": 0},
-            0.5,
-            0.2,
-            "nearest",
-            None,
-        ),
-        ({"size": {"shortest_edge": 224}, "crop_size": 192, "do_center_crop": True,
-          "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, 0.5, 0.5, "antialias", Size(192, 192)),
-    ],
-)  # fmt: skip
-def test_huggingface_forms(
-    tmp_path: Path, preprocessor: dict[str, Any], mean: float, std: float, resize: str, size: Any
-) -> None:
-    said = read_huggingface(folder(tmp_path, preprocessor))
-    assert said.mean == pytest.approx((mean,) * 3)
-    assert said.std == pytest.approx((std,) * 3)
-    assert (said.resize, said.input_size) == (resize, size)
-
-
-def test_huggingface_without_size_or_names(tmp_path: Path) -> None:
-    found = read_huggingface(folder(tmp_path, None))
-    assert (found.input_size, found.mean[0]) == (None, 0.485)
-    with pytest.raises(CardError, match="names no classes"):
-        read_huggingface(folder(tmp_path, None, id2label={}))
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CardError, match="not JSON"):
-        read_huggingface(tmp_path)
+def test_fields_of_newer_versions_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    newer = {**json.loads(CARD.to_json()), "tint": 3}
+    assert ModelCard.from_json(json.dumps(newer)) == CARD
+    assert "leaves aside: tint" in caplog.text
 
 
 def test_facts_that_files_said_in_notes() -> None:

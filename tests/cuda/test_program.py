@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from segedge.backends.fake_cuda import FakeCudaBackend
-from segedge.card.card import ModelCard
+from segedge.card.card import RESIZE_RULES, ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.card.labels import distinct_palette
 from segedge.cuda.effects import DeviceLook, Effects
@@ -97,7 +97,7 @@ def _record_preprocess(recorder: Recorder) -> None:
     plane, odd = Plane(0, 8192), Plane(1, 5761)
     for dtype in ("float32", "float16"):
         Preprocess(a_card(), twice, dtype=dtype).run(recorder, plane, 0)
-    for resize in ("bilinear", "nearest", "antialias", "area"):
+    for resize in RESIZE_RULES:
         for pixels in ("bgr", "nv12"):
             uv = plane if pixels == "nv12" else None
             make = Preprocess(a_card(resize=resize), other, pixel_format=pixels, dtype="float16")

@@ -149,11 +149,11 @@ def _accuracy(path: Path) -> object:
 
 
 def _hugging_face(path: Path) -> object:
-    from segedge.card.dialects import read_huggingface
+    from segedge.card.huggingface import read_huggingface, read_settings
 
     (path.parent / "config.json").write_bytes(path.read_bytes())
     (path.parent / "preprocessor_config.json").write_bytes(path.read_bytes())
-    return read_huggingface(path.parent)
+    return read_huggingface(path.parent, read_settings(path.parent))
 
 
 MANIFEST_PLAIN = {

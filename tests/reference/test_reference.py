@@ -14,7 +14,7 @@ from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.card.labels import distinct_palette
 from segedge.errors import ModelError
 from segedge.reference import frame as reference
-from segedge.reference.resize import axis_matrix
+from segedge.reference.resize import PILLOW, axis_matrix
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -98,6 +98,30 @@ def test_antialias_equals_pillow_up_to_its_rounding(h, w, oh, ow):
     theirs = np.asarray(Image.fromarray(image).resize((ow, oh), Image.Resampling.BILINEAR))
     ours = resized(image, "antialias", oh, ow)[0].transpose(1, 2, 0)
     assert np.abs(ours - theirs).max() <= 1.01  # Pillow rounds after each axis
+
+
+@settings(deadline=None, max_examples=150)
+@given(lengths, lengths, lengths, lengths, st.sampled_from(sorted(PILLOW)), st.booleans())
+def test_rules_named_after_pillow_equal_it_to_the_bit(h, w, oh, ow, rule, hard):
+    image = noise(h, w)
+    if hard:  # overshoot, which Pillow cuts off after each axis
+        image = np.where(image > 127, 255, 0).astype(np.uint8)
+    code = Image.Resampling[rule.removeprefix("pillow-").upper()]
+    # One axis a call: Pillow 13 begins with the columns of some shapes, all before it with rows.
+    theirs = np.asarray(Image.fromarray(image).resize((ow, h), code).resize((ow, oh), code))
+    ours = resized(image, rule, oh, ow)[0].transpose(1, 2, 0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths, lengths, lengths, lengths)
+def test_nearest_equals_pillow(h, w, oh, ow):
+    image = noise(h, w)
+    theirs = np.asarray(Image.fromarray(image).resize((ow, oh), Image.Resampling.NEAREST))
+    ours = resized(image, "nearest", oh, ow)[0].transpose(1, 2, 0)
+    rows = ((2 * np.arange(oh) + 1) * h) % (2 * oh) != 0  # as above: Pillow adds up its positions
+    columns = ((2 * np.arange(ow) + 1) * w) % (2 * ow) != 0
+    np.testing.assert_allclose(ours[rows][:, columns], theirs[rows][:, columns])
 
 
 def test_preprocess_normalises_in_the_networks_channel_order():

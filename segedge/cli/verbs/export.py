@@ -47,6 +47,13 @@ def export_command(
     color: Annotated[ColorOrder | None, "Channel order the network wants."] = None,
     fit: Annotated[Fit | None, "How other shapes are fitted."] = None,
     resize: Annotated[ResizeRule | None, "How frames are resampled."] = None,
+    align_corners: Annotated[
+        bool | None,
+        Option(
+            "How the training code enlarges logits that the graph ends at; half-pixel by default.",
+            "--align-corners/--half-pixel",
+        ),
+    ] = None,
     dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
     keep_tail: Annotated[bool, "Leave upsample and argmax in the graph."] = False,
     output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None,
@@ -72,6 +79,7 @@ def export_command(
         color=color,
         fit=fit,
         resize=resize,
+        align_corners=align_corners,
         dynamic=_axes(dynamic),
         keep_tail=keep_tail,
         output=output,
@@ -116,6 +124,8 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
             print_row("rewrote", f"{done.detail}, which all backends compute alike")
     for caveat in card.caveats:
         print_row("backends", caveat)
+    if report.card.parity is not None and report.card.parity.way is not None:
+        print_row("own way", str(report.card.parity.way))
     for note in report.notes:
         print_row("note", note)
     counts = f"{report.nodes} nodes"

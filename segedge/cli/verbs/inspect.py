@@ -123,12 +123,15 @@ def _print_card(card: ModelCard) -> None:
     print_row("classes", f"{len(card.classes)}  {name}{_shortened(card.classes)}")
     size = f"{card.input_height}x{card.input_width}"
     dynamic = f", dynamic {' and '.join(card.dynamic)}" if card.dynamic else ""
-    print_row("frame", f"{card.fit} to {size} ({card.resize}), {card.color.upper()}{dynamic}")
+    fit = card.fit if card.scaling is None else f"{card.scaling}, then {card.fit}"
+    print_row("frame", f"{fit} to {size} ({card.resize}), {card.color.upper()}{dynamic}")
     print_row("normalise", f"mean {_numbers(card.mean)}  std {_numbers(card.std)}  (of 0..1)")
     print_row("head", _head_text(card))
     print_row("parity", _parity_text(card))
     for caveat in card.caveats:
         print_row("backends", caveat)
+    if card.parity is not None and card.parity.way is not None:
+        print_row("own way", str(card.parity.way))
     origin = card.provenance
     if origin.source:
         checkpoint = (

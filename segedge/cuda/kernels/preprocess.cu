@@ -10,12 +10,15 @@
 // The kernel for the exact halving (means of 2 x 2 pixels, the commonest case: Cityscapes frames to
 // 512 x 1024) reads 8-byte words, each once, and stores 4 pixels a thread as vectors.
 //
-// RULE      0: bilinear, 1: nearest, 2: many taps (antialias, area)
-// BOX_Y, BOX_X   RULE 2: 1: mean over a box (area), 0: triangle of half-width `reach` (antialias)
+// RULE      0: bilinear, 1: nearest, 2: many taps (antialias, area, Pillow's filters)
+// BOX_Y, BOX_X   RULE 2: 1: mean over a box (area), 0: FILTER of half-width `reach`
+// FILTER    RULE 2: 0: triangle, 1: Pillow's box, 2: Hamming, 3: bicubic, 4: Lanczos
+// ROUNDED   RULE 2: 1: whole levels after each axis, rows first, as Pillow has them
 // FORMAT    3: BGR/RGB, 4: BGRA/RGBA, 1: grey, 12: NV12
 // SOURCE_0..2    which source channel goes to the tensor's channels 0..2
 // HALF, NHWC     type and layout of the tensor
 // ALIGNED   1: rows start at, and the row's bytes are, multiples of 4
+// PAD_MEAN  1: outside the content is 0 once normalised, and `pad` counts for nothing
 // NV12 only: LUMA_GAIN, LUMA_OFFSET, RED_V, GREEN_U, GREEN_V, BLUE_U (see preprocess.py)
 
 #if HALF
@@ -39,6 +42,10 @@ struct Frame {
   const u8* chroma;
   i64 chroma_pitch;
   int height, width;
+#if RULE == 2 && FILTER == 1
+  int row, column;  // of the whole resized frame: the output pixel
+  double scale_y, scale_x;
+#endif
 };
 
 struct Normal {
@@ -144,9 +151,20 @@ DEVICE Color sample(const Frame& f, i64 at_y, i64 at_x, float, float) {  // offs
 #else
 // The pixels that one axis of the filter covers, cut at the border. Coordinates are relative to
 // `base`, so that float is exact enough.
+#if FILTER == 3
+#define SUPPORT 2.0f
+#elif FILTER == 4
+#define SUPPORT 3.0f
+#elif FILTER == 1
+#define SUPPORT 0.5f
+#else
+#define SUPPORT 1.0f
+#endif
+#define NEAR 1e-5f  // what rounding may do to a position, or to a value of 0..255
+
 struct Window {
   int base, first, last;
-  float low, high;  // box: its ends; triangle: its centre and 1 / reach
+  float low, high;  // box: its ends; else the centre and 1 / what one unit of the filter covers
 };
 
 DEVICE Window window_of(i64 at, int length, float reach, bool box) {
@@ -158,7 +176,7 @@ DEVICE Window window_of(i64 at, int length, float reach, bool box) {
     w.high = fminf(centre + reach, (float)(length - w.base) - 0.5f);
     w.first = w.base + (int)floorf(w.low + 0.5f), w.last = w.base + (int)ceilf(w.high + 0.5f) - 1;
   } else {
-    w.low = centre, w.high = 1.0f / reach;
+    w.low = centre, w.high = SUPPORT / reach;
     w.first = w.base + (int)floorf(centre - reach) + 1;
     w.last = w.base + (int)ceilf(centre + reach) - 1;
   }
@@ -166,11 +184,48 @@ DEVICE Window window_of(i64 at, int length, float reach, bool box) {
   return w;
 }
 
+#if FILTER == 1
+// A pixel is in Pillow's box or not; where one lies on the box's end, the rounding of its doubles
+// decides. `out` is the output pixel, `scale` the input's length over the output's.
+DEVICE Window box_of(int out, double scale, int length) {
+  const double stretch = scale > 1.0 ? scale : 1.0, one = 1.0 / stretch, half = 0.5 * stretch;
+  const double centre = __dmul_rn((double)out + 0.5, scale);
+  Window w = {0, most((int)(centre - half + 0.5), 0), least((int)(centre + half + 0.5), length) - 1};
+  if (((double)w.first - centre + 0.5) * one <= -0.5) w.first++;
+  if (((double)w.last - centre + 0.5) * one > 0.5) w.last--;
+  w.low = (float)centre, w.high = 0.0f;
+  return w;
+}
+#endif
+
+#if FILTER >= 2
+DEVICE float sinc(float x) {  // of x != 0
+  const float angle = 3.14159265358979f * x;
+  return sinf(angle) / angle;
+}
+#endif
+
+// What a pixel weighs at a distance in units of the filter.
+DEVICE float filtered(float x) {
+#if FILTER == 0
+  return fmaxf(1.0f - x, 0.0f);
+#elif FILTER == 1
+  return 1.0f;
+#elif FILTER == 2
+  return x < 1e-6f ? 1.0f : x < 1.0f ? sinc(x) * (0.54f + 0.46f * cosf(3.14159265358979f * x)) : 0.0f;
+#elif FILTER == 3
+  if (x < 1.0f) return fmaf(fmaf(1.5f, x, -2.5f), x * x, 1.0f);
+  return x < 2.0f ? fmaf(fmaf(fmaf(-0.5f, x, 2.5f), x, -4.0f), x, 2.0f) : 0.0f;
+#else
+  return x < 1e-6f ? 1.0f : x < 3.0f ? sinc(x) * sinc(x / 3.0f) : 0.0f;
+#endif
+}
+
 DEVICE float weight_of(const Window& w, int i, bool box) {
   const float at = (float)(i - w.base);
-  const float weight = box ? fminf(at + 0.5f, w.high) - fmaxf(at - 0.5f, w.low)
-                           : 1.0f - fabsf(at - w.low) * w.high;
-  return i > w.last ? 0.0f : fmaxf(weight, 0.0f);
+  if (i > w.last) return 0.0f;
+  if (box) return fmaxf(fminf(at + 0.5f, w.high) - fmaxf(at - 0.5f, w.low), 0.0f);
+  return filtered(fabsf(at - w.low) * w.high);
 }
 
 DEVICE void add(Color& sum, const Color& color, float weight) {
@@ -215,20 +270,35 @@ DEVICE float sum_row(Color& sum, const u8* row, const u8* chroma, const Window& 
   return total;
 }
 
+DEVICE Color scaled(const Color& sum, float scale) {
+  Color color = {{sum.c[0] * scale, sum.c[1] * scale, sum.c[2] * scale}};
+#if ROUNDED
+#pragma unroll
+  for (int k = 0; k < 3; k++)
+    color.c[k] = fminf(fmaxf(floorf(color.c[k] + 0.5f + 4.0f * NEAR), 0.0f), 255.0f);
+#endif
+  return color;
+}
+
 DEVICE Color sample(const Frame& f, i64 at_y, i64 at_x, float reach_y, float reach_x) {
+#if FILTER == 1
+  const Window rows = box_of(f.row, f.scale_y, f.height);
+  const Window columns = box_of(f.column, f.scale_x, f.width);
+#else
   const Window rows = window_of(at_y, f.height, reach_y, BOX_Y);
   const Window columns = window_of(at_x, f.width, reach_x, BOX_X);
+#endif
   Color color = {{0.0f, 0.0f, 0.0f}};
   float total = 0.0f;
   for (int y = rows.first; y <= rows.last; y++) {
     Color row = {{0.0f, 0.0f, 0.0f}};
     const float weight = weight_of(rows, y, BOX_Y);
     const u8* chroma = FORMAT == 12 ? f.chroma + (y >> 1) * f.chroma_pitch : f.data;
-    total += weight * sum_row(row, f.data + y * f.pitch, chroma, columns, f.width);
-    add(color, row, weight);
+    const float sum = sum_row(row, f.data + y * f.pitch, chroma, columns, f.width);
+    add(color, scaled(row, 1.0f / sum), weight);
+    total += weight;
   }
-  const float scale = 1.0f / total;
-  return {{color.c[0] * scale, color.c[1] * scale, color.c[2] * scale}};
+  return scaled(color, 1.0f / total);
 }
 #endif
 
@@ -250,8 +320,13 @@ extern "C" __global__ void __launch_bounds__(256)
                i64 scale_x, i64 offset_x, float reach_y, float reach_x, int top, int left,
                int bottom, int right, value_t* tensor, int height, int width, float pad,
                float factor_0, float factor_1, float factor_2, float bias_0, float bias_1,
-               float bias_2) {
-  const Frame f = {frame, pitch, chroma, chroma_pitch, frame_height, frame_width};
+               float bias_2
+#if RULE == 2 && FILTER == 1
+               ,
+               double frame_scale_y, double frame_scale_x, int skip_y, int skip_x
+#endif
+) {
+  Frame f = {frame, pitch, chroma, chroma_pitch, frame_height, frame_width};
   const Normal n = {{factor_0, factor_1, factor_2}, {bias_0, bias_1, bias_2}};
   const int y = blockIdx.y * ROWS + threadIdx.y;
   if (y >= height) return;
@@ -260,12 +335,21 @@ extern "C" __global__ void __launch_bounds__(256)
     const int x = (blockIdx.x * PIXELS + k) * 32 + threadIdx.x;
     if (x >= width) return;
     Color color = {{pad, pad, pad}};
+    Normal normal = n;
+#if PAD_MEAN
+    normal = {{0.0f, 0.0f, 0.0f}, {0.0f, 0.0f, 0.0f}};
+#endif
     if (y >= top && y < bottom && x >= left && x < right) {
+      normal = n;
+#if RULE == 2 && FILTER == 1
+      f.row = y + skip_y, f.column = x + skip_x;
+      f.scale_y = frame_scale_y, f.scale_x = frame_scale_x;
+#endif
       color = sample(f, scale_y * y + offset_y, scale_x * x + offset_x, reach_y, reach_x);
 #if FORMAT == 12
       color = rgb_of(color);
 #endif
     }
-    store(tensor, height, width, y, x, color, n);
+    store(tensor, height, width, y, x, color, normal);
   }
 }

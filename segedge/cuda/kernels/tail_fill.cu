@@ -13,6 +13,7 @@
 // multiprocessors, so memory is the limit.
 //
 // SOURCE  0: codes and masks of tail_cells, logits   1: codes of tail_points   2: labels of type RAW
+// SEEN    1: outside of `seen_top` .. `seen_right` the network saw nothing: label MOST, confidence 0
 // MOST    largest label: 255, or 65535 for more than 256 classes
 // 256 threads; grid = (ceil(width / 128), ceil(height / 16)).
 
@@ -182,7 +183,12 @@ extern "C" __global__ void __launch_bounds__(256, LEAST_BLOCKS)
               i64 labels_pitch, const u8* frame, i64 frame_pitch, u8* overlay, i64 overlay_pitch,
               const u8* frame_uv, i64 frame_uv_pitch, u8* overlay_uv, i64 overlay_uv_pitch,
               const uint2* __restrict__ tints, u8* confidence, i64 confidence_pitch,
-              u64* class_pixels) {
+              u64* class_pixels
+#if SEEN
+              ,
+              int seen_top, int seen_left, int seen_bottom, int seen_right
+#endif
+) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int patch_x = (blockIdx.x * WARPS_X + warp % WARPS_X) * PATCH_WIDTH;
   const int patch_y = (blockIdx.y * WARPS_Y + warp / WARPS_X) * PATCH_HEIGHT;
@@ -213,6 +219,15 @@ extern "C" __global__ void __launch_bounds__(256, LEAST_BLOCKS)
   look_up(d, spot, grid, scale_y, offset_y, scale_x, offset_x);
 #endif
 
+#if SEEN
+  bool seen[2][4];
+#pragma unroll
+  for (int k = 0; k < 8; k++) {
+    const int y = spot.y + (k >> 2), x = spot.x + (k & 3);
+    seen[k >> 2][k & 3] = y >= seen_top && y < seen_bottom && x >= seen_left && x < seen_right;
+    if (!seen[k >> 2][k & 3]) d.label[k >> 2][k & 3] = MOST;
+  }
+#endif
 #if TYPE_LABELS
   write_labels(spot, {labels, labels_pitch}, d.label);
 #endif
@@ -235,6 +250,9 @@ extern "C" __global__ void __launch_bounds__(256, LEAST_BLOCKS)
   for (int k = 0; k < 8; k++) {
     const int r = k >> 2, i = k & 3;
     value[r][i] = CONFIDENCE == 1 ? 1.0f / d.other[r][i] : d.best[r][i] - d.other[r][i];
+#if SEEN
+    if (!seen[r][i]) value[r][i] = 0.0f;
+#endif
   }
   write_confidence(spot, {confidence, confidence_pitch}, value);
 #endif

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.engine.source import EngineSource
 from segedge.errors import CardError
 from segedge.machine.optional import require
@@ -45,8 +45,7 @@ def network_inputs(where: str, card: ModelCard | None, *, limit: int = _MOST_IMA
         )
     sample = sample_images([where], limit=limit, option="--images")
     return [
-        preprocess(image, card, Geometry.fit(Size(*image.shape[:2]), card.input_size, card.fit))
-        for image in sample.pixels()
+        preprocess(image, card, card.place(Size(*image.shape[:2]))) for image in sample.pixels()
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.cpu.preprocess import Preprocess
 from segedge.errors import SourceError
 from segedge.video.sources.sample import ImageSample, sample_images
@@ -58,7 +58,7 @@ class CalibrationImages:
         for _, image in self.images():
             shape = image.shape[:2]
             if shape not in made:
-                geometry = Geometry.fit(Size(*shape), card.input_size, card.fit)
+                geometry = card.place(Size(*shape))
                 made[shape] = Preprocess(card, geometry)
             tensor = np.empty(made[shape].shape, np.float32)
             made[shape].run(image, tensor)

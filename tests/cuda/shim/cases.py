@@ -17,7 +17,7 @@ from shim.gpu import at
 from shim.launcher import ASAN
 
 from segedge.card.card import RESIZE_RULES, ModelCard
-from segedge.card.geometry import FITS, Geometry, Size
+from segedge.card.geometry import FITS, Geometry, Scaling, Size
 from segedge.card.labels import distinct_palette
 from segedge.cuda.runtime.program import Plane
 
@@ -72,6 +72,9 @@ def _ending_at(size: int) -> np.ndarray:
     raise AssertionError("no address is a multiple of 16")
 
 
+SCALINGS = st.none() | st.builds(Scaling, shortest=st.integers(1, 60))
+
+
 @dataclass
 class Placed:
     """A geometry and the seed of everything random in it."""
@@ -91,7 +94,7 @@ def placements(draw: st.DrawFn, *, classes: int = 2, even: bool = False, **kw: A
     if not even and draw(st.integers(0, 6)) == 0:
         frame = network = grid
     return Placed(
-        Geometry.fit(frame, network, draw(st.sampled_from(FITS))),
+        Geometry.fit(frame, network, draw(st.sampled_from(FITS)), scaling=draw(SCALINGS)),
         grid,
         draw(st.booleans()),
         kw.get("aligned", draw(st.booleans())),
@@ -109,7 +112,7 @@ def inputs(draw: st.DrawFn, *, even: bool = False, halving: bool = False) -> Pla
         frame = Size(2 * network.height, 2 * network.width)
     fit = draw(st.sampled_from(FITS))
     return Placed(
-        Geometry.fit(frame, network, fit),
+        Geometry.fit(frame, network, fit, scaling=None if halving else draw(SCALINGS)),
         network,
         False,
         halving or draw(st.booleans()),

@@ -58,6 +58,7 @@ static unsigned short float_to_half(float value) {
 }
 static float exp2_fast(float x) { return std::exp2(x); }
 static int __ffs(int bits) { return __builtin_ffs(bits); }
+static inline double __dmul_rn(double a, double b) { return a * b; }
 static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>(((static_cast<std::uint64_t>(high) << 32) | low) >> (shift & 31));

@@ -1,0 +1,182 @@
+"""Hugging Face folders: exactly as their own pipelines, or refused by one message."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segedge.card.geometry import Size
+from segedge.convert import ExportOptions, export
+from segedge.convert.noise import smooth_noise
+from segedge.convert.way import Independent
+from segedge.errors import CardError, ExportError, SegedgeError, UsageError
+from segedge.reference import frame as reference
+from segedge.segment.load import load
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("PIL")
+
+SEGFORMER: dict[str, Any] = {
+    "image_processor_type": "SegformerImageProcessor", "size": {"height": 64, "width": 96},
+}  # fmt: skip
+
+
+def segformer(folder: Path, settings: dict[str, Any] | None, **config: Any) -> Path:
+    """A tiny SegFormer of four classes, whose head is scaled so that several of them occur."""
+    torch.manual_seed(0)
+    shape = transformers.SegformerConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 16, 16], num_attention_heads=[1, 1, 2, 2],
+        decoder_hidden_size=16, num_labels=4,
+    )  # fmt: skip
+    module = transformers.SegformerForSemanticSegmentation(shape).eval()
+    with torch.no_grad():
+        noise = np.stack(list(smooth_noise(Size(64, 96), 2))).transpose(0, 3, 1, 2)
+        logits = module(torch.from_numpy(noise / 64.0 - 2.0).float()).logits
+        mean, deviation = logits.mean(dim=(0, 2, 3)), logits.std(dim=(0, 2, 3))
+        last = module.decode_head.classifier
+        last.weight /= deviation[:, None, None, None]
+        last.bias.copy_((last.bias - mean) / deviation)
+    module.save_pretrained(folder)
+    if settings is not None:
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    if config:
+        known = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**known, **config}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SEGFORMER,
+        {**SEGFORMER, "resample": 3, "image_mean": [0.5] * 3, "rescale_factor": 1 / 127.5},
+        {**SEGFORMER, "resample": 1, "do_normalize": False},
+        {"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 80},
+         "crop_size": {"height": 64, "width": 96}},
+        {"image_processor_type": "BeitImageProcessor", "size": {"height": 96, "width": 112},
+         "resample": 5, "do_center_crop": True, "crop_size": {"height": 64, "width": 96}},
+    ],
+    ids=["bilinear", "bicubic", "lanczos", "mobilevit crop", "hamming crop"],
+)  # fmt: skip
+def test_labels_are_those_of_the_own_pipeline(tmp_path: Path, settings: dict[str, Any]) -> None:
+    folder = segformer(tmp_path / "net", settings)
+    report = export(folder, tmp_path / "m.onnx")
+    parity = report.card.parity
+    assert parity is not None
+    assert parity.way is not None
+    assert parity.way.levels < 0.01, "Pillow's rounding, to the bit"
+    assert min(parity.way.whole or 0, parity.way.preprocessing or 0) > 0.999
+    assert "transformers" in str(parity.way)
+    assert "pixels equal" in str(parity.way)
+
+
+def test_what_a_crop_cuts_off_has_no_label(tmp_path: Path) -> None:
+    settings = {
+        "image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 64},
+        "crop_size": {"height": 64, "width": 64}, "resample": 2,
+    }  # fmt: skip
+    report = export(segformer(tmp_path / "net", settings), tmp_path / "m.onnx")
+    image = next(smooth_noise(Size(120, 200), 1))
+    with load(report.path, backend="onnxruntime") as segmenter:
+        result = segmenter(image, outputs=["labels", "overlay", "class_pixels", "confidence"])
+        labels, overlay = result.labels, result.overlay()
+    top, left, bottom, right = report.card.place(Size(120, 200)).seen()
+    assert (top, bottom) == (0, 120)
+    assert left > 30
+    outside = np.ones(labels.shape, bool)
+    outside[:, left:right] = False
+    assert np.all(labels[outside] == 255)
+    assert np.all(labels[~outside] < 4)
+    assert np.array_equal(overlay[outside], image[outside])
+    assert np.all(result.confidence[outside] == 0)
+    assert sum(result.class_pixels.values()) == np.count_nonzero(~outside)
+    np.testing.assert_array_equal(
+        labels, reference.labels(result.logits, report.card, report.card.place(Size(120, 200)))
+    )
+
+
+def test_a_size_that_follows_the_frame_is_asked_for_and_checked(tmp_path: Path) -> None:
+    folder = segformer(tmp_path / "net", {**SEGFORMER, "size": {"shortest_edge": 64}})
+    with pytest.raises(UsageError) as caught:
+        export(folder, tmp_path / "m.onnx")
+    assert caught.value.facts["its processor"].endswith("shorter side to 64")
+    report = export(folder, tmp_path / "m.onnx", options=ExportOptions(size=Size(64, 96)))
+    assert report.card.input_size == Size(64, 96)
+    with pytest.raises(ExportError, match="brings frames of 96x96 to 64x64, not to 96x96"):
+        export(folder, tmp_path / "n.onnx", options=ExportOptions(size=Size(96, 96)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "config", "error", "words", "fix"),
+    [
+        (None, {}, CardError, "has no preprocessor_config.json", "save_pretrained"),
+        (SEGFORMER, {"auto_map": {"AutoModel": "code.Net"}}, ExportError,
+         "names Python code of its own, which is never executed", "nets.py:factory"),
+        ({**SEGFORMER, "auto_map": {"AutoImageProcessor": "code.P"}}, {}, ExportError,
+         "preprocessor_config.json names Python code", "nets.py:factory"),
+        ({**SEGFORMER, "image_processor_type": "Mask2FormerImageProcessor"}, {}, ExportError,
+         "of another family than its network", "that the weights came with"),
+        ({**SEGFORMER, "image_processor_type": "ViTImageProcessor"}, {}, ExportError,
+         "none of a semantic segmentation network", "that the weights came with"),
+        (SEGFORMER, {"backbone": "org/net", "use_pretrained_backbone": True}, ExportError,
+         "takes its backbone from a hub", "save_pretrained"),
+    ],
+    ids=["no settings", "code", "code of the processor", "masks", "classifier", "backbone"],
+)  # fmt: skip
+def test_folders_that_are_refused(
+    tmp_path: Path, settings: Any, config: dict[str, Any], error: type[SegedgeError], words: str,
+    fix: str,
+) -> None:  # fmt: skip
+    folder = segformer(tmp_path / "net", settings, **config)
+    with pytest.raises(error, match=words) as caught:
+        export(folder, tmp_path / "m.onnx")
+    assert fix in (caught.value.fix or "")
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_weights_on_a_hub_are_not_fetched(tmp_path: Path) -> None:
+    folder = segformer(tmp_path / "net", SEGFORMER, _name_or_path="org/net")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ExportError, match="has no weights; its config names 'org/net'") as caught:
+        export(folder, tmp_path / "m.onnx")
+    assert "hf download org/net --local-dir" in (caught.value.fix or "")
+
+
+class Logits(torch.nn.Module):  # type: ignore[misc]
+    """A graph that ends at its logits of stride 4."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = torch.nn.Conv2d(3, 5, 8, stride=4, padding=2)
+
+    def forward(self, image: Any) -> Any:
+        return self.layer(image)
+
+
+def test_enlarging_that_nobody_says_is_told_and_can_be_chosen(tmp_path: Path) -> None:
+    size = Size(32, 48)
+    told = export(Logits(), tmp_path / "m.onnx", options=ExportOptions(size=size))
+    assert any("half-pixel is assumed" in note for note in told.notes)
+    assert not told.card.align_corners
+    options = ExportOptions(size=size, align_corners=True)
+    asked = export(Logits(), tmp_path / "n.onnx", options=options)
+    assert asked.card.align_corners
+    assert not any("assumed" in note for note in asked.notes)
+
+
+@pytest.mark.parametrize("rule", ["bilinear", "antialias", "nearest", "area", "pillow-bicubic"])
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+def test_an_independent_library_prepares_alike(rule: Any, fit: Any) -> None:
+    from segedge.card.card import ModelCard
+
+    card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 40, 56, resize=rule, fit=fit)
+    for image in smooth_noise(Size(90, 130), 2):
+        own = Independent(rule).tensor(image, card)
+        ours = reference.preprocess(image, card, card.place(Size(90, 130)))
+        np.testing.assert_allclose(ours, own, atol=2e-3)
