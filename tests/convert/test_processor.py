@@ -55,13 +55,10 @@ def segformer(folder: Path, settings: dict[str, Any] | None, **config: Any) -> P
     [
         SEGFORMER,
         {**SEGFORMER, "resample": 3, "image_mean": [0.5] * 3, "rescale_factor": 1 / 127.5},
-        {**SEGFORMER, "resample": 1, "do_normalize": False},
         {"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 80},
          "crop_size": {"height": 64, "width": 96}},
-        {"image_processor_type": "BeitImageProcessor", "size": {"height": 96, "width": 112},
-         "resample": 5, "do_center_crop": True, "crop_size": {"height": 64, "width": 96}},
     ],
-    ids=["bilinear", "bicubic", "lanczos", "mobilevit crop", "hamming crop"],
+    ids=["bilinear", "bicubic", "mobilevit crop"],
 )  # fmt: skip
 def test_labels_are_those_of_the_own_pipeline(tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = segformer(tmp_path / "net", settings)
