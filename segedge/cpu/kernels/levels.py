@@ -9,7 +9,7 @@ again in float64, in which bytes times Pillow's weights (multiples of 2 ** -22) 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray
@@ -27,6 +27,8 @@ from segedge.cpu.kernels.simd import pointer_f32, take_ticket
 from segedge.cpu.kernels.tables import FAST, INNER, Bytes, Floats, Ints, Longs, Rows
 
 _ROWS_A_UNIT = 8
+_BLOCK = 64
+"""Values that are looked at together for doubtful ones."""
 _DOUBT = np.float32(5e-4)
 """Distance from a half within which float32 does not tell: sums of some 30 taps of 0..255."""
 
@@ -45,7 +47,7 @@ class Between(NamedTuple):
 
 
 @njit(**INNER)
-def level_of(value: float) -> int:
+def level_of(value: float) -> Any:
     """The whole level nearest to a value, 0..255; halves go up."""
     return np.uint8(np.int32(min(max(value + 0.5, 0.0), 255.0)))
 
@@ -54,7 +56,17 @@ def level_of(value: float) -> int:
 def is_doubtful(value: float) -> bool:
     """Whether rounding could have brought a value to the other side of a half."""
     up = value + np.float32(0.5)
-    return abs(up - np.floor(up + np.float32(0.5))) < _DOUBT
+    return bool(abs(up - np.rint(up)) < _DOUBT)
+
+
+@njit(**{**INNER, "fastmath": True})
+def nearest_half(values: Floats) -> Any:
+    """How near the nearest of some values is to a half; a vectorised minimum."""
+    least = np.float32(1.0)
+    for i in range(values.size):
+        up = values[i] + np.float32(0.5)
+        least = min(least, abs(up - np.rint(up)))
+    return least
 
 
 @njit(**FAST)
@@ -70,24 +82,32 @@ def settle_along(
 ) -> None:
     """Doubtful levels of a row, from its pixels (three values each) and weights."""
     count, taps = weights.shape
-    for c in range(3):
-        for x in range(count):
-            if is_doubtful(values[c * count + x]):
+    for start in range(0, values.size, _BLOCK):
+        end = min(start + _BLOCK, values.size)
+        if nearest_half(values[start:end]) >= _DOUBT:
+            continue
+        for i in range(start, end):
+            if is_doubtful(values[i]):
+                c, x = i // count, i % count
                 total = 0.0
                 for k in range(taps):
                     total += np.float64(mixed[3 * (first[x] + k) + c]) * np.float64(weights[x, k])
-                levels[c * count + x] = level_of(total)
+                levels[i] = level_of(total)
 
 
 @njit(**INNER)
 def settle_down(values: Floats, levels: Bytes, row: int, weights: Floats) -> None:
     """Doubtful values of a row that is mixed from rows of levels: they become whole ones."""
-    for i in range(values.size):
-        if is_doubtful(values[i]):
-            total = 0.0
-            for k in range(weights.size):
-                total += np.float64(levels[row + k, i]) * np.float64(weights[k])
-            values[i] = np.float32(level_of(total))
+    for start in range(0, values.size, _BLOCK):
+        end = min(start + _BLOCK, values.size)
+        if nearest_half(values[start:end]) >= _DOUBT:
+            continue
+        for i in range(start, end):
+            if is_doubtful(values[i]):
+                total = 0.0
+                for k in range(weights.size):
+                    total += np.float64(levels[row + k, i]) * np.float64(weights[k])
+                values[i] = np.float32(level_of(total))
 
 
 @njit(**FAST, cache=True)
