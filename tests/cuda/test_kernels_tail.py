@@ -150,7 +150,7 @@ class Run:
     def _check_bgr(self) -> None:
         """Bit for bit what the CPU twin's tables give."""
         host = HostBlend.of(self.card.palette_rgb, self.shares)
-        labels = self.labels.array.astype(int)
+        labels = np.minimum(self.labels.array.astype(int), self.config.classes)
         weights, colors = host.weights[labels][..., None].astype(int), host.colors[labels, :3]
         painted = (self.frame.array * weights + colors.astype(int)) >> 8
         assert np.array_equal(self.overlay.array, painted)

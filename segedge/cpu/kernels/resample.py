@@ -168,8 +168,6 @@ def resample(
     affine, borders = tensor.affine, tensor.borders
     row_first, row_weights = rows.first, rows.weights
     column_first, column_weights = columns.first, columns.weights
-    row_first, row_weights = rows.first, rows.weights
-    column_first, column_weights = columns.first, columns.weights
     plane = 4 * height * width
     row_bytes = 12 * width if channels_last else 4 * width
     count, taps = column_weights.shape

@@ -28,8 +28,6 @@ Strides = tuple[int, int, int]
 """Elements between channels, rows and columns."""
 Line = tuple[float, float, float]
 """Scale and offset from output column to grid column, and one over the scale."""
-Strides = tuple[int, int, int]
-"""Elements between channels, rows and columns."""
 
 INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 """For functions that only kernels call: a cache of their own would double the compile time."""
