@@ -156,10 +156,10 @@ class Run:
         assert np.array_equal(self.overlay.array, painted)
 
     def _check_nv12(self) -> None:
-        labels = self.labels.array.astype(int)
-        share = np.rint(256 * np.array(self.shares)).astype(int)[labels]
+        labels = np.minimum(self.labels.array.astype(int), self.config.classes)
+        share = np.rint(256 * np.array([*self.shares, 0.0])).astype(int)[labels]
         yuv = yuv_of_rgb(self.card.palette_rgb, matrix="bt709", full_range=False)
-        color = yuv.astype(int)[labels]
+        color = np.concatenate([yuv.astype(int), np.zeros((1, 3), int)])[labels]
         luma = (self.frame.array * (256 - share) + share * color[..., 0] + 128) >> 8
         assert np.array_equal(self.overlay.array, luma)
         h, w = labels.shape
