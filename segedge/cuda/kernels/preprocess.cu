@@ -199,9 +199,8 @@ DEVICE Window box_of(int out, double scale, int length) {
 #endif
 
 #if FILTER >= 2
-DEVICE float sinc(float x) {  // of x != 0
-  const float angle = 3.14159265358979f * x;
-  return sinf(angle) / angle;
+DEVICE float sinc(float x) {  // of x != 0; sinf would keep local memory for huge angles
+  return sinpif(x) / (3.14159265358979f * x);
 }
 #endif
 
@@ -212,7 +211,7 @@ DEVICE float filtered(float x) {
 #elif FILTER == 1
   return 1.0f;
 #elif FILTER == 2
-  return x < 1e-6f ? 1.0f : x < 1.0f ? sinc(x) * (0.54f + 0.46f * cosf(3.14159265358979f * x)) : 0.0f;
+  return x < 1e-6f ? 1.0f : x < 1.0f ? sinc(x) * (0.54f + 0.46f * cospif(x)) : 0.0f;
 #elif FILTER == 3
   if (x < 1.0f) return fmaf(fmaf(1.5f, x, -2.5f), x * x, 1.0f);
   return x < 2.0f ? fmaf(fmaf(fmaf(-0.5f, x, 2.5f), x, -4.0f), x, 2.0f) : 0.0f;

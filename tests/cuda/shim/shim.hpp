@@ -58,6 +58,8 @@ static unsigned short float_to_half(float value) {
 }
 static float exp2_fast(float x) { return std::exp2(x); }
 static int __ffs(int bits) { return __builtin_ffs(bits); }
+static inline float sinpif(float x) { return (float)std::sin(3.14159265358979323846 * x); }
+static inline float cospif(float x) { return (float)std::cos(3.14159265358979323846 * x); }
 static inline double __dmul_rn(double a, double b) { return a * b; }
 static int __popc(unsigned bits) { return __builtin_popcount(bits); }
 static unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
