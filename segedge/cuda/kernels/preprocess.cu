@@ -313,7 +313,12 @@ DEVICE void store(value_t* tensor, int height, int width, int y, int x, const Co
 
 // 32 x 8 threads; grid = (ceil(width / 64), ceil(height / 8)). `top`..`right` bound the content;
 // outside is `pad`, 0..255.
-extern "C" __global__ void __launch_bounds__(256)
+#if RULE == 2 && FILTER >= 2  // left alone, ptxas aims at more blocks and spills
+#define BOUNDS __launch_bounds__(256, 2)
+#else
+#define BOUNDS __launch_bounds__(256)
+#endif
+extern "C" __global__ void BOUNDS
     preprocess(const u8* __restrict__ frame, i64 pitch, const u8* __restrict__ chroma,
                i64 chroma_pitch, int frame_height, int frame_width, i64 scale_y, i64 offset_y,
                i64 scale_x, i64 offset_x, float reach_y, float reach_x, int top, int left,
