@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from segedge.card.geometry import Size
 from segedge.frames.frame import Frame, MotionNote
 from segedge.motion.agreement import Agreement
 from segedge.motion.field import MotionField
@@ -95,7 +94,7 @@ class Moving:
         """Frames of a file that wait for the next key."""
         self._passed: list[Seen] = []
         """What is kept of live frames that have passed since the key."""
-        self._size: Size | None = None
+        self._size: tuple[int, int] | None = None
         self._seconds: float | None = None
         self._frame_seconds: float | None = None
         self.summary = MotionSummary()
