@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from segedge.adaptation.choose import Candidates, best_of
+from segedge.adaptation.choose import Candidates, best_of, other_classes
 from segedge.adaptation.expected import (
     known_statistics,
     measured_statistics,
@@ -88,6 +88,7 @@ def adapt(
             "images_sha256": facts.sha256, "statistics": statistics.origin,
             "layers": len(candidates.layers), "left": candidates.left,
             "trials": trials, "chosen": chosen,
+            "warnings": other_classes(chosen, FAMILIAR.read(read_facts(path).metadata)),
         }  # fmt: skip
         if chosen is trials[0]:
             return AdaptReport(out=None, **report)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segedge.adaptation.frames import Frames
 from segedge.adaptation.judge import look_at
 from segedge.adaptation.layers import Layer, find_layers, folded
@@ -15,6 +17,7 @@ from segedge.adaptation.measure import measure, with_positions
 from segedge.adaptation.moves import Found, move_of
 from segedge.adaptation.options import LEAST_GAIN, Trial
 from segedge.card.card import ModelCard
+from segedge.card.familiar import Familiar
 from segedge.card.statistics import Statistics
 from segedge.errors import ModelError
 from segedge.machine.onnx_session import Session
@@ -23,6 +26,8 @@ from segedge.measure.evaluate.evaluate import evaluate
 from segedge.segment.load import load
 
 _LEAST_MIOU_GAIN = 0.001
+_OTHER_CLASSES = 0.25
+"""Of the points: what differs in class from one drive to another stays below."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ class Candidates:
 def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
     """What is taken: the first, the network as it was, where nothing is better by enough.
 
-    A share that was asked for must not be worse than that. ModelError: an answer is not finite.
+    Without labels it must be as sure as it was, too: where images hold few classes, statistics that
+    make it see more of them gain information and lose what it knew. A share that was asked for must
+    only gain something. ModelError: an answer is not finite.
     """
     before, others = trials[0], trials[1:]
     if any(trial.information != trial.information for trial in trials):
@@ -106,10 +113,28 @@ def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
             "the network gives NaN on these images",
             fix="check the weights; segedge inspect MODEL says where they are from",
         )
-    best = max(others, key=_worth)
-    least = _LEAST_MIOU_GAIN if before.miou is not None else LEAST_GAIN
+    if before.miou is not None:
+        least = _LEAST_MIOU_GAIN
+    else:
+        least = LEAST_GAIN
+        others = tuple(t for t in others if asked or t.confidence >= before.confidence)
+    best = max(others, key=_worth, default=before)
     gain = _worth(best) - _worth(before)
     return best if gain > (0.0 if asked is not None else least) else before
+
+
+def other_classes(trial: Trial, known: Familiar | None) -> tuple[str, ...]:
+    """A warning where the images show other classes than those that the network knows."""
+    if known is None or len(known.class_shares) != len(trial.class_shares):
+        return ()
+    moved = float(np.abs(np.subtract(trial.class_shares, known.class_shares)).sum() / 2.0)
+    if moved < _OTHER_CLASSES:
+        return ()
+    return (
+        f"these images show other classes than those it was {known.when} with ({100 * moved:.0f} % "
+        "of the points differ in class): the file fits such images, and others less. Take images "
+        "of all that the camera sees, or judge by labels: --evaluate",
+    )
 
 
 def _worth(trial: Trial) -> float:

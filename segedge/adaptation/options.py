@@ -84,6 +84,8 @@ class AdaptReport:
     """What the card of the new file says."""
     agreement: float | None = None
     """Share of the labels that the written file gives as the graph with explicit scales does."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know, in sentences."""
 
     @property
     def before(self) -> Trial:

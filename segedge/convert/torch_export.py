@@ -113,8 +113,11 @@ class TorchNetwork:
             opset_version=opset,
             input_names=["image"],
             dynamic_axes={"image": axes} if axes else None,
+            # As EVAL for a module in evaluation mode, but for its norms, which we fold ourselves.
+            training=self._torch.onnx.TrainingMode.PRESERVE,
         )
         model = ir().from_proto(onnx.load_from_string(buffer.getvalue()))
+        self.expected = batch_norms(model)
         model.graph.outputs[:] = [model.graph.outputs[self._index]]
         return model
 

@@ -1,17 +1,18 @@
 """DriftWatch: how the frames of a source compare with those that the network knows.
 
-Every eighth frame is looked at, off the hot path: `offer` keeps it, `settle` looks.
+Every eighth frame is looked at, four a second at most, in the thread of its first sink: the next
+frames are computed meanwhile.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
@@ -22,53 +23,49 @@ from segedge.frames.frame import DriftNote, Frame
 EVERY = 8
 """Frames from one that is looked at to the next."""
 WINDOW = 64
-"""Frames looked at that figures are of: at 30 a second the last 17 seconds."""
+"""Frames looked at that figures are of: the last 16 seconds or more."""
 FEWEST = 4
 """Frames looked at below which nothing is said."""
-_WAITING = 4
-"""Frames kept until `settle` comes; older ones are let go."""
-
-
-class LogitsResult(Protocol):
-    """A result with the network's output."""
-
-    @property
-    def logits(self) -> NDArray[Any]:
-        """The network's raw output."""
+_SECONDS = 0.25
+"""From one look to the next, at least, once enough was seen."""
 
 
 class DriftWatch:
-    """Of one source. `offer` by one thread, the rest by any."""
+    """Of one source. `look` by one thread, the rest by any."""
 
-    def __init__(self, card: ModelCard, familiar: Familiar) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        familiar: Familiar,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Nothing seen yet."""
-        self._card, self._familiar = card, familiar
-        self._waiting: deque[tuple[Frame, Any]] = deque(maxlen=_WAITING)
+        self._card, self._familiar, self._clock = card, familiar, clock
         self._window: deque[Glance] = deque(maxlen=WINDOW)
-        self._settling = threading.Lock()
+        self._lock = threading.Lock()
         self._count = self._looked = 0
+        self._next = 0.0
         self.note: DriftNote | None = None
         """How it stands; None as long as too little was seen."""
 
-    def offer(self, frame: Frame, result: object) -> None:
-        """A frame with its result; most are passed over at once."""
-        frame.drift = self.note
-        if self._count % EVERY == 0 and frame.image_hwc.ndim == 3:
-            self._waiting.append((frame, result))
+    def look(self, frame: Frame, result: object) -> None:
+        """A frame with its result, which is computed; most are passed over at once."""
         self._count += 1
-
-    def settle(self) -> None:
-        """Look at the frames that wait."""
-        with self._settling:
-            while self._waiting:
-                frame, result = self._waiting.popleft()
-                logits = getattr(result, "logits", None)
-                if logits is None or logits.ndim != 4:
-                    continue
-                thin = thinned(frame.image_hwc)
-                self._window.append(glance(Size(*frame.size), thin, logits, self._card))
-                self._looked += 1
-            if len(self._window) >= FEWEST:
+        if (self._count - 1) % EVERY or frame.image_hwc.ndim != 3:
+            return
+        now = self._clock()
+        if self._looked >= FEWEST and now < self._next:
+            return
+        logits = getattr(result, "logits", None)
+        if logits is None or logits.ndim != 4:
+            return
+        self._next = now + _SECONDS
+        found = glance(Size(*frame.size), thinned(frame.image_hwc), logits, self._card)
+        with self._lock:
+            self._window.append(found)
+            self._looked += 1
+            if self._looked >= FEWEST:
                 confidence = float(np.mean([one.confidence for one in self._window]))
                 known = self._familiar
                 differs = confidence < known.alarm
@@ -76,10 +73,10 @@ class DriftWatch:
 
     def sample(self) -> dict[str, Any] | None:
         """How the last frames compare, in plain types; None as long as too little was seen."""
-        self.settle()
-        if self.note is None:
+        with self._lock:
+            note, known, window = self.note, self._familiar, list(self._window)
+        if note is None:
             return None
-        known, window = self._familiar, list(self._window)
         shares = mean_of(window, "class_shares")
         moved = float(np.abs(shares - known.class_shares).sum() / 2.0)
         brightness, contrast = (
@@ -88,11 +85,11 @@ class DriftWatch:
         )
         return {
             "frames": self._looked,
-            "confidence": round(self.note.confidence, 4),
+            "confidence": round(note.confidence, 4),
             "familiar": known.confidence,
             "when": known.when,
             "alarm": round(known.alarm, 4),
-            "differs": self.note.differs,
+            "differs": note.differs,
             "classes_moved": round(moved, 4),
             "brightness": round(brightness, 1),
             "contrast": round(contrast, 1),

@@ -101,10 +101,11 @@ class Lane:
     def hand_on(self, job: Job, result: ResultView, compute_ms: float) -> None:
         """Give a result to every sink; from the segmenter's thread."""
         self.ledger.computed(job, result, self._feed.own_ms(compute_ms))
-        if self._feed.drift is not None:
-            self._feed.drift.offer(job.frame, result)
+        drift = self._feed.drift
+        job.frame.drift = None if drift is None else drift.note
         if not self.sinks:
             result.wait()
+            self._compare(job, result)
             self.ledger.written(job, job.for_sink().times)
         with suppress(MailboxClosed):  # a sink failed: the inbox is closed too
             for number, outbox in enumerate(self._outboxes):
@@ -126,10 +127,10 @@ class Lane:
         told = None if drift is None else drift.sample()
         return found if told is None else {**found, "drift": told}
 
-    def settle(self) -> None:
-        """Look at the frames that wait to be compared with those that the network knows."""
+    def _compare(self, job: Job, result: ResultView) -> None:
+        """A computed frame with those that the network knows."""
         if self._feed.drift is not None:
-            self._feed.drift.settle()
+            self._feed.drift.look(job.frame, result)
 
     def stop_reading(self, why: str) -> None:
         """Take no further frame. From any thread or a signal handler: no lock but the boxes'."""
@@ -186,6 +187,8 @@ class Lane:
                 self.ledger.received(job, number)
                 assert job.result is not None, "set before it was put here"
                 job.result.wait()  # here, so that the next frame is computed meanwhile
+                if number == 0:
+                    self._compare(job, job.result)
                 frame = job.for_sink()
                 try:
                     sink.write(frame, job.result)

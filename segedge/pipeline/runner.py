@@ -200,8 +200,6 @@ class MultiPipeline:
     def _sample(self) -> None:
         """What the world is told once a second."""
         machine = self._machine.sample()
-        for lane in self._lanes:
-            lane.settle()
         if self._watch.on_sample is None:
             return
         sources = [lane.sample() for lane in self._lanes]

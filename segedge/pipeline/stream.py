@@ -186,8 +186,8 @@ class FrameStream(Closing):
         self._ledger.computed(job, result, self._feed.own_ms(compute_ms))
         self._ledger.written(job, job.for_sink().times)
         if self._feed.drift is not None:
-            self._feed.drift.offer(job.frame, result)
-            self._feed.drift.settle()
+            self._feed.drift.look(job.frame, result)
+            job.frame.drift = self._feed.drift.note
         return job.frame, cast("Result", result)
 
     def _take(self) -> None:

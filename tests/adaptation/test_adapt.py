@@ -14,7 +14,7 @@ pytest.importorskip("onnxruntime")
 
 from segedge.adaptation.adapt import adapt
 from segedge.adaptation.options import AdaptOptions
-from segedge.card.modelfile import read_card, read_facts
+from segedge.card.modelfile import read_card, read_facts, with_metadata
 from segedge.card.proof import PROOF
 from segedge.card.statistics import STATISTICS
 from segedge.errors import ModelError, SegedgeError, SourceError
@@ -98,6 +98,22 @@ def test_images_like_those_of_training_change_nothing(
     assert report.out is None
     assert report.chosen is report.trials[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_other_classes_are_warned_of(model: Path, foggy: Path, tmp_path: Path) -> None:
+    from segedge.card.familiar import FAMILIAR, Familiar
+
+    shares = (0.9, 0.05, 0.05)  # the scenes have thirds
+    known = Familiar("exported", 9, 0.9, 0.01, (0.1,) * 10, shares, (0.0,) * 3, (0.0,) * 3)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(with_metadata(model.read_bytes(), FAMILIAR.metadata(known)))
+    report = adapt(path, tmp_path / "out.onnx", images=foggy)
+    assert report.helped
+    assert "other classes than those it was exported with (5" in report.warnings[0]
+    own = FAMILIAR.read(read_facts(tmp_path / "out.onnx").metadata)
+    assert own is not None
+    assert own.when == "adapted"
+    assert not adapt(tmp_path / "out.onnx", tmp_path / "2.onnx", images=foggy).warnings
 
 
 def test_an_adapted_file_can_be_adapted_back(
@@ -243,6 +259,17 @@ def test_a_quantized_file(trained: Trained, usual: Path, foggy: Path, tmp_path: 
     error = refused(small, foggy, tmp_path / "out.onnx")
     assert "int8" in error.headline
     assert "segedge quantize" in str(error.fix)
+
+
+def test_a_file_in_fp16(trained: Trained, foggy: Path, tmp_path: Path) -> None:
+    import onnx
+
+    proto = onnx.load(trained.write(tmp_path / "float.onnx"))
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float16), "half"))
+    onnx.save(proto, tmp_path / "half.onnx")
+    error = refused(tmp_path / "half.onnx", foggy, tmp_path / "out.onnx")
+    assert "float16" in error.headline
+    assert "--precision fp16" in str(error.fix)
 
 
 def test_norms_of_single_images_are_told(foggy: Path, tmp_path: Path) -> None:

@@ -51,9 +51,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def exported(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network whose statistics are exactly those of the images."""
+@pytest.fixture(scope="module", params=["module", "script"])
+def exported(
+    request: pytest.FixtureRequest, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A network whose statistics are exactly those of the images, by either exporter."""
     torch.manual_seed(0)
     net = Net()
     for module in net.modules():
@@ -67,7 +69,11 @@ def exported(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         net.train()(batch)
     path = tmp_path_factory.mktemp("model") / "net.onnx"
     options = ExportOptions(size=SIZE, classes=("a", "b", "c"), verify=images)
-    export(net.eval(), path, options=options)
+    source: object = net.eval()
+    if request.param == "script":
+        source = path.with_suffix(".pt")
+        torch.jit.trace(net, batch[:1]).save(str(source))
+    export(source, path, options=options)
     return path
 
 

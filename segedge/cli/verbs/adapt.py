@@ -97,6 +97,8 @@ def _print(report: AdaptReport, model: Path) -> None:
     if before.miou is not None and after.miou is not None:
         gain = f"mIoU {100 * before.miou:.2f} to {100 * after.miou:.2f}"
     print_row("adapted", f"{100 * after.share:.0f} % of the way: {gain}")
+    for warning in report.warnings:
+        print_prose("warning", warning)
     print_row("wrote", str(report.out))
     print_row("next", f"segedge compare {model} {report.out} --images IMAGES")
 
