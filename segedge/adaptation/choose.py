@@ -103,9 +103,10 @@ class Candidates:
 def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
     """What is taken: the first, the network as it was, where nothing is better by enough.
 
-    Without labels it must be as sure as it was, too: where images hold few classes, statistics that
-    make it see more of them gain information and lose what it knew. A share that was asked for must
-    only gain something. ModelError: an answer is not finite.
+    Without labels it must be as sure as it was, too, or tell twice as much: where images hold few
+    classes, statistics that make it see more of them gain a little information and lose what it
+    knew; but one that calls everything road is sure of it. A share that was asked for must only
+    gain something. ModelError: an answer is not finite.
     """
     before, others = trials[0], trials[1:]
     if any(trial.information != trial.information for trial in trials):
@@ -117,7 +118,13 @@ def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
         least = _LEAST_MIOU_GAIN
     else:
         least = LEAST_GAIN
-        others = tuple(t for t in others if asked or t.confidence >= before.confidence)
+        others = tuple(
+            trial
+            for trial in others
+            if asked is not None
+            or trial.confidence >= before.confidence
+            or trial.information >= 2.0 * before.information
+        )
     best = max(others, key=_worth, default=before)
     gain = _worth(best) - _worth(before)
     return best if gain > (0.0 if asked is not None else least) else before

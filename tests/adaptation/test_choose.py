@@ -31,6 +31,11 @@ def test_a_network_must_stay_as_sure() -> None:
     assert best_of(trials[::2], asked=None) is trials[0]
 
 
+def test_being_sure_of_one_class_is_no_merit() -> None:
+    trials = (trial(0, 0.01, 1.0), trial(1, 1.1, 0.9))
+    assert best_of(trials, asked=None) is trials[1]
+
+
 def test_labels_know_better() -> None:
     trials = (trial(0, 1.0, 0.9, 0.5), trial(0.5, 0.9, 0.8, 0.6), trial(1, 1.5, 0.95, 0.4))
     assert best_of(trials, asked=None) is trials[1]
