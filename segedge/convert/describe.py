@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from segedge.card.axes import Layout
 from segedge.card.card import ModelCard, Provenance
@@ -13,7 +14,8 @@ from segedge.card.geometry import Size
 from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
-from segedge.convert.passes.cut_tail import HeadFacts
+from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.usual_input import InputForm
 from segedge.errors import CardError, UsageError, unknown_name_error
 
 _PREPROCESSING = (
@@ -33,6 +35,8 @@ class Said:
     """What a Hugging Face folder says."""
     metadata: Mapping[str, str] | None = None
     """An ONNX file's metadata."""
+    form: InputForm | None = None
+    """What an ONNX file's input is."""
 
     def class_names(self) -> tuple[str, ...] | None:
         """Class names by the source, or None."""
@@ -170,7 +174,9 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
 
 def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> ModelCard:
     """Colour order, mean, std, fit and resize rule."""
-    source = said.card or said.folder
+    source, form = said.card or said.folder, said.form
+    if form is not None and form.channels == 1:
+        card = card.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
     if source is not None:
         names = (name for name in _PREPROCESSING if hasattr(source, name))
         card = card.replace(**{name: getattr(source, name) for name in names})
@@ -183,4 +189,19 @@ def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> Model
     }
     if "fit" in asked:
         asked["scaling"] = None
-    return card.replace(**asked)
+    settled: Mapping[str, Any] = {} if form is None else form.settled()
+    if refused := sorted(asked.keys() & settled.keys()):
+        raise UsageError(
+            f"the network takes {'grey' if 'color' in refused else form.dtype}"
+            f"{' and normalises it itself' if 'mean' in settled else ''}",
+            facts={"asked": ", ".join(f"--{name}" for name in refused)},
+            fix="leave that out",
+        )
+    card = card.replace(**asked, **settled)
+    if form is not None and form.channels == 1 and len({*card.mean}) + len({*card.std}) > 2:
+        raise UsageError(
+            "the network takes grey: it has one mean and one std",
+            facts={"mean": str(card.mean), "std": str(card.std)},
+            fix="--mean M --std S, as in training",
+        )
+    return card

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,27 @@ from segedge.card.dialects import image_size
 from segedge.card.familiar import FAMILIAR
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, with_metadata
-from segedge.card.proof import PROOF
+from segedge.card.proof import PROOF, FilePrecision
 from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card, enlarging_is_assumed
 from segedge.convert.known import Known
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
-from segedge.convert.onnx_file import InputFacts, load_onnx, output_specs, prepare_input
-from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress, TailReport
+from segedge.convert.onnx_file import (
+    InputFacts,
+    chosen_form,
+    load_onnx,
+    output_specs,
+    prepare_input,
+)
+from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress
+from segedge.convert.original import Original, open_session, precision_of
 from segedge.convert.outputs import pick_output
 from segedge.convert.parity import Network
 from segedge.convert.passes.clean import clean
-from segedge.convert.passes.cut_tail import HeadFacts, cut_tail
+from segedge.convert.passes.cut_tail import cut_tail
+from segedge.convert.passes.find_head import HeadFacts, find_head
 from segedge.convert.passes.graph import (
     Model,
     axis_names,
@@ -37,6 +44,8 @@ from segedge.convert.passes.graph import (
 )
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
+from segedge.convert.passes.usual_input import InputForm
+from segedge.convert.passes.usual_output import usual_output
 from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
 from segedge.convert.sources import Source, resolve
 from segedge.convert.statistics import batch_norms, kept_statistics
@@ -52,8 +61,6 @@ from segedge.convert.way import (
 )
 from segedge.errors import CardError, ExportError, ParityError, UsageError
 from segedge.machine.files import write_atomically
-from segedge.machine.onnx_session import Session
-from segedge.machine.optional import require
 from segedge.reference.agreement import LabelCount
 from segedge.version import __version__
 from segedge.video.sources.sample import ImageSample, sample_images
@@ -88,6 +95,8 @@ class _Loaded:
     notes: tuple[str, ...]
     way: Labelling | None = None
     """The source's own way from an image to labels."""
+    precision: FilePrecision = "f32"
+    """What the graph's own types say."""
 
 
 def export(
@@ -128,13 +137,19 @@ def export(
     tell("simplifying", 0.4)
     passes = simplify(loaded.model)
     tell("cutting the tail", 0.5)
-    head = cut_tail(
+    found_head = find_head(
         loaded.model,
         network=loaded.input.size,
         input_shape=loaded.input.shape,
         keep=options.keep_tail,
     )
-    passes += [_tail_pass(head.tail), clean(head.head)(loaded.model)]
+    head = found_head.facts
+    loaded = replace(
+        loaded,
+        original=parity.usual_labels(loaded.original, head.original),
+        exact=parity.usual_labels(loaded.exact, head.original),
+    )
+    passes += [run(loaded.model) for run in (cut_tail(found_head), clean(head.head))]
     infer_shapes(loaded.model)
     statistics = kept_statistics(loaded.model, loaded.statistics)
     card = build_card(
@@ -149,7 +164,7 @@ def export(
     if enlarging_is_assumed(options, loaded.said, head, card.input_size):
         loaded = replace(loaded, notes=(*loaded.notes, _ASSUMED.format(stride=card.stride)))
     tell("checking", 0.6)
-    exported, pixels = Session(to_bytes(loaded.model), error=ExportError), Pixels()
+    exported, pixels = open_session(to_bytes(loaded.model), loaded.precision), Pixels()
     known = Known(exported, card)
     card = _with_parity(loaded, known, head, card, options, pixels)
     if head.tail.cut and enlarges_in_steps(card):
@@ -160,7 +175,7 @@ def export(
     with suppress(CardError):  # it says labels that are none of its classes: nothing to compare
         proof = make_proof(
             original_witness(loaded.exact, exported, card, head), exported, card,
-            graph=data, name=loaded.witness, levels=pixels.levels,
+            graph=data, name=loaded.witness, precision=loaded.precision, levels=pixels.levels,
         )  # fmt: skip
         data = with_metadata(data, PROOF.metadata(proof))
     if statistics is not None:
@@ -230,7 +245,7 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         original=network,
         exact=network,
         witness=f"PyTorch {network.version}",
-        input=InputFacts("nchw", size, options.dynamic, ()),
+        input=InputFacts(InputForm("nchw", 3, 1, "float32"), size, options.dynamic, ()),
         said=said,
         nodes=len(model.graph),
         torch=network.version,
@@ -242,34 +257,38 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
 
 
 def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
-    """Load an ONNX file and choose its main output."""
+    """Load an ONNX file, choose its main output, and make both ends of it the usual ones."""
     assert source.path is not None
     model, facts = load_onnx(source.path)
-    said = Said(card=ModelCard.from_metadata(facts.metadata), metadata=facts.metadata)
     carried = STATISTICS.read(facts.metadata) or Statistics.of("BatchNorm", {})
     nodes = len(model.graph)
-    index = pick_output(
-        output_specs(model),
-        wanted=options.output,
-        source=source.name,
-        channels=asked_channels(options, said),
-    )
+    card = ModelCard.from_metadata(facts.metadata)
     given = prepare_input(
         model,
         source.name,
         size=options.size,
-        suggested=said.card.input_size if said.card else image_size(facts.metadata),
+        suggested=card.input_size if card else image_size(facts.metadata),
         dynamic=options.dynamic,
     )
+    said = Said(card=card, metadata=facts.metadata, form=given.form)
+    channels = asked_channels(options, said)
+    index = pick_output(
+        output_specs(model, given.size, channels),
+        wanted=options.output,
+        source=source.name,
+        channels=channels,
+    )
     chosen = model.graph.outputs[index]
-    name = str(chosen.name)
     model.graph.outputs[:] = [chosen]
-    runner = Session(_whole(source.path), error=ExportError)
-    notes = [f"open axes closed: {', '.join(given.fixed)} (--dynamic keeps them)"]
+    form = chosen_form(model, given, channels)
+    if form is not None:
+        usual_output(form)(model)
+    precision = precision_of(model)
+    theirs = Original(source.path, str(chosen.name), given.form, form)
     return _Loaded(
         model=model,
-        original=lambda tensor: runner(tensor, name),
-        exact=_unoptimised(source.path, name),
+        original=theirs.network(precision, optimise=True),
+        exact=theirs.network(precision, optimise=False),
         witness=runtime_name(),
         input=given,
         said=said,
@@ -277,26 +296,9 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
         torch="",
         exporter=facts.producer,
         statistics=Statistics.of(carried.origin, {**carried.expected, **batch_norms(model)}),
-        notes=tuple(notes if given.fixed else []) + _opset_note(options, facts),
+        notes=(*given.notes, *_opset_note(options, facts)),
+        precision=precision,
     )
-
-
-def _unoptimised(path: Path, output: str) -> Network:
-    """A file's output by ONNX Runtime, node by node; it is opened when first asked."""
-    session = cache(lambda: Session(_whole(path), optimise=False, error=ExportError))
-    return lambda tensor: session()(tensor, output)
-
-
-def _whole(path: Path) -> Path | bytes:
-    """A file as ONNX Runtime takes it: with all its weights, where one message can hold them.
-
-    ONNX Runtime infers shapes before it reads weights from another file, and so refuses a file
-    whose Resize scales or Reshape targets lie there.
-    """
-    try:
-        return bytes(require("onnx", purpose="adopt an ONNX file").load(path).SerializeToString())
-    except ValueError:  # 2 GB or more: its constants are inside, or ONNX Runtime says so
-        return path
 
 
 def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:
@@ -304,12 +306,6 @@ def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:
     if options.opset in (ExportOptions().opset, facts.opset):
         return ()
     return (f"opset {options.opset} was asked for; an adopted file keeps its own, {facts.opset}",)
-
-
-def _tail_pass(tail: TailReport) -> PassReport:
-    return PassReport(
-        "cut the tail", changed=tail.cut, detail=", ".join(tail.removed) or tail.reason
-    )
 
 
 def _provenance(source: Source, loaded: _Loaded) -> Provenance:

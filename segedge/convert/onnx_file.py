@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.card.axes import Layout, image_shape, rows_axis
+from segedge.card.axes import Layout, channel_axis, image_shape, rows_axis
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec
+from segedge.convert.passes.chain import walk_back
 from segedge.convert.passes.graph import (
     Model,
     Value,
@@ -19,21 +20,27 @@ from segedge.convert.passes.graph import (
     forget_shapes,
     infer_shapes,
     ir,
+    measure_shapes,
     run_passes,
     runtime_inputs,
     shape_of,
 )
+from segedge.convert.passes.usual_input import INPUT_TYPES, InputForm, usual_input
+from segedge.convert.passes.usual_output import OutputForm, output_form
 from segedge.errors import ExportError, ModelError, UsageError
 
-_EXPECTED = "one float32 image tensor (N, 3, H, W) or (N, H, W, 3)"
+_EXPECTED = (
+    "one image tensor (N, 3, H, W) or (N, H, W, 3), or with 1 channel, of "
+    f"{', '.join(INPUT_TYPES[:-1])} or {INPUT_TYPES[-1]}"
+)
 
 
 @dataclass(frozen=True)
 class InputFacts:
     """What the one input of a network is."""
 
-    layout: Layout
-    """Axis order."""
+    form: InputForm
+    """What it was in the file."""
     size: Size
     """Height and width, chosen where the file leaves them open."""
     dynamic: tuple[DynamicAxis, ...]
@@ -42,9 +49,20 @@ class InputFacts:
     """Names of open axes that were closed."""
 
     @property
+    def layout(self) -> Layout:
+        """Axis order."""
+        return self.form.layout
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of the input tensor for one image."""
         return image_shape(self.layout, self.size)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done with it, a sentence each."""
+        closed = f"open axes closed: {', '.join(self.fixed)} (--dynamic keeps them)"
+        return (*self.form.notes(), *((closed,) if self.fixed else ()))
 
 
 def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
@@ -89,11 +107,34 @@ def _check_weight_files(model: Model, path: Path) -> None:
             )
 
 
-def output_specs(model: Model) -> list[OutputSpec]:
-    """Names and shapes of the graph's outputs."""
-    return [
-        OutputSpec(str(value.name), shape_of(value) or (None,) * 4) for value in model.graph.outputs
-    ]
+def output_specs(model: Model, network: Size, channels: int | None) -> list[OutputSpec]:
+    """Names and shapes of the graph's outputs, and which of them end at the same logits."""
+    return [_output_spec(value, network, channels) for value in model.graph.outputs]
+
+
+def _output_spec(value: Value, network: Size, channels: int | None) -> OutputSpec:
+    shape = shape_of(value) or (None,) * 4
+    is_float = value.dtype is None or value.dtype.is_floating_point()
+    known = tuple(axis for axis in shape if axis is not None)
+    form = output_form(known, is_float=is_float, network=network, channels=channels)
+    links = walk_back(value)
+    return OutputSpec(
+        str(value.name),
+        shape,
+        usual=form.usual if form is not None and len(known) == len(shape) else None,
+        is_float=is_float,
+        logits=str((links[0].source if links else value).name),
+    )
+
+
+def chosen_form(model: Model, given: InputFacts, channels: int | None) -> OutputForm | None:
+    """How the graph's one output is brought to the usual form; None where it has that."""
+    output = model.graph.outputs[0]
+    shape, is_float = shape_of(output), output.dtype is None or output.dtype.is_floating_point()
+    if shape is None or None in shape:
+        shape = measure_shapes(model, [output], given.shape)[output.name]
+    numbers = tuple(axis or 0 for axis in shape)
+    return output_form(numbers, is_float=is_float, network=given.size, channels=channels)
 
 
 def prepare_input(
@@ -104,13 +145,15 @@ def prepare_input(
     suggested: Size | None,
     dynamic: Sequence[DynamicAxis],
 ) -> InputFacts:
-    """Check the image input, and close its open axes (in place) except those that shall vary.
+    """Check the image input, make it the usual one and close its open axes, all in place.
 
-    ``size`` is the user's, ``suggested`` that of the file's metadata.
+    Axes that shall vary stay open. ``size`` is the user's, ``suggested`` that of the file's
+    metadata.
     """
-    value, layout = _image_value(model, name)
+    value, form = _image_value(model, name)
+    usual_input(form)(model)
     shape = shape_of(value) or ()
-    rows = rows_axis(layout)
+    rows = rows_axis(form.layout)
     columns = rows + 1
     chosen = _chosen_size(name, (shape[rows], shape[columns]), size, suggested)
     closed = {"batch": (0,), "size": (rows, columns)}
@@ -134,39 +177,51 @@ def prepare_input(
         value.shape = ir().Shape(target)
         forget_shapes(model)
         infer_shapes(model)
-    return InputFacts(layout, chosen, tuple(dynamic), tuple(fixed))
+    given = InputFacts(form, chosen, tuple(dynamic), tuple(fixed))
+    if form.batch > 1:
+        _check_one_image(model, given, name)
+    return given
 
 
-def _image_value(model: Model, name: str) -> tuple[Value, Layout]:
-    """The one image input and its axis order."""
+def _check_one_image(model: Model, given: InputFacts, name: str) -> None:
+    """Refuse a graph that needs its batch."""
+    batch = given.form.batch
+    try:
+        shapes = measure_shapes(model, list(model.graph.outputs), given.shape)
+        says = next((f"it still gives {s}" for s in shapes.values() if s[:1] == (batch,)), "")
+    except ExportError as error:
+        says = error.facts.get("says", "")
+    if says:
+        raise ExportError(
+            f"{name} has a fixed batch of {batch}, and does not run with 1",
+            facts={"says": says},
+            fix="export it with a batch of 1, or a dynamic one",
+        )
+
+
+def _image_value(model: Model, name: str) -> tuple[Value, InputForm]:
+    """The one image input and what it is."""
     inputs = runtime_inputs(model)
     listing = "; ".join(f"{v.name} {'x'.join(map(str, axis_names(v)))}" for v in inputs)
     shape = shape_of(inputs[0]) if len(inputs) == 1 else None
+    facts = {"inputs": listing or "none", "expected": _EXPECTED}
     if shape is None or len(shape) != 4:
-        raise ExportError(
-            f"{name} does not take one image",
-            facts={"inputs": listing or "none", "expected": _EXPECTED},
-        )
+        raise ExportError(f"{name} does not take one image", facts=facts)
     value = inputs[0]
-    if value.dtype != ir().DataType.FLOAT:
+    dtype = str(value.dtype.numpy()) if value.dtype is not None else "nothing known"
+    if dtype not in INPUT_TYPES:
         raise ExportError(
-            f"{name} takes {str(value.dtype).lower()}, not float32",
-            facts={"inputs": listing, "expected": _EXPECTED},
+            f"{name} takes {dtype}",
+            facts=facts,
             fix="export it in float32; a smaller precision is chosen when it is built",
         )
-    if shape[0] not in (None, 1):
-        raise ExportError(
-            f"{name} has a fixed batch of {shape[0]}",
-            facts={"inputs": listing},
-            fix="export it with a batch of 1, or a dynamic one",
-        )
-    if shape[3] == 3 and shape[1] != 3:
-        return value, "nhwc"
-    if shape[1] in (None, 3):
-        return value, "nchw"
-    raise ExportError(
-        f"{name} does not take a colour image", facts={"inputs": listing, "expected": _EXPECTED}
-    )
+    layouts: tuple[tuple[Layout, int], ...] = (("nchw", 3), ("nhwc", 3), ("nchw", 1), ("nhwc", 1))
+    for layout, channels in layouts:
+        if shape[channel_axis(layout)] == channels:
+            return value, InputForm(layout, channels, shape[0] or 1, dtype)
+    if shape[1] is None:
+        return value, InputForm("nchw", 3, shape[0] or 1, dtype)
+    raise ExportError(f"{name} takes neither a colour image nor a grey one", facts=facts)
 
 
 def _chosen_size(

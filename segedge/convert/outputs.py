@@ -21,6 +21,12 @@ class OutputSpec:
     """Its key, attribute or position."""
     shape: tuple[int | None, ...]
     """Its shape; None where an axis is not known."""
+    usual: tuple[int, ...] | None = None
+    """The shape that it is brought to, where its own is not a usual one."""
+    is_float: bool = True
+    """Whether it holds logits or probabilities rather than labels."""
+    logits: str = ""
+    """The value that its tail starts from, where that is known."""
 
     def __str__(self) -> str:
         return f"{self.name} {shape_text(self.shape)}"
@@ -81,6 +87,8 @@ def pick_output(
     if len(candidates) > 1 and largest:
         candidates = _largest(outputs, candidates)
     if len(candidates) > 1:
+        candidates = _of_one_head(outputs, candidates)
+    if len(candidates) > 1:
         raise _unclear(outputs, source)
     return candidates[0]
 
@@ -117,9 +125,8 @@ def _wanted_index(outputs: Sequence[OutputSpec], wanted: str) -> int:
 
 def _is_dense(output: OutputSpec) -> bool:
     """Logits (N, C, H, W) or labels (N, H, W); one-pixel grids are image-level in disguise."""
-    return len(output.shape) in (3, 4) and not (
-        len(output.shape) == 4 and output.shape[2:] == (1, 1)
-    )
+    shape = output.usual or output.shape
+    return len(shape) in (3, 4) and not (len(shape) == 4 and shape[2:] == (1, 1))
 
 
 def _check_dense(output: OutputSpec, source: str) -> None:
@@ -131,6 +138,13 @@ def _check_dense(output: OutputSpec, source: str) -> None:
         f"output {output.name} of {source} has {len(output.shape)} axes",
         facts={"found": str(output), "expected": "(N, classes, H/stride, W/stride) or (N, H, W)"},
     )
+
+
+def _of_one_head(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[int]:
+    """Of logits and what is made of the same logits, labels say, the logits."""
+    floats = [index for index in candidates if outputs[index].is_float]
+    logits = {outputs[index].logits for index in candidates}
+    return floats[:1] if floats and len(logits) == 1 and "" not in logits else candidates
 
 
 def _largest(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ library (`segedge.convert.way`), the exported network's as this package does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.passes.chain import TailState
-from segedge.convert.passes.cut_tail import HeadFacts
+from segedge.convert.passes.find_head import HeadFacts
 from segedge.convert.way import Levels
 from segedge.errors import ExportError, ParityError
 from segedge.reference import frame as reference
@@ -88,7 +89,7 @@ def compare_outputs(
         return LabelCount.of(np.reshape(original, -1) == np.reshape(exported, -1))
     state = head.original
     if state.labels:
-        return _compare_labels(original, exported, card)
+        return _compare_labels(original, exported, card, head)
     there = class_planes(original, state)
     size = Size(*there.shape[1:])
     here = _interpolated(exported, card, size)
@@ -99,7 +100,7 @@ def compare_outputs(
         grid_card = card.replace(logits_layout="nchw")
         there = _interpolated(there[None], grid_card, card.input_size)
         here = _interpolated(exported, card, card.input_size)
-    clear = _clear(here, exported, card)
+    clear = _clear(here, exported, card) & settled(here, head)
     same = np.argmax(here, axis=0) == _labels_of(there, state)
     return LabelCount.of(same, clear, max_logit_error=error)
 
@@ -165,11 +166,35 @@ def untraced_sizes(traced: Size, stride: int) -> list[Size]:
     return [wider, taller]
 
 
-def _compare_labels(original: NDArray[Any], exported: NDArray[Any], card: ModelCard) -> LabelCount:
+def usual_labels(network: Network, state: TailState) -> Network:
+    """An original whose two-class mask holds 0 and 1, whatever it writes."""
+    if state.threshold is None:
+        return network
+    second = max(state.written)
+    return lambda tensor: (network(tensor) == second).astype(np.uint8)
+
+
+def settled(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.bool_]:
+    """Places whose label no rounding by the original can change, for the exported logits there."""
+    state = head.original
+    sure = np.ones(planes.shape[1:], np.bool_)
+    for rounding in state.roundings:
+        values = _activated(planes, replace(state, activation=rounding.activation), head)
+        low, high = (np.reshape(v, (-1, 1, 1)) for v in (rounding.lowest, rounding.highest))
+        values = np.sort(np.clip(values, low, high), axis=0)
+        limit = 0.5 if rounding.activation == "sigmoid" else state.threshold or 0.0
+        margin = np.abs(values[0] - limit) if len(values) == 1 else values[-1] - values[-2]
+        sure &= margin > rounding.step
+    return sure
+
+
+def _compare_labels(
+    original: NDArray[Any], exported: NDArray[Any], card: ModelCard, head: HeadFacts
+) -> LabelCount:
     """An original that gives labels only, at the input size or at the grid's."""
     size = label_size(original, card)
     here = _interpolated(exported, card, size)
-    clear = _clear(here, exported, card)
+    clear = _clear(here, exported, card) & settled(here, head)
     there = np.reshape(original, (size.height, size.width)).astype(np.int64)
     return LabelCount.of(np.argmax(here, axis=0) == there, clear)
 
@@ -205,8 +230,7 @@ def _activated(
     """Our logits as the original gives them: without background, with its activation."""
     if head.channels == 1:
         planes = planes[1:]
-        if head.probabilities:
-            return planes + 0.5
+        planes = (-planes if head.negated else planes) + head.shift
     if head.probabilities or not state.activation:
         return planes
     if state.activation == "sigmoid":

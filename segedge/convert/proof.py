@@ -26,8 +26,15 @@ from segedge.card.proof import (
     rivals,
     spread,
 )
-from segedge.convert.parity import WANTED_AGREEMENT, Image, Network, class_planes, label_size
-from segedge.convert.passes.cut_tail import HeadFacts
+from segedge.convert.parity import (
+    WANTED_AGREEMENT,
+    Image,
+    Network,
+    class_planes,
+    label_size,
+    settled,
+)
+from segedge.convert.passes.find_head import HeadFacts
 from segedge.errors import ExportError, ParityError
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import installed_version
@@ -226,7 +233,7 @@ def original_witness(
     if card.head == "labels":
         return lambda tensor: _labels_said(original(tensor), card)
     if head.original.labels:
-        return lambda tensor: _half_said(original(tensor), exported(tensor), card)
+        return lambda tensor: _half_said(original(tensor), exported(tensor), card, head)
     return lambda tensor: _logits_said(original(tensor), head)
 
 
@@ -246,11 +253,20 @@ def _labels_said(output: NDArray[Any], card: ModelCard) -> Said:
     )
 
 
-def _half_said(labels: NDArray[Any], output: NDArray[Any], card: ModelCard) -> Said:
+def _half_said(
+    labels: NDArray[Any], output: NDArray[Any], card: ModelCard, head: HeadFacts
+) -> Said:
     plane = label_size(labels, card)
     map_hw = np.reshape(labels, (plane.height, plane.width)).astype(np.int64)
     said = _interpolated_said(output, card, plane)
-    return Said(plane, said.grid, said.logits, lambda rows, columns: map_hw[np.ix_(rows, columns)])
+    logits = said.logits
+    assert logits is not None
+
+    def settled_labels(rows: Points, columns: Points) -> NDArray[np.int64]:
+        sure = settled(logits(rows, columns), head)
+        return np.where(sure, map_hw[np.ix_(rows, columns)], -1)
+
+    return Said(plane, said.grid, logits, settled_labels)
 
 
 def _interpolated_said(output: NDArray[Any], card: ModelCard, plane: Size) -> Said:
@@ -275,7 +291,7 @@ def _logits_said(output: NDArray[Any], head: HeadFacts) -> Said:
 def _as_logits(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.float64]:
     """An original's output as logits, one plane a class, but for a constant a point."""
     if head.probabilities:
-        planes = planes - 0.5 if head.channels == 1 else planes
+        planes = planes - head.shift
     elif head.original.activation in ("softmax", "sigmoid"):
         known = (planes > _SMALLEST) & (planes < _LARGEST)
         if head.original.activation == "softmax":

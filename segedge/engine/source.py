@@ -6,11 +6,14 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_facts
 from segedge.card.proof import PROOF_KEY
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
+from segedge.machine.optional import require
 
 
 @dataclass(frozen=True)
@@ -56,4 +59,54 @@ def read_buildable(model: str | Path) -> EngineSource:
             facts={"found": "uint8 activations"},
             fix="segedge quantize MODEL --calibrate IMAGES, without --activations uint8",
         )
+    if b"QuantizeLinear" in source.data:
+        _check_codes(source)
     return source
+
+
+_SYMMETRIC = {
+    "onnx.quantize": "onnxruntime's quantize_static(..., activation_type=QuantType.QInt8, "
+    "weight_type=QuantType.QInt8, extra_options={'ActivationSymmetric': True, "
+    "'WeightSymmetric': True})",
+    "aimet": "AIMET's is_symmetric: True for op_type, params and model_output in its config",
+    "": "quantize the float network again: segedge quantize MODEL --calibrate IMAGES, or by "
+    "onnxruntime's quantize_static with QInt8 and extra_options={'ActivationSymmetric': True}",
+}
+"""What makes signed codes with zero points of 0, by a word in the name of the tool."""
+
+
+def _check_codes(source: EngineSource) -> None:
+    """Refuse codes other than int8 about 0.
+
+    TensorRT refuses the zero points itself, but takes uint8 for int8: all above half of the range
+    would be cut off without a word.
+    """
+    onnx = require("onnx", purpose="look at a quantized network")
+    graph = onnx.load_from_string(source.data).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    made = (node for node in graph.node if node.op_type == "Constant" and node.attribute)
+    constants |= {node.output[0]: node.attribute[0].t for node in made}
+    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    kinds = []
+    for node in nodes:
+        zero = constants.get(node.input[2]) if len(node.input) > 2 else None
+        if len(node.input) > 2 and zero is None:
+            return  # made by a node: TensorRT will say what it thinks of that
+        codes = onnx.numpy_helper.to_array(zero) if zero is not None else np.zeros(1, np.uint8)
+        if codes.dtype == np.uint8 or codes.any():
+            kinds.append((node.name, codes.dtype.name, int(codes.flat[0])))
+    if not kinds:
+        return
+    name, dtype, zero_point = kinds[0]
+    producer = read_facts(source.path).producer if source.card is None else ""
+    maker = source.card.provenance.exporter if source.card else producer
+    raise ModelError(
+        f"{source.path.name} is quantized to other codes than TensorRT takes",
+        facts={
+            "found": f"{dtype} with a zero point of {zero_point} at {name or 'a QuantizeLinear'}, "
+            f"one of {len(kinds)} such among {len(nodes)}",
+            "expected": "int8 with zero points of 0",
+            "quantized by": maker or "a tool that does not name itself",
+        },
+        fix=next(text for word, text in _SYMMETRIC.items() if word in maker.lower()),
+    )

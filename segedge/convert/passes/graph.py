@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,11 @@ def opset_of(model: Model) -> int:
     return int(model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0)))
 
 
+def holds(model: Model, operator: str) -> bool:
+    """Whether the graph has an operator of this type."""
+    return any(node.op_type == operator for node in model.graph)
+
+
 def drop_dead(model: Model) -> None:
     """Remove nodes, initializers, functions and opsets that no output needs."""
     run_passes(model, "RemoveUnusedNodes", "RemoveUnusedFunctions", "RemoveUnusedOpsets")
@@ -130,6 +136,71 @@ def measure_shapes(
     names = [value.name for value in values]
     arrays = session.run(zeros, names)
     return {name: array.shape for name, array in zip(names, arrays, strict=True)}
+
+
+def new_constant(model: Model, name: str, array: NDArray[Any]) -> Value:
+    """An initializer of the graph."""
+    lib = ir()
+    value = lib.Value(
+        name=name,
+        const_value=lib.tensor(array, name=name),
+        shape=lib.Shape(array.shape),
+        type=lib.TensorType(lib.DataType.from_numpy(array.dtype)),
+    )
+    model.graph.register_initializer(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A node to be made: its further inputs are constants, which take the type of the first."""
+
+    op: str
+    """ONNX operator type."""
+    constants: tuple[NDArray[Any], ...] = ()
+    """Floats become what the first input is; all else stays what it is."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def append(model: Model, value: Value, operator: Operator) -> Value:
+    """Put an operator behind a value, at the end of the graph; its result."""
+    node = _node(model, value, operator)
+    model.graph.append(node)
+    return node.outputs[0]
+
+
+def put_behind_input(model: Model, value: Value, operators: Sequence[Operator]) -> None:
+    """Put operators between a graph's input and all that reads it."""
+    uses, nodes, last = list(value.uses()), [], value
+    for operator in operators:
+        nodes.append(_node(model, last, operator))
+        last = nodes[-1].outputs[0]
+    if nodes:
+        model.graph.insert_before(model.graph[0], nodes)
+    for use in uses:
+        use.node.replace_input_with(use.idx, last)
+
+
+def _node(model: Model, value: Value, operator: Operator) -> Node:
+    lib = ir()
+    codes = operator.op == "DequantizeLinear"
+    inputs = [value]
+    for index, array in enumerate(operator.constants):
+        is_float = array.dtype.kind == "f" and not codes
+        tensor = array.astype(value.dtype.numpy()) if is_float else array
+        inputs.append(new_constant(model, f"{value.name}_{operator.op}_{index}", tensor))
+    node = lib.node(operator.op, inputs=inputs, attributes=dict(operator.attributes))
+    node.outputs[0].name = f"{value.name}_{operator.op}"
+    node.outputs[0].type = lib.TensorType(_result_type(value, operator))
+    return node
+
+
+def _result_type(value: Value, operator: Operator) -> Any:
+    if operator.op == "Cast":
+        return ir().DataType(operator.attributes["to"])
+    if operator.op == "DequantizeLinear":
+        return ir().DataType.from_numpy(operator.constants[0].dtype)
+    return ir().DataType.BOOL if operator.op == "Equal" else value.dtype
 
 
 def infer_shapes(model: Model) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segedge.convert.options import PassReport
 from segedge.convert.passes.alike import ALIKE
+from segedge.convert.passes.float_bias import FLOAT_BIASES
 from segedge.convert.passes.fold import FOLD
 from segedge.convert.passes.graph import Model
 from segedge.convert.passes.merge import MERGE
@@ -13,4 +14,5 @@ from segedge.convert.passes.rewrite import REWRITE
 
 def simplify(model: Model) -> list[PassReport]:
     """Run all simplifications on a model with known shapes where they are static, in place."""
-    return [each(model) for each in (FOLD, REWRITE, FUSE_POOLING, ALIKE, MERGE)]
+    passes = (FLOAT_BIASES, FOLD, REWRITE, FUSE_POOLING, ALIKE, MERGE)
+    return [each(model) for each in passes]

@@ -59,8 +59,8 @@ def parse_error(
         return ModelError(
             f"{name} has int32 biases behind DequantizeLinear, which {flavour} does not take",
             facts={"node": match[1], "says": first.reason[:200]},
-            fix="quantise with float biases: onnxruntime's quantize_static with "
-            "extra_options={'QuantizeBias': False}",
+            fix=f"segedge export {name} makes them float; so does onnxruntime's quantize_static "
+            "with extra_options={'QuantizeBias': False}",
         )
     others = sorted({r.operator for r in refusals[1:] if r.operator} - {first.operator})
     facts = {"node": first.node or "(without a name)", "says": first.reason[:300]}
