@@ -40,6 +40,7 @@ from segedge.convert.passes.graph import (
     image_input,
     infer_shapes,
     opset_of,
+    rounds_to_codes,
     to_bytes,
 )
 from segedge.convert.passes.peculiar import peculiarities
@@ -332,7 +333,7 @@ def _with_parity(
     prepare = independent(card) if loaded.way is None else None
     count, result = parity.compare(
         loaded.original, known, images, card=card, head=head, levels=levels,
-        prepare=prepare.tensor if prepare else None,
+        prepare=prepare.tensor if prepare else None, is_coded=rounds_to_codes(loaded.model),
     )  # fmt: skip
     parity.require_agreement(result, card, images=count)
     if prepare is not None:

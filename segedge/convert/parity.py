@@ -40,11 +40,14 @@ def compare(
     head: HeadFacts,
     prepare: Prepare | None = None,
     levels: Levels | None = None,
+    is_coded: bool = False,
 ) -> tuple[int, LabelCount]:
     """Run both networks over H x W x 3 uint8 BGR images of any size, at the card's input size.
 
     ``prepare`` gives the original's input; without it both get the same. ``levels`` counts how far
-    the two inputs are apart. Gives how many images there were, and what they gave.
+    the two inputs are apart. ``is_coded``: the network rounds to codes inside, where the last bit
+    of an input becomes a whole step: both get the same then, and only ``levels`` tells of the
+    other's. Gives how many images there were, and what they gave.
     """
     total, count = LabelCount(), 0
     for image in images:
@@ -54,7 +57,7 @@ def compare(
         own = tensor if prepare is None else prepare(image, card)
         if levels is not None:
             levels.add(tensor, own, card)
-        there, here = original(own), exported(tensor)
+        there, here = original(tensor if is_coded else own), exported(tensor)
         _refuse_nan(there, here)
         total += compare_outputs(there, here, card=card, head=head)
         count += 1

@@ -110,6 +110,13 @@ def holds(model: Model, operator: str) -> bool:
     return any(node.op_type == operator for node in model.graph)
 
 
+def rounds_to_codes(model: Model) -> bool:
+    """Whether the network quantizes inside."""
+    return any(holds(model, f"{kind}QuantizeLinear") for kind in ("", "Dynamic")) or holds(
+        model, "QLinearConv"
+    )
+
+
 def drop_dead(model: Model) -> None:
     """Remove nodes, initializers, functions and opsets that no output needs."""
     run_passes(model, "RemoveUnusedNodes", "RemoveUnusedFunctions", "RemoveUnusedOpsets")
