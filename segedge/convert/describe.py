@@ -190,7 +190,7 @@ def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> Model
     if "fit" in asked:
         asked["scaling"] = None
     settled: Mapping[str, Any] = {} if form is None else form.settled()
-    if refused := sorted(asked.keys() & settled.keys()):
+    if form is not None and (refused := sorted(asked.keys() & settled.keys())):
         raise UsageError(
             f"the network takes {'grey' if 'color' in refused else form.dtype}"
             f"{' and normalises it itself' if 'mean' in settled else ''}",

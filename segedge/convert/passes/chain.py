@@ -258,6 +258,8 @@ def _rounded(node: Node, state: TailState) -> TailState | str:
         tuple((scale * (end - zero.reshape(-1).astype(np.float64))).tolist())
         for end in (limits.min, limits.max)
     )
+    if len({*lowest}) > 1 or len({*highest}) > 1:  # what is clipped loses to what is not yet
+        return f"{node.op_type} clips each class at a value of its own"
     rounding = Rounding(state.activation, float(scale.max()), lowest, highest)
     return replace(state, roundings=(*state.roundings, rounding))
 

@@ -205,7 +205,7 @@ def _without_leading_transposes(
     links: list[Link],
     start: TailState,
     base: Value,
-    shapes: dict[str, tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
     linear: LinearUpsample | None,
 ) -> tuple[list[Link], TailState, Value]:
     """Keep a Transpose in the graph that turns channels-last logits into NCHW ones."""

@@ -35,7 +35,7 @@ KERNEL: dict[str, Any] = {**INNER, "cache": True}
 FAST: dict[str, Any] = {**INNER, "fastmath": {"contract", "nsz"}}
 
 
-FIRST: int = np.int64(0)  # type: ignore[assignment]
+FIRST: int = np.int64(0)
 """Where counting begins. A plain 0 is a type of its own to Numba: it would compile every function
 that a count is handed to twice, a seventh of the time until a first frame."""
 
