@@ -7,7 +7,7 @@ bilinear one that the runtime's tail computes (`segedge.convert.passes.resize`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
