@@ -24,6 +24,7 @@ import harness
 import numpy as np
 from document import Figure
 from frames.families import PER_PIXEL, Family, save
+from frames.mask_families import MASKS
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -32,7 +33,7 @@ from segedge.card.geometry import Geometry, Size
 from segedge.errors import SegedgeError
 from segedge.reference import frame as reference
 
-FAMILIES: dict[str, Family] = {**PER_PIXEL}
+FAMILIES: dict[str, Family] = {**PER_PIXEL, **MASKS}
 CAMVID = Path(__file__).resolve().parents[2] / "shared" / "data" / "camvid"
 SETTLED_ON = 4
 """Images that a network's head is set on; not those that it is measured on."""
@@ -106,19 +107,23 @@ def _compared(
         geometry = Geometry(network, network, 0, 0, network)
         ours = reference.labels(result.logits, segmenter.card, geometry)
     start = time.perf_counter()
-    own = own_labels(model, processor, image, size)
+    own = own_labels(model, processor, image, size, family.asked)
     own_ms = 1e3 * (time.perf_counter() - start)
     return float(np.mean(ours == own)), ours_ms, own_ms, np.unique(own)
 
 
 def own_labels(
-    model: Any, processor: Any, image: Image.Image, size: tuple[int, int]
+    model: Any,
+    processor: Any,
+    image: Image.Image,
+    size: tuple[int, int],
+    asked: dict[str, Any],
 ) -> NDArray[Any]:
     """The family's own way from an image to labels of a size."""
     import torch
 
     with torch.no_grad():
-        outputs = model(**processor(images=image, return_tensors="pt"))
+        outputs = model(**processor(images=image, return_tensors="pt", **asked))
     found = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
     return np.asarray(found[0].numpy())
 

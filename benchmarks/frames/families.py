@@ -26,6 +26,10 @@ class Family:
 
     make: Callable[[], Pair]
     """A small random network and its processor."""
+    settle: Callable[[Any, dict[str, Any]], None] = lambda model, given: settle(model, given)
+    """Sets the head of such a network on what its processor makes of images."""
+    asked: dict[str, Any] = field(default_factory=dict)
+    """What its processor is asked besides."""
     options: dict[str, Any] = field(default_factory=dict)
     """Fields of `segedge.ExportOptions` that the user must give."""
     give: str = ""
@@ -42,16 +46,15 @@ def save(family: Family, folder: Path, images: Sequence[Image.Image]) -> Pair:
     torch.manual_seed(0)
     model, processor = family.make()
     model.eval()
-    pixels = torch.cat(
-        [processor(images=image, return_tensors="pt")["pixel_values"] for image in images]
-    )
-    settle(model, pixels)
+    given = [processor(images=image, return_tensors="pt", **family.asked) for image in images]
+    tensors = {name for name, value in given[0].items() if isinstance(value, torch.Tensor)}
+    family.settle(model, {name: torch.cat([one[name] for one in given]) for name in tensors})
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return model, processor
 
 
-def settle(model: Any, pixels: Any) -> None:
+def settle(model: Any, given: dict[str, Any]) -> None:
     """Statistics of batch normalisations and the scale of the last convolution, from images."""
     import torch
 
@@ -61,11 +64,11 @@ def settle(model: Any, pixels: Any) -> None:
         norm.momentum = None  # the mean over all batches
         norm.train()
     with torch.no_grad():
-        model(pixels)
+        model(**given)
         for norm in norms:
             norm.momentum = 0.1
             norm.eval()
-        logits = model(pixels).logits
+        logits = model(**given).logits
         mean, deviation = logits.mean(dim=(0, 2, 3)), logits.std(dim=(0, 2, 3))
         last = [
             m for m in model.modules()

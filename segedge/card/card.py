@@ -242,6 +242,9 @@ class ModelCard:
     """How it was fitted to a camera, or None for the network as it was trained."""
     probabilities: bool = False
     """Whether the output holds probabilities: an activation stayed inside the network."""
+    mask_scale: int | None = None
+    """Of a network that classifies masks: how many times these are enlarged in the graph before
+    they are summed to one map a class. None: it classifies pixels."""
     pillow_resample: int | None = None
     """Pillow's code of the filter that the original was given its images by, where ``resize`` is
     only the nearest rule to it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,6 +17,8 @@ from segedge.errors import CardError, UsageError, unknown_name_error
 from segedge.machine.text_file import Line, UnreadableText, read_lines
 
 Rgb = tuple[int, int, int]
+_AKIN = 0.9
+"""Share of names that must be the same at the same place."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class LabelSet:
     """Label value in ground truth that counts for nothing, or None."""
     label_of_id: Mapping[int, int] = field(default_factory=dict)
     """Raw id in the dataset's label files to label, where they differ (Cityscapes)."""
+    things: range = range(0)
+    """Labels of countable things, where the dataset tells them from stuff."""
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.palette_rgb):
@@ -60,9 +64,39 @@ def known_set(names: Sequence[str]) -> LabelSet | None:
     return next(matches, None)
 
 
+def akin_set(names: Sequence[str]) -> LabelSet | None:
+    """The built-in label set whose classes these are in other words, or None.
+
+    ADE20K's are written ``road`` or ``road, route``, ``windowpane`` or ``window``.
+    """
+    wanted = [_first_word(name) for name in names]
+    for entry in built_in_sets().values():
+        same = sum(a == _first_word(b) for a, b in zip(wanted, entry.names, strict=False))
+        if len(entry) == len(wanted) and same >= _AKIN * len(wanted):
+            return entry
+    return None
+
+
+def _first_word(name: str) -> str:
+    """A name up to its first synonym."""
+    return re.split("[,;]", name)[0].strip().lower()
+
+
+def things_only(names: Sequence[str]) -> str:
+    """The built-in set whose things alone these are: classes of an instance segmentation."""
+    wanted = [_first_word(name) for name in names]
+    for name, entry in built_in_sets().items():
+        if entry.things and wanted == [entry.names[label] for label in entry.things]:
+            return name
+    return ""
+
+
 def named_set(names: tuple[str, ...]) -> LabelSet:
     """Bare names, with the standard palette where they are a known set's."""
-    return known_set(names) or LabelSet("", names, distinct_palette(len(names)))
+    known, akin = known_set(names), akin_set(names)
+    if known or akin is None:
+        return known or LabelSet("", names, distinct_palette(len(names)))
+    return replace(akin, names=names)
 
 
 def read_classes(path: Path) -> LabelSet:
@@ -133,7 +167,10 @@ def _from_json(name: str, entry: dict[str, object]) -> LabelSet:
     assert isinstance(ids, dict)
     ignore = entry.get("ignore_index", 255)
     assert ignore is None or isinstance(ignore, int)
+    things = entry.get("things", [0, 0])
+    assert isinstance(things, list)
     return LabelSet(
+        things=range(*things),
         name=name,
         names=tuple(str(row[0]) for row in classes),
         palette_rgb=tuple((row[1], row[2], row[3]) for row in classes),

@@ -30,6 +30,7 @@ CARD_RANGES: dict[str, Range] = {
     "std": Range(-1e4, 1e4),
     "pad_value": Range(0, 255),
     "stride": Range(1, 2**16, " pixels"),
+    "mask_scale": Range(1, 16),
     "pillow_resample": Range(0, 5),
 }
 PARITY_RANGES: dict[str, Range] = {

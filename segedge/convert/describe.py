@@ -78,6 +78,7 @@ def build_card(
     size: Size,
     input_layout: Layout,
     provenance: Provenance,
+    mask_scale: int | None = None,
 ) -> ModelCard:
     """Put a card together; what the user says goes before what the source says."""
     classes = _fitting(_classes(options, said, head), head)
@@ -106,6 +107,7 @@ def build_card(
         dynamic=tuple(options.dynamic),
         provenance=provenance,
         probabilities=head.probabilities,
+        mask_scale=mask_scale or (said.card.mask_scale if said.card else None),
     )
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard, OwnWay, Provenance
 from segedge.card.dialects import image_size
 from segedge.card.familiar import FAMILIAR
@@ -18,6 +19,7 @@ from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert import parity
 from segedge.convert.describe import Said, asked_channels, build_card, enlarging_is_assumed
 from segedge.convert.known import Known
+from segedge.convert.mask_head import MaskHead, choose_outputs, compared, originals
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
 from segedge.convert.onnx_file import (
@@ -29,9 +31,9 @@ from segedge.convert.onnx_file import (
 )
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress
 from segedge.convert.original import Original, open_session, precision_of
-from segedge.convert.outputs import pick_output
 from segedge.convert.parity import Network
 from segedge.convert.passes.clean import clean
+from segedge.convert.passes.compose_masks import compose_masks
 from segedge.convert.passes.cut_tail import cut_tail
 from segedge.convert.passes.find_head import HeadFacts, find_head
 from segedge.convert.passes.graph import (
@@ -83,11 +85,14 @@ class _Loaded:
     model: Model
     original: Network
     exact: Network
-    """The same, as slowly as it takes to compute what it says and nothing else."""
+    """What the file must compute, as slowly as it takes to compute that and nothing else."""
     witness: str
     """Who computes that."""
     input: InputFacts
     said: Said
+    masks: MaskHead | None
+    """How masks become classes of pixels, where it classifies such. ``original`` gives the labels
+    of the network's own post-processing then."""
     nodes: int
     torch: str
     exporter: str
@@ -136,7 +141,8 @@ def export(
     tell("exporting", 0.1)
     loaded = _load_onnx(found, options) if found.kind == "onnx" else _export(found, options)
     tell("simplifying", 0.4)
-    passes = simplify(loaded.model)
+    passes = [compose_masks(loaded.model, scale=loaded.masks.scale)] if loaded.masks else []
+    passes += simplify(loaded.model)
     tell("cutting the tail", 0.5)
     found_head = find_head(
         loaded.model,
@@ -160,6 +166,7 @@ def export(
         size=loaded.input.size,
         input_layout=loaded.input.layout,
         provenance=_provenance(found, loaded),
+        mask_scale=loaded.masks.scale if loaded.masks else None,
     )
     card = replace(card, caveats=peculiarities(loaded.model))
     if enlarging_is_assumed(options, loaded.said, head, card.input_size):
@@ -226,28 +233,32 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
         )
     said = Said(folder=source.folder)
     outputs = network.outputs(size)
-    index = pick_output(
+    masks, chosen = choose_outputs(
         outputs,
-        wanted=options.output,
+        options,
         source=source.name,
         channels=asked_channels(options, said),
+        summed_at=source.summed_at,
         largest=True,
     )
-    network.select(index)
+    network.select(*chosen)
     model = network.to_onnx(size, opset=options.opset, dynamic=options.dynamic)
+    original, exact = originals(masks, network.run, network.run, rows_axis=2)
     notes = []
-    if len(outputs) > 1:
-        notes.append(f"took output {outputs[index]} of {len(outputs)}")
+    if len(outputs) > len(chosen):
+        taken = " and ".join(str(outputs[index]) for index in chosen)
+        notes.append(f"took output {taken} of {len(outputs)}")
     written = opset_of(model)
     if written != options.opset:
         notes.append(f"opset {options.opset} was asked for, torch's exporter wrote {written}")
     return _Loaded(
         model=model,
-        original=network,
-        exact=network,
+        original=original,
+        exact=exact,
         witness=f"PyTorch {network.version}",
         input=InputFacts(InputForm("nchw", 3, 1, "float32"), size, options.dynamic, ()),
         said=said,
+        masks=masks,
         nodes=len(model.graph),
         torch=network.version,
         exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
@@ -273,26 +284,30 @@ def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
     )
     said = Said(card=card, metadata=facts.metadata, form=given.form)
     channels = asked_channels(options, said)
-    index = pick_output(
-        output_specs(model, given.size, channels),
-        wanted=options.output,
-        source=source.name,
-        channels=channels,
+    masks, indices = choose_outputs(
+        output_specs(model, given.size, channels), options, source=source.name, channels=channels
     )
-    chosen = model.graph.outputs[index]
-    model.graph.outputs[:] = [chosen]
-    form = chosen_form(model, given, channels)
+    chosen = [model.graph.outputs[index] for index in indices]
+    model.graph.outputs[:] = chosen
+    form = None if masks else chosen_form(model, given, channels)
     if form is not None:
         usual_output(form)(model)
     precision = precision_of(model)
-    theirs = Original(source.path, str(chosen.name), given.form, form)
+    theirs = Original(source.path, tuple(str(one.name) for one in chosen), given.form, form)
+    original, exact = originals(
+        masks,
+        theirs.run(precision, optimise=True),
+        theirs.run(precision, optimise=False),
+        rows_axis=rows_axis(given.layout),
+    )
     return _Loaded(
         model=model,
-        original=theirs.network(precision, optimise=True),
-        exact=theirs.network(precision, optimise=False),
+        original=original,
+        exact=exact,
         witness=runtime_name(),
         input=given,
         said=said,
+        masks=masks,
         nodes=nodes,
         torch="",
         exporter=facts.producer,
@@ -330,12 +345,13 @@ def _with_parity(
     else:
         images = iter(smooth_noise(card.input_size))
     way, levels = None, Levels()
+    head, wanted = compared(loaded.masks, head)
     prepare = independent(card) if loaded.way is None else None
     count, result = parity.compare(
         loaded.original, known, images, card=card, head=head, levels=levels,
         prepare=prepare.tensor if prepare else None, is_coded=rounds_to_codes(loaded.model),
     )  # fmt: skip
-    parity.require_agreement(result, card, images=count)
+    parity.require_agreement(result, card, images=count, wanted=wanted)
     if prepare is not None:
         levels.require(card, prepare.name)
         way = OwnWay(prepare.name, levels=levels.most)
@@ -350,7 +366,7 @@ def _with_parity(
         parity.require_batch(exported, list(smooth_noise(card.input_size)), card)
     if "size" in options.dynamic:
         for size in parity.untraced_sizes(card.input_size, card.stride):
-            result += _at_untraced_size(loaded.original, exported, size, sample, card, head)
+            result += _at_untraced_size(loaded.original, exported, size, sample, card, head, wanted)
             sizes.append(size)
     measured = result.parity(images=count, kind="images" if sample else "noise", sizes=sizes)
     return replace(card, parity=replace(measured, way=way))
@@ -370,13 +386,14 @@ def _at_untraced_size(
     sample: ImageSample | None,
     card: ModelCard,
     head: HeadFacts,
+    wanted: float,
 ) -> LabelCount:
     """Compare at a size that the exporter has not seen; refuse the export where they differ."""
     images = islice(sample.pixels(), 2) if sample else smooth_noise(size, 2)
     there = replace(card, input_height=size.height, input_width=size.width)
     try:
         count, result = parity.compare(original, exported, images, card=there, head=head)
-        parity.require_agreement(result, there, images=count)
+        parity.require_agreement(result, there, images=count, wanted=wanted)
         return result
     except ParityError as error:
         raise ParityError(

@@ -14,6 +14,7 @@ from segedge.errors import UsageError
 DEFAULT_OPSET = 20
 """What TensorRT 10.3 (JetPack 6) up to today's reads, and torch's exporter writes by default."""
 DynamicAxis = Literal["batch", "size"]
+_MASK_SCALES = (1, 2, 4)
 _LARGEST_MEAN = 2.0
 """A mean of values 0..1 lies well below, one of 0..255 well above."""
 Progress = Callable[[str, float], None]
@@ -51,6 +52,12 @@ class ExportOptions:
     """Leave upsample, softmax and argmax in the graph."""
     output: str | None = None
     """Index or name of the output that holds the main head."""
+    masks: tuple[str, str] | None = None
+    """Indices or names of the outputs that hold class logits and mask logits of queries. None:
+    found by their usual names."""
+    mask_scale: int | None = None
+    """How many times the masks are enlarged in the graph before they are summed: 1, 2 or 4. None:
+    1 where the network's own post-processing sums them as they come, else 2."""
     verify: Path | str | None = None
     """An image, a folder, a glob or a video to measure parity on; noise where there is none."""
     verify_images: int = 24
@@ -74,6 +81,15 @@ class ExportOptions:
                 "--mean and --std are of values 0..1, not 0..255",
                 facts={"mean": ", ".join(f"{value:g}" for value in self.mean)},
                 fix=f"--mean {_scaled(self.mean)} --std {_scaled(std)}",
+            )
+        if self.masks is not None and self.output is not None:
+            raise UsageError(
+                "--output names a head of pixels, --head masks: one of masks",
+                fix="give one of them",
+            )
+        if self.mask_scale not in (None, *_MASK_SCALES):
+            raise UsageError(
+                f"masks cannot be enlarged {self.mask_scale} times", facts={"expected": "1, 2 or 4"}
             )
         if not 11 <= self.opset <= 26:
             raise UsageError(f"opset {self.opset} is out of range", facts={"expected": "11 to 26"})

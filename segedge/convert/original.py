@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segedge.card.proof import FilePrecision
-from segedge.convert.parity import Network
+from segedge.convert.mask_head import Run
 from segedge.convert.passes.graph import Model, holds, ir
 from segedge.convert.passes.usual_input import InputForm
 from segedge.convert.passes.usual_output import OutputForm
@@ -21,17 +21,19 @@ from segedge.machine.optional import require
 
 @dataclass(frozen=True)
 class Original:
-    """One output of a file, and what is usual in neither it nor the input."""
+    """The outputs of a file that make its head, and what is usual in neither them nor the input."""
 
     path: Path
-    output: str
+    outputs: tuple[str, ...]
     given: InputForm
     form: OutputForm | None
 
-    def network(self, precision: FilePrecision, *, optimise: bool) -> Network:
-        """From the usual tensor to the usual output; the file is opened when first asked."""
+    def run(self, precision: FilePrecision, *, optimise: bool) -> Run:
+        """From the usual tensor to the usual outputs; the file is opened when first asked."""
         opened = cache(lambda: open_session(_whole(self.path), precision, optimise=optimise))
-        return lambda tensor: self._usual(opened()(self.given.feed(tensor), self.output))
+        return lambda tensor: [
+            self._usual(output) for output in opened().run(self.given.feed(tensor), self.outputs)
+        ]
 
     def _usual(self, output: NDArray[Any]) -> NDArray[Any]:
         if self.given.batch > 1:

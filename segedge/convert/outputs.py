@@ -11,6 +11,13 @@ from segedge.errors import ExportError, UsageError, nearest_name
 
 _MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
 """Names that mean the main head wherever they appear: torchvision, Hugging Face, common code."""
+_MASK_NAMES = (
+    ("class_queries_logits", "masks_queries_logits"),
+    ("pred_logits", "pred_masks"),
+    ("logits", "pred_masks"),
+    ("class_logits", "mask_logits"),
+)
+"""Names of class and mask logits: Hugging Face, detectron2 and DETR, EoMT's own code."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ def pick_output(
         index = _wanted_index(outputs, wanted)
         _check_dense(outputs[index], source)
         return index
+    _refuse_unnamed_masks(outputs, source)
     dense = [index for index, output in enumerate(outputs) if _is_dense(output)]
     if not dense:
         _check_dense(outputs[0], source)
@@ -93,6 +101,43 @@ def pick_output(
     return candidates[0]
 
 
+def pick_masks(
+    outputs: Sequence[OutputSpec], *, wanted: tuple[str, str] | None, source: str
+) -> tuple[int, int] | None:
+    """Indices of class and mask logits of queries: as named, or by the names that are usual.
+
+    None where the network classifies pixels.
+    """
+    if wanted is not None:
+        classes, masks = (_wanted_index(outputs, name) for name in wanted)
+        if not _are_masks(outputs[classes], outputs[masks]):
+            raise UsageError(
+                f"{source} does not classify masks with these outputs",
+                facts={
+                    "classes": str(outputs[classes]),
+                    "masks": str(outputs[masks]),
+                    "expected": "(N, queries, classes + 1) and (N, queries, H/stride, W/stride)",
+                },
+                fix="--head masks:CLASS_OUTPUT,MASK_OUTPUT, in this order",
+            )
+        return classes, masks
+    index = {output.name.rpartition(".")[2]: i for i, output in reversed([*enumerate(outputs)])}
+    for names in _MASK_NAMES:
+        if all(name in index for name in names):
+            classes, masks = (index[name] for name in names)
+            if _are_masks(outputs[classes], outputs[masks]):
+                return classes, masks
+    return None
+
+
+def _are_masks(classes: OutputSpec, masks: OutputSpec) -> bool:
+    """Whether the shapes are those of queries; axes that are not known fit."""
+    if len(classes.shape) != 3 or len(masks.shape) != 4:
+        return False
+    fit = None in (classes.shape[1], masks.shape[1]) or classes.shape[1] == masks.shape[1]
+    return fit and classes.shape[2] != 1
+
+
 def image_level_error(output: OutputSpec, source: str) -> ExportError:
     """The refusal of a classifier of whole images, and how to make a segmentation head of it."""
     classes = output.shape[-1] if output.shape and output.shape[-1] else "CLASSES"
@@ -107,6 +152,21 @@ def image_level_error(output: OutputSpec, source: str) -> ExportError:
         "by conv.weight.data = linear.weight.data[:, :, None, None]; one over a flattened map "
         "(features x H x W columns) must be trained anew, on label images",
     )
+
+
+def _refuse_unnamed_masks(outputs: Sequence[OutputSpec], source: str) -> None:
+    """Outputs that may be classes and masks of queries are not taken for logits of pixels."""
+    if any(output.name in _MAIN_NAMES for output in outputs):
+        return
+    for classes in outputs:
+        for masks in outputs:
+            if _are_masks(classes, masks) and masks.shape[1] is not None:
+                raise ExportError(
+                    f"{source} has outputs that look like classes and masks of queries",
+                    facts={"classes": str(classes), "masks": str(masks)},
+                    fix=f"--head masks:{classes.name},{masks.name} where they are, else name the "
+                    "output with logits a pixel: --output INDEX|NAME",
+                )
 
 
 def _wanted_index(outputs: Sequence[OutputSpec], wanted: str) -> int:

@@ -22,6 +22,7 @@ from segedge.card.geometry import Size
 from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.modelfile import file_sha256
 from segedge.convert.checkpoint import load_checkpoint
+from segedge.convert.huggingface import load_huggingface
 from segedge.convert.options import CheckpointReport, ExportOptions
 from segedge.convert.processor import HuggingFaceWay, check_folder, load_processor, said_by
 from segedge.convert.programs import load_program, load_torchscript
@@ -29,6 +30,7 @@ from segedge.convert.torch_export import TorchNetwork
 from segedge.convert.way import Labelling
 from segedge.errors import ExportError, UsageError, nearest_name
 from segedge.machine.optional import require
+from segedge.reference.masks import SummedAt
 
 Kind = Literal["factory", "module", "program", "torchscript", "huggingface", "onnx"]
 
@@ -55,6 +57,8 @@ class Source:
     """Input size that the source itself names."""
     way: Labelling | None = None
     """The source's own way from an image to labels, where it has one."""
+    summed_at: SummedAt = "input"
+    """Where masks are summed, of a network that classifies such."""
 
 
 def resolve(source: Any, options: ExportOptions) -> Source:
@@ -141,24 +145,16 @@ def _from_huggingface(folder: Path) -> Source:
     check_folder(folder)
     processor = load_processor(folder)
     said = said_by(processor, folder)
-    auto = require("transformers", purpose="load a Hugging Face folder")
-    try:
-        module = auto.AutoModelForSemanticSegmentation.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ExportError(
-            f"{folder.name} holds no semantic segmentation network that transformers can load",
-            facts={"says": (str(error).splitlines() or [""])[0][:200]},
-        ) from error
+    module, summed_at = load_huggingface(folder, said.classes)
     weights = next(
         (f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".bin")), None
     )
-    network = TorchNetwork(module.eval(), name=folder.name)
+    network = TorchNetwork(module, name=folder.name)
     digest = file_sha256(weights) if weights else ""
     return Source(
         "huggingface", folder.name, digest, network=network, folder=said, size=said.input_size,
-        way=HuggingFaceWay(processor, module, said),
+        way=HuggingFaceWay(processor, module, said) if summed_at is None else None,
+        summed_at=summed_at or "input",
     )  # fmt: skip
 
 

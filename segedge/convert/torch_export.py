@@ -30,7 +30,7 @@ _AXES: dict[DynamicAxis, tuple[int, ...]] = {"batch": (0,), "size": (2, 3)}
 
 
 class TorchNetwork:
-    """A torch module in evaluation mode: what it returns, one of its outputs, its ONNX graph."""
+    """A torch module in evaluation mode: what it returns, outputs of it, its ONNX graph."""
 
     def __init__(self, module: Any, *, name: str, scripted: bool = False) -> None:
         """Wrap a ``torch.nn.Module`` from one image tensor to any nesting of tensors.
@@ -42,7 +42,7 @@ class TorchNetwork:
         self._name = name
         self._scripted = scripted
         self._head: Any = None
-        self._index = 0
+        self._indices: tuple[int, ...] = ()
         self.expected: dict[str, Channels] = {}
         """What the batch normalisations of the last graph expect, by its values' names."""
 
@@ -56,17 +56,20 @@ class TorchNetwork:
         leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
         return [OutputSpec(name, tuple(leaf.shape)) for name, leaf in leaves]
 
-    def select(self, index: int) -> None:
-        """Make one output the network's only one."""
-        self._head, self._index = _head_module(self._torch, self._module, index), index
+    def select(self, *indices: int) -> None:
+        """Make some outputs the network's only ones."""
+        self._head, self._indices = _head_module(self._torch, self._module, indices), indices
 
     def __call__(self, tensor: NDArray[np.float32]) -> NDArray[Any]:
-        """The selected output for an N x 3 x H x W tensor."""
-        result: NDArray[Any] = self._call(self._head, tensor).detach().cpu().numpy()
-        return result
+        """The first selected output for an N x 3 x H x W tensor."""
+        return self.run(tensor)[0]
+
+    def run(self, tensor: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """The selected outputs for an N x 3 x H x W tensor."""
+        return [leaf.detach().cpu().numpy() for leaf in self._call(self._head, tensor)]
 
     def to_onnx(self, size: Size, *, opset: int, dynamic: Sequence[DynamicAxis]) -> Model:
-        """Export the selected output, traced at a size.
+        """Export the selected outputs, traced at a size.
 
         The opset is only asked for: what was written must be read back.
         """
@@ -76,7 +79,7 @@ class TorchNetwork:
         axes = {axis: _AXIS_NAMES[axis] for kind in dynamic for axis in _AXES[kind]}
         export = self._script_to_onnx if self._scripted else self._dynamo_to_onnx
         try:
-            with _silence(), self._torch.no_grad():
+            with _silence(), environment("TRANSFORMERS_DISABLE_TORCH_CHECK"), self._torch.no_grad():
                 model = export(example, opset, axes)
         except SegedgeError:
             raise
@@ -118,7 +121,7 @@ class TorchNetwork:
         )
         model = ir().from_proto(onnx.load_from_string(buffer.getvalue()))
         self.expected = batch_norms(model)
-        model.graph.outputs[:] = [model.graph.outputs[self._index]]
+        model.graph.outputs[:] = [model.graph.outputs[index] for index in self._indices]
         return model
 
     def _tensor(self, array: NDArray[np.float32]) -> Any:
@@ -137,8 +140,8 @@ class TorchNetwork:
             ) from error
 
 
-def _head_module(torch: Any, module: Any, index: int) -> Any:
-    """A module that returns one leaf of what another returns."""
+def _head_module(torch: Any, module: Any, indices: Sequence[int]) -> Any:
+    """A module that returns some leaves of what another returns."""
 
     class Head(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -146,7 +149,8 @@ def _head_module(torch: Any, module: Any, index: int) -> Any:
             self.network = module
 
         def forward(self, image: Any) -> Any:
-            return named_leaves(self.network(image))[index][1]
+            leaves = named_leaves(self.network(image))
+            return tuple(leaves[index][1] for index in indices)
 
     head = Head()
     # Exported programs refuse eval(); they are what they were exported as.
@@ -213,10 +217,18 @@ def _silence() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def weights_only_loading() -> Iterator[None]:
+def weights_only_loading() -> contextlib.AbstractContextManager[None]:
     """Make every ``torch.load`` below refuse pickled objects, whatever it was asked for."""
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    return environment("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+
+
+@contextlib.contextmanager
+def environment(name: str) -> Iterator[None]:
+    """Set a switch of a library's for a while.
+
+    ``TRANSFORMERS_DISABLE_TORCH_CHECK``: the checks of shapes inside some networks, which hold or
+    have raised when the outputs were looked at, are written into the graph else.
+    """
     before = os.environ.get(name)
     os.environ[name] = "1"
     try:

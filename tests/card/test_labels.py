@@ -2,13 +2,28 @@ from __future__ import annotations
 
 import pytest
 
-from segedge.card.labels import LabelSet, built_in_sets, distinct_palette, known_set, label_set
+from segedge.card.labels import (
+    LabelSet,
+    akin_set,
+    built_in_sets,
+    distinct_palette,
+    known_set,
+    label_set,
+    named_set,
+    things_only,
+)
 from segedge.errors import UsageError
 
 
 @pytest.mark.parametrize(
     ("name", "count", "ignore"),
-    [("cityscapes", 19, 255), ("camvid", 11, 11), ("voc", 21, 255), ("ade20k", 150, 255)],
+    [
+        ("cityscapes", 19, 255),
+        ("camvid", 11, 11),
+        ("voc", 21, 255),
+        ("ade20k", 150, 255),
+        ("coco-panoptic", 133, 255),
+    ],
 )
 def test_built_in_sets(name: str, count: int, ignore: int) -> None:
     labels = label_set(name.upper())
@@ -49,7 +64,7 @@ def test_unknown_sets_get_the_nearest_name() -> None:
         label_set("cityscape")
     assert "camvid" in caught.value.facts["known"]
     assert known_set(("road", "sky")) is None
-    assert set(built_in_sets()) == {"cityscapes", "camvid", "voc", "ade20k"}
+    assert set(built_in_sets()) == {"cityscapes", "camvid", "voc", "ade20k", "coco-panoptic"}
 
 
 def test_palettes_are_distinct_and_fit() -> None:
@@ -58,3 +73,31 @@ def test_palettes_are_distinct_and_fit() -> None:
     assert len(distinct_palette(300)) == 300
     with pytest.raises(UsageError, match="2 names and 1 colours"):
         LabelSet("x", ("a", "b"), ((0, 0, 0),))
+
+
+def test_names_in_other_words_have_the_standard_colours() -> None:
+    ade = label_set("ade20k")
+    other = [
+        name + ", " + name[::-1] if label % 3 else f" {name} "
+        for label, name in enumerate(ade.names)
+    ]
+    other[8] = "window "
+    found = named_set(tuple(other))
+    assert (found.name, found.palette_rgb) == ("ade20k", ade.palette_rgb)
+    assert found.names == tuple(other)
+    assert akin_set(other[:-1]) is None
+    assert akin_set([*other[1:], other[0]]) is None
+
+
+def test_things_are_told_from_stuff() -> None:
+    coco, city = label_set("coco-panoptic"), label_set("cityscapes")
+    assert [coco.names[label] for label in (0, 79, 80, 132)] == [
+        "person", "toothbrush", "banner", "rug-merged",
+    ]  # fmt: skip
+    assert list(coco.things) == list(range(80))
+    assert [city.names[label] for label in (city.things[0], city.things[-1])] == [
+        "person", "bicycle",
+    ]  # fmt: skip
+    assert things_only(coco.names[:80]) == "coco-panoptic"
+    assert things_only(city.names[11:19]) == "cityscapes"
+    assert things_only(city.names) == things_only(coco.names) == things_only(["a"]) == ""

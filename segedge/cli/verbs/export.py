@@ -40,7 +40,7 @@ def export_command(
     ] = None,
     size: Annotated[str | None, "Input size, HEIGHTxWIDTH."] = None,
     classes: Annotated[
-        str | None, "cityscapes, camvid, voc, ade20k, a comma list, or a text file."
+        str | None, "cityscapes, camvid, voc, ade20k, coco-panoptic, a comma list, or a text file."
     ] = None,
     mean: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
     std: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
@@ -57,6 +57,12 @@ def export_command(
     dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
     keep_tail: Annotated[bool, "Leave upsample and argmax in the graph."] = False,
     output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None,
+    head: Annotated[
+        str | None, "masks:CLASS_OUTPUT,MASK_OUTPUT where queries classify masks; else found."
+    ] = None,
+    mask_scale: Annotated[
+        int | None, "Enlarge masks 1, 2 or 4 times in the graph before they are summed."
+    ] = None,
     verify: Annotated[
         str | None, "Image, folder, glob or video to measure parity on; else noise."
     ] = None,
@@ -83,6 +89,8 @@ def export_command(
         dynamic=_axes(dynamic),
         keep_tail=keep_tail,
         output=output,
+        masks=_masks(head),
+        mask_scale=mask_scale,
         verify=verify,
         opset=opset,
     )
@@ -197,6 +205,21 @@ def _axes(given: list[str] | None) -> tuple[DynamicAxis, ...]:
         if word not in axes:
             raise unknown_name_error("dynamic axis", word, tuple(axes))
     return tuple(axes[word] for word in words)
+
+
+def _masks(head: str | None) -> tuple[str, str] | None:
+    """``masks:CLASSES,MASKS``."""
+    if head is None:
+        return None
+    kind, _, names = head.partition(":")
+    classes, comma, masks = names.partition(",")
+    if kind != "masks" or not comma or not classes.strip() or not masks.strip():
+        raise UsageError(
+            f"no head {head!r}",
+            facts={"expected": "masks:CLASS_OUTPUT,MASK_OUTPUT, names or indices of outputs"},
+            fix="--head masks:pred_logits,pred_masks; --output NAME for a head of pixels",
+        )
+    return classes.strip(), masks.strip()
 
 
 def _three(option: str, text: str | None) -> tuple[float, float, float] | None:

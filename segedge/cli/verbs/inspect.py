@@ -145,6 +145,8 @@ def _print_card(card: ModelCard) -> None:
         print_row("resample", f"Pillow code {card.pillow_resample}")
     if card.padded_at_end:
         print_row("resize_type", "was padded right and below")
+    if card.mask_scale is not None:
+        print_row("masks", f"summed to classes in the graph, enlarged x{card.mask_scale} before")
     if card.probabilities:
         print_row("logits", "probabilities")
     if card.quantization is not None:

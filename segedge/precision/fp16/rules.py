@@ -57,6 +57,7 @@ def static_reasons(graph: TypedGraph, keep: Sequence[str]) -> Reasons:
     _frozen(graph, reasons)
     _user(graph, keep, reasons)
     _operators(graph, reasons)
+    _masks(graph, reasons)
     _arithmetic(graph, reasons)
     _coordinates(graph, reasons)
     _constants(graph, reasons)
@@ -193,6 +194,23 @@ def _operators(graph: TypedGraph, reasons: Reasons) -> None:
     for node in graph.nodes:
         if node.op_type in WIDE_OPS and graph.float_outputs(node):
             _add(reasons, node, WIDE_OPS[node.op_type])
+
+
+def _masks(graph: TypedGraph, reasons: Reasons) -> None:
+    """The sum over queries of a class's share times a mask's probability, and that sigmoid."""
+    for node in graph.nodes:
+        makers = [_maker(graph, name) for name in node.input] if node.op_type == "MatMul" else []
+        if sorted(maker.op_type for maker in makers if maker) == ["Sigmoid", "Softmax"]:
+            for each in (node, *makers):
+                reasons.setdefault(each.name, "masks and classes: sums of probabilities")
+
+
+def _maker(graph: TypedGraph, name: str) -> Any:
+    """The node that computes a value; those that only move it are passed over."""
+    node = graph.producers.get(name)
+    while node is not None and node.op_type in _MOVERS:
+        node = graph.producers.get(node.input[0])
+    return node
 
 
 def _arithmetic(graph: TypedGraph, reasons: Reasons) -> None:

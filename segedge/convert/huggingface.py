@@ -1,0 +1,142 @@
+"""Networks of Hugging Face folders: which class loads one, and what makes it exportable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segedge.card.geometry import Size
+from segedge.card.labels import label_set, things_only
+from segedge.card.plain import parse_json
+from segedge.errors import ExportError
+from segedge.machine.optional import require
+from segedge.reference.masks import SummedAt
+
+SUMMED_AT: dict[str, SummedAt] = {
+    "mask2former": Size(384, 384),
+    "maskformer": "grid",
+    "oneformer": "grid",
+    "eomt": "input",
+    "eomt_dinov3": "input",
+}
+"""Families that classify masks, and where their ``post_process_semantic_segmentation`` sums."""
+_OBJECTS_ONLY = {
+    "detr": "panoptic",
+    "conditional_detr": "detection",
+    "rf_detr": "instance",
+    "videomt": "video",
+    "sam": "promptable",
+    "sam2": "promptable",
+}
+"""Families that find objects, and for what."""
+_TASK = "the task is semantic"
+"""What OneFormer's own processor makes of the task ``semantic``."""
+_PURPOSE = "load a Hugging Face folder"
+
+
+def load_huggingface(folder: Path, classes: Sequence[str]) -> tuple[Any, SummedAt | None]:
+    """A folder's network, from one image tensor on, and where it sums its masks if it has any.
+
+    ExportError: it is none that can be loaded, or none with a map of classes.
+    """
+    family = _family(folder)
+    if family in SUMMED_AT:
+        _refuse_things(folder, classes)
+    transformers = require("transformers", purpose=_PURPOSE)
+    summed_at = SUMMED_AT.get(family)
+    loader = transformers.AutoModelForSemanticSegmentation
+    if summed_at is not None:
+        loader = transformers.AutoModelForUniversalSegmentation
+    try:
+        module = loader.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False,
+            # torch's exporter cannot take apart all forms of its fused attention.
+            **({} if summed_at is None else {"attn_implementation": "eager"}),
+        )  # fmt: skip
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ExportError(
+            f"{folder.name} holds no semantic segmentation network that transformers can load",
+            facts={"says": (str(error).splitlines() or [""])[0][:200]},
+        ) from error
+    module.eval()
+    if hasattr(module, "attn_mask_probs"):
+        _fix_attention_masks(module, folder)
+    return (_with_task(module, folder) if family == "oneformer" else module), summed_at
+
+
+def _family(folder: Path) -> str:
+    """The folder's model type; ExportError where it finds objects and labels no pixels."""
+    config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    family = str(config.get("model_type", ""))
+    kind = _OBJECTS_ONLY.get(family)
+    if kind is not None:
+        raise ExportError(
+            f"{folder.name} is a {kind} checkpoint: it finds objects, and has no map of classes",
+            facts={"found": f"model type {family}"},
+            fix="take a checkpoint for semantic segmentation; of the families that do both, "
+            + ", ".join(SUMMED_AT),
+        )
+    return family
+
+
+def _refuse_things(folder: Path, classes: Sequence[str]) -> None:
+    """Classes of things alone have no name for most pixels, and would cover them all the same."""
+    known = things_only(classes)
+    if known:
+        raise ExportError(
+            f"{folder.name} is an instance checkpoint: its classes are things alone",
+            facts={
+                "found": f"{len(classes)} classes, the things of {known}; no road, no sky",
+                "expected": f"{len(label_set(known))} classes: things and stuff",
+            },
+            fix="take the semantic or panoptic checkpoint of the same family",
+        )
+
+
+def _fix_attention_masks(module: Any, folder: Path) -> None:
+    """EoMT keeps how often its attention is masked as a tensor, on whose value its code branches.
+
+    Trained to the end, it masks none. In between it would mask at random.
+    """
+    shares = [float(share) for share in module.attn_mask_probs]
+    if any(0.0 < share < 1.0 for share in shares):
+        raise ExportError(
+            f"{folder.name} masks its attention at random: its training was not finished",
+            facts={"attn_mask_probs": ", ".join(f"{share:g}" for share in shares)},
+            fix="train it to the end, or save it with model.attn_mask_probs.zero_()",
+        )
+    del module.attn_mask_probs
+    module.attn_mask_probs = shares
+
+
+def _with_task(module: Any, folder: Path) -> Any:
+    """OneFormer with its text fixed: it reads from a sentence what it shall do."""
+    torch: Any = require("torch", purpose="export a network")
+    transformers = require("transformers", purpose=_PURPOSE)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ExportError(
+            f"{folder.name} has no tokenizer, and OneFormer reads its task from text",
+            facts={"says": (str(error).splitlines() or [""])[0][:200]},
+            fix="save it, too: processor.save_pretrained(FOLDER)",
+        ) from error
+    length = module.config.task_seq_len
+    tokens = tokenizer(
+        [_TASK], padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )["input_ids"]
+
+    class Semantic(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+            self.register_buffer("task", tokens)
+
+        def forward(self, image: Any) -> Any:
+            task = self.task.expand(image.shape[0], -1)
+            return self.network(pixel_values=image, task_inputs=task)
+
+    return Semantic().eval()
