@@ -10,7 +10,11 @@ ends with its training, is ended.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from frames.families import CLASSES, Family, Pair
 
@@ -135,13 +139,31 @@ def _maskformer() -> Pair:
     return hf.MaskFormerForInstanceSegmentation(config), processor
 
 
-def _eomt(split: bool = False) -> Pair:
+class _Stretching:
+    """EoMT's processor behind a stretch to its size; its own ways are windows and padding."""
+
+    def __init__(self, side: int) -> None:
+        import transformers as hf
+
+        size = {"shortest_edge": side, "longest_edge": side}
+        self._size, self._processor = (side, side), hf.EomtImageProcessor(size=size)
+        self.post_process_semantic_segmentation = self._processor.post_process_semantic_segmentation
+
+    def __call__(self, images: Image.Image, **asked: Any) -> Any:
+        stretched = images.resize(self._size, Image.Resampling.BILINEAR)
+        return self._processor(images=stretched, **asked)
+
+    def save_pretrained(self, folder: Path) -> None:
+        height, width = self._size
+        said = {**self._processor.to_dict(), "size": {"height": height, "width": width}}
+        (folder / "preprocessor_config.json").write_text(json.dumps(said))
+
+
+def _eomt() -> Pair:
     import transformers as hf
 
     config = hf.EomtConfig(**_VIT, image_size=256)
-    size = {"shortest_edge": 256, "longest_edge": None if split else 256}
-    processor = hf.EomtImageProcessor(size=size, do_split_image=split, do_pad=not split)
-    return hf.EomtForUniversalSegmentation(config), processor
+    return hf.EomtForUniversalSegmentation(config), _Stretching(256)
 
 
 MASKS: dict[str, Family] = {
