@@ -234,13 +234,9 @@ def _export(source: Source, options: ExportOptions) -> _Loaded:
     said = Said(folder=source.folder)
     outputs = network.outputs(size)
     masks, chosen = choose_outputs(
-        outputs,
-        options,
-        source=source.name,
-        channels=asked_channels(options, said),
-        summed_at=source.summed_at,
-        largest=True,
-    )
+        outputs, options, source=source.name, channels=asked_channels(options, said),
+        summed_at=source.summed_at, largest=True,
+    )  # fmt: skip
     network.select(*chosen)
     model = network.to_onnx(size, opset=options.opset, dynamic=options.dynamic)
     original, exact = originals(masks, network.run, network.run, rows_axis=2)
