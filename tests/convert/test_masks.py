@@ -37,7 +37,9 @@ class Masks(torch.nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.names = names
-        self.stem = torch.nn.Conv2d(3, 8, 4, stride=4)
+        self.stem = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 4, stride=4), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, padding=1)
+        )
         self.masks = torch.nn.Conv2d(8, QUERIES, 3, padding=1)
         self.classes = torch.nn.Linear(8, QUERIES * (CLASSES + 1))
         self.masks.weight.data *= 6

@@ -126,6 +126,12 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
     print_row("network", f"in {shape} {card.color.upper()} float32, {head}")
     print_row("classes", _classes_line(report))
     print_row("tail", _tail_line(report))
+    if card.mask_scale is not None:
+        print_row(
+            "masks",
+            f"enlarged x{card.mask_scale} and summed to classes in the graph; parity is with the "
+            "labels of the network's own post-processing",
+        )
     print_row("parity", _parity_line(report))
     for done in report.passes:
         if done.name == "compute alike" and done.changed:
