@@ -83,7 +83,7 @@ def read_huggingface(
     Raises:
         CardError: A file is missing or malformed, or a setting does what no card can say.
     """
-    classes = _classes(Path(folder))
+    classes = class_names_of(Path(folder))
     given = {**settings, **dict.fromkeys(_DOES_NOT.get(processor, ()), False)}
     if processor.startswith(_MASKS):
         given |= {"rounds_up": given.pop("size_divisor", 0), "do_pad": bool(given.get("pad_size"))}
@@ -151,7 +151,8 @@ def _unclear(found: str) -> CardError:
     )
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
+def class_names_of(folder: Path) -> tuple[str, ...]:
+    """Class names of ``config.json``, in label order; CardError where it names none."""
     id2label = read_json(folder / "config.json").get("id2label")
     if not isinstance(id2label, dict) or not id2label:
         raise CardError(

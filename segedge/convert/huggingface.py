@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from segedge.card.geometry import Size
+from segedge.card.huggingface import class_names_of, read_json
 from segedge.card.labels import label_set, things_only
-from segedge.card.plain import parse_json
 from segedge.errors import ExportError
 from segedge.machine.optional import require
 from segedge.reference.masks import SummedAt
@@ -35,14 +35,18 @@ _TASK = "the task is semantic"
 _PURPOSE = "load a Hugging Face folder"
 
 
-def load_huggingface(folder: Path, classes: Sequence[str]) -> tuple[Any, SummedAt | None]:
+def refuse_objects(folder: Path) -> None:
+    """ExportError where a folder's network finds objects, and has no map of classes."""
+    if _family(folder) in SUMMED_AT:
+        _refuse_things(folder, class_names_of(folder))
+
+
+def load_huggingface(folder: Path) -> tuple[Any, SummedAt | None]:
     """A folder's network, from one image tensor on, and where it sums its masks if it has any.
 
-    ExportError: it is none that can be loaded, or none with a map of classes.
+    ExportError: it is none that can be loaded.
     """
     family = _family(folder)
-    if family in SUMMED_AT:
-        _refuse_things(folder, classes)
     transformers = require("transformers", purpose=_PURPOSE)
     summed_at = SUMMED_AT.get(family)
     loader = transformers.AutoModelForSemanticSegmentation
@@ -67,7 +71,7 @@ def load_huggingface(folder: Path, classes: Sequence[str]) -> tuple[Any, SummedA
 
 def _family(folder: Path) -> str:
     """The folder's model type; ExportError where it finds objects and labels no pixels."""
-    config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     family = str(config.get("model_type", ""))
     kind = _OBJECTS_ONLY.get(family)
     if kind is not None:

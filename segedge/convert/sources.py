@@ -22,7 +22,7 @@ from segedge.card.geometry import Size
 from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.modelfile import file_sha256
 from segedge.convert.checkpoint import load_checkpoint
-from segedge.convert.huggingface import load_huggingface
+from segedge.convert.huggingface import load_huggingface, refuse_objects
 from segedge.convert.options import CheckpointReport, ExportOptions
 from segedge.convert.processor import HuggingFaceWay, check_folder, load_processor, said_by
 from segedge.convert.programs import load_program, load_torchscript
@@ -142,10 +142,11 @@ def _weights_only(path: Path) -> UsageError:
 
 
 def _from_huggingface(folder: Path) -> Source:
+    refuse_objects(folder)
     check_folder(folder)
     processor = load_processor(folder)
     said = said_by(processor, folder)
-    module, summed_at = load_huggingface(folder, said.classes)
+    module, summed_at = load_huggingface(folder)
     weights = next(
         (f for f in sorted(folder.iterdir()) if f.suffix in (".safetensors", ".bin")), None
     )

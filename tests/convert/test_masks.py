@@ -272,4 +272,4 @@ def test_a_folder_of_eomt_that_was_not_trained_to_the_end(eomt: Path) -> None:
     folder = eomt.parent / "unfinished"
     model.save_pretrained(folder)
     with pytest.raises(ExportError, match="at random: its training was not finished"):
-        load_huggingface(folder, ())
+        load_huggingface(folder)
