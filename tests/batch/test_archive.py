@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -478,10 +477,15 @@ def test_videos_may_be_carried_by_motion(model: Path, inputs: Path, tmp_path: Pa
     assert "motion network 22 of 44 frames; carried labels agree " in said, (
         "3 of 6, 6 times; 4 of 8"
     )
-    assert re.search(r"note the codec gives none for \d+ of 37 frames: flow instead", said)
     again = json.loads(run_verb(*words, *every, "--json").stdout)
     assert (again["shards_done"], again["shards_before"]) == (0, 8)
     assert (again["motion"]["frames"], again["motion"]["network_frames"]) == (44, 22)
+    asked, answered = again["motion"]["codec_asked"], again["motion"]["codec_answered"]
+    assert asked == 37
+    # FFmpeg leaves out a frame's vectors in some runs and not in others, of the same file.
+    assert 30 <= answered <= 37
+    lacking = f"note the codec gives none for {asked - answered} of 37 frames: flow instead"
+    assert (lacking in said) == (answered < asked)
     assert len(rows(out)) == 49
     refused = run_verb(*words, "--every", 2, code=2).stderr
     assert "was begun with other options" in refused
