@@ -482,10 +482,8 @@ def test_videos_may_be_carried_by_motion(model: Path, inputs: Path, tmp_path: Pa
     assert (again["motion"]["frames"], again["motion"]["network_frames"]) == (44, 22)
     asked, answered = again["motion"]["codec_asked"], again["motion"]["codec_answered"]
     assert asked == 37
-    # FFmpeg leaves out a frame's vectors in some runs and not in others, of the same file.
-    assert 30 <= answered <= 37
-    lacking = f"note the codec gives none for {asked - answered} of 37 frames: flow instead"
-    assert (lacking in said) == (answered < asked)
+    assert answered == 37  # frame threads would lose one in some runs: see findings/
+    assert "the codec gives none" not in said
     assert len(rows(out)) == 49
     refused = run_verb(*words, "--every", 2, code=2).stderr
     assert "was begun with other options" in refused

@@ -102,7 +102,8 @@ class VideoFile:
         index, end_seconds = part.first_index if part else 0, 0.0
         with _opened(self._path, self._hwaccel) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
-            stream.thread_type = "AUTO"
+            # Frame threads lose the vectors of a frame in some runs, of the same file.
+            stream.thread_type = "SLICE" if self._motion_vectors else "AUTO"
             if self._motion_vectors:
                 ask_vectors(stream)
             if part is None:
