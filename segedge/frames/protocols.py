@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +15,25 @@ from segedge.card.labels import Rgb
 from segedge.frames.frame import Frame
 
 SourceKind = Literal["images", "video", "memory"]
+
+_HDR = {16: "PQ", 18: "HLG"}
+
+
+@dataclass(frozen=True)
+class PixelTags:
+    """What a video says of its pixels beside their values."""
+
+    primaries: int = 2
+    """In the numbers of ITU-T H.273; 2: not said."""
+    transfer: int = 2
+    """Transfer characteristics in the numbers of ITU-T H.273; 2: not said."""
+    aspect: Fraction = Fraction(1)
+    """Width of a pixel by its height in the upright file; frames have square ones."""
+
+    @property
+    def hdr(self) -> str:
+        """``PQ`` or ``HLG`` for high dynamic range, else empty."""
+        return _HDR.get(self.transfer, "")
 
 
 @dataclass(frozen=True)
@@ -32,8 +52,8 @@ class SourceInfo:
     """Frames to come, as declared or estimated from the duration; None where unknown."""
     live: bool = False
     """Whether frames come at their own pace and are lost when nobody takes them."""
-    color: tuple[int, int] = (2, 2)
-    """Primaries and transfer characteristics in the numbers of ITU-T H.273; 2: not said."""
+    tags: PixelTags = PixelTags()
+    """What a video file says of its pixels."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,10 @@ class BgrConverter:
         height, width = square_size(picture.height, picture.width, self._aspect)
         return (width, height) if self._signs_of(picture)[0] == 0 else (height, width)
 
+    def shown_aspect(self, picture: Any) -> Fraction:
+        """Width of a pixel by its height in the file, once a picture is turned upright."""
+        return 1 / self._aspect if self._signs_of(picture)[0] == 0 else self._aspect
+
     def _signs_of(self, picture: Any) -> Signs:
         """Its display matrix: looked up only where the cheap angle is another than before."""
         rotation = int(getattr(picture, "rotation", 0))

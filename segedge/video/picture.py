@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.video.ffmpeg import av
+from segedge.video.upright import oblong_size
 
 BT601_MATRIX, LIMITED_RANGE = 6, 1
 """What OpenCV's BGR2YUV_I420 makes, in the numbers of ITU-T H.273 and FFmpeg."""
@@ -42,10 +43,16 @@ class Clock:
 
 
 class Fitter:
-    """Images at one size, which the first one sets, padded to even sides."""
+    """Images at one size, which the first one sets, padded to even sides.
 
-    def __init__(self, name: str) -> None:
+    Images have square pixels; where the file's are ``aspect`` times as wide as high, pictures are
+    brought to them on their way to the encoder.
+    """
+
+    def __init__(self, name: str, aspect: Fraction = Fraction(1)) -> None:
         self._name = name
+        self._aspect = aspect
+        self._reformatter = av.video.reformatter.VideoReformatter()
         self.size = (0, 0)
         """(height, width) of the first image; zeros before it."""
         self.notes: list[str] = []
@@ -54,7 +61,7 @@ class Fitter:
     @property
     def even_size(self) -> tuple[int, int]:
         """(height, width) as encoded: 4:2:0 colour needs even sides."""
-        return self.size[0] + self.size[0] % 2, self.size[1] + self.size[1] % 2
+        return oblong_size(*self.size, self._aspect)
 
     def __call__(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
         """The image, letterboxed where its size is another; the first of those is noted."""
@@ -74,6 +81,18 @@ class Fitter:
             edge = cv2.BORDER_REPLICATE
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, edge)
         return image
+
+    def picture(self, image: NDArray[np.uint8], index: int) -> Any:
+        """What the encoder takes of an image: 4:2:0, at `even_size`."""
+        picture = to_yuv(self(image, index))
+        if self._aspect == 1:
+            return picture
+        height, width = self.even_size
+        return self._reformatter.reformat(
+            picture, width, height, interpolation="AREA",
+            src_colorspace=BT601_MATRIX, dst_colorspace=BT601_MATRIX,
+            src_color_range=LIMITED_RANGE, dst_color_range=LIMITED_RANGE,
+        )  # fmt: skip
 
 
 def to_yuv(image: NDArray[np.uint8]) -> Any:

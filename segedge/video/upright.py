@@ -59,6 +59,15 @@ def pixel_aspect(stream: Any) -> Fraction:
     return Fraction(said)
 
 
+def oblong_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
+    """(height, width) of what `square_size` made of even sides; even sides, as 4:2:0 needs them."""
+    if aspect > 1:
+        return height + height % 2, 2 * round(width / aspect / 2)
+    if aspect < 1:
+        return 2 * round(height * aspect / 2), width + width % 2
+    return height + height % 2, width + width % 2
+
+
 def square_size(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
     """(height, width) with square pixels: the shorter side of a pixel is kept, nothing is lost."""
     if aspect > 1:

@@ -41,6 +41,8 @@ def print_head(segmenter: Segmenter | CudaSegmenter, sources: Sequence[SourceInf
             facts.append(f"{info.frame_count} {'frame' if info.frame_count == 1 else 'frames'}")
         if info.live:
             facts.append("live")
+        if info.tags.hdr:
+            facts.append(f"HDR ({info.tags.hdr})")
         print_row("source", f"{short_name(info.name)}  {', '.join(facts)}")
 
 

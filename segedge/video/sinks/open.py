@@ -156,11 +156,11 @@ def _video_sink(path: Path, info: SourceInfo, options: SinkOptions) -> Sink:
     sound_of = source if options.audio and info.kind == "video" and source.is_file() else None
     if options.segment_seconds is not None:
         return SegmentedSink(
-            path, rate, options.segment_seconds, encoding, sound_of=sound_of, color=info.color
+            path, rate, options.segment_seconds, encoding, sound_of=sound_of, tags=info.tags
         )
     return VideoSink(
         path, fps=rate, options=encoding, frame_count=info.frame_count,
-        sound_of=sound_of, color=info.color,
+        sound_of=sound_of, tags=info.tags,
     )  # fmt: skip
 
 

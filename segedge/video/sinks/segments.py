@@ -9,10 +9,10 @@ from pathlib import Path
 
 from segedge.errors import SinkError, UsageError
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import ResultView
+from segedge.frames.protocols import PixelTags, ResultView
 from segedge.video.encode.options import EncodeOptions
 from segedge.video.picture import Clock
-from segedge.video.sinks.video import UNSAID, VideoSink
+from segedge.video.sinks.video import VideoSink
 
 
 @dataclass
@@ -38,7 +38,7 @@ class SegmentedSink:
     """How to encode."""
     sound_of: Path | None = None
     """The video file whose sound is copied."""
-    color: tuple[int, int] = UNSAID
+    tags: PixelTags | None = None
     """What `SourceInfo` says."""
     needs: frozenset[str] = frozenset({"overlay"})
     """See `Sink`."""
@@ -122,7 +122,7 @@ class SegmentedSink:
     def _new_segment(self) -> VideoSink:
         return VideoSink(
             self._segment_path(), fps=self.fps, options=self.options,
-            sound_of=self.sound_of, color=self.color,
+            sound_of=self.sound_of, tags=self.tags,
         )  # fmt: skip
 
     def _segment_path(self) -> Path:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NoReturn
 
 from segedge.errors import UsageError, unknown_name_error
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import ResultView
+from segedge.frames.protocols import PixelTags, ResultView
 from segedge.machine.files import megabytes, part_path, prepare_folder, sink_error
 from segedge.video.encode.encoders import choose_encoder
 from segedge.video.encode.options import EncodeOptions
 from segedge.video.encode.settings import open_encoder
 from segedge.video.ffmpeg import av
 from segedge.video.formats import SINK_VIDEO_SUFFIXES
-from segedge.video.picture import Clock, Fitter, to_yuv
+from segedge.video.picture import Clock, Fitter
 from segedge.video.sinks.sound import Sound
 
 _CONTAINER_OPTIONS = {"flush_packets": "1"}
@@ -28,9 +30,6 @@ _LACKS = {
     ".webm": ("h264", "h265"),
 }
 """Codecs that FFmpeg does not write into a container."""
-
-UNSAID = (2, 2)
-"""Primaries and transfer of a source that does not say them (ITU-T H.273)."""
 
 _MP4_OPTIONS = {"movflags": "+hybrid_fragmented"}
 
@@ -45,6 +44,7 @@ class VideoSink:
       without one follow at ``fps``. Time that does not advance (joined streams) goes on at ``fps``.
     - *Size*: that of the first frame; frames of another size are letterboxed onto it, with one
       note. 4:2:0 colour needs even sides: an odd one gets a copy of its last row or column.
+    - *Pixels*: of the source's shape, frames have square ones; square with AV1 and VP9 in Matroska.
     - *Colour*: BT.601, limited range, and the file says so; the source's primaries and transfer.
     - *Sound*: copied, not encoded, first frame to last; a note where it cannot be held.
     - *Name*: written as a hidden ``.NAME.part-XXXXXXXX.mp4`` beside it, renamed in `close`. After
@@ -63,12 +63,12 @@ class VideoSink:
         options: VideoOptions | None = None,
         frame_count: int | None = None,
         sound_of: Path | None = None,
-        color: tuple[int, int] = UNSAID,
+        tags: PixelTags | None = None,
     ) -> None:
         """Check name and place; the file is begun with the first frame.
 
         A known ``frame_count`` lets a full disk say how much is missing. ``sound_of`` is the video
-        file whose sound is copied, ``color`` what `SourceInfo` says.
+        file whose sound is copied, ``tags`` what `SourceInfo` says.
         """
         self._path = Path(path)
         if self._path.suffix.lower() not in SINK_VIDEO_SUFFIXES:
@@ -81,9 +81,10 @@ class VideoSink:
         prepare_folder(self._path.parent, purpose=self._path)
         self._part = part_path(self._path)
         self._clock = Clock(fps)
-        self._fitter = Fitter(self._path.name)
+        self._tags = _held(tags or PixelTags(), self._path, self._options.codec)
+        self._fitter = Fitter(self._path.name, self._tags.aspect)
         self._frame_count = frame_count
-        self._sound_of, self._color = sound_of, color
+        self._sound_of = sound_of
         self._sound: Sound | None = None
         self._container: Any = None
         self._stream: Any = None
@@ -95,12 +96,11 @@ class VideoSink:
     def write(self, frame: Frame, result: ResultView) -> None:
         """Encode one overlay."""
         with frame.times.measure("encode"):
-            image = self._fitter(result.overlay(), frame.index)
+            picture = self._fitter.picture(result.overlay(), frame.index)
             try:
                 begins = self._container is None
                 if begins:
                     self._begin(has_times=frame.pts_seconds is not None)
-                picture = to_yuv(image)
                 picture.pts, picture.duration = self._clock.ticks(frame.pts_seconds)
                 picture.time_base = self._clock.time_base
                 if begins and self._sound is not None and frame.pts_seconds is not None:
@@ -165,7 +165,9 @@ class VideoSink:
         stream = self._container.add_stream(choice.encoder, rate=self._clock.rate)
         stream.height, stream.width = self._fitter.even_size
         codec = stream.codec_context
-        codec.color_primaries, codec.color_trc = self._color
+        codec.color_primaries, codec.color_trc = self._tags.primaries, self._tags.transfer
+        if self._tags.aspect != 1:
+            codec.sample_aspect_ratio = self._tags.aspect
         if self._options.codec == "h265" and suffix != ".mkv":
             codec.codec_tag = "hvc1"  # Apple's players know no hev1
         open_encoder(codec, choice.encoder, self._options, self._clock.rate, self._clock.time_base)
@@ -207,6 +209,13 @@ class VideoSink:
         else:
             self._part.unlink(missing_ok=True)
         raise sink_error(self._path, error, facts=facts) from error
+
+
+def _held(tags: PixelTags, path: Path, codec: str) -> PixelTags:
+    """What a file can say: Matroska's pixel shape is none that PyAV 18 sets, so the codec's is."""
+    if codec in ("av1", "vp9") and path.suffix.lower() in (".mkv", ".webm"):
+        return replace(tags, aspect=Fraction(1))
+    return tags
 
 
 def _check_holds(path: Path, codec: str) -> None:

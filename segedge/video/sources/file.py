@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from segedge.errors import SourceError
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import SourceFailure, SourceInfo
+from segedge.frames.protocols import PixelTags, SourceFailure, SourceInfo
 from segedge.video.bgr import LENIENT, BgrConverter, video_stream
 from segedge.video.decoder import choose_decoder
 from segedge.video.ffmpeg import av
 from segedge.video.options import Decoder
+from segedge.video.sources.damage import Damage
 from segedge.video.sources.deinterlace import deinterlaced
 from segedge.video.sources.diagnose import unreadable_video
 from segedge.video.sources.length import length_seconds
@@ -30,8 +31,6 @@ from segedge.video.vectors import ask_vectors, vectors_of
 _DEFAULT_FPS = 25.0
 """For raw streams that declare no rate; FFmpeg's own default."""
 
-_HDR = {16: "PQ, SMPTE ST 2084", 18: "HLG, ARIB STD-B67"}
-"""Transfer characteristics (ITU-T H.273, table 3) of high dynamic range."""
 _SEEK_BEFORE_SECONDS = (0.0, 2.0, 10.0, math.inf)
 _CONVERT = "convert it: ffmpeg -i VIDEO -c:v libx264 out.mp4"
 
@@ -71,7 +70,8 @@ class VideoFile:
         with _opened(self._path) as container:
             stream = video_stream(container, str(self._path), fix=_CONVERT)
             stream.thread_type = "SLICE"  # frame threads would decode several to give the first
-            first = next((p for p in _pictures(container.demux(stream), []) if p is not None), None)
+            pictures = Damage(stream).pictures(container.demux(stream))
+            first = next((p for p in pictures if p is not None), None)
             self._declared_frames = int(stream.frames)
             self._declared_seconds = length_seconds(container, stream)
             self._start_seconds = (container.start_time or 0) / av.time_base
@@ -84,19 +84,21 @@ class VideoFile:
                 facts={"found": f"a {codec} stream of {self._declared_frames} frames"},
                 fix="check that it plays, e.g. ffplay",
             )
-        told = _told(self._path.name, first, deinterlace=deinterlace)
+        shown_as = BgrConverter(self._aspect)
+        tags = PixelTags(
+            int(first.color_primaries), int(first.color_trc), shown_as.shown_aspect(first)
+        )
+        told = _told(self._path.name, first, tags, deinterlace=deinterlace)
         self.notes: tuple[str, ...] = (*filter(None, (note,)), *told)
-        size = BgrConverter(self._aspect).shown_size(first)
+        size = shown_as.shown_size(first)
         count = self._declared_frames or round(self._declared_seconds * fps) or None
         self._expected_frames = count
         shown = count if part is None else part.frames
-        color = (int(first.color_primaries), int(first.color_trc))
-        self.info = SourceInfo(str(self._path), "video", size, fps, shown, color=color)
+        self.info = SourceInfo(str(self._path), "video", size, fps, shown, tags=tags)
 
     def frames(self) -> Iterator[Frame]:
         """All frames that can be decoded, from the start."""
         self.failures.clear()
-        problems: list[str] = []
         fps = self.info.fps or _DEFAULT_FPS
         part = self._part
         index, end_seconds = part.first_index if part else 0, 0.0
@@ -106,11 +108,12 @@ class VideoFile:
             stream.thread_type = "SLICE" if self._motion_vectors else "AUTO"
             if self._motion_vectors:
                 ask_vectors(stream)
+            damage = Damage(stream)
             if part is None:
-                pictures = _pictures(container.demux(stream), problems)
+                pictures = damage.pictures(container.demux(stream))
             else:
                 packets = packets_from(container, stream, part.start_pts, part.key_dts)
-                pictures = within_part(_pictures(packets, problems, part.first_index), part)
+                pictures = within_part(damage.pictures(packets, part.first_index), part)
             if self._deinterlace:
                 pictures = deinterlaced(pictures, stream)
             to_bgr = BgrConverter(self._aspect)
@@ -118,7 +121,10 @@ class VideoFile:
                 start_ns = time.monotonic_ns()
                 picture = next(pictures, None)
                 if picture is None:
+                    if part is None or part.end_pts is None:
+                        damage.end(index)
                     break
+                damage.look(picture, index)
                 image = to_bgr(picture)
                 self._check_size(image, index)
                 pts_seconds = index / fps if picture.time is None else float(picture.time)
@@ -130,7 +136,7 @@ class VideoFile:
                 end_seconds = max(end_seconds, pts_seconds - self._start_seconds + 1 / fps)
                 yield frame
         if not self._closed.is_set():
-            self._record(problems, index, end_seconds)
+            self._record(damage.problems, index, end_seconds)
 
     def sampled(self, most: int) -> Iterator[NDArray[np.uint8]]:
         """At most so many frames' H x W x 3 uint8 BGR images, evenly spread over the file.
@@ -166,7 +172,7 @@ class VideoFile:
                 if from_seconds > self._start_seconds:
                     with suppress(av.error.FFmpegError):  # no seeking here: from the start
                         container.seek(round(from_seconds / stream.time_base), stream=stream)
-                pictures = _pictures(container.demux(stream), [])
+                pictures = Damage(stream).pictures(container.demux(stream))
                 shown = (p for p in pictures if p is not None and p.time is not None)
                 first = next(shown, None)
                 if first is not None and first.time < seconds:
@@ -236,15 +242,14 @@ class VideoFile:
         return bool(end_seconds < self._declared_seconds - 1.0)
 
 
-def _told(name: str, first: Any, *, deinterlace: bool) -> Iterator[str]:
+def _told(name: str, first: Any, tags: PixelTags, *, deinterlace: bool) -> Iterator[str]:
     """What is not seen in the numbers: lines of two moments, colours of another kind of screen."""
     if first.interlaced_frame and not deinterlace:
         yield f"{name}: interlaced, so moving edges are combed; --deinterlace makes whole pictures"
-    kind = _HDR.get(int(first.color_trc))
-    if kind is not None:
+    if tags.hdr:
         yield (
-            f"{name}: HDR ({kind}), not tone-mapped: networks trained on ordinary pictures see it "
-            "pale; the output says that it is HDR"
+            f"{name}: HDR ({tags.hdr}), not tone-mapped: networks trained on ordinary pictures see "
+            "it pale; a video that is made of it says that it is HDR"
         )
 
 
@@ -261,28 +266,3 @@ def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
         ) from error
     with container:
         yield container
-
-
-def _pictures(packets: Iterator[Any], problems: list[str], first_index: int = 0) -> Iterator[Any]:
-    """Decoded pictures; damaged packets are noted in ``problems`` and skipped.
-
-    ``first_index`` is the number of the first picture: problems say at which frame they are.
-    """
-    count = first_index
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError as error:  # the container itself is broken from here on
-            problems.append(f"reading stopped at frame {count}; FFmpeg says: {error.strerror}")
-            return
-        if packet is None:
-            return
-        try:
-            pictures = packet.decode()
-        except av.error.FFmpegError as error:
-            size = f"a packet of {packet.size} bytes"
-            problems.append(f"{size} at frame {count}; FFmpeg says: {error.strerror}")
-            continue
-        for picture in pictures:
-            yield picture
-            count += 1
