@@ -16,12 +16,30 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import cv2  # noqa: F401
 
+from segedge.machine.cache_folder import CACHE_VARIABLE, cache_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first: a worker that began one last would end a minute after the other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of this run have, for `tests.built`."""
     folder = tmp_path_factory.getbasetemp()
     return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of this test's own; kernels for the CPU stay those of all: 20 s to compile."""
+    shared, own = cache_path("cpu"), tmp_path / "cache"
+    shared.mkdir(parents=True, exist_ok=True)
+    own.mkdir()
+    (own / "cpu").symlink_to(shared)
+    monkeypatch.setenv(CACHE_VARIABLE, str(own))
+    return own
 
 
 @pytest.fixture

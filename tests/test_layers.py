@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -100,17 +102,34 @@ def room_of(path: Path) -> str:
     return next((folder for folder in folders if folder in FLOOR_OF), folders[0])
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports_of(path: Path) -> list[str]:
     """Dotted names of all imports: those inside functions, and those for types alone, too."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("require"):
+    for node in ast.walk(tree_of(path)):
+        names += names_of(node)
+        if isinstance(node, ast.Call) and _last_name(node.func).endswith("require"):
             names += [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
     return names
+
+
+def names_of(node: ast.AST) -> list[str]:
+    """What an import names; nothing of other nodes."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _last_name(function: ast.expr) -> str:
+    """What a call names: the last of dotted names."""
+    return str(getattr(function, "attr", getattr(function, "id", "")))
 
 
 def house_imports() -> dict[Path, set[Path]]:
@@ -161,7 +180,7 @@ def test_no_circles_between_files() -> None:
 
 def test_every_package_says_what_it_knows() -> None:
     for path in PACKAGE.rglob("__init__.py"):
-        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        text = ast.get_docstring(tree_of(path)) or ""
         assert len(text) > 30, f"{path.relative_to(PACKAGE)} has no docstring"
 
 
@@ -181,7 +200,7 @@ def test_pyav_is_loaded_through_its_door() -> None:
     direct = {
         path.relative_to(PACKAGE).as_posix()
         for path in modules()
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in tree_of(path).body
         if isinstance(node, ast.Import | ast.ImportFrom)
         and "av" in {name.split(".")[0] for name in _modules_of(node)}
     }
@@ -193,25 +212,44 @@ def _modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 
 def test_no_import_cycles_at_module_level() -> None:
-    """Every module imports alone, in a fresh interpreter that has none of the others."""
-    names = [
-        ".".join(("segedge", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(
-            ".__init__"
-        )
-        for p in modules()
-        if p.name != "__main__.py"
-    ]
-    code = (
-        "import importlib, sys\n"
-        "for name in sys.argv[1:]:\n"
-        "    for loaded in [m for m in sys.modules if m.split('.')[0] == 'segedge']:\n"
-        "        del sys.modules[loaded]\n"
-        "    importlib.import_module(name)\n"
-    )
+    """Every module imports alone: none waits for one that waits for it, and all are found."""
+    files = {module_of(path): path for path in modules() if path.name != "__main__.py"}
+    graph = {name: waited_for(name, files) for name in files}
+    try:
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
     done = subprocess.run(
-        [sys.executable, "-c", code, *names], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *order], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def waited_for(name: str, files: dict[str, Path]) -> set[str]:
+    """The modules that must be whole before this one is: those it imports, and their packages.
+
+    Its own packages have begun before it, and may still wait for it.
+    """
+    found = set()
+    for node in run_by_import(files[name]):
+        for wanted in names_of(node):
+            module = wanted if wanted in files else wanted.rpartition(".")[0]
+            parts = module.split(".")
+            outer = {".".join(parts[:k]) for k in range(1, len(parts))}
+            found |= {module} | {o for o in outer if not name.startswith(f"{o}.")}
+    return found & files.keys() - {name}
+
+
+def run_by_import(path: Path) -> Iterator[ast.AST]:
+    """The nodes of a file outside functions, and not for types alone."""
+    waiting: list[ast.AST] = [tree_of(path)]
+    while waiting:
+        yield (node := waiting.pop())
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 def test_the_runtime_needs_no_torch_and_no_onnx() -> None:

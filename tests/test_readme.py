@@ -27,6 +27,7 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
+@pytest.mark.long
 def test_the_session_of_the_readme(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("openvino")

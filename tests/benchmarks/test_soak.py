@@ -23,6 +23,7 @@ def soak(load: Load) -> ModuleType:
     return load("soak")
 
 
+@pytest.mark.long
 def test_a_short_one_holds(tmp_path: Path) -> None:
     """With a source that is killed in its midst, a stalled viewer, a full disk and SIGTERM."""
     model = write_model(tmp_path / "model.onnx")

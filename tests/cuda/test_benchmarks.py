@@ -51,6 +51,7 @@ def writing_to(folder: Path, script: str, *arguments: str) -> list[str]:
     return ["-c", code]
 
 
+@pytest.mark.long
 @simulated
 def test_gpu_check_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = ["--only", "speed", "--only", "leaks", "--only", "sanitizer"]

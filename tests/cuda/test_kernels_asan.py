@@ -51,6 +51,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.skipif(ASAN, reason="this is the run under AddressSanitizer")
 @pytest.mark.skipif(not asan_library(), reason="g++ has no libasan")
 def test_kernels_stay_inside_their_arrays():

@@ -63,6 +63,7 @@ def _ending(output: str) -> str:
     return output[at : at + 3000] if at >= 0 else output[-5000:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("file", FILES)
 def test_on_the_simulated_driver(child: Run, file: str):
     if file in child.failed:

@@ -14,7 +14,6 @@ from segedge.engine.builder.build import EngineBuild, build_engine
 from segedge.engine.cache import EngineCache
 from segedge.engine.flavour import Flavour, is_installed, load_flavour
 from segedge.engine.options import BuildOptions
-from segedge.machine.cache_folder import cache_path
 
 for module in ("onnx", "onnxruntime"):
     pytest.importorskip(module, reason=f"{module} is not installed: segedge[export,cpu]")
@@ -36,13 +35,8 @@ def rtx() -> Flavour:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCache:
+def cache(own_cache: Path) -> EngineCache:
     """A cache of this test's own; the default one is the same folder."""
-    compiled = cache_path("cpu")  # which other processes need not do again
-    compiled.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "cpu").symlink_to(compiled)
-    monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(tmp_path / "cache"))
     return EngineCache.default()
 
 
