@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from segedge.card.axes import Layout, image_shape, rows_axis
@@ -318,6 +319,7 @@ class ModelCard:
         return {CARD_KEY: self.to_json()}
 
     @classmethod
+    @lru_cache(maxsize=8)  # an opening reads a file's card twice: to run it, and to check it
     def from_json(cls, text: str) -> ModelCard:
         """Read what `to_json` wrote.
 

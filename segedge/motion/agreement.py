@@ -35,12 +35,20 @@ def agreement(carried: _Planes, network: _Planes) -> Agreement:
 
 
 def _labels(planes: _Planes) -> tuple[NDArray[np.integer], _Planes]:
-    """The best class of each point, and its lead over the second best."""
+    """The best class of each point, and its lead over the second best.
+
+    Class after class over whole planes: `np.partition` across them takes twenty times as long.
+    """
     if planes.shape[0] == 1:
         return (planes[0] > 0.0).astype(np.int64), np.abs(planes[0])
-    best = np.argmax(planes, axis=0)
-    top = np.partition(planes, -2, axis=0)[-2:]
-    return best, top[1] - top[0]
+    best, labels = planes[0].copy(), np.zeros(planes.shape[1:], np.int64)
+    second = np.full_like(best, -np.inf)
+    for channel in range(1, len(planes)):
+        plane = planes[channel]
+        np.maximum(second, np.minimum(best, plane), out=second)
+        np.copyto(labels, channel, where=plane > best)
+        np.maximum(best, plane, out=best)
+    return labels, best - second
 
 
 def _at_border(labels: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry
-from segedge.card.proof import MOST_POINTS, Answer, margin_points, rivals, spread
+from segedge.card.proof import Answer, margin_points, rivals, spread
 from segedge.reference import frame as reference
+
+_TAIL_POINTS = 1 << 13
+"""Pixels at which a tail is compared: it is the same arithmetic everywhere."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def tail_share(
     Ties are left out.
     """
     frame = geometry.frame
-    thinning = max(1.0, (frame.height * frame.width / MOST_POINTS) ** 0.5)
+    thinning = max(1.0, (frame.height * frame.width / _TAIL_POINTS) ** 0.5)
     rows = spread(frame.height, max(1, int(frame.height / thinning)))
     columns = spread(frame.width, max(1, int(frame.width / thinning)))
     found = labels_hw[np.ix_(rows, columns)]

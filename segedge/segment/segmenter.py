@@ -256,17 +256,19 @@ class Segmenter(Closing):
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """Run the network into pooled arrays; the first time the backend tells their shapes."""
-        if tensor.shape not in self._output_shapes:
+        """Run the network into pooled arrays; the backend's own, at first, tell their shapes."""
+        index, shapes = self.backend.specs[1].index(self._output), self._output_shapes
+        if tensor.shape not in shapes:
             arrays = self.backend.run([tensor])
-            self._output_shapes[tensor.shape] = tuple(array.shape for array in arrays)
-        shapes = self._output_shapes[tensor.shape]
+            shapes[tensor.shape] = tuple(array.shape for array in arrays)
+            first: NDArray[Any] = arrays[index]
+            return first
         outputs = [
             self._pool.take(shape, np.dtype(spec.dtype))
-            for shape, spec in zip(shapes, self.backend.specs[1], strict=True)
+            for shape, spec in zip(shapes[tensor.shape], self.backend.specs[1], strict=True)
         ]
         self.backend.run([tensor], outputs)
-        return outputs[self.backend.specs[1].index(self._output)]
+        return outputs[index]
 
     def _renderer(self, plan: _Plan, logits: NDArray[Any]) -> Renderer:
         grid = self.card.grid_size(logits.shape)

@@ -101,13 +101,6 @@ def test_a_fault_of_the_backend_is_found(name: str) -> None:
     assert not found.passed, found.text
 
 
-def test_a_backend_that_is_a_frame_behind_is_found() -> None:
-    """It answers the first picture rightly, and the second by the first."""
-
-    found = looked(proved.exported("varied"), wrap=lambda backend: proved.FrameBehind(backend))
-    assert not found.passed, found.text
-
-
 @pytest.mark.parametrize("name", proved.INPUT_FAULTS)
 def test_a_fault_of_the_input_is_found(name: str) -> None:
     found = looked(
