@@ -5,7 +5,7 @@ images of the first half, in a new look, adapt it; the second half in that look 
 is what `segedge adapt` does without labels, `best` the share that labels would have chosen. Looks
 are made by `LOOKS`, the same for every run. `counts` says how many images are enough, `mixes` what
 becomes of images with other classes in them, `sequences` takes CamVid's three recordings for each
-other, `moods` the demo network and its own generator (export/street).
+other, in four looks, `moods` the demo network and its own generator (export/street).
 
     python benchmarks/adapt.py [--only looks,counts,mixes,sequences,moods] [--save]
 """
@@ -17,7 +17,7 @@ import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ CAMVID, STREET = SHARED / "data" / "camvid", ROOT / "export" / "street"
 Image = NDArray[np.uint8]
 Pair = tuple[str, Image, Image]
 """Name, BGR image and labels."""
+Rows = dict[str, dict[str, float]]
+Tried = dict[str, list[list[float]]]
+"""Row to its trials, from which another rule could choose."""
 VOID = 11
 INCLUDES = {
     "before": "mIoU of the file as it was",
@@ -79,6 +82,8 @@ LOOKS: dict[str, Callable[[NDArray[np.float64], int], NDArray[np.float64]]] = {
     "underexposed: x0.35": lambda x, i: 0.35 * x,
 }
 
+SOME_LOOKS = tuple(LOOKS)[:4]
+
 
 def seen(look: str, pairs: Iterable[Pair]) -> list[Pair]:
     """The same scenes in another look, rounded to 8 bits as a camera does."""
@@ -100,33 +105,36 @@ def read_pairs(split: str, prefix: str = "") -> list[Pair]:
 class Subject:
     """A file that is adapted again and again."""
 
-    def __init__(self, path: Path, void: int) -> None:
-        self.path, self.void = path, void
+    def __init__(self, path: Path, void: int, tried: Tried) -> None:
+        self.path, self.void, self.tried = path, void, tried
         self.card = require_card(path)
         self.model = onnx.load(path)
         found = known_statistics(self.model, STATISTICS.read(read_metadata(path)))
         assert found is not None
         self.statistics = found
 
-    def row(
-        self, images: Iterable[Image], scored: Sequence[Pair], shares: Sequence[float] = SHARES
-    ) -> dict[str, float]:
-        """Figures of one adaptation, in points of mIoU."""
-        with Frames(self.card) as frames, tempfile.TemporaryDirectory() as folder:
+    def rows(self, images: Iterable[Image], scored: Mapping[str, Sequence[Pair]]) -> Rows:
+        """Figures of one adaptation, in points of mIoU, for each set that it is scored on."""
+        with Frames(self.card) as frames:
             for image in images:
                 frames.add(image)
             candidates = Candidates.of(self.model, self.card, self.statistics, frames)
-            trials = candidates.try_shares(shares, frames)
-            taken = best_of(trials, asked=None)
-            dataset = self.dataset(Path(folder), scored)
-            scores = {
-                trial.share: 100 * (trial.miou or 0.0)
-                for trial in candidates.with_miou(trials, dataset)
-            }
-        return {
-            "before": scores[0.0], "all the way": scores[1.0], "best": max(scores.values()),
-            "chosen": scores[taken.share], "share": taken.share,
-        }  # fmt: skip
+            trials = candidates.try_shares(SHARES, frames)
+        taken = best_of(trials, asked=None)
+        rows = {}
+        for name, pairs in scored.items():
+            with tempfile.TemporaryDirectory() as folder:
+                found = candidates.with_miou(trials, self.dataset(Path(folder), pairs))
+            scores = {trial.share: 100 * (trial.miou or 0.0) for trial in found}
+            rows[name] = {
+                "before": scores[0.0], "all the way": scores[1.0], "best": max(scores.values()),
+                "chosen": scores[taken.share], "share": taken.share,
+            }  # fmt: skip
+            self.tried[name] = [
+                [round(value, 5) for value in (t.share, t.information, t.confidence, t.miou or 0.0)]
+                for t in found
+            ]
+        return rows
 
     def dataset(self, folder: Path, pairs: Sequence[Pair]) -> Dataset:
         """Labelled images as a data set on disk."""
@@ -151,55 +159,54 @@ def images_of(pairs: Iterable[Pair]) -> list[Image]:
     return [image for _, image, _ in pairs]
 
 
-Rows = dict[str, dict[str, float]]
-
-
 def looks(subject: Subject, first: list[Pair], second: list[Pair]) -> Rows:
     """Every look, by 25 images of the first half."""
-    return {
-        look: subject.row(images_of(seen(look, evenly(first, 25))), seen(look, second))
-        for look in LOOKS
-    }
+    rows: Rows = {}
+    for look in LOOKS:
+        rows |= subject.rows(images_of(seen(look, evenly(first, 25))), {look: seen(look, second)})
+    return rows
 
 
 def counts(subject: Subject, first: list[Pair], second: list[Pair]) -> Rows:
     """Fewer and more images of three looks; of one image the same one judges."""
     train = read_pairs("train", "0016E5")
-    rows = {}
-    for look in list(LOOKS)[:4]:
+    rows: Rows = {}
+    for look in SOME_LOOKS:
         scored = seen(look, second)
         for count in (1, 4, 16, 64):
             images = images_of(seen(look, evenly(first if count < 64 else train, count)))
             images = images * 4 if count == 1 else images
-            rows[f"{look}, {count}"] = subject.row(images, scored)
+            rows |= subject.rows(images, {f"{look}, {count}": scored})
     return rows
 
 
 def mixes(subject: Subject, first: list[Pair], second: list[Pair]) -> Rows:
     """Images that show the upper or the lower part of the scenes alone, scored on whole ones."""
     parts = {"upper 40 %": slice(0, 144), "lower 40 %": slice(216, 360)}
-    rows = {}
-    for look in list(LOOKS)[:4]:
+    rows: Rows = {}
+    for look in SOME_LOOKS:
         scored = seen(look, second)
         for name, part in parts.items():
             images = [image[part] for image in images_of(seen(look, evenly(first, 25)))]
-            rows[f"{look}, {name}"] = subject.row(images, scored)
+            rows |= subject.rows(images, {f"{look}, {name}": scored})
     return rows
 
 
 def sequences(subject: Subject, first: list[Pair], second: list[Pair]) -> Rows:
     """Adapted to the first half of one recording, scored on the second half of another."""
     found = {name: read_pairs("train", name) for name in ("0001TP", "0006R0", "0016E5")}
-    rows = {}
-    for one, images in found.items():
-        adapting = images_of(evenly(images[: len(images) // 2], 25))
-        for other, scored in found.items():
-            pairs = evenly(scored[len(scored) // 2 :], 25)
-            rows[f"{one} to {other}"] = subject.row(adapting, pairs)
+    adapting = {name: evenly(pairs[: len(pairs) // 2], 25) for name, pairs in found.items()}
+    scoring = {name: evenly(pairs[len(pairs) // 2 :], 25) for name, pairs in found.items()}
+    rows: Rows = {}
+    for look in SOME_LOOKS:
+        scored = {name: seen(look, pairs) for name, pairs in scoring.items()}
+        for one, pairs in adapting.items():
+            named = {f"{look}, {one} to {other}": scored[other] for other in scored}
+            rows |= subject.rows(images_of(seen(look, pairs)), named)
     return rows
 
 
-def moods() -> Rows:
+def moods(tried: Tried) -> Rows:
     """The demo network on scenes of each mood of its generator, and in looks it never saw."""
     sys.path.insert(0, str(STREET))
     scene = importlib.import_module("scenes").Scene
@@ -212,7 +219,8 @@ def moods() -> Rows:
                 classes=str(STREET / "classes.txt"),
             ),
         )  # fmt: skip
-        subject, rows = Subject(path, 255), {}
+        subject = Subject(path, 255, tried)
+        rows: Rows = {}
 
         def rendered(mood: str, first: int, count: int) -> list[Pair]:
             made = [scene(first + n, mood=mood).render(2.0, 384, 768) for n in range(count)]
@@ -220,12 +228,9 @@ def moods() -> Rows:
 
         for mood in ("day", "overcast", "evening", "dusk"):
             images, scored = rendered(mood, 700_000, 12), rendered(mood, 800_000, 12)
-            rows[mood] = subject.row(images_of(images), scored)
-            if mood == "day":
-                for look in list(LOOKS)[1:4]:
-                    rows[f"day, {look}"] = subject.row(
-                        images_of(seen(look, images)), seen(look, scored)
-                    )
+            for look in SOME_LOOKS if mood == "day" else SOME_LOOKS[:1]:
+                named = {f"{mood}, {look}": seen(look, scored)}
+                rows |= subject.rows(images_of(seen(look, images)), named)
     return rows
 
 
@@ -249,7 +254,8 @@ def main() -> None:
     options = parser.parse_args()
     run = harness.Run.begin(options)
     wanted = options.only.split(",")
-    figures = []
+    figures: list[Figure] = []
+    tried: dict[str, Tried] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fastscnn.onnx"
         if set(wanted) & set(CAMVID_PARTS):
@@ -259,12 +265,14 @@ def main() -> None:
             )  # fmt: skip
         for part in wanted:
             started = time.monotonic()
+            tried[part] = {}
             if part == "moods":
-                rows = moods()
+                rows = moods(tried[part])
             else:
                 pairs = read_pairs("val")
                 half = (len(pairs) - 1) // 2
-                rows = CAMVID_PARTS[part](Subject(path, VOID), pairs[:half], pairs[half:])
+                subject = Subject(path, VOID, tried[part])
+                rows = CAMVID_PARTS[part](subject, pairs[:half], pairs[half:])
             print(f"\n{part}: {time.monotonic() - started:.0f} s")
             print_rows(rows)
             figures += [
@@ -274,7 +282,11 @@ def main() -> None:
                 for name, row in rows.items()
                 for key, value in row.items()
             ]
-    run.write("adapt", INCLUDES, figures, {"parts": wanted, "images": 25})
+    told = "part to row to [share, information, confidence, mIoU] of each trial"
+    run.write(
+        "adapt", INCLUDES, figures, {"parts": wanted, "images": 25},
+        details={"tried": tried, "as": told},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from segedge.adaptation.judge import look_at
 from segedge.adaptation.layers import Layer, find_layers, folded
 from segedge.adaptation.measure import measure, with_positions
 from segedge.adaptation.moves import Found, move_of
-from segedge.adaptation.options import LEAST_GAIN, Trial
+from segedge.adaptation.options import LEAST_GAIN, LEAST_SURER, Trial
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.statistics import Statistics
@@ -103,10 +103,12 @@ class Candidates:
 def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
     """What is taken: the first, the network as it was, where nothing is better by enough.
 
-    Without labels it must be as sure as it was, too, or tell twice as much: where images hold few
+    Without labels it must be surer than it was, too, or tell twice as much: where images hold few
     classes, statistics that make it see more of them gain a little information and lose what it
-    knew; but one that calls everything road is sure of it. A share that was asked for must only
-    gain something. ModelError: an answer is not finite.
+    knew; but one that calls everything road is sure of it. docs/adapt.md has the figures that the
+    least gains are from. A share that was asked for must only gain something.
+
+    ModelError: an answer is not finite.
     """
     before, others = trials[0], trials[1:]
     if any(trial.information != trial.information for trial in trials):
@@ -122,7 +124,7 @@ def best_of(trials: Sequence[Trial], *, asked: float | None) -> Trial:
             trial
             for trial in others
             if asked is not None
-            or trial.confidence >= before.confidence
+            or trial.confidence >= before.confidence + LEAST_SURER
             or trial.information >= 2.0 * before.information
         )
     best = max(others, key=_worth, default=before)

@@ -14,6 +14,8 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 1.0)
 """That are tried: most looks want all of the way or half of it."""
 LEAST_GAIN = 0.01
 """Nats of information below which an adaptation is refused: noise of the frames held back."""
+LEAST_SURER = 0.005
+"""Of the mean top probability, 0..1: an adaptation that makes it rise by less is refused."""
 
 
 @dataclass(frozen=True)
