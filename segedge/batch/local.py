@@ -175,8 +175,10 @@ def serve(
 
     ``gpu`` is the one that it sees; None leaves that as it is.
     """
-    # Ctrl-C goes to the whole group: the run's own process decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C and a closed terminal go to the whole group: the run's own process decides.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     from segedge.batch.work import Worker

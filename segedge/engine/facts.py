@@ -91,6 +91,8 @@ class EngineFacts:
     """The model's card, so that the engine runs without the ONNX file."""
     proof: str = field(default="", repr=False)
     """The model's proof as its metadata holds it, so that the engine can be checked; or empty."""
+    familiar: str = field(default="", repr=False)
+    """What its answers look like on images that it knows, as its metadata holds it; or empty."""
 
     @property
     def library(self) -> str:

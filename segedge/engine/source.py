@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segedge.card.card import ModelCard
+from segedge.card.familiar import FAMILIAR
 from segedge.card.modelfile import read_facts
 from segedge.card.proof import PROOF_KEY
 from segedge.engine.file import sha256
@@ -27,6 +28,8 @@ class EngineSource:
     card: ModelCard | None
     proof: str = field(default="", repr=False)
     """What the file's metadata holds under `PROOF_KEY`, which is read where it is needed."""
+    familiar: str = field(default="", repr=False)
+    """What it holds under `FAMILIAR`'s key."""
 
     @property
     def origin(self) -> str:
@@ -45,8 +48,11 @@ def read_source(model: str | Path) -> EngineSource:
         raise ModelError(
             f"{path.name} cannot be read", facts={"found": error.strerror or str(error)}
         ) from error
-    card, proof = ModelCard.from_metadata(facts.metadata), facts.metadata.get(PROOF_KEY, "")
-    return EngineSource(path, data, sha256(data, beside), card, proof)
+    told = facts.metadata
+    return EngineSource(
+        path, data, sha256(data, beside), ModelCard.from_metadata(told),
+        proof=told.get(PROOF_KEY, ""), familiar=told.get(FAMILIAR.key, ""),
+    )  # fmt: skip
 
 
 def read_buildable(model: str | Path) -> EngineSource:

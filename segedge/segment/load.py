@@ -100,15 +100,21 @@ def load(
         segmenter = CudaSegmenter(card, device_backend, options=options, slots=slots, graphs=graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     segmenter.checked = checked
-    segmenter.familiar = _familiar(path)
+    segmenter.familiar = familiar_of(path)
     return segmenter
 
 
-def _familiar(path: Path) -> Familiar | None:
+def familiar_of(path: Path) -> Familiar | None:
     """What the network's answers look like on images that it knows, where its file says so."""
-    if is_address(path) or path.suffix.lower() != ".onnx":
+    if is_address(path):
         return None
-    return FAMILIAR.read(read_metadata(path))
+    if path.suffix.lower() in ENGINE_SUFFIXES:
+        from segedge.engine.file import read_facts_beside
+
+        facts = read_facts_beside(path)
+        told = facts.familiar if facts is not None else ""
+        return FAMILIAR.read({FAMILIAR.key: told}) if told else None
+    return FAMILIAR.read(read_metadata(path)) if path.suffix.lower() == ".onnx" else None
 
 
 def _opened(path: Path, backend: str, threads: int | None, prover: Prover | None) -> Choice:

@@ -67,6 +67,14 @@ class BgrConverter:
         return self._signs
 
 
+def bits_used(picture: Any) -> int | None:
+    """Of a picture with 16 bits a sample, where no brighter one than a sensor's 14 is in it."""
+    if max(component.bits for component in picture.format.components) < 16:
+        return None
+    brightest = int(picture.reformat(format="gray16le").to_ndarray().max())
+    return brightest.bit_length() if 0 < brightest < 1 << 14 else None
+
+
 def video_stream(container: Any, name: str, *, fix: str) -> Any:
     """The video stream of an open container that players show, or a `SourceError`.
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,15 +18,22 @@ import pytest
 from segedge.batch.store import LocalStore
 from tests.batch.conftest import moving, write_video
 
+KEPT = {"manifest.json", "plan.jsonl", ".lock", "masks", "shards"}
 
-@pytest.mark.parametrize(("sent", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGKILL", -9)])
+
+def command(model: Path, folder: Path) -> list[str]:
+    video = write_video(folder / "x.mp4", moving(3000), key_every=10)
+    words = ("batch", model, video, "-o", folder / "out", "--shard", 10, "--workers", 1)
+    return [sys.executable, "-m", "segedge", *map(str, words), "--no-confidence"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129), ("SIGKILL", -9)]
+)
 def test_a_run_that_is_ended(model: Path, tmp_path: Path, sent: str, code: int) -> None:
     """In mid-run, by the command: no traceback, and nothing of it stays in the way."""
-    video, out = write_video(tmp_path / "x.mp4", moving(3000), key_every=10), tmp_path / "out"
-    words = ["batch", model, video, "-o", out, "--shard", 10, "--workers", 1, "--no-confidence"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "segedge", *map(str, words)], stderr=subprocess.PIPE, text=True
-    )
+    out = tmp_path / "out"
+    run = subprocess.Popen(command(model, tmp_path), stderr=subprocess.PIPE, text=True)
     assert run.stderr is not None
     with run.stderr:
         while run.poll() is None and not list(out.glob("shards/*.json")):
@@ -32,9 +44,24 @@ def test_a_run_that_is_ended(model: Path, tmp_path: Path, sent: str, code: int) 
         assert "Traceback" not in run.stderr.read()
     assert run.wait() == code
     left = {path.name for path in out.iterdir()} - {"failures.jsonl"}
-    kept = {"manifest.json", "plan.jsonl", ".lock", "masks", "shards"}
-    assert left >= kept if sent == "SIGKILL" else left == kept
+    assert left >= KEPT if sent == "SIGKILL" else left == KEPT
     done = len(list(out.glob("shards/*.json")))
     LocalStore(out).tidy()
-    assert {path.name for path in out.iterdir()} - {"failures.jsonl"} == kept
+    assert {path.name for path in out.iterdir()} - {"failures.jsonl"} == KEPT
     assert 0 < done < 300
+
+
+def test_a_run_whose_terminal_is_closed(model: Path, tmp_path: Path) -> None:
+    """Its workers are told so, too, and nobody reads what is printed any more."""
+    out, (ours, theirs) = tmp_path / "out", pty.openpty()
+    run = subprocess.Popen(
+        command(model, tmp_path), stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    while run.poll() is None and not list(out.glob("shards/*.json")):
+        if select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 65536)
+    os.close(ours)
+    assert run.wait(timeout=60) == 129
+    assert {path.name for path in out.iterdir()} - {"failures.jsonl"} == KEPT

@@ -11,13 +11,17 @@ from typing import Any
 import onnx
 import pytest
 
+from segedge.card.familiar import FAMILIAR, Familiar
 from segedge.card.geometry import Size
+from segedge.card.modelfile import with_metadata
 from segedge.engine.builder import builder as engine_module
 from segedge.engine.builder.builder import NoKernelError, TimingCache, build_plan
+from segedge.engine.file import write_engine
 from segedge.engine.flavour import Flavour
 from segedge.engine.options import BatchRange, BuildOptions, SizeRange
 from segedge.engine.source import read_source
 from segedge.errors import BackendError, DeviceError, ModelError, SegedgeError, UsageError
+from segedge.segment.load import familiar_of
 from tests.engine.graphs import (
     CARD,
     conv_model,
@@ -69,6 +73,19 @@ def test_fp16_keeps_named_nodes(rtx: Flavour, model: Path) -> None:
 
 def test_card_travels_with_the_engine(rtx: Flavour, model: Path) -> None:
     assert build_plan(model, flavour=rtx).facts.card == CARD
+
+
+def test_what_a_network_knows_travels_with_the_engine(
+    rtx: Flavour, model: Path, tmp_path: Path
+) -> None:
+    """So that drift is told where the engine is run by its own name."""
+    known = Familiar("exported", 2, 0.9, 0.01, (0.1,) * 10, (0.5, 0.5), (90.0,) * 3, (40.0,) * 3)
+    given = tmp_path / "known.onnx"
+    given.write_bytes(with_metadata(model.read_bytes(), FAMILIAR.metadata(known)))
+    for source, expected in ((given, known), (model, None)):
+        built = build_plan(source, flavour=rtx)
+        write_engine(tmp_path / "a.engine", built.plan, built.facts)
+        assert familiar_of(tmp_path / "a.engine") == familiar_of(source) == expected
 
 
 @pytest.mark.parametrize(

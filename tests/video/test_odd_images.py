@@ -160,3 +160,17 @@ def test_floats(tmp_path: Path) -> None:
     Image.fromarray(share).save(tmp_path / "e.tif", tiffinfo={S_LOWEST: 0.0, S_HIGHEST: 0.5})
     with pytest.raises(SourceError, match="cannot read image"):
         read_image(tmp_path / "e.tif")
+
+
+@pytest.mark.parametrize("ending", ["tif", "png", "webp"])
+def test_further_pictures_of_a_file_are_told(tmp_path: Path, ending: str) -> None:
+    first, second = (Image.fromarray(np.full((8, 9, 3), value, np.uint8)) for value in (40, 200))
+    for name in ("a", "b"):
+        first.save(tmp_path / f"{name}.{ending}", save_all=True, append_images=[second])
+    first.save(tmp_path / f"c.{ending}")
+    files = ImageFiles(sorted(tmp_path.iterdir()))
+    assert [int(frame.image_hwc[0, 0, 0]) for frame in files.frames()] == [40] * 3
+    told = f"a.{ending} holds several pictures: only the first is read, and of 1 more such files"
+    assert files.notes == (told,)
+    alone = ImageFiles([tmp_path / f"c.{ending}"])
+    assert (len(list(alone.frames())), alone.notes) == (1, ())

@@ -11,6 +11,7 @@ from segedge.backends.remote.address import address_text
 from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
 from segedge.drift.watch import sentence as drift_sentence
+from segedge.engine.file import is_engine
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
 from segedge.motion.summary import no_vectors, sentence
@@ -97,7 +98,8 @@ def print_outcome(outcome: Outcome) -> None:
         if report.motion is not None:
             _print_motion(report.motion)
         if report.drift is not None:
-            command = f"segedge adapt {address_text(outcome.model)} --images {report.source}"
+            model = "MODEL.onnx" if is_engine(outcome.model) else address_text(outcome.model)
+            command = f"segedge adapt {model} --images {report.source}"
             print_prose("camera", drift_sentence(report.drift, command))
         if counted is not None:
             print_row("flicker", _flicker_text(counted, segmenter.options.smoothing))

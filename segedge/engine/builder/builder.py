@@ -281,4 +281,5 @@ class _Build:
             engine_layers=layers,
             card=self.source.card,
             proof=self.source.proof,
+            familiar=self.source.familiar,
         )

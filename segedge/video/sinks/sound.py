@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.video.bgr import LENIENT
-from segedge.video.ffmpeg import av
+from segedge.video.ffmpeg import av, local
 
 _ALL = 48
 """FFmpeg's AVDISCARD_ALL; older PyAV has no such thing and reads everything."""
@@ -30,7 +30,7 @@ class Sound:
         self._next: Any = None
         self._start = self._shift = 0.0
         with suppress(av.error.FFmpegError, OSError):
-            self._input = av.open(str(path), **LENIENT)
+            self._input = av.open(local(path), **LENIENT)
 
     def join(self, output: Any, target: str) -> bool:
         """Add its streams to a container that is not begun; False where none can be held."""

@@ -16,7 +16,7 @@ from segedge.machine.files import megabytes, part_path, prepare_folder, sink_err
 from segedge.video.encode.encoders import choose_encoder
 from segedge.video.encode.options import EncodeOptions
 from segedge.video.encode.settings import open_encoder
-from segedge.video.ffmpeg import av
+from segedge.video.ffmpeg import av, local
 from segedge.video.formats import SINK_VIDEO_SUFFIXES
 from segedge.video.picture import Clock, Fitter
 from segedge.video.sinks.sound import Sound
@@ -160,7 +160,7 @@ class VideoSink:
         suffix = self._path.suffix.lower()
         fragments = {} if suffix in (".mkv", ".webm") else _MP4_OPTIONS
         self._container = av.open(
-            str(self._part), "w", container_options={**_CONTAINER_OPTIONS, **fragments}
+            local(self._part), "w", container_options={**_CONTAINER_OPTIONS, **fragments}
         )
         stream = self._container.add_stream(choice.encoder, rate=self._clock.rate)
         stream.height, stream.width = self._fitter.even_size
@@ -241,7 +241,7 @@ def _check_alpha(path: Path, has_alpha: bool) -> None:
 def _plays(path: Path) -> bool:
     """Whether at least one frame of the file decodes."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(local(path)) as container:
             return next(container.decode(video=0), None) is not None
     except (av.error.FFmpegError, OSError, IndexError):
         return False

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from segedge.errors import SourceError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import PixelTags, SourceFailure, SourceInfo
-from segedge.video.bgr import LENIENT, BgrConverter, video_stream
+from segedge.video.bgr import LENIENT, BgrConverter, bits_used, video_stream
 from segedge.video.decoder import choose_decoder
-from segedge.video.ffmpeg import av
+from segedge.video.ffmpeg import av, local
 from segedge.video.options import Decoder
 from segedge.video.sources.damage import Damage
 from segedge.video.sources.deinterlace import deinterlaced
@@ -246,6 +246,12 @@ def _told(name: str, first: Any, tags: PixelTags, *, deinterlace: bool) -> Itera
     """What is not seen in the numbers: lines of two moments, colours of another kind of screen."""
     if first.interlaced_frame and not deinterlace:
         yield f"{name}: interlaced, so moving edges are combed; --deinterlace makes whole pictures"
+    used = bits_used(first)
+    if used is not None:
+        yield (
+            f"{name}: the first frame uses {used} of its 16 bits: if white has no more, the "
+            "network sees it almost black; bring it to 8 bits first"
+        )
     if tags.hdr:
         yield (
             f"{name}: HDR ({tags.hdr}), not tone-mapped: networks trained on ordinary pictures see "
@@ -257,7 +263,7 @@ def _told(name: str, first: Any, tags: PixelTags, *, deinterlace: bool) -> Itera
 def _opened(path: Path, hwaccel: Any = None) -> Iterator[Any]:
     """The container, closed afterwards; FFmpeg's refusal as our error."""
     try:
-        container = av.open(str(path), hwaccel=hwaccel, **LENIENT)
+        container = av.open(local(path), hwaccel=hwaccel, **LENIENT)
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise unreadable_video(path, error.strerror) from error
     except (av.error.FFmpegError, OSError) as error:

@@ -21,6 +21,7 @@ from segedge.frames.timing import StageTimes
 from segedge.video.formats import IMAGE_SUFFIXES
 from segedge.video.sources.complaints import complaints
 from segedge.video.sources.depth import RangeUnknown, deep_samples, to_8_bits
+from segedge.video.sources.pages import has_more_pictures
 
 _COLOR = cv2.IMREAD_COLOR
 _ALL_BITS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
@@ -39,25 +40,37 @@ class ImageFiles:
         self.paths = tuple(Path(path) for path in paths)
         self._closed = threading.Event()
         self.failures: list[SourceFailure] = []
+        self._more: list[str] = []
         self.info = SourceInfo(name or str(paths[0]), "images", frame_count=len(self.paths))
 
     def frames(self) -> Iterator[Frame]:
         """The readable images; ``index`` is the position in the list, gaps are unreadable ones."""
         self.failures.clear()
+        self._more.clear()
         for index, path in enumerate(self.paths):
             if self._closed.is_set():
                 return
             times = StageTimes()
             try:
                 with times.measure("decode"):
-                    image = read_image(path)
+                    image, has_more = _read(path)
             except SourceError as error:
                 reason = error.facts.get("found", error.headline)
                 self.failures.append(SourceFailure(str(path), reason))
                 continue
+            if has_more:
+                self._more.append(path.name)
             yield Frame(image, index=index, name=str(path), times=times)
         if len(self.failures) == len(self.paths):
             raise _all_failed(self.failures)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Files of which only the first picture was read."""
+        if not self._more:
+            return ()
+        others = f", and of {len(self._more) - 1} more such files" if len(self._more) > 1 else ""
+        return (f"{self._more[0]} holds several pictures: only the first is read{others}",)
 
     def close(self) -> None:
         """End a running iteration before its next image."""
@@ -101,6 +114,11 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     file says is white, and refused where it says nothing. Reads through NumPy because OpenCV cannot
     open every Unicode path on every system.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | Path) -> tuple[NDArray[np.uint8], bool]:
+    """The image, and whether the file holds more of them."""
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -117,9 +135,9 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     if damage:
         raise _unreadable(path, damage)
     if samples is None:
-        return np.asarray(image, np.uint8)
+        return np.asarray(image, np.uint8), has_more_pictures(stored)
     try:
-        return to_8_bits(image, samples)
+        return to_8_bits(image, samples), has_more_pictures(stored)
     except RangeUnknown as error:
         raise _unreadable(path, str(error), fix="scale it to 8 bits, or to all 16") from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from segedge.errors import SourceError, UsageError
 from segedge.video.bgr import LENIENT, video_stream
-from segedge.video.ffmpeg import av
+from segedge.video.ffmpeg import av, local
 
 _CLEAN_CODECS = ("h264", "hevc", "av1", "vp8", "vp9", "mpeg2video", "mjpeg", "prores", "dnxhd")
 """Codecs whose key frames start afresh; of H.264 only those that are IDR pictures (checked)."""
@@ -59,7 +59,7 @@ def split_video(path: str | Path, *, frames: int) -> tuple[VideoPart, ...]:
     if frames < 1:
         raise UsageError(f"a part of {frames} frames", fix="1 or more")
     try:
-        with av.open(str(path), **LENIENT) as container:
+        with av.open(local(Path(path)), **LENIENT) as container:
             stream = video_stream(container, str(path), fix="convert it")
             shown, keys = _scan(container, stream)
             cuts = [key for key in _chosen(shown, keys, frames) if _is_reached(stream, key)]
