@@ -55,6 +55,11 @@ KERNELS = {
         "out.c[k] = fmaf(weight, b.c[k] - a.c[k], a.c[k])",
         "out.c[k] = a.c[k]",
     ),
+    "NV12 frames by another matrix": (
+        "preprocess.cu",
+        "level(fmaf(RED_V, v, y))",
+        "level(fmaf(0.9f * RED_V, v, y))",
+    ),
     "a tail kernel without its offset": (
         "tail_fill.cu",
         "position_of(scale_x * x + offset_x, g.width);",
