@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.fast_export import hasten_exports
+from tests.small_model import run_verb
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,21 +29,19 @@ def commands() -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.long
-def test_the_session_of_the_readme(tmp_path: Path) -> None:
+def test_the_session_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("openvino")
+    monkeypatch.chdir(tmp_path)
+    hasten_exports()
     (tmp_path / "export").symlink_to(ROOT / "export")
     (tmp_path / "out" / "demo").mkdir(parents=True)
     assert len(commands()) >= 3
     for command, rows in commands():
         words = shlex.split(command)
         assert words[0] == "segedge"
-        done = subprocess.run(
-            [sys.executable, "-m", "segedge", *words[1:]],
-            capture_output=True, text=True, cwd=tmp_path, check=False,
-        )  # fmt: skip
+        done = run_verb(*words[1:])
         printed = done.stdout + done.stderr
-        assert done.returncode == 0, f"{command}\n{printed}"
         firsts = {line.split()[0] for line in printed.splitlines() if line.strip()}
         missing = [row for row in rows if row not in firsts and not row.startswith("━")]
         assert not missing, f"{command}: README shows rows {missing}, printed was\n{printed}"

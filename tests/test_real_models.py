@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.fast_export import hasten_exports
 from tests.small_model import run_verb
 
 pytest.importorskip("onnx")
@@ -30,6 +31,7 @@ def adopted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """Either form of the network, exported with parity on real images."""
     if request.param.endswith(".pt2"):
         pytest.importorskip("onnxscript")
+        hasten_exports()
     path = tmp_path_factory.mktemp("real") / "camvid.onnx"
     options = ("--classes", "camvid", "--verify", VAL / "images", "--json")
     report = json.loads(run_verb("export", MODELS / request.param, "-o", path, *options).stdout)
@@ -49,6 +51,7 @@ def test_miou_on_camvid_val(adopted: Path, backend: str, tmp_path: Path) -> None
     assert abs(accuracy - README_ACCURACY) < TOLERANCE
 
 
+@pytest.mark.parametrize("adopted", ["fastscnn_camvid.onnx"], indirect=True)
 def test_the_clip(adopted: Path, tmp_path: Path) -> None:
     out = tmp_path / "overlay.mp4"
     facts = json.loads(run_verb("run", adopted, CLIP, "-o", out, "--legend", "--json").stdout)

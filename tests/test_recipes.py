@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata
+from tests.fast_export import hasten_exports
+from tests.small_model import run_verb
 
 pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -22,18 +26,20 @@ LIBRARY_OF = {
 }
 
 
-def run_recipe(name: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(RECIPES / f"{name}.py"), *words],
-        capture_output=True, text=True, cwd=folder, check=False,
-    )  # fmt: skip
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder to write to; recipes run in this process, which has PyTorch imported."""
+    monkeypatch.chdir(tmp_path)
+    hasten_exports()
 
 
 def need(name: str) -> None:
     """Skip where the recipe's library does not import; in a process of its own."""
     library = LIBRARY_OF.get(name)
-    if library is None:
+    if library is None or library in sys.modules:
         return
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
     done = subprocess.run(
         [sys.executable, "-c", f"import {library}"], capture_output=True, text=True, check=False
     )
@@ -52,10 +58,13 @@ def need(name: str) -> None:
         ("smp_models", ("Unet", "resnet18", "--classes", "a,b,c", "--size", "64x96"), 3),
     ],
 )
-def test_recipe(name: str, words: tuple[str, ...], channels: int, tmp_path: Path) -> None:
+def test_recipe(
+    name: str, words: tuple[str, ...], channels: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     need(name)
-    done = run_recipe(name, *words, "-o", "out.onnx", folder=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setattr("sys.argv", [name, *words, "-o", "out.onnx"])
+    runpy.run_path(str(RECIPES / f"{name}.py"), run_name="__main__")
     card = ModelCard.from_metadata(read_metadata(tmp_path / "out.onnx"))
     assert card is not None
     assert len(card.classes) == channels
@@ -66,16 +75,9 @@ def test_recipe(name: str, words: tuple[str, ...], channels: int, tmp_path: Path
 
 
 def test_the_image_level_form_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "segedge", "export",
-            f"{RECIPES / 'tutorial_cnn.py'}:tutorial_cnn_flattened", "--classes", "a,b,c",
-            "--size", "16x16", "-o", "out.onnx",
-        ],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
+    form = f"{RECIPES / 'tutorial_cnn.py'}:tutorial_cnn_flattened"
+    words = ("--classes", "a,b,c", "--size", "16x16", "-o", "out.onnx")
+    done = run_verb("export", form, *words, code=2)
     assert "classifies whole images" in done.stderr
     assert "Conv2d" in done.stderr
     assert not (tmp_path / "out.onnx").exists()

@@ -10,6 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.built import once
+from tests.fast_export import hasten_exports
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 Load = Callable[[str], ModuleType]
 
@@ -29,26 +32,32 @@ def load() -> Load:
 
 
 @pytest.fixture(scope="session")
-def street(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -> Path:
-    """The bundled network at a tiny size, in all forms, with frames."""
+def street(run_folder: Path, benchmarks_path: None) -> Path:
+    """The bundled network at a tiny size, in all forms, with frames; not to be changed."""
     for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(module)
     from segedge.card.geometry import Size
 
-    folder = tmp_path_factory.mktemp("street")
-    scenes = importlib.import_module("frames.scenes")
-    scenes.make_street(folder, network=Size(128, 256), frame=Size(256, 512))
-    return folder
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        hasten_exports()
+        scenes = importlib.import_module("frames.scenes")
+        scenes.make_street(folder, network=Size(128, 256), frame=Size(256, 512))
+
+    return once(run_folder / "benchmarks" / "street", make)
 
 
 @pytest.fixture(scope="session")
-def segformer(tmp_path_factory: pytest.TempPathFactory, benchmarks_path: None) -> Path:
-    """A tiny SegFormer of 150 classes, with frames."""
+def segformer(run_folder: Path, benchmarks_path: None) -> Path:
+    """A tiny SegFormer of 150 classes, with frames; not to be changed."""
     for module in ("torch", "onnx", "onnxscript", "onnxruntime", "transformers", "PIL"):
         pytest.importorskip(module)
     from segedge.card.geometry import Size
 
-    folder = tmp_path_factory.mktemp("segformer")
-    scenes = importlib.import_module("frames.scenes")
-    scenes.make_segformer(folder, network=64, frame=Size(96, 160), tiny=True)
-    return folder
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        hasten_exports()
+        scenes = importlib.import_module("frames.scenes")
+        scenes.make_segformer(folder, network=64, frame=Size(96, 160), tiny=True)
+
+    return once(run_folder / "benchmarks" / "segformer", make)

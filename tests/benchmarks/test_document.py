@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -135,14 +134,15 @@ def test_a_damaged_file_is_refused(module: ModuleType, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_every_script_explains_itself(script: str) -> None:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), "--help"],
-        capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(BENCHMARKS.parent), "PATH": "", "COLUMNS": "120"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert f"benchmarks/{script}" in done.stdout
+def test_every_script_explains_itself(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(BENCHMARKS / script), run_name="__main__")
+    assert not ended.value.code
+    assert f"benchmarks/{script}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -16,7 +16,9 @@ from segedge.engine.builder.half import network_inputs
 from segedge.engine.cache import EngineCache
 from segedge.engine.flavour import Flavour
 from segedge.engine.source import read_source
+from tests.built import once
 from tests.engine.graphs import MODELS, quantize, shared_model
+from tests.fast_export import hasten_exports
 from tests.small_model import run_verb
 
 pytest.importorskip("torch", reason="segedge export needs torch")
@@ -26,6 +28,7 @@ CAMVID = MODELS.parent / "data" / "camvid" / "val" / "images"
 
 
 def export_street(path: Path, *more: str) -> Path:
+    hasten_exports()
     words = ("--checkpoint", STREET / "street.pth", "--classes", STREET / "classes.txt")
     run_verb("export", f"{STREET}/network.py:street_net", *words, "--size", "384x768", *more,
              "-o", path)  # fmt: skip
@@ -57,14 +60,12 @@ EXPORTED: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(scope="module", params=EXPORTED)
-def exported(
-    rtx: Flavour, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Path]:
+def exported(rtx: Flavour, request: pytest.FixtureRequest, run_folder: Path) -> tuple[Path, Path]:
     """A network as `segedge export` writes it, and real images for it."""
-    folder = tmp_path_factory.mktemp(request.param)
-    path = EXPORTED[request.param](folder / f"{request.param}.onnx")
+    folder = run_folder / "engine_models" / request.param
+    path = once(folder / f"{request.param}.onnx", EXPORTED[request.param])
     if request.param == "street":
-        return path, street_frames(folder / "frames")
+        return path, once(folder / "frames", street_frames)
     if not CAMVID.is_dir():
         pytest.skip(f"{CAMVID} is not here")
     return path, CAMVID
@@ -115,6 +116,6 @@ def test_the_demo_network_with_dynamic_size_and_batch(
 
 
 @pytest.fixture(scope="module")
-def dynamic_street(rtx: Flavour, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("dynamic") / "street.onnx"
-    return export_street(path, "--dynamic", "size,batch")
+def dynamic_street(rtx: Flavour, run_folder: Path) -> Path:
+    path = run_folder / "engine_models" / "dynamic" / "street.onnx"
+    return once(path, lambda path: export_street(path, "--dynamic", "size,batch"))
