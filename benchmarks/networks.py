@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ SETTLED_ON = 4
 """Images that a network's head is set on; not those that it is measured on."""
 INCLUDES = {
     "equal pixels": "share of pixels with the label of the family's own pipeline, an image each",
+    "itself, rounded": "the own pipeline and itself with its input moved by 1e-4 (std, normalised)",
+    "itself, a level off": "the same, each value of the input moved by -1, 0 or 1 grey level",
     "segedge": "an image in memory to labels of its size: preprocessing, ONNX Runtime, tail",
     "own pipeline": "the same by the family's processor, its model in PyTorch, post-processing",
 }
@@ -56,6 +58,10 @@ class Outcome:
     """Share of equal pixels, an image each."""
     ours_ms: tuple[float, ...] = ()
     own_ms: tuple[float, ...] = ()
+    rounded: tuple[float, ...] = ()
+    """Share of pixels that the own way leaves equal when its input is moved by rounding."""
+    level_off: tuple[float, ...] = ()
+    """The same for values up to a grey level off."""
     refused: str = ""
     """Why it was not exported."""
 
@@ -88,14 +94,14 @@ def try_family(
         tail = ", ".join(report.tail.removed) if report.tail.cut else report.tail.reason
         with segedge.load(report.path, backend="onnxruntime") as segmenter:
             rows = [_compared(segmenter, model, processor, image, family) for image in shown]
-    seen = np.unique(np.concatenate([row[3] for row in rows]))
-    return Outcome(tail, len(seen), *(tuple(row[i] for row in rows) for i in range(3)))
+    seen = np.unique(np.concatenate([row[5] for row in rows]))
+    return Outcome(tail, len(seen), *(tuple(row[i] for row in rows) for i in range(5)))
 
 
 def _compared(
     segmenter: Any, model: Any, processor: Any, image: Image.Image, family: Family
-) -> tuple[float, float, float, NDArray[Any]]:
-    """Share of equal pixels, milliseconds of both, classes that occur."""
+) -> tuple[float, float, float, float, float, NDArray[Any]]:
+    """Share of equal pixels, milliseconds of both, the own way beside itself, classes."""
     bgr = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
     start = time.perf_counter()
     result = segmenter(bgr, outputs=["labels"])
@@ -109,7 +115,27 @@ def _compared(
     start = time.perf_counter()
     own = own_labels(model, processor, image, size, family.asked)
     own_ms = 1e3 * (time.perf_counter() - start)
-    return float(np.mean(ours == own)), ours_ms, own_ms, np.unique(own)
+    beside = [
+        float(np.mean(own == own_labels(model, processor, image, size, family.asked, moved)))
+        for moved in (_rounded, _a_level_off)
+    ]
+    return float(np.mean(ours == own)), ours_ms, own_ms, beside[0], beside[1], np.unique(own)
+
+
+def _rounded(tensor: Any, _std: Any) -> Any:
+    """About what single precision leaves undecided behind some layers."""
+    import torch
+
+    return tensor + 1e-4 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(0))
+
+
+def _a_level_off(tensor: Any, std: Any) -> Any:
+    """What another resampling of the same filter makes of an image."""
+    import torch
+
+    seeded = torch.Generator().manual_seed(0)
+    levels = torch.randint(-1, 2, tensor.shape, generator=seeded)
+    return tensor + levels / 255 / torch.tensor(std).reshape(1, -1, 1, 1)
 
 
 def own_labels(
@@ -118,12 +144,17 @@ def own_labels(
     image: Image.Image,
     size: tuple[int, int],
     asked: dict[str, Any],
+    moved: Callable[[Any, Any], Any] | None = None,
 ) -> NDArray[Any]:
-    """The family's own way from an image to labels of a size."""
+    """The family's own way from an image to labels of a size, with its input moved."""
     import torch
 
+    given = processor(images=image, return_tensors="pt", **asked)
+    if moved is not None:
+        std = processor.image_std if getattr(processor, "do_normalize", True) else 1.0
+        given["pixel_values"] = moved(given["pixel_values"], std or 1.0)
     with torch.no_grad():
-        outputs = model(**processor(images=image, return_tensors="pt", **asked))
+        outputs = model(**given)
     found = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
     return np.asarray(found[0].numpy())
 
@@ -158,6 +189,8 @@ def _figures(name: str, found: Outcome) -> list[Figure]:
         return []
     return [
         Figure.of(name, "equal pixels", [found.equal], unit="share"),
+        Figure.of(name, "itself, rounded", [found.rounded], unit="share"),
+        Figure.of(name, "itself, a level off", [found.level_off], unit="share"),
         Figure.of(name, "segedge", [found.ours_ms[1:]]),
         Figure.of(name, "own pipeline", [found.own_ms[1:]]),
     ]
@@ -176,7 +209,9 @@ def row_of(name: str, found: Outcome) -> str:
     speed = np.median(found.own_ms[1:]) / np.median(found.ours_ms[1:])
     return (
         f"| {name} | yes | {found.tail} | {100 * np.mean(found.equal):.2f} % "
-        f"(worst {100 * min(found.equal):.2f} %) | {speed:.1f}x | "
+        f"(worst {100 * min(found.equal):.2f} %) | "
+        f"{100 * np.mean(found.rounded):.2f} % | {100 * np.mean(found.level_off):.2f} % | "
+        f"{speed:.1f}x | "
         f"{FAMILIES[name].give or 'the folder'} | {found.classes} classes |"
     )
 

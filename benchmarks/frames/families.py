@@ -178,14 +178,14 @@ def _mobilenet_v2() -> Pair:
 PER_PIXEL: dict[str, Family] = {
     "SegFormer": Family(_segformer),
     "UPerNet": Family(_upernet),
-    "UPerNet, --keep-tail": Family(_upernet, options={"keep_tail": True}, give="`--keep-tail`"),
+    "UPerNet, --cut-tail": Family(_upernet, options={"keep_tail": False}, give="`--cut-tail`"),
     "BEiT": Family(_beit),
     "BEiT, centre crop": Family(
         lambda: _beit(size={"height": 256, "width": 256}, do_center_crop=True), crops=True
     ),
     "data2vec": Family(_data2vec),
     "DPT": Family(_dpt),
-    "DPT, --keep-tail": Family(_dpt, options={"keep_tail": True}, give="`--keep-tail`"),
+    "DPT, --cut-tail": Family(_dpt, options={"keep_tail": False}, give="`--cut-tail`"),
     "MobileViT": Family(_mobilevit, crops=True),
     "MobileViTV2": Family(_mobilevitv2, crops=True),
     "MobileNetV2": Family(_mobilenet_v2, crops=True),

@@ -24,7 +24,9 @@ _LEANING = 6.0
 """Standard deviation of class logits over queries."""
 _APART = 100.0
 """Standard deviation of the queries' embeddings: with that of an untrained network all queries
-attend to everything, and say the same."""
+attend to everything, and say the same. Mask2Former's are contents as well as places, and its
+attention ends where masks of the layer before do: far apart, rounding decides."""
+_APART_MASK2FORMER = 10.0
 _QUERIES = 20
 _SWIN = {
     "image_size": 256, "embed_dim": 32, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 4, 8],
@@ -36,7 +38,7 @@ _VIT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def settle(model: Any, given: dict[str, Any]) -> None:
+def settle(model: Any, given: dict[str, Any], apart: float = _APART) -> None:
     """Set the embeddings and the classifier of a network on images."""
     import torch
 
@@ -45,7 +47,7 @@ def settle(model: Any, given: dict[str, Any]) -> None:
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, torch.nn.Embedding) and module.num_embeddings == _QUERIES:
-                module.weight.normal_(0.0, _APART)
+                module.weight.normal_(0.0, apart)
         embedded = _given_by(model, pixels, given)
         _standardise(pixels, embedded.transpose(0, 1).flatten(1))
         _standardise(queries, _given_by(model, queries, given).flatten(0, -2).T)
@@ -147,6 +149,7 @@ class _Stretching:
 
         size = {"shortest_edge": side, "longest_edge": side}
         self._size, self._processor = (side, side), hf.EomtImageProcessor(size=size)
+        self.image_std = self._processor.image_std
         self.post_process_semantic_segmentation = self._processor.post_process_semantic_segmentation
 
     def __call__(self, images: Image.Image, **asked: Any) -> Any:
@@ -167,7 +170,9 @@ def _eomt() -> Pair:
 
 
 MASKS: dict[str, Family] = {
-    "Mask2Former": Family(_mask2former, settle),
+    "Mask2Former": Family(
+        _mask2former, lambda model, given: settle(model, given, _APART_MASK2FORMER)
+    ),
     "MaskFormer": Family(_maskformer, settle),
     "EoMT": Family(_eomt, settle),
 }

@@ -8,36 +8,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard, OwnWay, Provenance
-from segedge.card.dialects import image_size
 from segedge.card.familiar import FAMILIAR
 from segedge.card.geometry import Size
-from segedge.card.modelfile import ModelFacts, with_metadata
-from segedge.card.proof import PROOF, FilePrecision
-from segedge.card.statistics import STATISTICS, Statistics
+from segedge.card.modelfile import with_metadata
+from segedge.card.proof import PROOF
+from segedge.card.statistics import STATISTICS
 from segedge.convert import parity
-from segedge.convert.describe import Said, asked_channels, build_card, enlarging_is_assumed
+from segedge.convert.describe import build_card, enlarging_is_assumed
 from segedge.convert.known import Known
-from segedge.convert.mask_head import MaskHead, choose_outputs, compared, originals
+from segedge.convert.loaded import Loaded, load_file, load_network
+from segedge.convert.mask_head import compared
 from segedge.convert.noise import smooth_noise
 from segedge.convert.onnx_card import attach_card, check_output, checked_bytes
-from segedge.convert.onnx_file import (
-    InputFacts,
-    chosen_form,
-    load_onnx,
-    output_specs,
-    prepare_input,
-)
 from segedge.convert.options import ExportOptions, ExportReport, PassReport, Progress
-from segedge.convert.original import Original, open_session, precision_of
+from segedge.convert.original import open_session
 from segedge.convert.parity import Network
 from segedge.convert.passes.clean import clean
 from segedge.convert.passes.compose_masks import compose_masks
 from segedge.convert.passes.cut_tail import cut_tail
 from segedge.convert.passes.find_head import HeadFacts, find_head
 from segedge.convert.passes.graph import (
-    Model,
     axis_names,
     image_input,
     infer_shapes,
@@ -47,18 +38,17 @@ from segedge.convert.passes.graph import (
 )
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
-from segedge.convert.passes.usual_input import InputForm
-from segedge.convert.passes.usual_output import usual_output
-from segedge.convert.proof import Pixels, make_proof, original_witness, runtime_name
+from segedge.convert.proof import Pixels, make_proof, original_witness
 from segedge.convert.sources import Source, resolve
-from segedge.convert.statistics import batch_norms, kept_statistics
+from segedge.convert.statistics import kept_statistics
 from segedge.convert.way import (
-    IN_STEPS,
     WAY_IMAGES,
-    Labelling,
     Levels,
+    agrees_more,
     enlarges_in_steps,
+    in_steps,
     independent,
+    kept_for,
     measure_way,
     way_noise,
 )
@@ -79,30 +69,11 @@ _ASSUMED = (
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A source as a graph, beside the original to compare with."""
+class _Made:
+    """A finished file that is not written yet."""
 
-    model: Model
-    original: Network
-    exact: Network
-    """What the file must compute, as slowly as it takes to compute that and nothing else."""
-    witness: str
-    """Who computes that."""
-    input: InputFacts
-    said: Said
-    masks: MaskHead | None
-    """How masks become classes of pixels, where it classifies such. ``original`` gives the labels
-    of the network's own post-processing then."""
-    nodes: int
-    torch: str
-    exporter: str
-    statistics: Statistics
-    """What its normalisations expect; of some values that the finished graph has no more."""
-    notes: tuple[str, ...]
-    way: Labelling | None = None
-    """The source's own way from an image to labels."""
-    precision: FilePrecision = "f32"
-    """What the graph's own types say."""
+    report: ExportReport
+    data: bytes
 
 
 def export(
@@ -136,10 +107,35 @@ def export(
     tell = progress or (lambda _step, _share: None)
     is_file = isinstance(source, (str, Path)) and Path(source).suffix == ".onnx"
     check_output(path, source=Path(source) if is_file and Path(source).exists() else None)
+    made = _make(source, path, options, tell)
+    if enlarges_in_steps(made.report) and options.keep_tail is None:
+        kept = _make(source, path, replace(options, keep_tail=True), tell)
+        made = _chosen(made, kept)
+    elif enlarges_in_steps(made.report):
+        made = _with_note(made, in_steps(made.report.card))
+    tell("writing", 0.95)
+    write_atomically(path, made.data, durable=True)
+    tell("done", 1.0)
+    return made.report
+
+
+def _chosen(cut: _Made, kept: _Made) -> _Made:
+    """Of two ways to end the graph, the one whose labels are more nearly the source's own."""
+    if agrees_more(kept.report.card, cut.report.card):
+        return _with_note(kept, kept_for(cut.report.card))
+    return cut
+
+
+def _with_note(made: _Made, note: str) -> _Made:
+    return replace(made, report=replace(made.report, notes=(*made.report.notes, note)))
+
+
+def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _Made:
+    """All of an export but writing."""
     tell("loading", 0.0)
     found = resolve(source, options)
     tell("exporting", 0.1)
-    loaded = _load_onnx(found, options) if found.kind == "onnx" else _export(found, options)
+    loaded = load_file(found, options) if found.kind == "onnx" else load_network(found, options)
     tell("simplifying", 0.4)
     passes = [compose_masks(loaded.model, scale=loaded.masks.scale)] if loaded.masks else []
     passes += simplify(loaded.model)
@@ -148,7 +144,7 @@ def export(
         loaded.model,
         network=loaded.input.size,
         input_shape=loaded.input.shape,
-        keep=options.keep_tail,
+        keep=bool(options.keep_tail),
     )
     head = found_head.facts
     loaded = replace(
@@ -175,8 +171,6 @@ def export(
     exported, pixels = open_session(to_bytes(loaded.model), loaded.precision), Pixels()
     known = Known(exported, card)
     card = _with_parity(loaded, known, head, card, options, pixels)
-    if head.tail.cut and enlarges_in_steps(card):
-        loaded = replace(loaded, notes=(*loaded.notes, IN_STEPS))
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
     tell("proving", 0.9)
@@ -190,10 +184,7 @@ def export(
         data = with_metadata(data, STATISTICS.metadata(statistics))
     if known.familiar is not None:
         data = with_metadata(data, FAMILIAR.metadata(known.familiar))
-    tell("writing", 0.95)
-    write_atomically(path, data, durable=True)
-    tell("done", 1.0)
-    return _report(path, found, loaded, head, card, passes, len(data))
+    return _Made(_report(path, found, loaded, head, card, passes, len(data)), data)
 
 
 def adopt(
@@ -214,113 +205,7 @@ def adopt(
     return export(path, output, options=options, progress=progress)
 
 
-def _export(source: Source, options: ExportOptions) -> _Loaded:
-    """Run torch's exporter on the main head."""
-    network, size = source.network, options.size or source.size
-    assert network is not None
-    if size is None:
-        why = source.folder.follows_frame if source.folder else ""
-        raise UsageError(
-            f"the input size of {source.name} is not known",
-            facts={"its processor": f"follows the frame's size: {why}"} if why else {},
-            fix="give it: --size HxW",
-        )
-    if source.kind == "program" and source.size not in (None, size):
-        raise UsageError(
-            f"{source.name} is fixed at another size",
-            facts={"asked": str(size), "found": str(source.size)},
-            fix="leave --size out, or export the program again at that size",
-        )
-    said = Said(folder=source.folder)
-    outputs = network.outputs(size)
-    masks, chosen = choose_outputs(
-        outputs, options, source=source.name, channels=asked_channels(options, said),
-        summed_at=source.summed_at, largest=True,
-    )  # fmt: skip
-    network.select(*chosen)
-    model = network.to_onnx(size, opset=options.opset, dynamic=options.dynamic)
-    original, exact = originals(masks, network.run, network.run, rows_axis=2)
-    notes = []
-    if len(outputs) > len(chosen):
-        taken = " and ".join(str(outputs[index]) for index in chosen)
-        notes.append(f"took output {taken} of {len(outputs)}")
-    written = opset_of(model)
-    if written != options.opset:
-        notes.append(f"opset {options.opset} was asked for, torch's exporter wrote {written}")
-    return _Loaded(
-        model=model,
-        original=original,
-        exact=exact,
-        witness=f"PyTorch {network.version}",
-        input=InputFacts(InputForm("nchw", 3, 1, "float32"), size, options.dynamic, ()),
-        said=said,
-        masks=masks,
-        nodes=len(model.graph),
-        torch=network.version,
-        exporter=f"torch.onnx {'script' if source.kind == 'torchscript' else 'dynamo'}",
-        statistics=Statistics.of("BatchNorm", network.expected),
-        notes=tuple(notes),
-        way=source.way,
-    )
-
-
-def _load_onnx(source: Source, options: ExportOptions) -> _Loaded:
-    """Load an ONNX file, choose its main output, and make both ends of it the usual ones."""
-    assert source.path is not None
-    model, facts = load_onnx(source.path)
-    carried = STATISTICS.read(facts.metadata) or Statistics.of("BatchNorm", {})
-    nodes = len(model.graph)
-    card = ModelCard.from_metadata(facts.metadata)
-    given = prepare_input(
-        model,
-        source.name,
-        size=options.size,
-        suggested=card.input_size if card else image_size(facts.metadata),
-        dynamic=options.dynamic,
-    )
-    said = Said(card=card, metadata=facts.metadata, form=given.form)
-    channels = asked_channels(options, said)
-    masks, indices = choose_outputs(
-        output_specs(model, given.size, channels), options, source=source.name, channels=channels
-    )
-    chosen = [model.graph.outputs[index] for index in indices]
-    model.graph.outputs[:] = chosen
-    form = None if masks else chosen_form(model, given, channels)
-    if form is not None:
-        usual_output(form)(model)
-    precision = precision_of(model)
-    theirs = Original(source.path, tuple(str(one.name) for one in chosen), given.form, form)
-    original, exact = originals(
-        masks,
-        theirs.run(precision, optimise=True),
-        theirs.run(precision, optimise=False),
-        rows_axis=rows_axis(given.layout),
-    )
-    return _Loaded(
-        model=model,
-        original=original,
-        exact=exact,
-        witness=runtime_name(),
-        input=given,
-        said=said,
-        masks=masks,
-        nodes=nodes,
-        torch="",
-        exporter=facts.producer,
-        statistics=Statistics.of(carried.origin, {**carried.expected, **batch_norms(model)}),
-        notes=(*given.notes, *_opset_note(options, facts)),
-        precision=precision,
-    )
-
-
-def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:
-    """An adopted file keeps its operator set; say so where another was asked for."""
-    if options.opset in (ExportOptions().opset, facts.opset):
-        return ()
-    return (f"opset {options.opset} was asked for; an adopted file keeps its own, {facts.opset}",)
-
-
-def _provenance(source: Source, loaded: _Loaded) -> Provenance:
+def _provenance(source: Source, loaded: Loaded) -> Provenance:
     return Provenance(
         source=source.name,
         checkpoint_sha256=source.sha256,
@@ -331,7 +216,7 @@ def _provenance(source: Source, loaded: _Loaded) -> Provenance:
 
 
 def _with_parity(
-    loaded: _Loaded, known: Known, head: HeadFacts, card: ModelCard, options: ExportOptions,
+    loaded: Loaded, known: Known, head: HeadFacts, card: ModelCard, options: ExportOptions,
     pixels: Pixels,
 ) -> ModelCard:  # fmt: skip
     """Measure at the exported size and, where the size may vary, at others; note it in the card."""
@@ -408,7 +293,7 @@ def _at_untraced_size(
 def _report(
     path: Path,
     source: Source,
-    loaded: _Loaded,
+    loaded: Loaded,
     head: HeadFacts,
     card: ModelCard,
     passes: list[PassReport],

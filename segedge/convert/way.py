@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard, OwnWay, ResizeRule
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.noise import smooth_noise
+from segedge.convert.options import ExportReport
 from segedge.errors import ExportError, MissingDependencyError
 from segedge.machine.optional import installed_version, require
 from segedge.reference import frame as reference
@@ -30,11 +31,7 @@ FEW_LEVELS = 2.0
 WAY_IMAGES = 8
 """Of those to verify on: each goes twice through the network in PyTorch."""
 _ALIKE = 0.995
-"""Share of pixels with the same label below which another enlarging is worth a word."""
-IN_STEPS = (
-    "the source's own way enlarges its logits in steps, this file in one: --keep-tail leaves the "
-    "first step in the graph, which costs time"
-)
+"""Share of pixels with the same label below which the source's own enlarging is worth its time."""
 Image = NDArray[np.uint8]
 Tensor = NDArray[np.float32]
 
@@ -166,10 +163,37 @@ def way_noise(card: ModelCard, follows_frame: bool) -> Iterator[Image]:
     return smooth_noise(size, 2)
 
 
-def enlarges_in_steps(card: ModelCard) -> bool:
-    """Whether labels differ by more than rounding behind the network's input."""
+def enlarges_in_steps(report: ExportReport) -> bool:
+    """Whether cutting the tail changes labels by more than rounding."""
+    return report.tail.cut and _behind(report.card) < _ALIKE
+
+
+def agrees_more(card: ModelCard, other: ModelCard) -> bool:
+    """Whether behind the network's input its labels are more nearly the source's own."""
+    return _behind(card) > _behind(other)
+
+
+def in_steps(card: ModelCard) -> str:
+    """For the user who wants the tail cut."""
+    return (
+        "the source's own way enlarges its logits in steps, this file in one, which leaves "
+        f"{100 * _behind(card):.2f} % of the labels: --keep-tail keeps them, and costs time"
+    )
+
+
+def kept_for(cut: ModelCard) -> str:
+    """For the user whose tail stays in the graph."""
+    return (
+        "the tail stays in the graph: the source's own way enlarges its logits in steps, and cut, "
+        f"{100 * _behind(cut):.2f} % of the labels were its own (wanted {100 * _ALIKE:.1f} %); "
+        "--cut-tail for the faster file"
+    )
+
+
+def _behind(card: ModelCard) -> float:
+    """Share of equal labels from the network's input on; 1 where the source has no labels."""
     way = card.parity.way if card.parity else None
-    return way is not None and way.after is not None and way.after < _ALIKE
+    return 1.0 if way is None or way.after is None else way.after
 
 
 def measure_way(

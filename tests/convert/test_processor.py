@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -34,13 +36,7 @@ def segformer(folder: Path, settings: dict[str, Any] | None, **config: Any) -> P
         decoder_hidden_size=16, num_labels=4,
     )  # fmt: skip
     module = transformers.SegformerForSemanticSegmentation(shape).eval()
-    with torch.no_grad():
-        noise = np.stack(list(smooth_noise(Size(64, 96), 2))).transpose(0, 3, 1, 2)
-        logits = module(torch.from_numpy(noise / 64.0 - 2.0).float()).logits
-        mean, deviation = logits.mean(dim=(0, 2, 3)), logits.std(dim=(0, 2, 3))
-        last = module.decode_head.classifier
-        last.weight /= deviation[:, None, None, None]
-        last.bias.copy_((last.bias - mean) / deviation)
+    spread(module)
     module.save_pretrained(folder)
     if settings is not None:
         (folder / "preprocessor_config.json").write_text(json.dumps(settings))
@@ -48,6 +44,17 @@ def segformer(folder: Path, settings: dict[str, Any] | None, **config: Any) -> P
         known = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**known, **config}))
     return folder
+
+
+def spread(module: Any) -> None:
+    """Scale a network's last layer so that several classes occur."""
+    with torch.no_grad():
+        noise = np.stack(list(smooth_noise(Size(64, 96), 2))).transpose(0, 3, 1, 2)
+        logits = module(torch.from_numpy(noise / 64.0 - 2.0).float()).logits
+        mean, deviation = logits.mean(dim=(0, 2, 3)), logits.std(dim=(0, 2, 3))
+        last = module.decode_head.classifier
+        last.weight /= deviation[:, None, None, None]
+        last.bias.copy_((last.bias - mean) / deviation)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +77,42 @@ def test_labels_are_those_of_the_own_pipeline(tmp_path: Path, settings: dict[str
     assert min(parity.way.whole or 0, parity.way.preprocessing or 0) > 0.999
     assert "transformers" in str(parity.way)
     assert "pixels equal" in str(parity.way)
+
+
+def upernet(folder: Path) -> Path:
+    """A tiny UPerNet: its own code enlarges the logits, and its post-processing again."""
+    torch.manual_seed(0)
+    backbone = transformers.ConvNextConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8],
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.UperNetConfig(
+        backbone_config=backbone, hidden_size=8, pool_scales=[1, 2], num_labels=16,
+        use_auxiliary_head=False,
+    )  # fmt: skip
+    module = transformers.UperNetForSemanticSegmentation(config).eval()
+    spread(module)
+    module.save_pretrained(folder)
+    settings = {**SEGFORMER, "size": {"height": 64, "width": 64}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_a_tail_whose_cut_loses_labels_of_the_own_way_stays(tmp_path: Path) -> None:
+    folder = upernet(tmp_path / "net")
+    blocks = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "blocks.png"), blocks.repeat(4, axis=0).repeat(4, axis=1))
+    options = ExportOptions(verify=tmp_path / "blocks.png")
+    kept = export(folder, tmp_path / "m.onnx", options=options)
+    assert not kept.tail.cut
+    assert any("--cut-tail for the faster file" in note for note in kept.notes)
+    cut = export(folder, tmp_path / "m.onnx", options=replace(options, keep_tail=False))
+    assert cut.tail.cut
+    assert any("--keep-tail keeps them" in note for note in cut.notes)
+    ways = [report.card.parity.way for report in (kept, cut) if report.card.parity is not None]
+    after = [way.after for way in ways if way is not None and way.after is not None]
+    assert after[0] > 0.999
+    assert after[1] < 0.995
 
 
 def test_what_a_crop_cuts_off_has_no_label(tmp_path: Path) -> None:

@@ -55,7 +55,13 @@ def export_command(
         ),
     ] = None,
     dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
-    keep_tail: Annotated[bool, "Leave upsample and argmax in the graph."] = False,
+    keep_tail: Annotated[
+        bool | None,
+        Option(
+            "Leave upsample and argmax in the graph, or cut them; as the source's own labels want.",
+            "--keep-tail/--cut-tail",
+        ),
+    ] = None,
     output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None,
     head: Annotated[
         str | None, "masks:CLASS_OUTPUT,MASK_OUTPUT where queries classify masks; else found."
