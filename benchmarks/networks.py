@@ -43,6 +43,7 @@ INCLUDES = {
     "itself, a level off": "the same, each value of the input moved by -1, 0 or 1 grey level",
     "segedge": "an image in memory to labels of its size: preprocessing, ONNX Runtime, tail",
     "own pipeline": "the same by the family's processor, its model in PyTorch, post-processing",
+    "transformers.pipeline": "the same model by pipeline('image-segmentation'): a mask a class",
 }
 
 
@@ -58,6 +59,8 @@ class Outcome:
     """Share of equal pixels, an image each."""
     ours_ms: tuple[float, ...] = ()
     own_ms: tuple[float, ...] = ()
+    pipeline_ms: tuple[float, ...] = ()
+    """By ``transformers.pipeline``; 0 where its processor is none of transformers'."""
     rounded: tuple[float, ...] = ()
     """Share of pixels that the own way leaves equal when its input is moved by rounding."""
     level_off: tuple[float, ...] = ()
@@ -92,16 +95,28 @@ def try_family(
         except SegedgeError as error:
             return Outcome(refused=str(error).splitlines()[0])
         tail = ", ".join(report.tail.removed) if report.tail.cut else report.tail.reason
+        pipe = _pipeline(model, processor)
         with segedge.load(report.path, backend="onnxruntime") as segmenter:
-            rows = [_compared(segmenter, model, processor, image, family) for image in shown]
-    seen = np.unique(np.concatenate([row[5] for row in rows]))
-    return Outcome(tail, len(seen), *(tuple(row[i] for row in rows) for i in range(5)))
+            rows = [_compared(segmenter, model, processor, pipe, image, family) for image in shown]
+    seen = np.unique(np.concatenate([row[1] for row in rows]))
+    columns = zip(*(row[0] for row in rows), strict=True)
+    return Outcome(tail, len(seen), *columns)
+
+
+def _pipeline(model: Any, processor: Any) -> Callable[[Image.Image], object] | None:
+    """``transformers.pipeline``, where the processor is transformers' own."""
+    import transformers as hf
+
+    if not isinstance(processor, hf.image_processing_utils.BaseImageProcessor):
+        return None
+    pipe = hf.pipeline("image-segmentation", model=model, image_processor=processor)
+    return lambda image: pipe(image, subtask="semantic")
 
 
 def _compared(
-    segmenter: Any, model: Any, processor: Any, image: Image.Image, family: Family
-) -> tuple[float, float, float, float, float, NDArray[Any]]:
-    """Share of equal pixels, milliseconds of both, the own way beside itself, classes."""
+    segmenter: Any, model: Any, processor: Any, pipe: Any, image: Image.Image, family: Family
+) -> tuple[tuple[float, ...], NDArray[Any]]:
+    """An image's share of equal pixels, times, and the own way beside itself; classes of it."""
     bgr = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
     start = time.perf_counter()
     result = segmenter(bgr, outputs=["labels"])
@@ -115,11 +130,16 @@ def _compared(
     start = time.perf_counter()
     own = own_labels(model, processor, image, size, family.asked)
     own_ms = 1e3 * (time.perf_counter() - start)
+    start = time.perf_counter()
+    if pipe is not None:
+        pipe(image)
+    pipeline_ms = 1e3 * (time.perf_counter() - start) if pipe is not None else 0.0
     beside = [
         float(np.mean(own == own_labels(model, processor, image, size, family.asked, moved)))
         for moved in (_rounded, _a_level_off)
     ]
-    return float(np.mean(ours == own)), ours_ms, own_ms, beside[0], beside[1], np.unique(own)
+    times = (ours_ms, own_ms, pipeline_ms)
+    return (float(np.mean(ours == own)), *times, *beside), np.unique(own)
 
 
 def _rounded(tensor: Any, _std: Any) -> Any:
@@ -193,6 +213,11 @@ def _figures(name: str, found: Outcome) -> list[Figure]:
         Figure.of(name, "itself, a level off", [found.level_off], unit="share"),
         Figure.of(name, "segedge", [found.ours_ms[1:]]),
         Figure.of(name, "own pipeline", [found.own_ms[1:]]),
+        *(
+            [Figure.of(name, "transformers.pipeline", [found.pipeline_ms[1:]])]
+            if any(found.pipeline_ms)
+            else []
+        ),
     ]
 
 
@@ -206,12 +231,15 @@ def row_of(name: str, found: Outcome) -> str:
     """A row of the table in docs/networks.md."""
     if found.refused:
         return f"| {name} | refused: {found.refused} |"
-    speed = np.median(found.own_ms[1:]) / np.median(found.ours_ms[1:])
+    speed, whole = (
+        np.median(times[1:]) / np.median(found.ours_ms[1:])
+        for times in (found.own_ms, found.pipeline_ms)
+    )
     return (
         f"| {name} | yes | {found.tail} | {100 * np.mean(found.equal):.2f} % "
         f"(worst {100 * min(found.equal):.2f} %) | "
         f"{100 * np.mean(found.rounded):.2f} % | {100 * np.mean(found.level_off):.2f} % | "
-        f"{speed:.1f}x | "
+        f"{speed:.1f}x | {whole:.1f}x | "
         f"{FAMILIES[name].give or 'the folder'} | {found.classes} classes |"
     )
 
