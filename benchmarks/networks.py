@@ -31,6 +31,7 @@ from PIL import Image
 import segedge
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import SegedgeError
+from segedge.options.sliding import Slide
 from segedge.reference import frame as reference
 
 FAMILIES: dict[str, Family] = {**PER_PIXEL, **MASKS}
@@ -96,7 +97,8 @@ def try_family(
             return Outcome(refused=str(error).splitlines()[0])
         tail = ", ".join(report.tail.removed) if report.tail.cut else report.tail.reason
         pipe = _pipeline(model, processor)
-        with segedge.load(report.path, backend="onnxruntime") as segmenter:
+        slide = Slide(overlap=0) if family.slides else None
+        with segedge.load(report.path, backend="onnxruntime", slide=slide) as segmenter:
             rows = [_compared(segmenter, model, processor, pipe, image, family) for image in shown]
     seen = np.unique(np.concatenate([row[1] for row in rows]))
     columns = zip(*(row[0] for row in rows), strict=True)

@@ -35,8 +35,10 @@ class Family:
     give: str = ""
     """The same on the command line."""
     crops: bool = False
-    """Whether its processor cuts the centre: equality is then counted inside it, at the network's
-    pixels, since the family's own post-processing stretches the crop's labels over the image."""
+    """Whether its processor cuts the centre, or pads: equality is then counted at the network's
+    pixels, since the family's own post-processing stretches their labels over the image."""
+    slides: bool = False
+    """Whether its processor cuts images into windows."""
 
 
 def save(family: Family, folder: Path, images: Sequence[Image.Image]) -> Pair:

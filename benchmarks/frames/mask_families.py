@@ -10,7 +10,6 @@ ends with its training, is ended.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -141,32 +140,73 @@ def _maskformer() -> Pair:
     return hf.MaskFormerForInstanceSegmentation(config), processor
 
 
-class _Stretching:
-    """EoMT's processor behind a stretch to its size; its own ways are windows and padding."""
+class _Tasked:
+    """OneFormer's image processor with its text, as ``OneFormerProcessor`` has it.
 
-    def __init__(self, side: int) -> None:
+    The tokenizer knows letters only: a vocabulary would be downloaded.
+    """
+
+    def __init__(self, processor: Any) -> None:
         import transformers as hf
 
-        size = {"shortest_edge": side, "longest_edge": side}
-        self._size, self._processor = (side, side), hf.EomtImageProcessor(size=size)
-        self.image_std = self._processor.image_std
-        self.post_process_semantic_segmentation = self._processor.post_process_semantic_segmentation
+        self._processor, self.image_std = processor, processor.image_std
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{one}</w>" for one in letters)]
+        vocabulary = {word: number for number, word in enumerate(words)}
+        self._tokenizer = hf.CLIPTokenizer(vocab=vocabulary, merges=[])
+        self.post_process_semantic_segmentation = processor.post_process_semantic_segmentation
 
-    def __call__(self, images: Image.Image, **asked: Any) -> Any:
-        stretched = images.resize(self._size, Image.Resampling.BILINEAR)
-        return self._processor(images=stretched, **asked)
+    def __call__(self, images: Image.Image, **asked: Any) -> dict[str, Any]:
+        given = self._processor(images=images, task_inputs=["semantic"], **asked)
+        tokens = self._tokenizer(
+            given["task_inputs"], padding="max_length", max_length=77, **asked
+        )["input_ids"]  # fmt: skip
+        return {"pixel_values": given["pixel_values"], "task_inputs": tokens}
 
     def save_pretrained(self, folder: Path) -> None:
-        height, width = self._size
-        said = {**self._processor.to_dict(), "size": {"height": height, "width": width}}
-        (folder / "preprocessor_config.json").write_text(json.dumps(said))
+        self._processor.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
 
-def _eomt() -> Pair:
+def _oneformer() -> Pair:
     import transformers as hf
 
-    config = hf.EomtConfig(**_VIT, image_size=256)
-    return hf.EomtForUniversalSegmentation(config), _Stretching(256)
+    config = hf.OneFormerConfig(
+        backbone_config=hf.SwinConfig(**_SWIN), num_queries=_QUERIES, hidden_dim=64, mask_dim=64,
+        conv_dim=64, encoder_feedforward_dim=128, dim_feedforward=128, encoder_layers=2,
+        decoder_layers=4, num_attention_heads=4, num_labels=CLASSES, text_encoder_width=64,
+        text_encoder_num_layers=1, text_encoder_vocab_size=54, text_encoder_proj_layers=1,
+    )  # fmt: skip
+    processor = hf.OneFormerImageProcessor(size={"height": 256, "width": 320})
+    return hf.OneFormerForUniversalSegmentation(config), _Tasked(processor)
+
+
+def _eomt() -> Any:
+    import transformers as hf
+
+    return hf.EomtForUniversalSegmentation(hf.EomtConfig(**_VIT, image_size=256))
+
+
+def _eomt_dinov3() -> Any:
+    import transformers as hf
+
+    config = hf.EomtDinov3Config(**_VIT, image_size=256, intermediate_size=128)
+    return hf.EomtDinov3ForUniversalSegmentation(config)
+
+
+def _padded() -> Any:
+    """EoMT's processor as panoptic checkpoints have it."""
+    import transformers as hf
+
+    return hf.EomtImageProcessor(size={"shortest_edge": 256, "longest_edge": 256}, do_pad=True)
+
+
+def _split() -> Any:
+    """EoMT's processor as semantic checkpoints have it."""
+    import transformers as hf
+
+    size = {"shortest_edge": 256, "longest_edge": None}
+    return hf.EomtImageProcessor(size=size, do_pad=True, do_split_image=True)
 
 
 MASKS: dict[str, Family] = {
@@ -174,5 +214,10 @@ MASKS: dict[str, Family] = {
         _mask2former, lambda model, given: settle(model, given, _APART_MASK2FORMER)
     ),
     "MaskFormer": Family(_maskformer, settle),
-    "EoMT": Family(_eomt, settle),
+    "OneFormer": Family(_oneformer, settle),
+    "EoMT, padded": Family(lambda: (_eomt(), _padded()), settle, crops=True),
+    "EoMT, split": Family(
+        lambda: (_eomt(), _split()), settle, slides=True, give="`run --slide auto --overlap 0`"
+    ),
+    "EoMT-DINOv3, padded": Family(lambda: (_eomt_dinov3(), _padded()), settle, crops=True),
 }

@@ -73,6 +73,8 @@ class HuggingFaceFolder:
     """Whether the border is 0 after normalisation."""
     follows_frame: str
     """Why the network's size depends on the frame's; empty where it does not."""
+    windows: bool = False
+    """Whether its processor cuts the resized frame into windows along the longer side."""
 
 
 def read_huggingface(
@@ -87,6 +89,7 @@ def read_huggingface(
     given = {**settings, **dict.fromkeys(_DOES_NOT.get(processor, ()), False)}
     if processor.startswith(_MASKS):
         given |= {"rounds_up": given.pop("size_divisor", 0), "do_pad": bool(given.get("pad_size"))}
+    windows = processor.startswith("Eomt") and _eomt(given)
     for name in _UNKNOWN:
         if given.get(name):
             raise CardError(
@@ -103,12 +106,32 @@ def read_huggingface(
             std=std,
             color="bgr" if given.get("do_flip_channel_order") else "rgb",
             resize=RULE_OF_RESAMPLE[resample],
+            windows=windows,
             **_placing(given),
         )
     except (AttributeError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise _unclear(f"{error}") from error
     except KeyError as error:
         raise _unclear(f"resample {error}, known are 0 to 5") from error
+
+
+def _eomt(given: dict[str, Any]) -> bool:
+    """EoMT's two ways to its square, as other processors' settings; whether it is by windows.
+
+    Frames are resized by their shorter side, then cut into squares, of which a card says the one in
+    the middle; or padded below and to the right, before normalisation, to the size itself.
+    """
+    size = given.get("size")
+    edges = size if isinstance(size, Mapping) else {}
+    side = edges.get("shortest_edge")
+    if side and given.get("do_split_image") and not edges.get("longest_edge"):
+        given |= {"do_split_image": False, "do_pad": False, "do_center_crop": True}
+        given["crop_size"] = {"height": side, "width": side}
+        return True
+    if side and given.get("do_pad"):
+        given["pad_size"] = {"height": side, "width": edges.get("longest_edge") or side}
+        given["pads_levels"] = True
+    return False
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -205,8 +228,10 @@ def _placing(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {**placing, "fit": "crop", "scaling": scaling, "input_size": crop}
     if settings.get("do_pad") and (settings.get("pad_size") or divisor):
         padded = _size(settings.get("pad_size"))
+        by_edges = padded is not None and scaling != Scaling()
         return {
-            **placing, "fit": "letterbox", "scaling": None if why else scaling, "pad_mean": True,
+            **placing, "fit": "letterbox", "scaling": scaling if by_edges or not why else None,
+            "pad_mean": not settings.get("pads_levels"),
             "at_start": padded is not None, "input_size": padded,
             "follows_frame": "" if padded else f"padded to multiples of {divisor}",
         }  # fmt: skip

@@ -122,6 +122,8 @@ def export(
 def _chosen(cut: _Made, kept: _Made) -> _Made:
     """Of two ways to end the graph, the one whose labels are more nearly the source's own."""
     if agrees_more(kept.report.card, cut.report.card):
+        tail = replace(kept.report.tail, reason="cut, it gives other labels than the source's own")
+        kept = replace(kept, report=replace(kept.report, tail=tail))
         return _with_note(kept, kept_for(cut.report.card))
     return cut
 

@@ -31,6 +31,11 @@ from segedge.convert.statistics import batch_norms
 from segedge.convert.way import Labelling
 from segedge.errors import UsageError
 
+_WINDOWS = (
+    "its processor cuts frames into windows along the longer side: run it with --slide auto "
+    "--overlap 0; without, the network sees the middle of each frame only"
+)
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -89,6 +94,8 @@ def load_network(source: Source, options: ExportOptions) -> Loaded:
     if len(outputs) > len(chosen):
         taken = " and ".join(str(outputs[index]) for index in chosen)
         notes.append(f"took output {taken} of {len(outputs)}")
+    if source.folder is not None and source.folder.windows:
+        notes.append(_WINDOWS)
     written = opset_of(model)
     if written != options.opset:
         notes.append(f"opset {options.opset} was asked for, torch's exporter wrote {written}")

@@ -147,8 +147,11 @@ class HuggingFaceWay:
         torch = require("torch", purpose="run a Hugging Face network")
         with torch.inference_mode():
             outputs = self._module(torch.from_numpy(np.ascontiguousarray(tensor)))
+        given: dict[str, Any] = {}
+        if type(self._processor).__name__.startswith("Eomt"):  # else: of its settings alone
+            given["size"] = {"shortest_edge": tensor.shape[2], "longest_edge": tensor.shape[3]}
         found = self._processor.post_process_semantic_segmentation(
-            outputs, target_sizes=[(size.height, size.width)]
+            outputs, target_sizes=[(size.height, size.width)], **given
         )
         return np.asarray(found[0].cpu().numpy(), np.int64)
 

@@ -154,7 +154,7 @@ def _from_huggingface(folder: Path) -> Source:
     digest = file_sha256(weights) if weights else ""
     return Source(
         "huggingface", folder.name, digest, network=network, folder=said, size=said.input_size,
-        way=HuggingFaceWay(processor, module, said) if summed_at is None else None,
+        way=None if said.windows else HuggingFaceWay(processor, module, said),
         summed_at=summed_at or "input",
     )  # fmt: skip
 

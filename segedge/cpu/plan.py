@@ -59,12 +59,13 @@ def nearest_axis(pixels: int, grid: int, axis: AxisMap) -> Axis:
     return _axis(index, index, np.zeros(pixels), axis)
 
 
-def knot_axis(pixels: int, knots: NDArray[np.float64]) -> Axis:
-    """Spans for linear interpolation between grid points at any pixel positions, ascending.
+def knot_axis(pixels: int, extent: int, knots: NDArray[np.float64]) -> Axis:
+    """Spans for linear interpolation between grid points at any positions of an axis, ascending.
 
-    The first lies at 0, the last at ``pixels - 1``.
+    The first lies at 0, the last at ``extent - 1``; the axis' ``pixels`` are resized to ``extent``.
     """
-    position = np.arange(pixels, dtype=np.float64)
+    position = (np.arange(pixels) + 0.5) * (extent / pixels) - 0.5
+    position = np.clip(position, 0.0, extent - 1.0)
     low = np.searchsorted(knots, position, side="right") - 1
     high = np.minimum(low + 1, knots.size - 1)
     gap = np.where(high > low, knots[high] - knots[low], 1.0)

@@ -10,6 +10,7 @@ never exists.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -118,19 +119,24 @@ class WindowGrid:
         grid: Size,
         starts: tuple[Sequence[int], Sequence[int]],
         *,
+        under: Size,
         workers: Workers | None = None,
     ) -> None:
-        """Prepare tables for logits on a window's grid; windows start at these rows, columns."""
+        """Prepare tables for logits on a window's grid.
+
+        Windows start at these rows and columns of ``under``, the frame's size as they see it.
+        """
         self._workers = workers or shared_workers()
         corners = card.align_corners
         extents = (
-            (frame.height, window.height, grid.height, starts[0]),
-            (frame.width, window.width, grid.width, starts[1]),
+            (under.height, window.height, grid.height, starts[0]),
+            (under.width, window.width, grid.width, starts[1]),
         )
         rows, columns = (axis_knots(*extent, align_corners=corners) for extent in extents)
         self.axes: tuple[Axis, Axis] = (
-            knot_axis(frame.height, rows), knot_axis(frame.width, columns)
-        )  # fmt: skip
+            knot_axis(frame.height, under.height, rows),
+            knot_axis(frame.width, under.width, columns),
+        )
         """Tables for the tail, rows and columns."""
         self.size = Size(rows.size, columns.size)
         """Knots of each axis."""
@@ -142,6 +148,9 @@ class WindowGrid:
         whole = FlatOutput(card, self.size, self._workers)
         self._strides, self.shape = whole.strides, whole.shape
         """Of the array that is filled: as the network's output, on the grid of the knots."""
+        self.sums = card.mask_scale is not None
+        """Whether logits are logarithms of sums of masks: sums are added then, as the networks' own
+        post-processing does, and their logarithm is left to the caller."""
         self._ticket = np.zeros(1, np.int64)
 
     def add(self, output: NDArray[Any], row: int, column: int, whole: NDArray[np.float32]) -> None:
@@ -157,7 +166,9 @@ class WindowGrid:
         flat = whole.reshape(-1)
         self._ticket[0] = 0
         self._workers.run(
-            lambda _: _add_window(self._ticket, logits, rows, columns, flat, self._strides)
+            lambda _: _add_window(
+                self._ticket, logits, rows, columns, self.sums, flat, self._strides
+            )
         )
         self._output.release()
 
@@ -168,6 +179,7 @@ def _add_window(
     logits: Logits,
     rows: WindowTaps,
     columns: WindowTaps,
+    sums: bool,
     whole: Floats,
     whole_strides: Strides,
 ) -> None:
@@ -183,21 +195,24 @@ def _add_window(
         for c in range(logits.channels):
             _mix_rows(
                 logits.flat, c * strides[0] + above, c * strides[0] + below, strides[2],
-                rows.share[row], rows.weight[row], line[: high[-1] + 1],
+                rows.share[row], line[: high[-1] + 1],
             )  # fmt: skip
             start = c * whole_strides[0] + out_row
             for x in range(low.size):
                 left = line[low[x]]
                 value = left + (line[high[x]] - left) * columns.share[x]
-                whole[start + x * whole_strides[2]] += np.float32(value * columns.weight[x])
+                if sums:
+                    value = math.exp(value)
+                weight = rows.weight[row] * columns.weight[x]
+                whole[start + x * whole_strides[2]] += np.float32(value * weight)
 
 
 @njit(**INNER)
 def _mix_rows(
-    logits: Floats, above: int, below: int, step: int, share: float, weight: float, line: Doubles
+    logits: Floats, above: int, below: int, step: int, share: float, line: Doubles
 ) -> None:
-    """One channel between two grid rows, weighted."""
+    """One channel between two grid rows."""
     for x in range(line.size):
         top = finite(logits[above + x * step])
         bottom = finite(logits[below + x * step])
-        line[x] = weight * (top + (bottom - top) * share)
+        line[x] = top + (bottom - top) * share

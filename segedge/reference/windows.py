@@ -1,5 +1,8 @@
 """The slow truth about sliding windows: the mean of every window's logits at every pixel.
 
+Windows lie on the frame as it is; where a card says what size frames are resized to (`Scaling`), on
+the resized frame, from whose pixels the mean is interpolated.
+
 Each window's logits are interpolated to the window's own pixels, clamped at its own border, and
 summed into the frame; the sum is divided by the number of windows that see the pixel. That is
 ``slide_inference`` of mmsegmentation (``mmseg/models/segmentors/encoder_decoder.py``).
@@ -17,6 +20,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.options.sliding import Slide, starts
 from segedge.reference import frame as reference
+from segedge.reference.resize import axis_matrix
 
 Corner = tuple[int, int]
 """First row and column of a window."""
@@ -32,20 +36,22 @@ def corners(frame: Size, window: Size, slide: Slide) -> list[Corner]:
     ]
 
 
-def window_geometry(frame: Size, window: Size) -> Geometry:
-    """How the part of the frame under a window lies in the network's input: unscaled, padded."""
-    part = Size(min(frame.height, window.height), min(frame.width, window.width))
-    return Geometry(part, window, 0, 0, part)
+def seen_size(frame: Size, card: ModelCard) -> Size:
+    """Size of the frame on which windows lie."""
+    return frame if card.scaling is None else card.scaling.resized(frame)
+
+
+def window_geometry(frame: Size, card: ModelCard, window: Size, corner: Corner) -> Geometry:
+    """How a frame lies in the network's input for the window at a corner: cut, or padded."""
+    return Geometry(frame, window, -corner[0], -corner[1], seen_size(frame, card))
 
 
 def preprocess(
     image_hwc: NDArray[np.uint8], card: ModelCard, window: Size, corner: Corner
 ) -> NDArray[np.float32]:
     """The network's input for the window at a corner."""
-    geometry = window_geometry(Size(*image_hwc.shape[:2]), window)
-    (top, left), part = corner, geometry.frame
-    seen = image_hwc[top : top + part.height, left : left + part.width]
-    return reference.preprocess(seen, card, geometry)
+    geometry = window_geometry(Size(*image_hwc.shape[:2]), card, window, corner)
+    return reference.preprocess(image_hwc, card, geometry)
 
 
 def interpolate(
@@ -55,12 +61,21 @@ def interpolate(
 
     ``outputs`` are the network's (a batch of one) for each window, by its corner.
     """
-    geometry = window_geometry(frame, window)
-    part = geometry.frame
-    total = np.zeros((len(card.classes), frame.height, frame.width))
-    seen = np.zeros((frame.height, frame.width))
+    whole = seen_size(frame, card)
+    part = Size(min(whole.height, window.height), min(whole.width, window.width))
+    geometry = Geometry(part, window, 0, 0, part)
+    # Sums of masks are averaged, as their networks' own post-processing does, not their logarithms.
+    given, back = (np.exp, np.log) if card.mask_scale is not None else (np.asarray, np.asarray)
+    total = np.zeros((len(card.classes), whole.height, whole.width))
+    seen = np.zeros((whole.height, whole.width))
     for (top, left), output in outputs.items():
         under = slice(top, top + part.height), slice(left, left + part.width)
-        total[:, under[0], under[1]] += reference.interpolate(output, card, geometry)
+        total[:, under[0], under[1]] += given(reference.interpolate(output, card, geometry))
         seen[under] += 1
-    return np.asarray(total / seen)
+    mean = np.asarray(back(total / seen))
+    if whole == frame:
+        return mean
+    maps = Geometry.fit(frame, whole, "stretch").network_from_frame()
+    rows = axis_matrix("bilinear", maps.y, range(frame.height), whole.height)
+    columns = axis_matrix("bilinear", maps.x, range(frame.width), whole.width)
+    return np.asarray(np.matmul(rows, mean) @ columns.T)

@@ -49,26 +49,28 @@ class SlidePlan:
         """Lay the windows out over frames of a size; ``spec`` is the network's input."""
         self._card, self._workers = card, workers
         self.window = window_size(card, spec, slide)
-        part = Size(min(frame.height, self.window.height), min(frame.width, self.window.width))
-        self._part, self._frame = part, frame
+        self._frame = frame
+        self._under = frame if card.scaling is None else card.scaling.resized(frame)
         step = slide.steps(self.window)
         self._starts = (
-            starts(frame.height, self.window.height, step.height),
-            starts(frame.width, self.window.width, step.width),
+            starts(self._under.height, self.window.height, step.height),
+            starts(self._under.width, self.window.width, step.width),
         )
         self.geometry = Geometry(frame, frame, 0, 0, frame)
-        """The frame as it is: nothing is resized."""
-        under = Geometry(part, self.window, 0, 0, part)
+        """The knots that the tail reads lie on the frame itself."""
         dtype = np.dtype(spec.dtype)
-        self._preprocessor = Preprocess(card, under, workers=workers, dtype=dtype.name)
-        self._cells = [
-            (row, column)
-            for row in range(len(self._starts[0]))
-            for column in range(len(self._starts[1]))
-        ]
+        self._cells = {
+            (row, column): Preprocess(
+                card,
+                Geometry(frame, self.window, -top, -left, self._under),
+                workers=workers, dtype=dtype.name,
+            )
+            for row, top in enumerate(self._starts[0])
+            for column, left in enumerate(self._starts[1])
+        }  # fmt: skip
         calls = -(-len(self._cells) // (slide.batch if spec.shape[0] is None else 1))
         self._batch = -(-len(self._cells) // calls)
-        shape = self._preprocessor.shape
+        shape = self._cells[0, 0].shape
         self._tensor = np.zeros((self._batch, *shape[1:]), dtype)
         self._grid: WindowGrid | None = None
 
@@ -87,11 +89,11 @@ class SlidePlan:
         """The averaged logits of all windows, on the knots of `grid`."""
         whole: NDArray[np.float32] | None = None
         for first in range(0, len(self._cells), self._batch):
-            cells = self._cells[first : first + self._batch]
+            cells = list(self._cells)[first : first + self._batch]
             with frame.times.measure("preprocess"):
                 tensor = self._tensor[: len(cells)]
                 for number, cell in enumerate(cells):
-                    self._preprocessor.run(self._under(frame, cell), tensor[number : number + 1])
+                    self._cells[cell].run(frame.image_hwc, tensor[number : number + 1])
             with frame.times.measure("network"):
                 output = infer(tensor)
             with frame.times.measure("tail"):
@@ -100,21 +102,16 @@ class SlidePlan:
                 for number, (row, column) in enumerate(cells):
                     self.grid.add(output[number : number + 1], row, column, whole)
         assert whole is not None
-        return whole
-
-    def _under(self, frame: Frame, cell: tuple[int, int]) -> NDArray[np.uint8]:
-        """The part of the frame under a window."""
-        top, left = (first[number] for first, number in zip(self._starts, cell, strict=True))
-        image: NDArray[np.uint8] = frame.image_hwc
-        return image[top : top + self._part.height, left : left + self._part.width]
+        return np.log(whole, out=whole) if self.grid.sums else whole
 
     def _empty(self, output: NDArray[Any], pool: ArrayPool) -> NDArray[np.float32]:
         """Zeros for all knots; the network's first output tells how many there are."""
         if self._grid is None:
             grid = self._card.grid_size(output.shape)
             self._grid = WindowGrid(
-                self._card, self._frame, self.window, grid, self._starts, workers=self._workers
-            )
+                self._card, self._frame, self.window, grid, self._starts,
+                under=self._under, workers=self._workers,
+            )  # fmt: skip
         whole = pool.take(self._grid.shape, np.dtype(np.float32))
         whole[:] = 0.0
         return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,16 +15,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segedge.card.geometry import Size
+from segedge.card.geometry import Scaling, Size
 from segedge.card.labels import label_set
 from segedge.card.modelfile import read_card
 from segedge.convert import ExportOptions, export
 from segedge.convert.huggingface import SUMMED_AT, load_huggingface
 from segedge.convert.mask_head import choose_outputs
+from segedge.convert.noise import smooth_noise
 from segedge.convert.outputs import OutputSpec, pick_masks
 from segedge.errors import ExportError, UsageError
 from segedge.machine.onnx_session import Session
+from segedge.options.sliding import Slide
 from segedge.reference.masks import SCORE_FLOOR, SummedAt, semantic_labels, semantic_logits
+from segedge.segment.load import load
 
 QUERIES, CLASSES = 5, 3
 SHAPES = (OutputSpec("pred_logits", (1, 5, 4)), OutputSpec("pred_masks", (1, 5, 8, 8)))
@@ -263,6 +267,39 @@ def test_a_folder_of_eomt(eomt: Path, tmp_path: Path) -> None:
     assert report.card.classes == ("road", "sky", "car")
     assert report.output_shape == (1, 3, 32, 32)
     assert any("12 queries x 3" in each.detail for each in report.passes)
+
+
+def with_processor(eomt: Path, folder: Path, **settings: Any) -> Path:
+    shutil.copytree(eomt, folder)
+    given = {"image_processor_type": "EomtImageProcessor", "do_pad": True, **settings}
+    (folder / "preprocessor_config.json").write_text(json.dumps(given))
+    return folder
+
+
+def test_eomt_pads_below_and_to_the_right(eomt: Path, tmp_path: Path) -> None:
+    size = {"shortest_edge": 64, "longest_edge": 64}
+    card = export(with_processor(eomt, tmp_path / "hf", size=size), tmp_path / "m.onnx").card
+    assert (card.fit, card.scaling, card.at_start) == ("letterbox", Scaling(0, 0, 64, 64), True)
+    assert card.parity is not None
+    assert card.parity.way is not None
+    assert card.parity.way.levels < 0.01
+    assert (card.parity.way.after or 0) > 0.9  # on noise, by a network of noise
+
+
+def test_eomts_split_images_are_windows(eomt: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    size = {"shortest_edge": 64, "longest_edge": None}
+    folder = with_processor(eomt, tmp_path / "hf", size=size, do_split_image=True)
+    report = export(folder, tmp_path / "m.onnx")
+    assert any("--slide auto --overlap 0" in note for note in report.notes)
+    image = next(smooth_noise(Size(80, 120), 1))
+    model = transformers.EomtForUniversalSegmentation.from_pretrained(folder).eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    with torch.no_grad():
+        outputs = model(**processor(images=image[..., ::-1].copy(), return_tensors="pt"))
+    own = processor.post_process_semantic_segmentation(outputs, target_sizes=[(80, 120)])[0]
+    with load(report.path, backend="onnxruntime", slide=Slide(overlap=0)) as segmenter:
+        assert np.mean(segmenter(image).labels == own.numpy()) > 0.9
 
 
 def test_a_folder_of_eomt_that_was_not_trained_to_the_end(eomt: Path) -> None:
