@@ -317,4 +317,5 @@ def test_no_video_and_no_camera(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--share", "0"), ("--share", "1.5"), ("--frames", "0")])
 def test_options_that_cannot_be_meant(model: Path, words: tuple[str, str]) -> None:
-    run_verb("adapt", model, "--images", "x", *words, code=2)
+    done = run_verb("adapt", model, "--images", "x", *words, code=2)
+    assert words[0] in done.stderr

@@ -47,11 +47,12 @@ def test_a_command_of_the_page(here: Path, words: list[str]) -> None:
     assert "motion" in done.stdout
 
 
-def test_the_python_of_the_page(here: Path) -> None:
+def test_the_python_of_the_page(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     names: dict[str, object] = {}
     exec(compile(block, "docs/motion.md", "exec"), names)
     names["segmenter"].close()  # type: ignore[attr-defined]
+    assert re.match(r"network \d of 9 frames", capsys.readouterr().out)
 
 
 def test_the_page_names_every_option() -> None:

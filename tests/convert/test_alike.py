@@ -78,11 +78,14 @@ def test_each_operator_is_computed_alike_or_named(case: Case, tmp_path: Path) ->
 
 def test_tensorrt_takes_what_is_not_named(tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings")
+    taken = 0
     for case in operators.all_cases()[::60]:
         model, _ = rewritten(case)
         if not peculiarities(model):
             (tmp_path / "m.onnx").write_bytes(to_bytes(model))
-            operators.parsed(case, tmp_path / "m.onnx")
+            operators.parsed(case, tmp_path / "m.onnx")  # raises where it is refused
+            taken += 1
+    assert taken > 2
 
 
 AGREED = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
