@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from segedge.video.ffmpeg import av
+from segedge.video.sources.damage import Damage
 from segedge.video.sources.file import VideoFile
 from segedge.video.sources.parts import split_video
 
@@ -107,6 +108,21 @@ def test_pictures_that_ffmpeg_leaves_out_are_told(
     failure = video.failures[0]
     assert failure.reason.startswith("damaged: ")
     assert "that FFmpeg left out" in failure.reason
+
+
+def test_what_never_comes_is_counted(tmp_path: Path, panned: list[NDArray[np.uint8]]) -> None:
+    """Up to the end, too, of a container that does not count its frames."""
+    path = write(tmp_path / "a.mkv", "libx265", panned, **H265)
+    with av.open(str(path)) as container:
+        damage = Damage(container.streams.video[0])
+        pictures = list(damage.pictures(container.demux(video=0)))
+    for index, picture in enumerate([*pictures[:7], *pictures[8:41]]):
+        damage.look(picture, index)
+    damage.end(40)
+    assert damage.problems == [
+        "a picture before frame 7 that FFmpeg left out",
+        f"{COUNT - 41} pictures before frame 40 that FFmpeg left out",
+    ]
 
 
 def test_h265_in_open_groups_is_whole(tmp_path: Path, panned: list[NDArray[np.uint8]]) -> None:
