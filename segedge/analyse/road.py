@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.analyse.roles import drivable_names, label_table, obstacle_names
-from segedge.analyse.scene import nearest_obstacles, region_at_bottom
 from segedge.errors import UsageError
 
 _TOLERANCE_PX = 2.0
@@ -146,6 +145,8 @@ def find_road(
     labels: NDArray[Any], classes: Sequence[str], options: RoadOptions | None = None
 ) -> Road:
     """Find the drivable area and the obstacles in H x W class labels, uint8 or uint16."""
+    from segedge.analyse.scene import nearest_obstacles, region_at_bottom
+
     options = options or RoadOptions()
     drivable = drivable_names(classes, options.drivable)
     obstacles = obstacle_names(classes, options.obstacles, drivable=drivable)

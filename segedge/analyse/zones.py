@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.analyse.polygon import Point, Spans, crossing_edges, polygon_area, polygon_spans
-from segedge.analyse.scene import count_in_spans
 from segedge.card.plain import parse_json
 from segedge.errors import UsageError, unknown_name_error
 from segedge.machine.text_file import UnreadableText, read_text
@@ -177,6 +176,8 @@ def zones_of(spellings: Iterable[str]) -> list[Zone]:
 
 def zone_pixels(labels: NDArray[Any], zone: Zone, classes: Sequence[str]) -> dict[str, int]:
     """Pixels of each class in a zone of H x W labels; classes without one are left out."""
+    from segedge.analyse.scene import count_in_spans
+
     counts = np.zeros(1 << 16, np.int64)
     count_in_spans(np.ascontiguousarray(labels), zone.spans(*labels.shape), counts)
     return {name: int(counts[n]) for n, name in enumerate(classes) if counts[n]}

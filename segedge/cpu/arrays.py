@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.simd import BLOCK, HAS_HALF, narrow_block, take_ticket, widen_block
-from segedge.cpu.kernels.tables import KERNEL, Logits, Longs, Rows, Strides
+from segedge.cpu.code import Code, kernels
+from segedge.cpu.kernels.tables import BLOCK, UNIT_BLOCKS, Logits, Rows, Strides
 from segedge.cpu.workers import Workers
 from segedge.errors import ModelError, UsageError
 
-_BLOCKS_A_UNIT = 4096
 _NOTHING = (np.empty(0), np.empty(0))
 
 
@@ -81,20 +79,20 @@ def _check(name: str, array: NDArray[Any], shape: tuple[int, ...], dtypes: tuple
 class Converter:
     """float16 <-> float32, shared among threads; NumPy's own takes ten times as long."""
 
-    def __init__(self, workers: Workers) -> None:
+    def __init__(self, workers: Workers, code: Code = kernels) -> None:
         """Prepare."""
-        self._workers = workers
+        self._workers, self._code = workers, code
         self._ticket = np.zeros(1, np.int64)
         self._arrays: tuple[NDArray[Any], NDArray[Any]] = _NOTHING
 
     def run(self, source: NDArray[Any], out: NDArray[Any]) -> None:
         """Convert contiguous arrays of equal size, one float32, the other float16."""
         source, out = source.reshape(-1), out.reshape(-1)
-        whole = source.size // BLOCK * BLOCK if HAS_HALF else 0
+        whole = source.size // BLOCK * BLOCK if self._code().HAS_HALF else 0
         if whole:
             self._arrays = (source, out)
             self._ticket[0] = 0
-            if whole <= _BLOCKS_A_UNIT * BLOCK:
+            if whole <= UNIT_BLOCKS * BLOCK:
                 self._convert(0)
             else:
                 self._workers.run(self._convert)
@@ -104,30 +102,17 @@ class Converter:
     def _convert(self, participant: int) -> None:
         source, out = self._arrays
         blocks = source.size // BLOCK
-        _convert_blocks(
+        kernels().convert_blocks(
             self._ticket, source.ctypes.data, out.ctypes.data, blocks, out.dtype == np.float16
         )
-
-
-@njit(**KERNEL)
-def _convert_blocks(ticket: Longs, source: int, out: int, blocks: int, narrow: bool) -> None:
-    while True:
-        first = take_ticket(ticket) * _BLOCKS_A_UNIT
-        if first >= blocks:
-            return
-        for block in range(first, min(first + _BLOCKS_A_UNIT, blocks)):
-            if narrow:
-                narrow_block(out + 2 * BLOCK * block, source + 4 * BLOCK * block)
-            else:
-                widen_block(out + 4 * BLOCK * block, source + 2 * BLOCK * block)
 
 
 class FlatOutput:
     """A network's output as one flat array and strides, copied only where it must be converted."""
 
-    def __init__(self, card: ModelCard, grid: Size, workers: Workers) -> None:
+    def __init__(self, card: ModelCard, grid: Size, workers: Workers, code: Code = kernels) -> None:
         """Expect what the card says, on this grid."""
-        self._converter = Converter(workers)
+        self._converter = Converter(workers, code)
         self._is_labels = card.head == "labels"
         self.channels = 1 if self._is_labels else card.channels
         self._sigmoid = card.activation == "sigmoid"

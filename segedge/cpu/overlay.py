@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.labels import Rgb
-from segedge.cpu.kernels.simd import BLOCK
+from segedge.cpu.kernels.tables import BLOCK
 from segedge.reference.look import Tints, masked
 
 

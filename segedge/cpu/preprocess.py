@@ -10,9 +10,8 @@ from numpy.typing import DTypeLike, NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry
 from segedge.cpu.arrays import Converter, address_of, readable_image, rows_of
-from segedge.cpu.kernels.levels import Between, mix_levels, resample_rows
-from segedge.cpu.kernels.resample import Taps, Tensor, resample
-from segedge.cpu.kernels.simd import BLOCK, LANES
+from segedge.cpu.code import Code, kernels
+from segedge.cpu.kernels.tables import BLOCK, LANES, Between, Taps, Tensor
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.reference.resize import axis_taps, is_rounded
@@ -33,12 +32,14 @@ class Preprocess:
         *,
         workers: Workers | None = None,
         dtype: DTypeLike = "float32",
+        code: Code = kernels,
     ) -> None:
         """Prepare tables and scratch for tensors of a dtype, float32 or float16.
 
         Raises:
             UsageError: Another dtype.
         """
+        self._code = code
         self._dtype = np.dtype(dtype)
         if self._dtype not in (np.float32, np.float16):
             raise UsageError(f"no input of type {dtype}", facts={"expected": "float32, float16"})
@@ -64,7 +65,7 @@ class Preprocess:
         self._mixed = [np.zeros(longest, np.float32) for _ in threads]
         self._planes = [np.zeros((3, count), np.float32) for _ in threads]
         self._single = np.zeros(self.shape if self._dtype == np.float16 else 0, np.float32)
-        self._converter = Converter(self._workers)
+        self._converter = Converter(self._workers, code)
         self._image = _NO_IMAGE
         self._tensor = self._single
 
@@ -108,19 +109,19 @@ class Preprocess:
         self._workers.run(task)
 
     def _resample_rows(self, participant: int) -> None:
-        resample_rows(
+        self._code().resample_rows(
             self._ticket, rows_of(self._image), self._columns, self._between,
             self._mixed[participant], self._planes[participant],
         )  # fmt: skip
 
     def _mix_levels(self, participant: int) -> None:
-        mix_levels(
+        self._code().mix_levels(
             self._ticket, self._between, self._rows, self._target, address_of(self._tensor),
             self._mixed[participant], self._planes[participant],
         )  # fmt: skip
 
     def _resample(self, participant: int) -> None:
-        resample(
+        self._code().resample(
             self._ticket, rows_of(self._image), self._rows, self._columns, self._target,
             address_of(self._tensor), self._mixed[participant], self._planes[participant],
         )  # fmt: skip
@@ -134,7 +135,8 @@ def _taps(card: ModelCard, axis: AxisMap, outputs: range, length: int) -> Taps:
     low = np.where(used, index, length).min(axis=1)
     high = np.where(used, index, -1).max(axis=1)
     width = int((high - low).max()) + 1
-    first = np.minimum(low, length - width)
+    # A window that lies on one pixel begins behind those after it: the kernels want them in order.
+    first = np.minimum.accumulate(np.minimum(low, length - width)[::-1])[::-1]
     table = np.zeros((index.shape[0], width))
     rows = np.broadcast_to(np.arange(index.shape[0])[:, None], index.shape)
     np.add.at(table, (rows[used], (index - first[:, None])[used]), weights[used])

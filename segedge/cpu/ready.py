@@ -1,46 +1,109 @@
-"""Loading Numba and the kernels beside other work: the first frame need not wait for them."""
+"""Making the kernels of a frame ready: loading them beside other work, compiling them elsewhere.
+
+Numba's own start and the kernels from its cache take longer than many a model takes to open, and
+compiling them takes seconds. `Ready` says what a frame's stages run meanwhile.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import os
+import subprocess
+import sys
 import threading
-
-import numpy as np
+from contextlib import suppress
+from types import ModuleType
+from typing import Literal
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Size
-from segedge.cpu.overlay import Blend
-from segedge.cpu.preprocess import Preprocess
-from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers
+from segedge.cpu import child
+from segedge.cpu.code import kernels, plain
+from segedge.cpu.small_frame import run_small_frame
+from segedge.machine.cache_folder import cache_folder
+
+Patience = Literal["wait", "beside", "none"]
+"""The first frame waits for kernels that must be compiled; frames are computed in NumPy meanwhile,
+and kernels are compiled in a process of their own; frames are few, and NumPy computes them all."""
+_log = logging.getLogger("segedge")
 
 
-def make_ready() -> threading.Thread:
-    """Begin to load, in a thread; join it where that shall be done.
+class Ready:
+    """The kernels of a model's frames, as they become ready; called, it is a `Code`."""
 
-    Numba's own start and the kernels from its cache take longer than many a model takes to open,
-    whose library lets other threads run meanwhile. What fails here fails again, and is told, where
-    the kernels are used.
-    """
-    thread = threading.Thread(target=_try, name="segedge-ready", daemon=True)
-    thread.start()
-    return thread
+    def __init__(self, card: ModelCard | None = None, *, patience: Patience = "wait") -> None:
+        """Begin to load, in a thread; without a card, what most networks need."""
+        self._card, self._patience = card, patience
+        self._settled = threading.Event()
+        self._usable = threading.Event()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._closing = threading.Lock()
+        self._is_closed = False
+        if patience != "none":
+            threading.Thread(target=self._prepare, name="segedge-ready", daemon=True).start()
 
+    def __call__(self) -> ModuleType:
+        """The kernels, or NumPy where nobody shall wait for them."""
+        return kernels() if self._patience == "wait" or self._usable.is_set() else plain()
 
-def _try() -> None:
-    with contextlib.suppress(Exception):
-        run_small_frame()
+    def settle(self) -> None:
+        """Wait until it is decided: all is loaded, or is being compiled elsewhere."""
+        if self._patience != "none":
+            self._settled.wait()
 
+    def close(self) -> None:
+        """End what still compiles."""
+        with self._closing:
+            self._is_closed = True
+            if self._child is not None:
+                self._child.kill()
 
-def run_small_frame() -> None:
-    """A frame of a few pixels, through what every frame goes through."""
-    card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
-    frame, network, grid = Size(40, 72), card.input_size, Size(4, 8)
-    geometry, alone = card.place(frame, network), Workers(1)
-    image = np.zeros((frame.height, frame.width, 3), np.uint8)
-    tail = Tail(card, geometry, grid, workers=alone)
-    preprocessor = Preprocess(card, geometry, workers=alone)
-    preprocessor.run(image, np.zeros(preprocessor.shape, np.float32))
-    logits = np.zeros((1, card.channels, grid.height, grid.width), np.float32)
-    blend = Blend.of(card.palette_rgb, 0.5)
-    tail.run(logits, overlay=np.empty_like(image), frame=image, blend=blend)
+    def _prepare(self) -> None:
+        # What fails here fails again, and is told, where the kernels are used.
+        with suppress(Exception):
+            if self._patience == "wait" or not self._load():
+                run_small_frame(self._card)
+        self._usable.set()
+        self._settled.set()
+
+    def _load(self) -> bool:
+        """Load what was compiled before; else have it compiled, and leave the loading to do."""
+        from segedge.cpu.kernels.compiled import NotKeptError, only_kept
+
+        try:
+            with only_kept():
+                run_small_frame(self._card)
+        except NotKeptError:
+            self._settled.set()
+            if cache_folder().problem is None:
+                self._compile()
+            return self._is_closed
+        return True
+
+    def _compile(self) -> None:
+        """Fill the cache in another process, as this one's interpreter is needed for frames.
+
+        It sees by its standard input that this process has ended, however that was, and ends, too.
+        """
+        with self._closing:
+            if self._is_closed:
+                return
+            paths = os.pathsep.join(path for path in sys.path if path)
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", child.__name__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is ours to handle
+                env={**os.environ, "PYTHONPATH": paths},
+            )
+        with self._child as process:
+            assert process.stdin, "a pipe"
+            assert process.stderr, "a pipe"
+            told = "" if self._card is None else self._card.to_json()
+            with suppress(OSError):  # it has ended already, and says why
+                process.stdin.write(f"{told}\n".encode())
+                process.stdin.flush()
+            said = process.stderr.read().decode(errors="replace").strip()
+        if process.returncode != 0 and not self._is_closed:
+            reason = said.splitlines()[-1] if said else f"code {process.returncode}"
+            _log.warning("kernels are compiled within the run, beside it that failed: %s", reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,31 @@ from segedge.cpu.arrays import (
     readable_image,
     rows_of,
 )
-from segedge.cpu.kernels import cells, confidence, render
-from segedge.cpu.kernels.tables import Rows, Scratch, Spans, Targets
+from segedge.cpu.code import Code, kernels
+from segedge.cpu.kernels.tables import (
+    ENTROPY,
+    MARGIN,
+    PROBABILITY,
+    Rows,
+    Scratch,
+    Spans,
+    Targets,
+)
 from segedge.cpu.overlay import Blend
-from segedge.cpu.regions.clean import Clean
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.reference.frame import ConfidenceKind, label_dtype
+
+if TYPE_CHECKING:
+    from segedge.cpu.regions.clean import Clean
 
 _SMALL_GRID = 1 << 18
 """Logits below which one thread takes the grid's argmax: waking another costs as much."""
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 _NO_ROWS: Rows = (0, 0)
-_KINDS = {"probability": confidence.PROBABILITY, "margin": confidence.MARGIN}
+_KINDS = {"probability": PROBABILITY, "margin": MARGIN}
 
 
 class Tail:
@@ -51,6 +61,7 @@ class Tail:
         workers: Workers | None = None,
         cleaning: Cleaning | None = None,
         axes: tuple[plan.Axis, plan.Axis] | None = None,
+        code: Code = kernels,
     ) -> None:
         """Prepare tables and scratch for outputs on a grid.
 
@@ -61,6 +72,7 @@ class Tail:
             UsageError: The cleaning names a class that the card lacks.
         """
         self._card = card
+        self._code = code
         self._frame = geometry.frame
         self.workers = workers or shared_workers()
         self._classes = len(card.classes)
@@ -77,7 +89,7 @@ class Tail:
             self._part_spans = plan.spans_of(
                 plan.part_of(rows, top, bottom), plan.part_of(columns, left, right)
             )
-        self._output = FlatOutput(card, grid, self.workers)
+        self._output = FlatOutput(card, grid, self.workers, code)
         self._grid_labels = np.zeros((grid.height, grid.width), np.int32)
         self._ticket = np.zeros(1, np.int64)
         self._pixels = np.zeros((self.workers.count, self._classes + 1), np.int64)
@@ -86,6 +98,8 @@ class Tail:
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._cleaner: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
+            from segedge.cpu.regions.clean import Clean
+
             self._cleaner = Clean(cleaning, card.classes, self._part, workers=self.workers)
         self._source = _NO_IMAGE
 
@@ -150,7 +164,7 @@ class Tail:
     def entropy(self, logits: NDArray[Any], out: NDArray[np.float32]) -> None:
         """Entropy of all classes over that of equal ones, 0..1, H x W."""
         self._output.take(logits)
-        self._be_sure(confidence.ENTROPY, out, self.spans)
+        self._be_sure(ENTROPY, out, self.spans)
         self._output.release()
 
     def _fill_unseen(
@@ -171,7 +185,7 @@ class Tail:
     def _be_sure(self, kind: int, out: NDArray[np.float32], spans: Spans) -> None:
         logits, rows = self._output.logits, rows_of(out)
         self._share(
-            lambda participant: confidence.render_confidence(
+            lambda participant: kernels().render_confidence(
                 self._ticket, spans, logits, self.scratch[participant], kind, rows
             )
         )
@@ -195,14 +209,14 @@ class Tail:
         spans, labels, logits = self._part_spans, self._grid_labels, self._output.logits
         if self.is_lookup:
             self._share(
-                lambda participant: render.render_lookup(
+                lambda participant: self._code().render_lookup(
                     self._ticket, spans, labels, self.scratch[participant].runs, targets,
                     self._pixels[participant],
                 )
             )  # fmt: skip
             return
         self._share(
-            lambda participant: render.render_cells(
+            lambda participant: self._code().render_cells(
                 self._ticket, spans, logits, labels, self.scratch[participant], targets,
                 self._pixels[participant],
             )
@@ -270,7 +284,7 @@ class Tail:
         """Argmax of the logits at the grid points, or the labels as the network gives them."""
         if self._card.head == "labels":
             most = int(np.iinfo(self.label_dtype).max)
-            render.clamp_labels(self._output.flat, most, self._grid_labels.reshape(-1))
+            self._code().clamp_labels(self._output.flat, most, self._grid_labels.reshape(-1))
         elif self._output.size <= _SMALL_GRID:
             self._ticket[0] = 0
             self._argmax(0)
@@ -283,7 +297,7 @@ class Tail:
 
     def _argmax(self, participant: int) -> None:
         best = self.scratch[participant].best[0]
-        cells.argmax_grid(self._ticket, self._output.logits, self._grid_labels, best)
+        self._code().argmax_grid(self._ticket, self._output.logits, self._grid_labels, best)
 
 
 def _tables(blend: Blend) -> tuple[int, NDArray[np.uint16]]:

@@ -31,6 +31,7 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import graph_sha256, read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.card.proof import PROOF, PROOF_KEY, Proof
+from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name
 from segedge.machine.gpu import find_driver
@@ -64,12 +65,20 @@ class Prover:
     """The proof as the file holds it."""
     threads: int | None = None
     graphs: bool = True
+    code: Code = kernels
+    """What the CPU's part of a frame runs."""
     found: dict[str, Checked] = field(default_factory=dict)
     """Backend with its variant to what came of it."""
 
     @classmethod
     def of(
-        cls, path: Path, card: ModelCard, *, threads: int | None = None, graphs: bool = True
+        cls,
+        path: Path,
+        card: ModelCard,
+        *,
+        threads: int | None = None,
+        graphs: bool = True,
+        code: Code = kernels,
     ) -> Prover | None:
         """None where the file has no proof, or is opened with another card than its own."""
         if is_address(path):
@@ -83,7 +92,7 @@ class Prover:
         size = {"input_height": card.input_height, "input_width": card.input_width}
         if own is None or own.replace(**size) != card:
             return None
-        return cls(path, own, proof, told or "", threads, graphs)
+        return cls(path, own, proof, told or "", threads, graphs, code)
 
     def refuses(self, name: str, backend: Backend | None) -> str:
         """Why `auto` does not take a backend; without it opened, as far as that is known."""
@@ -128,7 +137,7 @@ class Prover:
         network = self.proof.network
         card = self.card.replace(input_height=network.height, input_width=network.width)
         near, tails = [], []
-        with _segmenter(card, backend, self.threads, self.graphs) as segmenter:
+        with self._segmenter(card, backend) as segmenter:
             for answer in self.proof.answers[: 1 if backend.memory == "host" else None]:
                 result = segmenter(answer.picture.pixels(), outputs=("labels",))
                 near.append(nearness(answer, result.logits, card))
@@ -149,6 +158,17 @@ class Prover:
             and (error is None or error <= bound.error)
             and tail >= EXACT_ENOUGH,
         )
+
+    def _segmenter(self, card: ModelCard, backend: Backend) -> Any:
+        """One for a single frame, plainly; it leaves the backend open."""
+        lent = _Lent(backend)
+        if backend.memory == "host":
+            from segedge.segment.segmenter import Segmenter
+
+            return Segmenter(card, cast("Backend", lent), threads=self.threads, code=self.code)
+        from segedge.segment.on_gpu import CudaSegmenter
+
+        return CudaSegmenter(card, cast("DeviceBackend", lent), slots=1, graphs=self.graphs)
 
     @cached_property
     def _has_its_weights(self) -> bool:
@@ -234,18 +254,6 @@ def _size_of(card: ModelCard, backend: Backend, proof: Proof) -> Size:
     first, _ = check_network(card, backend)
     wanted = card.replace(input_height=proof.height, input_width=proof.width)
     return network_size(wanted, first)
-
-
-def _segmenter(card: ModelCard, backend: Backend, threads: int | None, graphs: bool) -> Any:
-    """One for a single frame, plainly; it leaves the backend open."""
-    lent = _Lent(backend)
-    if backend.memory == "host":
-        from segedge.segment.segmenter import Segmenter
-
-        return Segmenter(card, cast("Backend", lent), threads=threads)
-    from segedge.segment.on_gpu import CudaSegmenter
-
-    return CudaSegmenter(card, cast("DeviceBackend", lent), slots=1, graphs=graphs)
 
 
 class _Lent:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.effects import Effects
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
@@ -20,6 +19,9 @@ from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle
 from segedge.reference.look import Look
 from segedge.segment.drawing import MARGIN, Arrays
+
+if TYPE_CHECKING:
+    from segedge.cpu.effects import Effects
 
 
 class Renderer:
@@ -49,6 +51,8 @@ class Renderer:
     def effects(self) -> Effects:
         """What draws more than a colour a class."""
         if self._effects is None:
+            from segedge.cpu.effects import Effects
+
             self._effects = Effects(
                 self.card, self._geometry, self._grid, self.tail, pool=self.pool
             )

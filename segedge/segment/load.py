@@ -11,7 +11,8 @@ from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR, Familiar
 from segedge.card.modelfile import no_card_error, read_card, read_metadata
-from segedge.cpu.ready import make_ready
+from segedge.cpu import code
+from segedge.cpu.ready import Patience, Ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
 from segedge.options.frame import FrameOptions
@@ -20,6 +21,7 @@ from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
 from segedge.segment.check import Prover, require_sound, warn
+from segedge.segment.checked import Checked
 from segedge.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def load(
     graphs: bool = True,
     check: bool = True,
     strict: bool = False,
+    kernels: Patience = "wait",
 ) -> Segmenter | CudaSegmenter:
     """Open a model.
 
@@ -63,6 +66,10 @@ def load(
             ``auto`` takes the fastest that computes what was exported, and a backend that was named
             and does not is warned of.
         strict: Refuse instead of warning.
+        kernels: On a CPU, where those of this version are not in the cache yet: ``wait`` compiles
+            them before the first frame, which takes seconds; ``beside`` compiles them in a process
+            of their own while NumPy computes the same frames, more slowly; ``none`` uses NumPy
+            alone, for a few frames.
 
     Raises:
         ModelError: The file is missing, truncated, or carries no card; or, with ``strict``, has
@@ -75,23 +82,23 @@ def load(
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
+    ready = None
+    if is_address(path) or may_run_on_host(backend):
+        ready = Ready(card, patience=kernels)
     prover = None
     if card is not None and (check or strict):
-        prover = Prover.of(path, card, threads=threads, graphs=graphs)
-    choice = _opened(path, backend, threads, prover)
-    name = choice.name if backend == "auto" else backend
+        prover = Prover.of(path, card, threads=threads, graphs=graphs, code=ready or code.kernels)
     try:
-        checked = None if prover is None else prover.check(name, choice.backend)
-        if strict:
-            require_sound(prover, path, name)
+        choice = _opened(path, backend, threads, prover, ready)
+        checked = _checked(path, backend, choice, prover, strict=strict)
+        card = card or _served_card(path, choice.backend)
     except BaseException:
-        choice.backend.close()
+        if ready is not None:
+            ready.close()
         raise
-    warn(checked, path)
-    card = card or _served_card(path, choice.backend)
     if choice.backend.memory == "host":
         segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, options=options, threads=threads
+            card, choice.backend, options=options, threads=threads, ready=ready
         )
     else:
         from segedge.segment.on_gpu import CudaSegmenter
@@ -102,6 +109,22 @@ def load(
     segmenter.checked = checked
     segmenter.familiar = familiar_of(path)
     return segmenter
+
+
+def _checked(
+    path: Path, backend: str, choice: Choice, prover: Prover | None, *, strict: bool
+) -> Checked | None:
+    """What came of the file's proof; what is wrong is said, or refused."""
+    name = choice.name if backend == "auto" else backend
+    try:
+        checked = None if prover is None else prover.check(name, choice.backend)
+        if strict:
+            require_sound(prover, path, name)
+    except BaseException:
+        choice.backend.close()
+        raise
+    warn(checked, path)
+    return checked
 
 
 def familiar_of(path: Path) -> Familiar | None:
@@ -117,20 +140,21 @@ def familiar_of(path: Path) -> Familiar | None:
     return FAMILIAR.read(read_metadata(path)) if path.suffix.lower() == ".onnx" else None
 
 
-def _opened(path: Path, backend: str, threads: int | None, prover: Prover | None) -> Choice:
+def _opened(
+    path: Path, backend: str, threads: int | None, prover: Prover | None, ready: Ready | None
+) -> Choice:
     """The backend, while the CPU's kernels are made ready."""
-    ready = make_ready() if is_address(path) or may_run_on_host(backend) else None
 
     def refuses(name: str, opened: Backend | None) -> str:
         if opened is not None and ready is not None:
-            ready.join()
+            ready.settle()
         return "" if prover is None else prover.refuses(name, opened)
 
     try:
         return open_backend(path, backend, threads=threads, refuses=refuses)
     finally:
         if ready is not None:
-            ready.join()
+            ready.settle()
 
 
 def card_of(path: Path) -> ModelCard:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from segedge.analyse.road import Road, RoadOptions, find_road
 from segedge.analyse.zones import Zone, zone_pixels
 from segedge.card.card import ModelCard
 from segedge.card.labels import Rgb
-from segedge.cpu.regions.components import Region, find_regions
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.timing import StageTimes
@@ -24,6 +23,9 @@ from segedge.options.effect import Effect, EffectName
 from segedge.options.style import OverlayStyle
 from segedge.segment.drawing import MARGIN, Arrays, Drawing, checked_outputs
 from segedge.segment.legend import draw_heat_scale, draw_legend
+
+if TYPE_CHECKING:
+    from segedge.cpu.regions.components import Region
 
 
 class Result:
@@ -202,6 +204,8 @@ class Result:
         Raises:
             UsageError: A class that the card lacks, a negative area, another connectivity.
         """
+        from segedge.cpu.regions.components import find_regions
+
         Cleaning(min_area, connectivity=connectivity)  # checks both
         wanted = None
         if classes is not None:

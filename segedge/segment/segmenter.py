@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,10 @@ from segedge.backends.base import Backend
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.geometry import Geometry, Size
+from segedge.cpu.code import Code, kernels
 from segedge.cpu.memory import ArrayPool
-from segedge.cpu.motion import Carrier, Key
 from segedge.cpu.plan import Axis
 from segedge.cpu.preprocess import Preprocess
-from segedge.cpu.smoothing import SmoothStreams
 from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.errors import BackendError
@@ -28,7 +27,7 @@ from segedge.machine.processors import usable_processors
 from segedge.motion.agreement import Agreement, agreement
 from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
-from segedge.options.smoothing import WARM_UP, Flicker
+from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
 from segedge.reference.motion import fused, past_share
 from segedge.segment.checked import Checked
 from segedge.segment.drawing import WARMED
@@ -38,6 +37,11 @@ from segedge.segment.moving import Moving, Source
 from segedge.segment.moving_live import LiveMoving
 from segedge.segment.result import Result
 from segedge.segment.windows import Infer, SlidePlan, window_size
+
+if TYPE_CHECKING:
+    from segedge.cpu.motion import Carrier, Key
+    from segedge.cpu.ready import Ready
+    from segedge.cpu.smoothing import SmoothStreams
 
 _PLANS_KEPT = 4
 """Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
@@ -66,6 +70,8 @@ class Segmenter(Closing):
         *,
         options: FrameOptions | None = None,
         threads: int | None = None,
+        code: Code = kernels,
+        ready: Ready | None = None,
     ) -> None:
         """Put a network and its card together.
 
@@ -74,6 +80,8 @@ class Segmenter(Closing):
             backend: The opened network.
             options: What is done with every frame; None: nothing special.
             threads: CPU threads for preprocessing and tail; None takes all available.
+            code: Which code they run.
+            ready: Says it instead, while kernels become ready; closed with the segmenter.
 
         Raises:
             CardError: Card and network contradict each other.
@@ -89,7 +97,8 @@ class Segmenter(Closing):
         self.options = options or FrameOptions()
         self.options.check(card)
         smoothing, slide = self.options.smoothing, self.options.slide
-        self._smoother = None if smoothing is None else SmoothStreams(card, smoothing)
+        self._code, self._ready = ready or code, ready
+        self._smoother = None if smoothing is None else _smooth_streams(card, smoothing)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
         self.windows = ""
@@ -179,6 +188,8 @@ class Segmenter(Closing):
         plan = self._plan(frame)
         carrier = plan.carriers.get((grid, finer))
         if carrier is None:
+            from segedge.cpu.motion import Carrier
+
             carrier = Carrier(
                 self.card, plan.way.geometry, grid, finer=finer, workers=self._workers
             )
@@ -232,6 +243,8 @@ class Segmenter(Closing):
 
     def close(self) -> None:
         """Free the network and the threads; results already given out stay valid."""
+        if self._ready is not None:
+            self._ready.close()
         self.backend.close()
         self._plans.clear()
         self._workers.close()
@@ -252,7 +265,9 @@ class Segmenter(Closing):
             return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
         geometry = self.card.place(size, self._network_size)
         dtype = np.dtype(spec.dtype)
-        preprocessor = Preprocess(self.card, geometry, workers=self._workers, dtype=dtype.name)
+        preprocessor = Preprocess(
+            self.card, geometry, workers=self._workers, dtype=dtype.name, code=self._code
+        )
         return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -279,7 +294,7 @@ class Segmenter(Closing):
                 axes = plan.way.grid.axes
             tail = Tail(
                 self.card, geometry, grid, workers=workers,
-                cleaning=self.options.cleaning, axes=axes,
+                cleaning=self.options.cleaning, axes=axes, code=self._code,
             )  # fmt: skip
             plan.renderers[grid] = Renderer(self.card, geometry, grid, tail, pool=self._pool)
         return plan.renderers[grid]
@@ -323,5 +338,13 @@ class KeptLogits:
     values: NDArray[np.float32]
 
 
+def _smooth_streams(card: ModelCard, smoothing: Smoothing) -> SmoothStreams:
+    from segedge.cpu.smoothing import SmoothStreams
+
+    return SmoothStreams(card, smoothing)
+
+
 def _key_of(source: Source) -> Key:
+    from segedge.cpu.motion import Key
+
     return Key(source.logits.values, source.field, source.frames)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,14 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.preprocess import Preprocess
-from segedge.cpu.windows import WindowGrid
 from segedge.cpu.workers import Workers
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.sliding import Slide, starts
 from segedge.segment.fitting import network_size
+
+if TYPE_CHECKING:
+    from segedge.cpu.windows import WindowGrid
 
 Infer = Callable[[NDArray[Any]], NDArray[Any]]
 """From the network's input to its output."""
@@ -107,6 +109,8 @@ class SlidePlan:
     def _empty(self, output: NDArray[Any], pool: ArrayPool) -> NDArray[np.float32]:
         """Zeros for all knots; the network's first output tells how many there are."""
         if self._grid is None:
+            from segedge.cpu.windows import WindowGrid
+
             grid = self._card.grid_size(output.shape)
             self._grid = WindowGrid(
                 self._card, self._frame, self.window, grid, self._starts,

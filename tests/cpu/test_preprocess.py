@@ -40,6 +40,18 @@ def test_exact_halving_takes_its_own_path(width: int, color: str):
     np.testing.assert_allclose(out, reference.preprocess(frame, card, geometry), atol=1e-5)
 
 
+@pytest.mark.parametrize("resize", ["pillow-bicubic", "bilinear", "area"])
+def test_a_window_of_one_pixel_lies_among_wider_ones(resize: str):
+    """Enlarged threefold and cropped, the first column falls on a pixel: its window is short."""
+    geometry = Geometry(Size(4, 15), Size(22, 36), top=5, left=-4, resized=Size(12, 45))
+    frame = np.random.default_rng(0).integers(0, 256, (4, 15, 3), np.uint8)
+    preprocessor = Preprocess(a_card(resize=resize), geometry, workers=WORKERS)
+    out = np.empty(preprocessor.shape, np.float32)
+    preprocessor.run(frame, out)
+    expected = reference.preprocess(frame, a_card(resize=resize), geometry)
+    np.testing.assert_allclose(out, expected, atol=2e-5)
+
+
 def test_nothing_is_written_outside_the_tensor():
     geometry = Geometry.fit(Size(50, 46), Size(33, 41), "letterbox")
     frame = np.full((50, 46, 3), 200, np.uint8)

@@ -1,29 +1,90 @@
-"""Kernels are loaded beside the model, and only where they may be needed."""
+"""Kernels are loaded beside the model, compiled in a process that outlives nobody, or left out."""
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from segedge.backends import registry
 from segedge.backends.registry import BACKENDS, may_run_on_host
+from segedge.cpu.code import kernels, plain
+from segedge.cpu.ready import Ready
+
+BESIDE = "import sys, time\nfrom segedge.cpu.ready import Ready\nready = Ready(patience='beside')\n"
 
 
-def test_the_kernels_of_a_frame_are_loaded() -> None:
-    """In an interpreter of its own, where nothing else has used them."""
-    code = (
-        "from segedge.cpu import ready\n"
+def python(code: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """In an interpreter of its own, where nothing else has used the kernels."""
+    extra = {} if cache is None else {"SEGEDGE_CACHE_DIR": str(cache)}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, env={**os.environ, **extra},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("patience", ["wait", "beside"])
+def test_the_kernels_of_a_frame_are_loaded(patience: str) -> None:
+    done = python(
+        "from segedge.cpu.ready import Ready\n"
+        f"ready = Ready(patience={patience!r})\n"
+        "ready.settle()\n"
         "from segedge.cpu.kernels import resample\n"
-        "assert not resample.resample.signatures\n"
-        "ready.make_ready().join()\n"
-        "print(len(resample.resample.signatures))"
+        "print(ready().__name__, len(resample.resample.signatures))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "1"
+    assert done.stdout.split() == [kernels().__name__, "1"]
     assert not done.stderr
+
+
+def test_few_frames_are_left_to_numpy() -> None:
+    ready = Ready(patience="none")
+    ready.settle()
+    assert ready() is plain()
+    ready.close()
+
+
+def test_the_compiling_process_ends_with_its_parent(tmp_path: Path) -> None:
+    """Killed, the parent has no chance to end it."""
+    code = f"{BESIDE}ready.settle()\nwhile ready._child is None: time.sleep(0.01)\n"
+    code += "print(ready._child.pid, ready().__name__, flush=True)\nsys.stdin.read()"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "SEGEDGE_CACHE_DIR": str(tmp_path)},
+    )  # fmt: skip
+    with parent:
+        assert parent.stdout, "a pipe"
+        number, name = parent.stdout.readline().split()
+        child = os.pidfd_open(int(number))
+        assert name == plain().__name__, "frames wait for nobody"
+        parent.send_signal(signal.SIGKILL)
+    ended, _, _ = select.select([child], [], [], 60)
+    os.close(child)
+    assert ended
+
+
+def test_a_process_that_cannot_compile_is_told(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, logging, threading\n"
+        "told = threading.Event()\n"
+        "class Tell(logging.Handler):\n"
+        "    def emit(self, record): print(record.getMessage(), flush=True); told.set()\n"
+        "logging.getLogger('segedge').addHandler(Tell())\n"
+        "from segedge.cpu.ready import Ready\n"
+        "sys.executable = '/bin/false'\n"
+        "ready = Ready(patience='beside')\n"
+        "told.wait(60)\n"
+        "os._exit(0)"  # the kernels are being compiled within
+    )
+    done = python(code, tmp_path)
+    assert "kernels are compiled within the run" in done.stdout, done.stderr
+    assert "code 1" in done.stdout
 
 
 def test_who_runs_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

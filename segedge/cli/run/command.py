@@ -12,6 +12,7 @@ import typer
 from segedge.cli.console import StatusLine, frame_progress, print_error, print_json, say, spinner
 from segedge.cli.run.open import (
     add_harvest,
+    is_short,
     make_analyses,
     open_lane_sinks,
     open_model,
@@ -52,7 +53,7 @@ def run_command(wanted: RunOptions) -> None:
         images = [source.info.kind == "images" for source in sources]
         _check_sequence(wanted, sources)
         places = outputs_by_source(wanted.outputs, wanted.sources, are_images=images)
-        segmenter = open_model(wanted, opened)
+        segmenter = open_model(wanted, sources, opened)
         style.check(segmenter.card)
         infos = [source.info for source in sources]
         wanted.analyse.check(segmenter.card.classes, infos, wanted.outputs, style.effect)
@@ -63,7 +64,8 @@ def run_command(wanted: RunOptions) -> None:
             print_head(segmenter, infos)
         if view is not None:
             say(f"live        {view.url}")
-        _warm_up(wanted, segmenter, infos, sinks)
+        if not is_short(sources) or segmenter.backend.memory == "cuda":
+            _warm_up(wanted, segmenter, infos, sinks)
         reports, errors = _run(wanted, segmenter, sources, sinks, places, view)
         flicker = [segmenter.flicker(number) for number in range(len(sources))]
     notes = [(*getattr(s, "notes", ()), *_smoothing_notes(wanted, s)) for s in sources]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from segedge.live.view import LiveView
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.segmenter import Segmenter
+
+_FEW = 3
+"""So many frames are computed in NumPy before Numba and its kernels are loaded."""
 
 
 def open_sources(wanted: RunOptions, opened: ExitStack) -> list[Source]:
@@ -39,7 +43,15 @@ def _open_source(wanted: RunOptions, spec: str) -> Source:
     return LimitedSource(source, frames=frames, seconds=seconds)
 
 
-def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegmenter:
+def is_short(sources: Sequence[Source]) -> bool:
+    """Whether all is done before kernels would be loaded."""
+    counts = [source.info.frame_count for source in sources]
+    return sum(math.inf if count is None else count for count in counts) <= _FEW
+
+
+def open_model(
+    wanted: RunOptions, sources: Sequence[Source], opened: ExitStack
+) -> Segmenter | CudaSegmenter:
     """The model with all that changes its labels and pictures."""
     from segedge.card.modelfile import read_card
     from segedge.segment.load import load
@@ -60,6 +72,7 @@ def open_model(wanted: RunOptions, opened: ExitStack) -> Segmenter | CudaSegment
         motion=wanted.motion.value,
         check=wanted.check.check,
         strict=wanted.check.strict,
+        kernels="none" if is_short(sources) else "beside",
     )
     opened.callback(segmenter.close)
     return segmenter

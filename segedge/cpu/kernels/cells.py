@@ -15,6 +15,7 @@ from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (
     FIRST,
+    HUGE,
     INNER,
     KERNEL,
     Doubles,
@@ -27,8 +28,6 @@ from segedge.cpu.kernels.tables import (
 )
 
 _ARGMAX_ROWS = 16
-HUGE = 1e30
-"""Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
 
 
 @njit(**KERNEL)

@@ -13,9 +13,10 @@ import os
 import pickle
 import platform
 import shutil
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ from segedge.version import __version__
 
 _SOURCES = Path(__file__).parents[1]
 _UNUSED_SECONDS = 30 * 24 * 3600
+_thread = threading.local()
+
+
+class NotKeptError(Exception):
+    """A kernel would have to be compiled, within `only_kept`."""
+
+
+@contextmanager
+def only_kept() -> Iterator[None]:
+    """In this thread kernels are loaded, or `NotKeptError` is raised; none is compiled."""
+    _thread.compiles_nothing = True
+    try:
+        yield
+    finally:
+        _thread.compiles_nothing = False
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -66,6 +82,8 @@ class KernelCache(NullCache):  # type: ignore[misc]
         file = self._file(sig, target_context.codegen())
         data = read_kept(file)
         if data is None:
+            if getattr(_thread, "compiles_nothing", False):
+                raise NotKeptError(file.name)
             return None
         _mark_used(file.parent)
         return CompileResult._rebuild(target_context, *pickle.loads(data))

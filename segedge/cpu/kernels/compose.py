@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.render import TINT_BYTES, blend_run
-from segedge.cpu.kernels.simd import BLOCK, take_ticket
+from segedge.cpu.kernels.render import blend_run
+from segedge.cpu.kernels.rows import byte_row, float_row
+from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (
+    BLOCK,
     FAST,
     FIRST,
     INNER,
     KERNEL,
+    TINT_BYTES,
     Bytes,
     Flags,
     Floats,
@@ -24,8 +27,6 @@ from segedge.cpu.kernels.tables import (
     Longs,
     Rows,
     Shorts,
-    byte_row,
-    float_row,
 )
 
 _ROWS = 16

@@ -8,11 +8,15 @@ import numpy as np
 
 from segedge.cpu.kernels.cells import low_and_high, read_corners
 from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.rows import float_row
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
 from segedge.cpu.kernels.tables import (
+    ENTROPY,
     FAST,
     INNER,
     KERNEL,
+    MARGIN,
+    PROBABILITY,
     Doubles,
     Floats,
     Ints,
@@ -21,10 +25,8 @@ from segedge.cpu.kernels.tables import (
     Rows,
     Scratch,
     Spans,
-    float_row,
 )
 
-PROBABILITY, MARGIN, ENTROPY = 0, 1, 2
 _ERROR = 1e-5
 """What the classes that are left out may add to the softmax sum, all together. Their part of the
 entropy is then below 2e-4 nats."""

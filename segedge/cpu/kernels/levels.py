@@ -9,41 +9,37 @@ again in float64, in which bytes times Pillow's weights (multiples of 2 ** -22) 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import carray
 
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.resample import (
-    Taps,
-    Tensor,
     copy_row,
     fill_row,
     mix_columns,
     mix_rows,
 )
 from segedge.cpu.kernels.simd import pointer_f32, take_ticket
-from segedge.cpu.kernels.tables import FAST, INNER, Bytes, Floats, Ints, Longs, Rows
+from segedge.cpu.kernels.tables import (
+    INNER,
+    KERNEL,
+    Between,
+    Bytes,
+    Floats,
+    Ints,
+    Longs,
+    Rows,
+    Taps,
+    Tensor,
+)
 
 _ROWS_A_UNIT = 8
 _BLOCK = 64
 """Values that are looked at together for doubtful ones."""
 _DOUBT = np.float32(5e-4)
 """Distance from a half within which float32 does not tell: sums of some 30 taps of 0..255."""
-
-
-class Between(NamedTuple):
-    """The picture between the two passes."""
-
-    levels: Bytes
-    """Frame rows x (3 planes of the columns), in the frame's channel order."""
-    first: int
-    """The frame's row that its first one is."""
-    identity: Floats
-    """A factor of 1 and a bias of 0 for each channel, as `mix_columns` wants them."""
-    one: Floats
-    """The weight of a single row."""
 
 
 @njit(**INNER)
@@ -69,7 +65,7 @@ def nearest_half(values: Floats) -> Any:
     return least
 
 
-@njit(**FAST)
+@njit(**INNER)
 def to_levels(values: Floats, levels: Bytes) -> None:
     """Whole levels, but for the doubtful."""
     for i in range(levels.size):
@@ -110,7 +106,7 @@ def settle_down(values: Floats, levels: Bytes, row: int, weights: Floats) -> Non
                 values[i] = np.float32(level_of(total))
 
 
-@njit(**FAST, cache=True)
+@njit(**KERNEL)
 def resample_rows(
     ticket: Longs, frame: Rows, columns: Taps, between: Between, mixed: Floats, planes: Floats
 ) -> None:
@@ -132,7 +128,7 @@ def resample_rows(
             settle_along(flat, levels[row], mixed, first, weights)
 
 
-@njit(**FAST)
+@njit(**INNER)
 def normalise_row(values: Floats, count: int, affine: Floats, out: int, plane: int) -> None:
     """Rounded values times a factor plus a bias, one plane a channel; as `mix_columns`."""
     for c in range(3):
@@ -143,7 +139,7 @@ def normalise_row(values: Floats, count: int, affine: Floats, out: int, plane: i
             line[x] = np.float32(np.int32(level)) * factor + bias
 
 
-@njit(**FAST, cache=True)
+@njit(**KERNEL)
 def mix_levels(
     ticket: Longs,
     between: Between,

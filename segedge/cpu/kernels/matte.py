@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from segedge.cpu.kernels.cells import HUGE, low_and_high, read_corners
+from segedge.cpu.kernels.cells import low_and_high, read_corners
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.confidence import line_base, line_of
+from segedge.cpu.kernels.rows import byte_row
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (
     FAST,
+    HUGE,
     INNER,
     KERNEL,
     Doubles,
@@ -28,7 +30,6 @@ from segedge.cpu.kernels.tables import (
     Rows,
     Scratch,
     Spans,
-    byte_row,
 )
 
 _ROWS = 16

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.cpu.kernels.cells import HUGE
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Doubles, Floats, Ints, Longs, Strides
+from segedge.cpu.kernels.tables import HUGE, INNER, KERNEL, Doubles, Floats, Ints, Longs, Strides
 
 _ROWS = 4
 _LOW, _HIGH = np.float32(-HUGE), np.float32(HUGE)

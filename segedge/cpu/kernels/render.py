@@ -10,11 +10,13 @@ from numba import carray
 from segedge.cpu.kernels.cells import classify_cells
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.runs import append_run, row_runs
-from segedge.cpu.kernels.simd import BLOCK, blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
+from segedge.cpu.kernels.simd import blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
 from segedge.cpu.kernels.tables import (
+    BLOCK,
     FIRST,
     INNER,
     KERNEL,
+    TINT_BYTES,
     Ints,
     Logits,
     Longs,
@@ -22,9 +24,6 @@ from segedge.cpu.kernels.tables import (
     Spans,
     Targets,
 )
-
-TINT_BYTES = 6 * BLOCK
-"""Bytes of one class in `overlay.Blend.colors`."""
 
 
 @njit(**INNER)

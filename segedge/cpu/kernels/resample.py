@@ -7,15 +7,11 @@ the way into their planes. Nothing else is stored.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import carray
 
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import (
-    BLOCK,
-    LANES,
     halve_block,
     mix_taps,
     mix_two_taps,
@@ -23,43 +19,24 @@ from segedge.cpu.kernels.simd import (
     pointer_u8,
     take_ticket,
 )
-from segedge.cpu.kernels.tables import FAST, FIRST, Floats, Ints, Longs, Rows
+from segedge.cpu.kernels.tables import (
+    BLOCK,
+    FIRST,
+    INNER,
+    KERNEL,
+    LANES,
+    Floats,
+    Ints,
+    Longs,
+    Rows,
+    Taps,
+    Tensor,
+)
 
 _ROWS_A_UNIT = 8
 
 
-class Taps(NamedTuple):
-    """One axis: a window of equal width for each output pixel."""
-
-    first: Ints
-    """First input pixel of each window; the whole window is inside the image."""
-    weights: Floats
-    """Output pixels x window width; each row sums to one."""
-
-
-class Tensor(NamedTuple):
-    """The network's input, and where the frame lies in it."""
-
-    height: int
-    width: int
-    top: int
-    """First row with content."""
-    left: int
-    """First column with content."""
-    content: int
-    """Columns with content."""
-    channels_last: bool
-    reverse: bool
-    """Whether its channels run against the frame's."""
-    halve: bool
-    """Whether it is the exact mean of 2x2 pixels."""
-    affine: Floats
-    """Three factors and three biases, in the frame's channel order."""
-    borders: Floats
-    """Normalised border value of each channel."""
-
-
-@njit(**FAST)
+@njit(**INNER)
 def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
     """Weighted sum of pieces of frame rows, the first at an address, a weight a row."""
     count, size = weights.size, mixed.size
@@ -80,7 +57,7 @@ def mix_rows(frame: int, stride: int, weights: Floats, mixed: Floats) -> None:
                 mixed[i] += np.float32(row[i]) * w
 
 
-@njit(**FAST)
+@njit(**INNER)
 def mix_columns(
     mixed: Floats, first: Ints, weights: Floats, affine: Floats, out: int, plane: int
 ) -> None:
@@ -100,7 +77,7 @@ def mix_columns(
             mix_taps(row, firsts + 4 * x, shares + 4 * taps * x, taps, factors, out + 4 * x, plane)
 
 
-@njit(**FAST)
+@njit(**INNER)
 def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, width: int) -> None:
     """Means of 2x2 pixels, times a factor plus a bias, for at least `BLOCK` results.
 
@@ -115,7 +92,7 @@ def halve_rows(upper: int, lower: int, affine: Floats, out: int, plane: int, wid
         )  # fmt: skip
 
 
-@njit(**FAST)
+@njit(**INNER)
 def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, end: int,
              borders: Floats) -> None:  # fmt: skip
     """Pixels ``start..end`` of a tensor row take the border's colour."""
@@ -130,7 +107,7 @@ def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, 
                 pixels[x] = borders[c]
 
 
-@njit(**FAST)
+@njit(**INNER)
 def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bool,
              plane: int) -> None:  # fmt: skip
     """The first ``count`` pixels of three planes into a tensor row, from pixel ``start`` on."""
@@ -147,7 +124,7 @@ def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bo
             line[x] = planes[c, x]
 
 
-@njit(**FAST, cache=True)
+@njit(**KERNEL)
 def resample(
     ticket: Longs,
     frame: Rows,

@@ -18,11 +18,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-BLOCK = 16
-"""Pixels a block; 48 bytes of an interleaved image."""
-
-LANES = 4
-"""Pixels that `mix_taps` makes at once: one vector a pixel, then a 4 x 4 transposition."""
+from segedge.cpu.kernels.tables import BLOCK, LANES
 
 _I8, _I16, _I32, _I64 = map(ir.IntType, (8, 16, 32, 64))
 _F16, _F32 = ir.HalfType(), ir.FloatType()
@@ -266,9 +262,8 @@ def _channel_of(builder: Any, pixels: list[Any], channel: int) -> Any:
 
 
 def _multiply_add(builder: Any, value: Any, factor: Any, addend: Any) -> Any:
-    """Fused where the machine can."""
-    product = builder.fmul(value, factor, flags=("contract",))
-    return builder.fadd(product, addend, flags=("contract",))
+    """Rounded twice, on every machine alike."""
+    return builder.fadd(builder.fmul(value, factor), addend)
 
 
 def _i64(value: int) -> Any:

@@ -1,4 +1,4 @@
-"""What kernels are given, under names; how they are compiled; and the rows that they write.
+"""What kernels are given, under names, and how they are compiled; Numba is not needed for it.
 
 An array taken out of a tuple is counted up and down, atomically: a kernel takes out once what its
 loops need. Rows and cells are handed arrays; done there, it made the tail a quarter slower.
@@ -9,11 +9,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 from numpy.typing import NDArray
 
-from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.simd import pointer_f32, pointer_u8
+BLOCK = 16
+"""Pixels a block of the vector operations; 48 bytes of an interleaved image."""
+HUGE = 1e30
+"""Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
+LANES = 4
+"""Pixels that `simd.mix_taps` makes at once: one vector a pixel, then a 4 x 4 transposition."""
+UNIT_BLOCKS = 4096
+"""Blocks of values that are converted at a time."""
+PROBABILITY, MARGIN, ENTROPY = 0, 1, 2
+"""Kinds of confidence."""
+TINT_BYTES = 6 * BLOCK
+"""Bytes of one class in `segedge.cpu.overlay.Blend.colors`."""
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -109,15 +118,45 @@ class Scratch(NamedTuple):
     """3 x the longer of output row and grid row."""
 
 
-@njit(**INNER)
-def byte_row(rows: Rows, y: int, size: int) -> Bytes:
-    """``size`` bytes of row ``y`` of a plane."""
-    row: Bytes = carray(pointer_u8(rows[0] + y * rows[1]), (size,))
-    return row
+class Taps(NamedTuple):
+    """One axis: a window of equal width for each output pixel."""
+
+    first: Ints
+    """First input pixel of each window; the whole window is inside the image."""
+    weights: Floats
+    """Output pixels x window width; each row sums to one."""
 
 
-@njit(**INNER)
-def float_row(rows: Rows, y: int, size: int) -> Floats:
-    """``size`` float32 of row ``y`` of a plane."""
-    row: Floats = carray(pointer_f32(rows[0] + y * rows[1]), (size,))
-    return row
+class Tensor(NamedTuple):
+    """The network's input, and where the frame lies in it."""
+
+    height: int
+    width: int
+    top: int
+    """First row with content."""
+    left: int
+    """First column with content."""
+    content: int
+    """Columns with content."""
+    channels_last: bool
+    reverse: bool
+    """Whether its channels run against the frame's."""
+    halve: bool
+    """Whether it is the exact mean of 2x2 pixels."""
+    affine: Floats
+    """Three factors and three biases, in the frame's channel order."""
+    borders: Floats
+    """Normalised border value of each channel."""
+
+
+class Between(NamedTuple):
+    """The picture between the two passes."""
+
+    levels: Bytes
+    """Frame rows x (3 planes of the columns), in the frame's channel order."""
+    first: int
+    """The frame's row that its first one is."""
+    identity: Floats
+    """A factor of 1 and a bias of 0 for each channel, as `mix_columns` wants them."""
+    one: Floats
+    """The weight of a single row."""
