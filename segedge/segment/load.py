@@ -11,7 +11,7 @@ from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR, Familiar
 from segedge.card.modelfile import no_card_error, read_card, read_metadata
-from segedge.cpu import code
+from segedge.cpu.code import kernels as always_kernels
 from segedge.cpu.ready import Patience, Ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
@@ -85,26 +85,29 @@ def load(
     ready = None
     if is_address(path) or may_run_on_host(backend):
         ready = Ready(card, patience=kernels)
-    prover = None
-    if card is not None and (check or strict):
-        prover = Prover.of(path, card, threads=threads, graphs=graphs, code=ready or code.kernels)
     try:
+        prover = None
+        if card is not None and (check or strict):
+            code = ready or always_kernels
+            prover = Prover.of(path, card, threads=threads, graphs=graphs, code=code)
         choice = _opened(path, backend, threads, prover, ready)
         checked = _checked(path, backend, choice, prover, strict=strict)
         card = card or _served_card(path, choice.backend)
+        if choice.backend.memory == "host":
+            segmenter: Segmenter | CudaSegmenter = Segmenter(
+                card, choice.backend, options=options, threads=threads, ready=ready
+            )
+        else:
+            from segedge.segment.on_gpu import CudaSegmenter
+
+            segmenter = CudaSegmenter(
+                card, cast("DeviceBackend", choice.backend),
+                options=options, slots=slots, graphs=graphs,
+            )  # fmt: skip
     except BaseException:
         if ready is not None:
             ready.close()
         raise
-    if choice.backend.memory == "host":
-        segmenter: Segmenter | CudaSegmenter = Segmenter(
-            card, choice.backend, options=options, threads=threads, ready=ready
-        )
-    else:
-        from segedge.segment.on_gpu import CudaSegmenter
-
-        device_backend = cast("DeviceBackend", choice.backend)
-        segmenter = CudaSegmenter(card, device_backend, options=options, slots=slots, graphs=graphs)
     segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
     segmenter.checked = checked
     segmenter.familiar = familiar_of(path)
