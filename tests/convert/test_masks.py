@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -41,12 +42,13 @@ class Masks(torch.nn.Module):
         torch.manual_seed(1)
         self.names = names
         self.stem = torch.nn.Conv2d(3, 8, 4, stride=4)
+        self.body = torch.nn.Conv2d(8, 8, 3, padding=1)
         self.masks = torch.nn.Conv2d(8, QUERIES, 3, padding=1)
         self.classes = torch.nn.Linear(8, QUERIES * (CLASSES + 1))
         self.masks.weight.data *= 6
 
     def forward(self, image: Any) -> dict[str, Any]:
-        found = torch.relu(self.stem(image))
+        found = torch.relu(self.body(torch.relu(self.stem(image))))
         classes = 3 * self.classes(found.mean(dim=(2, 3))).reshape(-1, QUERIES, CLASSES + 1)
         return {self.names[0]: classes, self.names[1]: self.masks(found)}
 
@@ -186,6 +188,48 @@ def test_options_that_cannot_be_meant() -> None:
         ExportOptions(masks=("a", "b"), output="c")
     with pytest.raises(UsageError, match="enlarged 3 times"):
         ExportOptions(mask_scale=3)
+
+
+def test_openvino_says_the_same(exported: Path) -> None:
+    pytest.importorskip("openvino")
+    image = next(smooth_noise(Size(80, 120), 1))
+    with load(exported, backend="onnxruntime") as here, load(exported, backend="openvino") as there:
+        first, second = here(image), there(image)
+        np.testing.assert_allclose(first.logits, second.logits, atol=1e-3)
+        assert np.mean(first.labels == second.labels) > 0.999
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_rtx_builds_it(
+    exported: Path, tmp_path: Path, own_cache: Path, precision: Any
+) -> None:
+    from segedge.engine.builder.build import build_engine
+    from segedge.engine.flavour import is_installed
+    from segedge.engine.options import BuildOptions
+
+    if not is_installed("tensorrt_rtx"):
+        pytest.skip("TensorRT-RTX is not installed: pip install 'segedge[rtx]'")
+    options = BuildOptions(precision=precision)
+    path = tmp_path / "m.engine"
+    build_engine(exported, output=path, flavour="tensorrt_rtx", options=options)
+    assert path.stat().st_size > 0
+
+
+def test_int8_leaves_the_sum_of_probabilities_alone(exported: Path, tmp_path: Path) -> None:
+    from segedge.precision.int8.int8 import quantize
+
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 96, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.blur(noise, (9, 9)))
+    quantize(exported, tmp_path / "int8.onnx", calibrate=[tmp_path])
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    assert "DequantizeLinear" in makers.values()
+    composed = [n for n in graph.node if n.op_type in ("Softmax", "Sigmoid", "MatMul", "Log")]
+    assert len(composed) == 4
+    assert not {makers.get(name) for node in composed for name in node.input} & {
+        "QuantizeLinear", "DequantizeLinear",
+    }  # fmt: skip
 
 
 def test_fp16_keeps_the_sum_of_probabilities_in_fp32(exported: Path) -> None:
