@@ -179,11 +179,12 @@ class Moving:
         assert self._key is not None, "frames wait for a key after another"
         after = run.pop()
         logits = self._segmenter.look(after.frame)
+        to_after = None if cut else self._motions_to(after, run)  # found while logits are compared
         if not cut:
             logits = self._measured(after, self._from_key(after, len(run) + 1), logits)
         kept = self._keep(after.frame, logits)
         self._note_key(after)
-        yield from self._interpolated(run, after, None if cut else kept, outputs)
+        yield from self._interpolated(run, kept, to_after, outputs)
         self._between = rest
         self._key = Key(after, kept)
         for place, held in enumerate(rest, 1):
@@ -192,20 +193,24 @@ class Moving:
             self._pace.new_scene()
         yield after.frame, self._segmenter.show(after.frame, logits, outputs)
 
+    def _motions_to(self, after: Held, run: list[Held]) -> list[Future[MotionField]]:
+        """Those of frames between two keys to the later one."""
+        chain = [held.seen for held in (*run, after)]
+        return [self._submit(chain, place, len(run)) for place in range(len(run))]
+
     def _interpolated(
-        self, run: list[Held], after: Held, kept: Any, outputs: tuple[str, ...]
+        self,
+        run: list[Held],
+        kept: Any,
+        to_after: list[Future[MotionField]] | None,
+        outputs: tuple[str, ...],
     ) -> Iterator[Shown]:
         """Frames between two keys, or, where the later one is of another scene, after one."""
-        chain = [held.seen for held in (*run, after)]
-        fields = [
-            None if kept is None else self._submit(chain, place, len(run))
-            for place in range(len(run))
-        ]
-        for place, (held, field) in enumerate(zip(run, fields, strict=True)):
+        for place, held in enumerate(run):
             sources = [self._from_key(held, place + 1)]
-            if field is not None:
+            if to_after is not None:
                 with held.frame.times.measure("motion"):
-                    motion = field.result()
+                    motion = to_after[place].result()
                 sources.append(Source(kept, motion, len(run) - place))
             yield self._carried(held, sources, outputs)
 
