@@ -93,6 +93,7 @@ class Ready:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
+                bufsize=0,  # what is left in a buffer would fail again when the pipe is closed
                 start_new_session=True,  # Ctrl-C is ours to handle
                 env={**os.environ, "PYTHONPATH": paths},
             )
