@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segedge.card.geometry import Size
 from segedge.card.huggingface import class_names_of, read_json
 from segedge.card.labels import label_set, things_only
-from segedge.errors import ExportError
+from segedge.convert.passes.graph import quiet
+from segedge.errors import CheckpointError, ExportError
 from segedge.machine.optional import require
 from segedge.reference.masks import SummedAt
 
@@ -30,6 +33,8 @@ _OBJECTS_ONLY = {
     "sam2": "promptable",
 }
 """Families that find objects, and for what."""
+_IDLE = ("criterion.", "auxiliary_head.", "num_batches_tracked")
+"""Beginnings and endings of what no label depends on: losses, heads for them, counters."""
 _TASK = "the task is semantic"
 """What OneFormer's own processor makes of the task ``semantic``."""
 _PURPOSE = "load a Hugging Face folder"
@@ -53,17 +58,21 @@ def load_huggingface(folder: Path) -> tuple[Any, SummedAt | None]:
     if summed_at is not None:
         loader = transformers.AutoModelForUniversalSegmentation
     try:
-        module = loader.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False,
-            # torch's exporter cannot take apart all forms of its fused attention.
-            **({} if summed_at is None else {"attn_implementation": "eager"}),
-        )  # fmt: skip
+        with _silence(transformers):
+            module, loading = loader.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False,
+                # Else an error about what does not fit, which does not name it.
+                ignore_mismatched_sizes=True, output_loading_info=True,
+                # torch's exporter cannot take apart all forms of its fused attention.
+                **({} if summed_at is None else {"attn_implementation": "eager"}),
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ExportError(
             f"{folder.name} holds no semantic segmentation network that transformers can load",
             facts={"says": (str(error).splitlines() or [""])[0][:200]},
         ) from error
-    module.eval()
+    _refuse_made_up(folder, module, loading)
+    module.float().eval()  # half precision is what weights are saved in, not what they compute in
     if hasattr(module, "attn_mask_probs"):
         _fix_attention_masks(module, folder)
     return (_with_task(module, folder) if family == "oneformer" else module), summed_at
@@ -82,6 +91,52 @@ def _family(folder: Path) -> str:
             + ", ".join(SUMMED_AT),
         )
     return family
+
+
+def _refuse_made_up(folder: Path, module: Any, loading: Mapping[str, Any]) -> None:
+    """CheckpointError where transformers filled in weights that the folder lacks, at random."""
+    missing = sorted(
+        (name for name in loading["missing_keys"] if not _is_idle(name)),
+        key=lambda name: (not name.endswith("weight"), name),
+    )
+    misfits = {name: (tuple(have), tuple(want)) for name, have, want in loading["mismatched_keys"]}
+    if not missing and not misfits:
+        return
+    expected = module.state_dict()
+    facts = {"expected": f"{len(expected)} tensors of {type(module).__name__}"}
+    if missing:
+        first = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        facts["missing"] = f"{len(missing)}: {first}"
+    if misfits:
+        name, (have, want) = sorted(misfits.items())[-1]  # weight, rather than bias
+        facts["found"] = f"{len(misfits)} of another shape: {name} {have}; config.json says {want}"
+    saved_as = read_json(folder / "config.json").get("architectures") or ["?"]
+    facts["saved as"] = str(saved_as[0])
+    raise CheckpointError(
+        f"the weights of {folder.name} do not fit its network",
+        facts=facts,
+        fix="name a folder whose weights were saved with their segmentation head"
+        if missing
+        else "make config.json's id2label and the weights' classes the same",
+    )
+
+
+def _is_idle(name: str) -> bool:
+    return name.startswith(_IDLE) or name.endswith(_IDLE)
+
+
+@contextlib.contextmanager
+def _silence(transformers: Any) -> Iterator[None]:
+    """No bars and no tables of weights on stderr: what matters comes back as errors."""
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        with quiet("transformers", below=logging.CRITICAL):
+            yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _refuse_things(folder: Path, classes: Sequence[str]) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export
+from segedge.convert.huggingface import load_huggingface
 from segedge.convert.noise import smooth_noise
 from segedge.convert.way import Independent
-from segedge.errors import CardError, ExportError, SegedgeError, UsageError
+from segedge.errors import CardError, CheckpointError, ExportError, SegedgeError, UsageError
 from segedge.reference import frame as reference
 from segedge.segment.load import load
 
@@ -177,6 +178,60 @@ def test_folders_that_are_refused(
         export(folder, tmp_path / "m.onnx")
     assert fix in (caught.value.fix or "")
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.mark.parametrize("saved_as", ["SegformerModel", "SegformerForImageClassification"])
+def test_a_folder_without_a_segmentation_head_is_refused(tmp_path: Path, saved_as: str) -> None:
+    folder = segformer(tmp_path / "net", SEGFORMER)
+    config = transformers.SegformerConfig.from_pretrained(folder)
+    getattr(transformers, saved_as)(config).save_pretrained(folder)
+    with pytest.raises(CheckpointError, match="weights of net do not fit its network") as caught:
+        export(folder, tmp_path / "m.onnx")
+    assert "decode_head.classifier.weight" in caught.value.facts["missing"]
+    assert caught.value.facts["saved as"] == saved_as
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_weights_of_other_classes_than_the_config_has_are_named(tmp_path: Path) -> None:
+    names = {str(index): f"c{index}" for index in range(5)}
+    folder = segformer(tmp_path / "net", SEGFORMER, id2label=names)
+    with pytest.raises(CheckpointError, match="do not fit its network") as caught:
+        export(folder, tmp_path / "m.onnx")
+    found = "classifier.weight (4, 16, 1, 1); config.json says (5, 16, 1, 1)"
+    assert found in caught.value.facts["found"]
+
+
+def test_what_no_label_depends_on_may_be_missing(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = segformer(tmp_path / "net", SEGFORMER)
+    weights = load_file(folder / "model.safetensors")
+    left = {name: value for name, value in weights.items() if "num_batches" not in name}
+    assert len(left) < len(weights)
+    save_file(left, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_huggingface(folder)[0].config.num_labels == 4
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_weights_of_half_precision_are_computed_in_float32(
+    tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = segformer(tmp_path / "net", SEGFORMER)
+    module = transformers.SegformerForSemanticSegmentation.from_pretrained(folder)
+    module.to(getattr(torch, kind)).save_pretrained(folder)
+    capfd.readouterr()
+    report = export(folder, tmp_path / "m.onnx")
+    assert capfd.readouterr().err == "", "no bar, no table of transformers'"
+    image = next(smooth_noise(Size(90, 131), 1))
+    rounded = module.float().eval()
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
+    with torch.inference_mode():
+        outputs = rounded(**processor(images=image[..., ::-1].copy(), return_tensors="pt"))
+    own = processor.post_process_semantic_segmentation(outputs, target_sizes=[(90, 131)])[0]
+    with load(report.path, backend="onnxruntime") as segmenter:
+        labels = segmenter(image, outputs=["labels"]).labels
+    assert np.mean(labels == own.numpy()) > 0.999
+    assert len(np.unique(labels)) > 1
 
 
 def test_weights_on_a_hub_are_not_fetched(tmp_path: Path) -> None:
