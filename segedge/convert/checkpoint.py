@@ -3,46 +3,42 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segedge.card.modelfile import file_sha256
+from segedge.convert.harmless import harmless_types
 from segedge.convert.options import CheckpointReport
+from segedge.convert.state_dicts import best_fit, state_dicts
 from segedge.errors import CheckpointError
 from segedge.machine.optional import require
 
-_KEYS = (
-    "ema_state_dict",
-    "state_dict_ema",
-    "model_ema",
-    "ema",
-    "state_dict",
-    "model_state_dict",
-    "model_state",
-    "model",
-    "net",
-    "network",
-    "weights",
-    "params",
-    "module",
-)
-"""Where training scripts put the state dict; averaged weights first, as those are evaluated."""
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "segmentor.")
-"""What DataParallel, torch.compile, Lightning modules and wrappers put before every name."""
+_GLOBAL = re.compile(r"GLOBAL (\S+)")
+"""The name of a type that torch does not make, in its words."""
 _COUNTER = "num_batches_tracked"
 """BatchNorm's step counter: absent from old checkpoints, and without effect in inference."""
 
 
-def load_checkpoint(module: Any, path: Path, *, factory: str) -> CheckpointReport:
+def load_checkpoint(
+    module: Any, path: Path, *, factory: str, key: str | None = None
+) -> CheckpointReport:
     """Load weights into a module, in place.
 
-    Only tensors are read (``weights_only``): nothing in the file is executed.
+    Only tensors and plain values are read (``weights_only``): nothing in the file is executed.
+    ``key`` says which state dict is meant, where there are several.
     """
     stored = _read(path)
-    epoch = stored.get("epoch") if isinstance(stored, Mapping) else None
     expected = dict(module.state_dict())
-    key, prefix, tensors = _best_fit(stored, expected, path)
+    found = list(state_dicts(stored))
+    if not found:
+        raise _no_state_dict(path, stored)
+    best, others = best_fit(found, expected, key=key)
+    tensors = best.tensors
     mismatched = [
         name
         for name in expected
@@ -52,18 +48,26 @@ def load_checkpoint(module: Any, path: Path, *, factory: str) -> CheckpointRepor
     unexpected = tuple(name for name in tensors if name not in expected)
     if missing or mismatched:
         raise _misfit(path.name, factory, expected, tensors, missing, mismatched, unexpected)
-    fitting = {name: tensors[name] for name in expected if name in tensors}
+    torch = require("torch", purpose="read a checkpoint")
+    fitting = {name: torch.as_tensor(tensors[name]) for name in expected if name in tensors}
     module.load_state_dict(fitting, strict=False)
     return CheckpointReport(
         file=path.name,
         sha256=file_sha256(path),
         loaded=len(fitting),
         expected=len(expected),
-        key=key,
-        prefix=prefix,
+        key=best.key,
+        prefix=best.prefix,
+        others=others,
         ignored=unexpected,
-        epoch=epoch if isinstance(epoch, int) and not isinstance(epoch, bool) else None,
+        epoch=_epoch(stored),
     )
+
+
+def _epoch(stored: Any) -> int | None:
+    epoch = stored.get("epoch") if isinstance(stored, Mapping) else None
+    is_number = isinstance(epoch, (int, np.integer)) and not isinstance(epoch, bool)
+    return int(epoch) if is_number and epoch is not None else None
 
 
 def _read(path: Path) -> Any:
@@ -79,21 +83,24 @@ def _read(path: Path) -> Any:
         return _read_safetensors(path, size)
     torch = require("torch", purpose="read a checkpoint")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(harmless_types(torch)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(path, size, str(error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # damaged values raise whatever their types do
         raise _unreadable(path, size, str(error)) from error
 
 
 def _refused(path: Path, size: int, reason: str) -> CheckpointError:
     """The file is damaged, or holds Python objects that would have to be executed."""
-    first = next((line for line in reason.splitlines() if "GLOBAL" in line), "")
-    if not first:
+    unknown = _GLOBAL.search(reason)
+    if unknown is None:
         return _unreadable(path, size, reason)
     return CheckpointError(
-        f"checkpoint {path.name} holds more than tensors; loading it would run code",
-        facts={"found": first.strip()[:120]},
+        f"checkpoint {path.name} holds more than tensors and plain values; loading it would run "
+        "code",
+        facts={"found": unknown[1]},
         fix="save its weights alone: torch.save(model.state_dict(), 'weights.pth')",
     )
 
@@ -114,59 +121,14 @@ def _read_safetensors(path: Path, size: int) -> Any:
         raise _unreadable(path, size, str(error)) from error
 
 
-def _best_fit(
-    stored: Any, expected: Mapping[str, Any], path: Path
-) -> tuple[str, str, dict[str, Any]]:
-    """The (key, prefix, tensors) of the candidate that covers most of the network's names."""
-    candidates = list(_state_dicts(stored))
-    if not candidates:
-        kind = type(stored).__name__
-        keys = ", ".join(map(str, list(stored)[:8])) if isinstance(stored, Mapping) else kind
-        raise CheckpointError(
-            f"checkpoint {path.name} holds no state dict",
-            facts={"found": keys, "looked under": ", ".join(_KEYS)},
-            fix="save it again with torch.save(model.state_dict(), ...)",
-        )
-    best: tuple[int, str, str, dict[str, Any]] | None = None
-    for key, tensors in candidates:
-        for prefix, renamed in _without_prefixes(tensors):
-            fitting = sum(
-                name in renamed and tuple(renamed[name].shape) == tuple(expected[name].shape)
-                for name in expected
-            )
-            # Names weigh more than shapes, so that a wrong class count is still seen as this key.
-            score = 2 * sum(name in renamed for name in expected) + fitting
-            if best is None or score > best[0]:
-                best = (score, key, prefix, renamed)
-    assert best is not None
-    return best[1:]
-
-
-def _state_dicts(stored: Any, key: str = "", depth: int = 0) -> list[tuple[str, dict[str, Any]]]:
-    """Every mapping of names to tensors at the top or under the usual keys."""
-    if not isinstance(stored, Mapping):
-        return []
-    tensors = {str(name): value for name, value in stored.items() if hasattr(value, "shape")}
-    found = [(key, tensors)] if tensors else []
-    if depth < 2:
-        for name in _KEYS:
-            inner = stored.get(name)
-            found += _state_dicts(inner, f"{key}.{name}".strip("."), depth + 1)
-    return found
-
-
-def _without_prefixes(tensors: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The tensors under their own names, and with up to three leading prefixes removed."""
-    variants = [("", tensors)]
-    for _ in range(3):
-        removed, current = variants[-1]
-        prefix = next((p for p in _PREFIXES if any(n.startswith(p) for n in current)), None)
-        if prefix is None:
-            break
-        # Names without the prefix (a loss's buffers beside the model) stay as they are.
-        renamed = {name.removeprefix(prefix): value for name, value in current.items()}
-        variants.append((removed + prefix, renamed))
-    return variants
+def _no_state_dict(path: Path, stored: Any) -> CheckpointError:
+    kind = type(stored).__name__
+    keys = ", ".join(map(str, list(stored)[:8])) if isinstance(stored, Mapping) else kind
+    return CheckpointError(
+        f"checkpoint {path.name} holds no state dict",
+        facts={"found": keys},
+        fix="save it again with torch.save(model.state_dict(), ...)",
+    )
 
 
 def _misfit(

@@ -27,6 +27,9 @@ class ExportOptions:
 
     checkpoint: Path | None = None
     """Weights for a factory source: a state dict (.pth, .pt, .ckpt ...) or .safetensors."""
+    checkpoint_key: str | None = None
+    """Which of the checkpoint's state dicts is meant. None: the one that fits, averaged weights
+    first."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the factory."""
     size: Size | None = None
@@ -74,6 +77,11 @@ class ExportOptions:
         return any(value is not None for value in asked)
 
     def __post_init__(self) -> None:
+        if self.checkpoint_key is not None and self.checkpoint is None:
+            raise UsageError(
+                "--key names weights in a checkpoint, and there is none",
+                fix="name it: --checkpoint FILE",
+            )
         unknown = [axis for axis in self.dynamic if axis not in ("batch", "size")]
         if unknown:
             raise UsageError(f"no dynamic axis {unknown[0]!r}", facts={"known": "batch, size"})
@@ -113,6 +121,8 @@ class CheckpointReport:
     """Where in the file the state dict was, e.g. ``state_dict``; empty: at the top."""
     prefix: str = ""
     """Prefix that was removed from the names, e.g. ``module.``."""
+    others: tuple[str, ...] = ()
+    """Where other weights are that would fit, too."""
     ignored: tuple[str, ...] = ()
     """Tensors of the checkpoint without a place in the network (counters, auxiliary heads)."""
     epoch: int | None = None

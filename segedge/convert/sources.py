@@ -183,7 +183,9 @@ def _from_module(module: Any, options: ExportOptions, label: str = "") -> Source
     name = label or type(module).__name__
     report = None
     if options.checkpoint is not None:
-        report = load_checkpoint(module, Path(options.checkpoint), factory=name)
+        report = load_checkpoint(
+            module, Path(options.checkpoint), factory=name, key=options.checkpoint_key
+        )
     network = TorchNetwork(module.cpu().float().eval(), name=name)
     digest = report.sha256 if report else ""
     return Source("factory" if label else "module", name, digest, network, checkpoint=report)
@@ -211,14 +213,16 @@ def _import(place: str) -> Any:
 def _import_file(path: Path) -> Any:
     """Execute a file as a module, with its folder importable as for a script."""
     folder = str(path.resolve().parent)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_factory_{path.stem}"  # not the file's own: another's of that name shall be found
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look there
     sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise _import_error(path.name, error) from error
     finally:
         sys.path.remove(folder)

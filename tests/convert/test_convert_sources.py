@@ -158,6 +158,20 @@ def test_a_factory_with_arguments_and_checkpoint(tmp_path: Path) -> None:
     assert len(found.sha256) == 64
 
 
+def test_a_factory_file_may_hold_dataclasses_with_postponed_types(tmp_path: Path) -> None:
+    nets = tmp_path / "nets_of_data.py"
+    nets.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "import torch\n"
+        "@dataclass\n"
+        "class Shape:\n"
+        "    width: int = 4\n"
+        "def build(): return torch.nn.Conv2d(3, Shape().width, 1)\n"
+    )
+    assert resolve(f"{nets}:build", NONE).name == "nets_of_data.py:build"
+
+
 def test_wrong_factories(tmp_path: Path) -> None:
     nets = tmp_path / "my_nets.py"
     nets.write_text(

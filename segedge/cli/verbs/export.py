@@ -35,6 +35,9 @@ def export_command(
     checkpoint: Annotated[
         Path | None, "Weights for a factory: a state dict or .safetensors."
     ] = None,
+    key: Annotated[
+        str | None, "Which of the checkpoint's state dicts, where several fit; averaged ones first."
+    ] = None,
     arguments: Annotated[
         list[str] | None, Option("NAME=VALUE for the factory; repeatable.", "--arg")
     ] = None,
@@ -83,6 +86,7 @@ def export_command(
 
     options = ExportOptions(
         checkpoint=checkpoint,
+        checkpoint_key=key,
         arguments=dict(parse_argument(text) for text in arguments or ()),
         size=None if size is None else Size.parse(size),
         classes=classes,
@@ -124,6 +128,9 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
     card = report.card
     if report.checkpoint is not None:
         print_row("checkpoint", _checkpoint_line(report.checkpoint))
+    elif report.kind == "factory":
+        source = card.provenance.source
+        print_row("checkpoint", f"none given: the weights are those that {source} makes")
     shape = "x".join(map(str, report.input_shape))
     alignment = "align_corners" if card.align_corners else "half-pixel"
     head = f"logits {report.channels} at stride {card.stride}, {alignment}"
@@ -167,6 +174,8 @@ def _checkpoint_line(loaded: CheckpointReport) -> str:
     if loaded.ignored:
         first = loaded.ignored[0]
         parts.append(f"{len(loaded.ignored)} without a place in the network, first: {first}")
+    if loaded.others:
+        parts.append(f"not {', '.join(loaded.others[:4])}, which fits, too: --key chooses")
     epoch = "" if loaded.epoch is None else f" (epoch {loaded.epoch})"
     return ", ".join(parts) + epoch
 
