@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from segedge.adaptation.options import AdaptOptions, AdaptReport
     from segedge.backends.fake import FakeBackend
     from segedge.card.card import ModelCard
-    from segedge.convert.export import export
     from segedge.convert.options import ExportOptions, ExportReport
     from segedge.errors import SegedgeError
     from segedge.frames.frame import Frame
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from segedge.options.style import OverlayStyle
     from segedge.pipeline.runner import Pipeline
     from segedge.pipeline.stream import stream
+    from segedge.segment.exported import export
     from segedge.segment.load import load
     from segedge.segment.pictures import contact_sheet
     from segedge.segment.result import Result
@@ -78,7 +78,7 @@ _HOME = {
     "contact_sheet": "segedge.segment.pictures",
     "ExportOptions": "segedge.convert.options",
     "ExportReport": "segedge.convert.options",
-    "export": "segedge.convert.export",
+    "export": "segedge.segment.exported",
     "FakeBackend": "segedge.backends.fake",
     "MemorySink": "segedge.video.memory",
     "MemorySource": "segedge.video.memory",

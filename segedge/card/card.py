@@ -117,6 +117,8 @@ class Parity:
     None where the original gives nothing but labels."""
     sizes: tuple[str, ...] = ()
     """Input sizes at which it was measured, ``HxW``."""
+    logit_range: float | None = None
+    """From the lowest to the highest of these; None where that was not measured."""
     way: OwnWay | None = None
     """The original's own way to prepare images; None where it was not compared."""
 

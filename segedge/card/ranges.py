@@ -38,6 +38,7 @@ PARITY_RANGES: dict[str, Range] = {
     "agreement": _SHARE,
     "ambiguous": _SHARE,
     "max_logit_error": Range(0, math.inf),
+    "logit_range": Range(0, math.inf),
 }
 WAY_RANGES: dict[str, Range] = {
     "whole": _SHARE,

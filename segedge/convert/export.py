@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,7 +16,7 @@ from segedge.card.modelfile import with_metadata
 from segedge.card.proof import PROOF
 from segedge.card.statistics import STATISTICS
 from segedge.convert import parity
-from segedge.convert.describe import build_card, enlarging_is_assumed
+from segedge.convert.describe import asked_channels, build_card, enlarging_is_assumed
 from segedge.convert.known import Known
 from segedge.convert.loaded import Loaded, load_file, load_network
 from segedge.convert.mask_head import compared
@@ -27,7 +28,8 @@ from segedge.convert.parity import Network
 from segedge.convert.passes.clean import clean
 from segedge.convert.passes.compose_masks import compose_masks
 from segedge.convert.passes.cut_tail import cut_tail
-from segedge.convert.passes.find_head import HeadFacts, find_head
+from segedge.convert.passes.extent import margin_note
+from segedge.convert.passes.find_head import FoundHead, HeadFacts, find_head
 from segedge.convert.passes.graph import (
     axis_names,
     image_input,
@@ -39,6 +41,7 @@ from segedge.convert.passes.graph import (
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness
+from segedge.convert.settle import seeing, settle
 from segedge.convert.sources import Source, resolve
 from segedge.convert.statistics import kept_statistics
 from segedge.convert.way import (
@@ -82,6 +85,7 @@ def export(
     *,
     options: ExportOptions | None = None,
     progress: Progress | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> ExportReport:
     """Export a network, cut its tail, measure parity, and write one file with its card.
 
@@ -91,6 +95,8 @@ def export(
         output: The ``.onnx`` file to write. It appears only when all checks have passed.
         options: What the source does not say itself.
         progress: Called before each step.
+        check: Looks at the finished file before it has its name, and refuses it by raising:
+            `segedge.export` opens it as `segedge.load` does.
 
     Returns:
         What was done and measured.
@@ -114,7 +120,7 @@ def export(
     elif enlarges_in_steps(made.report):
         made = _with_note(made, in_steps(made.report.card))
     tell("writing", 0.95)
-    write_atomically(path, made.data, durable=True)
+    write_atomically(path, made.data, durable=True, check=check)
     tell("done", 1.0)
     return made.report
 
@@ -147,26 +153,21 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
         network=loaded.input.size,
         input_shape=loaded.input.shape,
         keep=bool(options.keep_tail),
+        channels=asked_channels(options, loaded.said),
     )
-    head = found_head.facts
     loaded = replace(
         loaded,
-        original=parity.usual_labels(loaded.original, head.original),
-        exact=parity.usual_labels(loaded.exact, head.original),
+        original=parity.usual_labels(loaded.original, found_head.facts.original),
+        exact=parity.usual_labels(loaded.exact, found_head.facts.original),
     )
+    found_head = _settled(found_head, loaded, options)
+    head = found_head.facts
     passes += [run(loaded.model) for run in (cut_tail(found_head), clean(head.head))]
     infer_shapes(loaded.model)
     statistics = kept_statistics(loaded.model, loaded.statistics)
-    card = build_card(
-        options,
-        loaded.said,
-        head,
-        size=loaded.input.size,
-        input_layout=loaded.input.layout,
-        provenance=_provenance(found, loaded),
-        mask_scale=loaded.masks.scale if loaded.masks else None,
-    )
-    card = replace(card, caveats=peculiarities(loaded.model))
+    card = _described(loaded, head, options)
+    card = replace(card, provenance=_provenance(found, loaded), caveats=peculiarities(loaded.model))
+    loaded = replace(loaded, notes=(*loaded.notes, *head.notes))
     if enlarging_is_assumed(options, loaded.said, head, card.input_size):
         loaded = replace(loaded, notes=(*loaded.notes, _ASSUMED.format(stride=card.stride)))
     tell("checking", 0.6)
@@ -187,6 +188,34 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
     if known.familiar is not None:
         data = with_metadata(data, FAMILIAR.metadata(known.familiar))
     return _Made(_report(path, found, loaded, head, card, passes, len(data)), data)
+
+
+def _settled(found: FoundHead, loaded: Loaded, options: ExportOptions) -> FoundHead:
+    """The head with what its values say, and refused where it does not lie over its input."""
+    card = _described(loaded, found.facts, options)
+
+    def images() -> Iterable[parity.Image]:
+        sample = _sample(options)
+        return islice(sample.pixels(), 4) if sample else smooth_noise(card.input_size)
+
+    found = settle(found, card, seeing(loaded.original, images, card), options.threshold)
+    facts = found.facts
+    if not any("Resize" in step for step in facts.tail.removed):
+        note = margin_note(found.end, facts.grid, card.input_size)
+        found = replace(found, facts=replace(facts, notes=(*facts.notes, *filter(None, [note]))))
+    return found
+
+
+def _described(loaded: Loaded, head: HeadFacts, options: ExportOptions) -> ModelCard:
+    return build_card(
+        options,
+        loaded.said,
+        head,
+        size=loaded.input.size,
+        input_layout=loaded.input.layout,
+        provenance=Provenance(),
+        mask_scale=loaded.masks.scale if loaded.masks else None,
+    )
 
 
 def adopt(
@@ -230,11 +259,15 @@ def _with_parity(
     way, levels = None, Levels()
     head, wanted = compared(loaded.masks, head)
     prepare = independent(card) if loaded.way is None else None
+    reading = None if head.limit is None or head.is_asked else parity.Reading()
     count, result = parity.compare(
         loaded.original, known, images, card=card, head=head, levels=levels,
-        prepare=prepare.tensor if prepare else None, is_coded=rounds_to_codes(loaded.model),
+        reading=reading, prepare=prepare.tensor if prepare else None,
+        is_coded=rounds_to_codes(loaded.model),
     )  # fmt: skip
     parity.require_agreement(result, card, images=count, wanted=wanted)
+    if reading is not None and head.limit is not None:
+        reading.require(head.limit)
     if prepare is not None:
         levels.require(card, prepare.name)
         way = OwnWay(prepare.name, levels=levels.most)

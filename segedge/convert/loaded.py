@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segedge.card.axes import rows_axis
 from segedge.card.card import ModelCard
@@ -11,7 +17,7 @@ from segedge.card.modelfile import ModelFacts
 from segedge.card.proof import FilePrecision
 from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert.describe import Said, asked_channels
-from segedge.convert.mask_head import MaskHead, choose_outputs, originals
+from segedge.convert.mask_head import MaskHead, Run, choose_outputs, originals
 from segedge.convert.onnx_file import (
     InputFacts,
     chosen_form,
@@ -21,10 +27,11 @@ from segedge.convert.onnx_file import (
 )
 from segedge.convert.options import ExportOptions
 from segedge.convert.original import Original, precision_of
+from segedge.convert.outputs import OutputSpec
 from segedge.convert.parity import Network
 from segedge.convert.passes.graph import Model, opset_of
 from segedge.convert.passes.usual_input import InputForm
-from segedge.convert.passes.usual_output import usual_output
+from segedge.convert.passes.usual_output import OutputForm, usual_output
 from segedge.convert.proof import runtime_name
 from segedge.convert.sources import Source
 from segedge.convert.statistics import batch_norms
@@ -82,18 +89,21 @@ def load_network(source: Source, options: ExportOptions) -> Loaded:
             fix="leave --size out, or export the program again at that size",
         )
     said = Said(folder=source.folder)
-    outputs = network.outputs(size)
+    channels = asked_channels(options, said)
+    outputs = network.outputs(size, channels)
     masks, chosen = choose_outputs(
-        outputs, options, source=source.name, channels=asked_channels(options, said),
-        summed_at=source.summed_at, largest=True,
-    )  # fmt: skip
+        outputs, options, source=source.name, channels=channels, summed_at=source.summed_at
+    )
     network.select(*chosen)
     model = network.to_onnx(size, opset=options.opset, dynamic=options.dynamic)
-    original, exact = originals(masks, network.run, network.run, rows_axis=2)
-    notes = []
-    if len(outputs) > len(chosen):
-        taken = " and ".join(str(outputs[index]) for index in chosen)
-        notes.append(f"took output {taken} of {len(outputs)}")
+    given = InputFacts(InputForm("nchw", 3, 1, "float32"), size, options.dynamic, ())
+    form = None if masks else chosen_form(model, given.shape, size, channels)
+    run: Run = network.run
+    if form is not None:
+        usual_output(form)(model)
+        run = partial(_formed, network.run, form)
+    original, exact = originals(masks, run, run, rows_axis=2)
+    notes = list(_taken(outputs, chosen))
     if source.folder is not None and source.folder.windows:
         notes.append(_WINDOWS)
     written = opset_of(model)
@@ -104,7 +114,7 @@ def load_network(source: Source, options: ExportOptions) -> Loaded:
         original=original,
         exact=exact,
         witness=f"PyTorch {network.version}",
-        input=InputFacts(InputForm("nchw", 3, 1, "float32"), size, options.dynamic, ()),
+        input=given,
         said=said,
         masks=masks,
         nodes=len(model.graph),
@@ -132,12 +142,11 @@ def load_file(source: Source, options: ExportOptions) -> Loaded:
     )
     said = Said(card=card, metadata=facts.metadata, form=given.form)
     channels = asked_channels(options, said)
-    masks, indices = choose_outputs(
-        output_specs(model, given.size, channels), options, source=source.name, channels=channels
-    )
+    outputs = output_specs(model, given.size, channels)
+    masks, indices = choose_outputs(outputs, options, source=source.name, channels=channels)
     chosen = [model.graph.outputs[index] for index in indices]
     model.graph.outputs[:] = chosen
-    form = None if masks else chosen_form(model, given, channels)
+    form = None if masks else chosen_form(model, given.shape, given.size, channels)
     if form is not None:
         usual_output(form)(model)
     precision = precision_of(model)
@@ -160,9 +169,20 @@ def load_file(source: Source, options: ExportOptions) -> Loaded:
         torch="",
         exporter=facts.producer,
         statistics=Statistics.of(carried.origin, {**carried.expected, **batch_norms(model)}),
-        notes=(*given.notes, *_opset_note(options, facts)),
+        notes=(*given.notes, *_taken(outputs, indices), *_opset_note(options, facts)),
         precision=precision,
     )
+
+
+def _formed(run: Run, form: OutputForm, tensor: NDArray[np.float32]) -> list[NDArray[Any]]:
+    return [form(output) for output in run(tensor)]
+
+
+def _taken(outputs: Sequence[OutputSpec], chosen: Sequence[int]) -> Iterator[str]:
+    """What was chosen among several outputs."""
+    if len(outputs) > len(chosen):
+        taken = " and ".join(str(outputs[index]) for index in chosen)
+        yield f"took output {taken} of {len(outputs)}; --output INDEX|NAME takes another"
 
 
 def _opset_note(options: ExportOptions, facts: ModelFacts) -> tuple[str, ...]:

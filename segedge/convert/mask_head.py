@@ -43,20 +43,17 @@ def choose_outputs(
     source: str,
     channels: int | None,
     summed_at: SummedAt = "input",
-    largest: bool = False,
 ) -> tuple[MaskHead | None, tuple[int, ...]]:
     """How a network's outputs classify masks, if they do, and the indices of the head's.
 
-    ``channels`` and ``largest`` are for one that classifies pixels: see `pick_output`.
+    ``channels`` is for one that classifies pixels: see `pick_output`.
     """
     if options.output is None:
         pair = pick_masks(outputs, wanted=options.masks, source=source)
         if pair is not None:
             scale = options.mask_scale or (1 if summed_at == "grid" else 2)
             return MaskHead(scale, summed_at), pair
-    index = pick_output(
-        outputs, wanted=options.output, source=source, channels=channels, largest=largest
-    )
+    index = pick_output(outputs, wanted=options.output, source=source, channels=channels)
     return None, (index,)
 
 

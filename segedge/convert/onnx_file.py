@@ -11,7 +11,7 @@ from segedge.card.axes import Layout, channel_axis, image_shape, rows_axis
 from segedge.card.geometry import Size
 from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
-from segedge.convert.outputs import OutputSpec
+from segedge.convert.outputs import OutputSpec, output_spec
 from segedge.convert.passes.chain import walk_back
 from segedge.convert.passes.graph import (
     Model,
@@ -113,28 +113,27 @@ def output_specs(model: Model, network: Size, channels: int | None) -> list[Outp
 
 
 def _output_spec(value: Value, network: Size, channels: int | None) -> OutputSpec:
-    shape = shape_of(value) or (None,) * 4
-    is_float = value.dtype is None or value.dtype.is_floating_point()
-    known = tuple(axis for axis in shape if axis is not None)
-    form = output_form(known, is_float=is_float, network=network, channels=channels)
     links = walk_back(value)
-    return OutputSpec(
+    return output_spec(
         str(value.name),
-        shape,
-        usual=form.usual if form is not None and len(known) == len(shape) else None,
-        is_float=is_float,
+        shape_of(value) or (None,) * 4,
+        is_float=value.dtype is None or value.dtype.is_floating_point(),
+        network=network,
+        channels=channels,
         logits=str((links[0].source if links else value).name),
     )
 
 
-def chosen_form(model: Model, given: InputFacts, channels: int | None) -> OutputForm | None:
+def chosen_form(
+    model: Model, input_shape: Sequence[int], network: Size, channels: int | None
+) -> OutputForm | None:
     """How the graph's one output is brought to the usual form; None where it has that."""
     output = model.graph.outputs[0]
     shape, is_float = shape_of(output), output.dtype is None or output.dtype.is_floating_point()
     if shape is None or None in shape:
-        shape = measure_shapes(model, [output], given.shape)[output.name]
+        shape = measure_shapes(model, [output], input_shape)[output.name]
     numbers = tuple(axis or 0 for axis in shape)
-    return output_form(numbers, is_float=is_float, network=given.size, channels=channels)
+    return output_form(numbers, is_float=is_float, network=network, channels=channels)
 
 
 def prepare_input(

@@ -49,6 +49,9 @@ class ExportOptions:
     align_corners: bool | None = None
     """How the training code enlarges the logits that the graph ends at: corners aligned, or
     half-pixel. None: as the graph says, else half-pixel."""
+    threshold: float | None = None
+    """Of a network that gives one channel: the value, as it writes it, from which on a pixel is of
+    the second class. None: 0 of logits, half of the range of probabilities."""
     dynamic: tuple[DynamicAxis, ...] = ()
     """Axes that may vary in the exported file."""
     keep_tail: bool | None = None

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segedge.card.axes import shape_text
+from segedge.card.axes import Layout, channel_axis, rows_axis, shape_text
+from segedge.card.geometry import Size
+from segedge.convert.passes.extent import fits
+from segedge.convert.passes.usual_output import output_form
 from segedge.errors import ExportError, UsageError, nearest_name
 
 _MAIN_NAMES = ("out", "logits", "pred", "main", "labels")
@@ -34,9 +37,42 @@ class OutputSpec:
     """Whether it holds logits or probabilities rather than labels."""
     logits: str = ""
     """The value that its tail starts from, where that is known."""
+    layout: Layout = "nchw"
+    """Where its channels are, as far as its shape says."""
 
     def __str__(self) -> str:
         return f"{self.name} {shape_text(self.shape)}"
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of an output with four axes."""
+        shape = self.usual or self.shape
+        return shape[channel_axis(self.layout)] if len(shape) == 4 else None
+
+    @property
+    def places(self) -> int:
+        """How many places it has; 0 where that is not known."""
+        shape = self.usual or self.shape
+        rows = rows_axis(self.layout) if len(shape) == 4 else len(shape) - 2
+        return (shape[rows] or 0) * (shape[rows + 1] or 0)
+
+
+def output_spec(
+    name: str,
+    shape: tuple[int | None, ...],
+    *,
+    is_float: bool,
+    network: Size,
+    channels: int | None,
+    logits: str = "",
+) -> OutputSpec:
+    """An output, with the usual shape that it is brought to where its own is none."""
+    known = tuple(axis for axis in shape if axis is not None)
+    form = output_form(known, is_float=is_float, network=network, channels=channels)
+    usual = form.usual if form is not None and len(known) == len(shape) else None
+    is_last = len(known) == 4 and fits(known[1:3], network) and not fits(known[2:4], network)
+    layout: Layout = "nhwc" if is_last else "nchw"
+    return OutputSpec(name, shape, usual, is_float=is_float, logits=logits, layout=layout)
 
 
 def named_leaves(value: Any, name: str = "") -> list[tuple[str, Any]]:
@@ -69,13 +105,12 @@ def pick_output(
     wanted: str | None,
     source: str,
     channels: int | None = None,
-    largest: bool = False,
 ) -> int:
     """Index of the output that holds the class logits or labels.
 
     ``wanted`` is the user's ``--output``, an index or a name; ``channels`` how many the named
-    classes ask for. ``largest``: the only one of the largest grid may be taken for the main head,
-    the others being deep supervision.
+    classes ask for. Without a usual name it is the finest with that many, the others being deep
+    supervision, and the first of equals.
     """
     if not outputs:
         raise ExportError(f"{source} returns no tensor")
@@ -88,14 +123,15 @@ def pick_output(
     if not dense:
         _check_dense(outputs[0], source)
     named = [i for i in dense if outputs[i].name in _MAIN_NAMES]
-    candidates = named[:1] or dense
-    if len(candidates) > 1 and channels is not None:
-        fitting = [i for i in candidates if channels in outputs[i].shape[1:]]
-        candidates = fitting or candidates
-    if len(candidates) > 1 and largest:
-        candidates = _largest(outputs, candidates)
+    candidates = named[:1] or [i for i in dense if not _is_auxiliary(outputs[i])] or dense
+    for count in (channels, 1 if channels == 2 else channels):  # one channel is two classes
+        fitting = [i for i in candidates if outputs[i].channels == count]
+        if len(candidates) > 1 and count is not None and fitting:
+            candidates = fitting
     if len(candidates) > 1:
         candidates = _of_one_head(outputs, candidates)
+    if len(candidates) > 1:
+        candidates = _finest(outputs, candidates)
     if len(candidates) > 1:
         raise _unclear(outputs, source)
     return candidates[0]
@@ -140,6 +176,12 @@ def _are_masks(classes: OutputSpec, masks: OutputSpec) -> bool:
 
 def image_level_error(output: OutputSpec, source: str) -> ExportError:
     """The refusal of a classifier of whole images, and how to make a segmentation head of it."""
+    if not output.is_float:
+        return ExportError(
+            f"{source} gives integers that are no map of its input",
+            facts={"found": f"output {output}", "expected": "labels (N, H, W) at some stride"},
+            fix="return labels of every place, with rows and columns",
+        )
     classes = output.shape[-1] if output.shape and output.shape[-1] else "CLASSES"
     return ExportError(
         f"{source} classifies whole images; segmentation needs logits for every place",
@@ -207,16 +249,14 @@ def _of_one_head(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[i
     return floats[:1] if floats and len(logits) == 1 and "" not in logits else candidates
 
 
-def _largest(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[int]:
-    """The candidates with the largest grid; deep supervision hangs on smaller ones."""
+def _is_auxiliary(output: OutputSpec) -> bool:
+    return output.name.rpartition(".")[2].lower().startswith("aux")
 
-    def area(index: int) -> int:
-        height, width = outputs[index].shape[-2:]
-        return (height or 0) * (width or 0)
 
-    same_channels = len({outputs[i].shape[1] for i in candidates}) == 1
-    top = max(map(area, candidates))
-    return [i for i in candidates if area(i) == top] if same_channels else candidates
+def _finest(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[int]:
+    """Of outputs with as many classes the first with the most places; else all of them."""
+    kinds = {(outputs[i].is_float, outputs[i].channels) for i in candidates}
+    return [max(candidates, key=lambda i: outputs[i].places)] if len(kinds) == 1 else candidates
 
 
 def _listing(outputs: Sequence[OutputSpec]) -> str:

@@ -8,7 +8,7 @@ library (`segedge.convert.way`), the exported network's as this package does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,45 @@ Image = NDArray[np.uint8]
 Prepare = Callable[[Image, ModelCard], NDArray[np.float32]]
 
 
+@dataclass
+class Reading:
+    """An original's single channel as its values alone are read, whatever its operators are.
+
+    Below 0 there are logits, which change sides at 0; what keeps to 0..1 or fills 0..255 is a share
+    of that, and changes at half.
+    """
+
+    lowest: float = np.inf
+    highest: float = -np.inf
+
+    def add(self, output: NDArray[Any]) -> None:
+        """Take another image's."""
+        self.lowest = min(self.lowest, float(np.min(output)))
+        self.highest = max(self.highest, float(np.max(output)))
+
+    @property
+    def limit(self) -> float | None:
+        """From where on a pixel is of the second class; None where the values do not tell."""
+        if self.lowest < 0.0:
+            return 0.0
+        if self.highest <= 1.0 + 1e-3:
+            return 0.5
+        return 127.5 if 254.0 <= self.highest <= 255.5 else None
+
+    def require(self, limit: float) -> None:
+        """Raise where the file takes another."""
+        if self.limit is not None and not np.isclose(self.limit, limit, rtol=1e-3):
+            raise ParityError(
+                "it is not clear from which value on a pixel is of the second class",
+                facts={
+                    "values": f"{self.lowest:.4g} to {self.highest:.4g} on these images, which "
+                    f"says {self.limit:g}",
+                    "operators": f"say {limit:g}",
+                },
+                fix="--threshold T as in training; or --verify IMAGES that show both classes",
+            )
+
+
 def compare(
     original: Network,
     exported: Network,
@@ -40,14 +79,16 @@ def compare(
     head: HeadFacts,
     prepare: Prepare | None = None,
     levels: Levels | None = None,
+    reading: Reading | None = None,
     is_coded: bool = False,
 ) -> tuple[int, LabelCount]:
     """Run both networks over H x W x 3 uint8 BGR images of any size, at the card's input size.
 
     ``prepare`` gives the original's input; without it both get the same. ``levels`` counts how far
-    the two inputs are apart. ``is_coded``: the network rounds to codes inside, where the last bit
-    of an input becomes a whole step: both get the same then, and only ``levels`` tells of the
-    other's. Gives how many images there were, and what they gave.
+    the two inputs are apart, ``reading`` sees what the original writes. ``is_coded``: the network
+    rounds to codes inside, where the last bit of an input becomes a whole step: both get the same
+    then, and only ``levels`` tells of the other's. Gives how many images there were, and what they
+    gave.
     """
     total, count = LabelCount(), 0
     for image in images:
@@ -59,6 +100,8 @@ def compare(
             levels.add(tensor, own, card)
         there, here = original(tensor if is_coded else own), exported(tensor)
         _refuse_nan(there, here)
+        if reading is not None:
+            reading.add(there)
         total += compare_outputs(there, here, card=card, head=head)
         count += 1
     return count, total
@@ -96,7 +139,7 @@ def compare_outputs(
     there = class_planes(original, state)
     size = Size(*there.shape[1:])
     here = _interpolated(exported, card, size)
-    error = float(np.max(np.abs(_activated(here, state, head) - there)))
+    error, span = float(np.max(np.abs(_activated(here, state, head) - there))), np.ptp(there)
     # Where the original leaves the upsampling of its logits to the user, too, both get the same
     # one. Of probabilities it is another function: then the grid points are compared.
     if size != card.input_size and not state.activation:
@@ -104,8 +147,8 @@ def compare_outputs(
         there = _interpolated(there[None], grid_card, card.input_size)
         here = _interpolated(exported, card, card.input_size)
     clear = _clear(here, exported, card) & settled(here, head)
-    same = np.argmax(here, axis=0) == _labels_of(there, state)
-    return LabelCount.of(same, clear, max_logit_error=error)
+    same = np.argmax(here, axis=0) == _labels_of(there, head)
+    return LabelCount.of(same, clear, max_logit_error=error, logit_range=float(span))
 
 
 def require_agreement(
@@ -172,11 +215,17 @@ def untraced_sizes(traced: Size, stride: int) -> list[Size]:
 
 
 def usual_labels(network: Network, state: TailState) -> Network:
-    """An original whose two-class mask holds 0 and 1, whatever it writes."""
-    if state.threshold is None:
+    """An original whose labels are N x H x W, and whose two-class mask holds 0 and 1."""
+    if not state.labels:
         return network
-    second = max(state.written)
-    return lambda tensor: (network(tensor) == second).astype(np.uint8)
+
+    def labels(tensor: NDArray[np.float32]) -> NDArray[Any]:
+        output = network(tensor)
+        if output.ndim == 4 and output.shape[3] == 1 and output.shape[1] != 1:
+            output = output[..., 0]
+        return output if state.threshold is None else (output == max(state.written)).astype("u1")
+
+    return labels
 
 
 def settled(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.bool_]:
@@ -235,7 +284,7 @@ def _activated(
     """Our logits as the original gives them: without background, with its activation."""
     if head.channels == 1:
         planes = planes[1:]
-        planes = (-planes if head.negated else planes) + head.shift
+        planes = (-planes if head.negated else planes) * head.scale + head.shift
     if head.probabilities or not state.activation:
         return planes
     if state.activation == "sigmoid":
@@ -245,11 +294,10 @@ def _activated(
     return log if state.activation == "log_softmax" else np.asarray(np.exp(log))
 
 
-def _labels_of(planes: NDArray[np.float64], state: TailState) -> NDArray[np.int64]:
+def _labels_of(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.int64]:
     """The original's labels: argmax, or the threshold of a single channel."""
     if planes.shape[0] == 1:
-        limit = 0.5 if state.activation == "sigmoid" else 0.0
-        return np.asarray(planes[0] > limit, np.int64)
+        return np.asarray(planes[0] > (head.limit or 0.0), np.int64)
     return np.asarray(np.argmax(planes, axis=0), np.int64)
 
 

@@ -290,9 +290,7 @@ def _logits_said(output: NDArray[Any], head: HeadFacts) -> Said:
 
 def _as_logits(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.float64]:
     """An original's output as logits, one plane a class, but for a constant a point."""
-    if head.probabilities:
-        planes = planes - head.shift
-    elif head.original.activation in ("softmax", "sigmoid"):
+    if not head.probabilities and head.original.activation in ("softmax", "sigmoid"):
         known = (planes > _SMALLEST) & (planes < _LARGEST)
         if head.original.activation == "softmax":
             known = planes > _SMALLEST
@@ -302,6 +300,7 @@ def _as_logits(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.float
             logits -= np.log1p(-inside)
         planes = np.where(known, logits, np.nan)
     if head.channels == 1:  # a background with the logit zero stands beside it
+        planes = (planes - head.shift) / head.scale
         planes = np.concatenate([np.zeros_like(planes), planes])
     return planes
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segedge.card.geometry import Size
 from segedge.card.statistics import Channels
 from segedge.convert.options import DynamicAxis
-from segedge.convert.outputs import OutputSpec, named_leaves
+from segedge.convert.outputs import OutputSpec, named_leaves, output_spec
 from segedge.convert.passes.graph import Model, image_input, ir, quiet, shape_of
 from segedge.convert.statistics import batch_norms
 from segedge.errors import ExportError, SegedgeError
@@ -51,10 +51,16 @@ class TorchNetwork:
         """Version of torch."""
         return str(self._torch.__version__)
 
-    def outputs(self, size: Size) -> list[OutputSpec]:
-        """Names and shapes of everything the module returns for one image."""
+    def outputs(self, size: Size, channels: int | None = None) -> list[OutputSpec]:
+        """What the module returns for one image; ``channels`` are the classes that were named."""
         leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
-        return [OutputSpec(name, tuple(leaf.shape)) for name, leaf in leaves]
+        return [
+            output_spec(
+                name, tuple(leaf.shape), is_float=leaf.dtype.is_floating_point,
+                network=size, channels=channels,
+            )
+            for name, leaf in leaves
+        ]  # fmt: skip
 
     def select(self, *indices: int) -> None:
         """Make some outputs the network's only ones."""

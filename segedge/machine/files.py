@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -33,7 +33,12 @@ def staged(path: Path) -> Iterator[Path]:
 
 
 def replace_file(
-    path: Path, data: bytes, *, durable: bool = False, mode: int | None = None
+    path: Path,
+    data: bytes,
+    *,
+    durable: bool = False,
+    mode: int | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> None:
     """`write_atomically` for those who tell of the disk's refusal, an `OSError`, themselves.
 
@@ -45,16 +50,26 @@ def replace_file(
         if durable:  # it survives a power cut; too slow for a file a frame
             with part.open("rb") as file:
                 os.fsync(file.fileno())
+        if check is not None:
+            check(part)
 
 
-def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
+def write_atomically(
+    path: Path,
+    data: bytes,
+    *,
+    durable: bool = False,
+    check: Callable[[Path], object] | None = None,
+) -> None:
     """Write a file so that its name never stands for half of it.
+
+    ``check`` looks at the whole file before it has its name, and refuses it by raising.
 
     Raises:
         SinkError: It cannot be written; what was there before is untouched.
     """
     with writing(path, facts={"needed": megabytes(len(data))}):
-        replace_file(path, data, durable=durable)
+        replace_file(path, data, durable=durable, check=check)
 
 
 def prepare_folder(folder: Path, *, purpose: Path) -> None:

@@ -28,6 +28,8 @@ class LabelCount:
     """Places of the others with the same label."""
     max_logit_error: float | None = None
     """Largest absolute difference of logits or probabilities; None where there is none to tell."""
+    logit_range: float | None = None
+    """From the lowest to the highest of those."""
 
     @classmethod
     def of(
@@ -36,21 +38,23 @@ class LabelCount:
         clear: NDArray[np.bool_] | None = None,
         *,
         max_logit_error: float | None = None,
+        logit_range: float | None = None,
     ) -> LabelCount:
         """Count booleans: where the labels are the same, and where they are no tie."""
         if clear is None:
-            return cls(same.size, 0, int(np.count_nonzero(same)), max_logit_error)
+            equal = int(np.count_nonzero(same))
+            return cls(same.size, 0, equal, max_logit_error, logit_range)
         ties, equal = int(np.count_nonzero(~clear)), int(np.count_nonzero(same & clear))
-        return cls(same.size, ties, equal, max_logit_error)
+        return cls(same.size, ties, equal, max_logit_error, logit_range)
 
     def __add__(self, other: LabelCount) -> LabelCount:
         """Both together."""
-        errors = [e for e in (self.max_logit_error, other.max_logit_error) if e is not None]
         return LabelCount(
             self.pixels + other.pixels,
             self.ambiguous + other.ambiguous,
             self.equal + other.equal,
-            max(errors, default=None),
+            _larger(self.max_logit_error, other.max_logit_error),
+            _larger(self.logit_range, other.logit_range),
         )
 
     @property
@@ -78,5 +82,10 @@ class LabelCount:
             agreement=self.agreement,
             ambiguous=self.ambiguous_share,
             max_logit_error=self.max_logit_error,
+            logit_range=self.logit_range,
             sizes=tuple(map(str, sizes)),
         )
+
+
+def _larger(first: float | None, second: float | None) -> float | None:
+    return max((each for each in (first, second) if each is not None), default=None)

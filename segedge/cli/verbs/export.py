@@ -57,6 +57,10 @@ def export_command(
             "--align-corners/--half-pixel",
         ),
     ] = None,
+    threshold: Annotated[
+        float | None,
+        "Of one channel: above it is the second class; 0 of logits, half of a range by default.",
+    ] = None,
     dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
     keep_tail: Annotated[
         bool | None,
@@ -82,7 +86,8 @@ def export_command(
 
     The file appears only when the exported network computes what the original does.
     """
-    from segedge.convert import ExportOptions, export, parse_argument
+    from segedge.convert import ExportOptions, parse_argument
+    from segedge.segment.exported import export
 
     options = ExportOptions(
         checkpoint=checkpoint,
@@ -96,6 +101,7 @@ def export_command(
         fit=fit,
         resize=resize,
         align_corners=align_corners,
+        threshold=threshold,
         dynamic=_axes(dynamic),
         keep_tail=keep_tail,
         output=output,
@@ -198,11 +204,12 @@ def _parity_line(report: ExportReport) -> str:
     parity = report.card.parity
     assert parity is not None
     what = f"{parity.images} {'images' if parity.kind == 'images' else 'noise images'}"
-    error = (
-        "labels only"
-        if parity.max_logit_error is None
-        else f"max logit error {parity.max_logit_error:.1e}"
-    )
+    error = "labels only"
+    if parity.max_logit_error is not None:
+        error = f"max logit error {parity.max_logit_error:.1e}"
+        if parity.logit_range:
+            share = parity.max_logit_error / parity.logit_range
+            error += f", {share:.0e} of the range of {parity.logit_range:.3g}"
     equal = f"pixels equal {100 * parity.agreement:.3f} %"
     others = f"{100 * parity.ambiguous:.3f} % ambiguous"
     sizes = f"; at {', '.join(parity.sizes)}" if len(parity.sizes) > 1 else ""

@@ -110,13 +110,14 @@ def _source(node: Node) -> Value:
 
 def _is_tail(node: Node, source: Value) -> bool:
     """Whether an operator that networks use elsewhere, too, works on a mask here."""
-    moves = ("Cast", "Identity", "Transpose", *_RESHAPES)
+    of_masks = _OF_MASKS if node.op_type in _OF_MASKS else ()
+    moves = ("Cast", "Identity", "Transpose", *_RESHAPES, *of_masks)
     while (before := source.producer()) is not None and before.op_type in moves:
-        source = before.inputs[0]
+        source = _source(before)
     made_by = "" if before is None else before.op_type
     if node.op_type == "Round":
         return made_by == "Sigmoid"
-    return node.op_type not in _OF_MASKS or made_by in (*_THRESHOLDS, *_OF_MASKS)
+    return node.op_type not in _OF_MASKS or made_by in _THRESHOLDS
 
 
 def follow(model: Model, links: list[Link], start: TailState, shapes: Shapes) -> TailState | str:

@@ -27,6 +27,8 @@ from segedge.convert.passes.chain import (
     is_code,
     walk_back,
 )
+from segedge.convert.passes.class_axis import class_axis
+from segedge.convert.passes.extent import fits
 from segedge.convert.passes.graph import (
     Model,
     Operator,
@@ -38,6 +40,9 @@ from segedge.convert.passes.graph import (
 )
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
 from segedge.errors import ExportError
+
+TO_FLOAT = (Operator("Cast", attributes={"to": 1}),)
+"""Integers to float32."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,15 @@ class HeadFacts:
     """What is subtracted from a single channel, so that its threshold is 0."""
     negated: bool = False
     """Whether that is then turned round: the second class is what lies below the threshold."""
+    scale: float = 1.0
+    """What a single channel is divided by then: the range of what is no probability of 0 to 1."""
+    limit: float | None = None
+    """What the original writes from which on a pixel is of the second class, where it writes one
+    channel of numbers."""
+    is_asked: bool = False
+    """Whether the user named it."""
+    notes: tuple[str, ...] = ()
+    """What was decided, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,28 @@ class FoundHead:
     """What is put there instead."""
     shape: tuple[int, ...] | None = None
     """The real shape there, for one image of the chosen size."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the source says of its map besides the graph."""
+
+    network: Size
+    """The input's size."""
+    channels: int | None
+    """Classes that were named."""
+
+    def axes(self, value: Value, shape: tuple[int, ...], *, is_output: bool) -> list[int]:
+        """Where the classes may be, the likeliest first: what is behind a value may know better."""
+        if len(shape) != 4:
+            return []
+        if is_output:
+            return [class_axis(value, shape, self.network, self.channels)]
+        try:
+            first = class_axis(value, shape, self.network, self.channels)
+        except ExportError:  # the operators behind it may know
+            first = 1
+        return [first, 4 - first]
 
 
 @dataclass(frozen=True)
@@ -101,12 +137,19 @@ class _Ending:
 
 
 def find_head(
-    model: Model, *, network: Size, input_shape: Sequence[int], keep: bool = False
+    model: Model,
+    *,
+    network: Size,
+    input_shape: Sequence[int],
+    keep: bool = False,
+    channels: int | None = None,
 ) -> FoundHead:
     """Find the class logits, where the graph that ends there is provably the same network.
 
     ``input_shape`` has numbers for dynamic axes. ``keep`` leaves the graph and only finds out what
-    its output is. ExportError: the output is image-level, or no class axis can be made out.
+    its output is. ``channels`` are the classes that were named. What a single channel's threshold
+    is is settled afterwards (`segedge.convert.settle`). ExportError: the output is image-level, or
+    no class axis can be made out.
     """
     output = model.graph.outputs[0]
     links = walk_back(output)
@@ -116,7 +159,7 @@ def find_head(
     shapes.update({v.name: tuple(input_shape) for v in inner if v.is_graph_input()})
     if len(shapes[output.name]) < 3:
         raise image_level_error(OutputSpec(output.name, shapes[output.name]), "the network")
-    ending = _recognise(model, links, output, shapes, network)
+    ending = _recognise(model, links, output, shapes, _Wanted(network, channels))
     if keep or not _worth_cutting(ending, shapes, output, network):
         reason = "kept as asked" if keep else ending.reason or "there is none: nothing to cut"
         return _as_it_is(ending, output, shapes[output.name], reason)
@@ -124,9 +167,10 @@ def find_head(
 
 
 def _recognise(
-    model: Model, links: list[Link], output: Value, shapes: Shapes, network: Size
+    model: Model, links: list[Link], output: Value, shapes: Shapes, wanted: _Wanted
 ) -> _Ending:
     """Split a chain into its upsample and the rest, and follow it forwards."""
+    network = wanted.network
     upsample, linear, reason = None, None, ""
     if links and links[0].node.op_type == "Resize":
         resize, links = links[0], links[1:]
@@ -145,8 +189,8 @@ def _recognise(
     if upsample is not None:
         base = upsample.source
     shape = shapes[base.name]
-    starts = [linear.class_axis] if linear else [1, 3]
-    for axis in starts if len(shape) == 4 else []:
+    starts = [linear.class_axis] if linear else wanted.axes(base, shape, is_output=not links)
+    for axis in starts if links or linear or not _is_integer(output) else []:
         start = TailState(axis, 4, shape[axis], roundings=_integer_resize(upsample, links))
         final = follow(model, links, start, shapes)
         if isinstance(final, str):
@@ -154,11 +198,9 @@ def _recognise(
             continue
         plane = (network.height, network.width) if linear else _plane(shape, start)
         if _is_map(final, shapes[output.name], plane):
-            if linear is None and not links and axis == 1 and _looks_nhwc(shape, network):
-                continue
             links, start, base = _without_leading_transposes(links, start, base, shapes, linear)
             return _Ending(tuple(links), upsample, linear, start, final, base, reason)
-    state = _guess_output(output, shapes[output.name], network)
+    state = _guess_output(output, shapes[output.name], wanted)
     return _Ending((), None, None, state, state, output, reason or "its end was not recognised")
 
 
@@ -195,12 +237,6 @@ def _is_map(final: TailState, shape: tuple[int, ...], plane: tuple[int, int]) ->
     return places == [n for n in plane if n != 1]
 
 
-def _looks_nhwc(shape: tuple[int, ...], network: Size) -> bool:
-    """A full-size map whose channels can only be the last axis."""
-    size = (network.height, network.width)
-    return shape[1:3] == size and shape[2:4] != size
-
-
 def _without_leading_transposes(
     links: list[Link],
     start: TailState,
@@ -218,11 +254,12 @@ def _without_leading_transposes(
     return links, start, base
 
 
-def _guess_output(output: Value, shape: tuple[int, ...], network: Size) -> TailState:
+def _guess_output(output: Value, shape: tuple[int, ...], wanted: _Wanted) -> TailState:
     """What an output behind an unknown operator is, by its type and shape alone."""
-    integers = not output.dtype.is_floating_point() if output.dtype is not None else False
-    if integers:
+    if _is_integer(output) and (len(shape) != 4 or 1 in shape[1:]):
         return TailState(None, len(shape), 0, labels=True)
+    if len(shape) == 3 and fits(shape[1:], wanted.network):
+        return TailState(None, 3, 1)
     if len(shape) != 4:
         raise ExportError(
             f"output {output.name} has no class axis",
@@ -231,8 +268,12 @@ def _guess_output(output: Value, shape: tuple[int, ...], network: Size) -> TailS
                 "expected": "logits (N, classes, H/stride, W/stride) or integer labels (N, H, W)",
             },
         )
-    axis = 3 if _looks_nhwc(shape, network) else 1
+    axis = wanted.axes(output, shape, is_output=True)[0]
     return TailState(axis, 4, shape[axis])
+
+
+def _is_integer(output: Value) -> bool:
+    return output.dtype is not None and not output.dtype.is_floating_point()
 
 
 def _worth_cutting(ending: _Ending, shapes: Shapes, output: Value, network: Size) -> bool:
@@ -255,7 +296,7 @@ def _cut(ending: _Ending, shapes: Shapes, network: Size) -> FoundHead:
     """The graph ends at the base value."""
     final, start, base = ending.final, ending.start, ending.base
     activation = _activation_before(base)
-    shift = _shift(final, activation)
+    shift = final.threshold or 0.0
     negated = final.written[1] < final.written[0]
     names = [str(ending.linear)] if ending.linear else []
     removed = (*names, *describe(list(ending.links)))
@@ -277,7 +318,7 @@ def _cut(ending: _Ending, shapes: Shapes, network: Size) -> FoundHead:
         shift=shift,
         negated=negated,
     )
-    behind = (*_codes_behind(ending.upsample, ending.links), *_about_zero(shift, negated))
+    behind = (*_codes_behind(ending.upsample, ending.links), *about_zero(shift, negated=negated))
     return FoundHead(facts, base, behind, shapes[base.name])
 
 
@@ -288,50 +329,63 @@ def _as_it_is(ending: _Ending, output: Value, shape: tuple[int, ...], reason: st
     is_truth = output.dtype == ir().DataType.BOOL
     if final.labels:
         known = ending.start.channels if ending.links or ending.upsample else None
-        grid = Size(shape[-2], shape[-1])
+        grid = Size(*(shape[1:3] if _ends_with_one(shape) else shape[-2:]))
         facts = HeadFacts(
             "labels", "nchw", 1 if is_truth else known, grid, False, False, final, tail
         )
-        return FoundHead(facts, output, _label_bytes(final, output, is_truth))
-    if final.class_axis not in (1, 3) or final.rank != 4:
+        return FoundHead(facts, output, _usual_labels(final, output, shape, is_truth))
+    is_squeezed = final.channels == 1 and final.rank == len(shape) == 3
+    if not is_squeezed and (final.class_axis not in (1, 3) or final.rank != 4):
         raise ExportError(
             "the output has no class axis", fix="export without --keep-tail, or change the head"
         )
     activation = final.activation or _activation_before(output)
-    shift = _shift(final, activation)
+    is_codes = _is_integer(output)
+    behind = one_channel(shape[2]) if is_squeezed else ()
     facts = HeadFacts(
         head="logits",
-        layout="nchw" if final.class_axis == 1 else "nhwc",
+        layout="nhwc" if final.class_axis == 3 else "nchw",
         channels=final.channels,
-        grid=Size(*_plane(shape, final)),
+        grid=Size(*(shape[1:] if is_squeezed else _plane(shape, final))),
         align_corners=False,
-        probabilities=bool(activation),
+        probabilities=bool(activation) or is_codes,
         original=replace(final, activation=activation),
         tail=tail,
-        shift=shift,
     )
-    return FoundHead(facts, output, _about_zero(shift, False))
+    return FoundHead(facts, output, (*behind, *(TO_FLOAT if is_codes else ())))
 
 
-def _shift(final: TailState, activation: str) -> float:
-    """The value of a single channel from which on a pixel is of the second class."""
-    if final.threshold is not None:
-        return final.threshold
-    return 0.5 if final.channels == 1 and activation == "sigmoid" else 0.0
+def one_channel(columns: int) -> tuple[Operator, ...]:
+    """N x H x W, or N x 1 x H x W, as the latter."""
+    return (Operator("Reshape", (np.array([0, 1, -1, columns], np.int64),)),)
 
 
-def _about_zero(shift: float, negated: bool) -> tuple[Operator, ...]:
+def about_zero(shift: float, *, negated: bool = False, scale: float = 1) -> tuple[Operator, ...]:
     """A single channel as the runtime's tail wants it: its threshold is 0."""
     moved = (Operator("Sub", (np.array(shift),)),) if shift else ()
-    return (*moved, *((Operator("Neg"),) if negated else ()))
+    scaled = (Operator("Div", (np.array(scale),)),) if scale != 1 else ()
+    return (*moved, *scaled, *((Operator("Neg"),) if negated else ()))
 
 
-def _label_bytes(final: TailState, output: Value, is_truth: bool) -> tuple[Operator, ...]:
-    """Labels are numbers from 0 on: thresholds give truth values, and others write 0 and 255."""
+def _usual_labels(
+    final: TailState, output: Value, shape: tuple[int, ...], is_truth: bool
+) -> tuple[Operator, ...]:
+    """Labels are numbers from 0 on: thresholds give truth values, and others write 0 and 255.
+
+    Where classes were the last axis, an axis of one is left there, which goes.
+    """
+    if _ends_with_one(shape):
+        squeezed = Operator("Reshape", (np.zeros(3, np.int64),))
+        return (squeezed, *_usual_labels(final, output, shape[:3], is_truth))
     to_bytes = Operator("Cast", attributes={"to": int(ir().DataType.UINT8)})
     if final.threshold is not None and final.written != (0, 1):
         return (Operator("Equal", (np.array(max(final.written)),)), to_bytes)
     return (to_bytes,) if is_truth else ()
+
+
+def _ends_with_one(shape: tuple[int, ...]) -> bool:
+    """Whether labels are N x H x W x 1."""
+    return len(shape) == 4 and shape[3] == 1 and shape[1] != 1
 
 
 def _activation_before(value: Value) -> str:
