@@ -203,7 +203,7 @@ def test_refusals(tmp_path: Path) -> None:
     report = adopt(
         model(tmp_path / "a.onnx", two), tmp_path / "b.onnx", options=ExportOptions(output="edge")
     )
-    assert report.output_shape == (1, 3, 32, 64)
+    assert report.output_shape == (1, 1, 32, 64)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
