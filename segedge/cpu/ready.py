@@ -1,7 +1,7 @@
-"""Making the kernels of a frame ready: loading them beside other work, compiling them elsewhere.
+"""Making the kernels of a frame ready: mapping them beside other work, compiling them elsewhere.
 
-Numba's own start and the kernels from its cache take longer than many a model takes to open, and
-compiling them takes seconds. `Ready` says what a frame's stages run meanwhile.
+Kept kernels are there in milliseconds; compiling them takes seconds. `Ready` says what a frame's
+stages run meanwhile.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Literal
 from segedge.card.card import ModelCard
 from segedge.cpu import child
 from segedge.cpu.code import kernels, plain
+from segedge.cpu.kernels.image import IS_KNOWN
 from segedge.cpu.small_frame import run_small_frame
 from segedge.machine.cache_folder import cache_folder
 
 Patience = Literal["wait", "beside", "none"]
-"""The first frame waits for kernels that must be compiled; frames are computed in NumPy meanwhile,
+"""Where kernels must be compiled: the first frame waits; frames are computed in NumPy meanwhile,
 and kernels are compiled in a process of their own; frames are few, and NumPy computes them all."""
 _log = logging.getLogger("segedge")
 
@@ -38,8 +39,7 @@ class Ready:
         self._child: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
         self._is_closed = False
-        if patience != "none":
-            threading.Thread(target=self._prepare, name="segedge-ready", daemon=True).start()
+        threading.Thread(target=self._prepare, name="segedge-ready", daemon=True).start()
 
     def __call__(self) -> ModuleType:
         """The kernels, or NumPy where nobody shall wait for them."""
@@ -47,8 +47,7 @@ class Ready:
 
     def settle(self) -> None:
         """Wait until it is decided: all is loaded, or is being compiled elsewhere."""
-        if self._patience != "none":
-            self._settled.wait()
+        self._settled.wait()
 
     def close(self) -> None:
         """End what still compiles."""
@@ -60,23 +59,33 @@ class Ready:
     def _prepare(self) -> None:
         # What fails here fails again, and is told, where the kernels are used.
         with suppress(Exception):
-            if self._patience == "wait" or not self._load():
+            if self._patience == "wait":
                 run_small_frame(self._card)
+            elif self._is_brief or not self._load():
+                self._settled.set()
+                if self._patience == "none":
+                    return
+                if cache_folder().problem is None:
+                    self._compile()
+                if not self._is_closed:
+                    run_small_frame(self._card)
         self._usable.set()
         self._settled.set()
 
+    @property
+    def _is_brief(self) -> bool:
+        """Whether all frames are done before kernels are loaded that need Numba."""
+        return self._patience == "none" and not IS_KNOWN
+
     def _load(self) -> bool:
-        """Load what was compiled before; else have it compiled, and leave the loading to do."""
-        from segedge.cpu.kernels.compiled import NotKeptError, only_kept
+        """Load what was compiled before, if all of it was."""
+        from segedge.cpu.kernels.kept import NotKeptError, only_kept
 
         try:
             with only_kept():
                 run_small_frame(self._card)
         except NotKeptError:
-            self._settled.set()
-            if cache_folder().problem is None:
-                self._compile()
-            return self._is_closed
+            return False
         return True
 
     def _compile(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import platform
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from segedge.machine.cpu_facts import abilities, first_processor
 from segedge.machine.gpu import find_driver
 from segedge.machine.optional import installed_version
 from segedge.machine.processors import usable_processors
@@ -20,7 +20,6 @@ LIBRARIES = (
 _TOLD_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_tile", "asimd", "sve")
 """What of the processor's abilities decides about speed here."""
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-_CPU_FACTS = Path("/proc/cpuinfo")
 _BUSY_SHARE = 0.25
 
 
@@ -84,25 +83,12 @@ class Environment:
 
 def cpu_name() -> str:
     """What the processor is called."""
-    return _first_processor().get("model name") or platform.processor() or "unknown"
+    return first_processor().get("model name") or platform.processor() or "unknown"
 
 
 def cpu_flags() -> tuple[str, ...]:
     """Its vector units that decide about speed here, as the kernel names them."""
-    facts = _first_processor()
-    flags = set(f"{facts.get('flags', '')} {facts.get('Features', '')}".split())
-    return tuple(flag for flag in _TOLD_FLAGS if flag in flags)
-
-
-def _first_processor() -> dict[str, str]:
-    """What the kernel says of the first one: of hundreds it takes its time."""
-    try:
-        with _CPU_FACTS.open(encoding="utf-8") as file:
-            lines = list(itertools.takewhile(str.strip, file))
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    return tuple(flag for flag in _TOLD_FLAGS if flag in abilities())
 
 
 def _governor() -> str | None:

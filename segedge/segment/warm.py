@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segedge.cpu.kernels.compiled import own_kernels
+from segedge.cpu.kernels.kept import own_kernels
 from segedge.cpu.small_frame import run_small_frame
 from segedge.errors import SinkError
 from segedge.machine.cache_folder import CACHE_VARIABLE, cache_folder

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from segedge.cpu.kernels import compiled
-from segedge.cpu.kernels.compiled import kernel_folder_name
+from segedge.cpu.kernels import kept
+from segedge.cpu.kernels.kept import kernel_folder_name
 
 _TINY = """
 import sys
@@ -24,13 +24,13 @@ def add(a, b):
     return a + b
 
 assert add(*np.ones(2, sys.argv[1])) == 2
-print(sum(add.stats.cache_hits.values()))
+print(int("numba" not in sys.modules))
 """
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Any:
-    """A process that calls a tiny kernel on one type and prints whether it was kept."""
+    """A process that calls a tiny kernel on one type and prints whether it did without Numba."""
     (tmp_path / "tiny.py").write_text(_TINY)
 
     def start(dtype: str = "float32", **environment: str) -> subprocess.Popen[str]:
@@ -89,23 +89,26 @@ def test_every_source_and_version_counts(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     def name() -> str:
         kernel_folder_name.cache_clear()
-        compiled._digest.cache_clear()
-        return kernel_folder_name(("x86_64", "znver5", "+avx2"))
+        kept._digest.cache_clear()
+        return kernel_folder_name()
 
-    monkeypatch.setattr(compiled, "_SOURCES", tmp_path)
+    monkeypatch.setattr(kept, "_SOURCES", tmp_path)
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "cells.py").write_text("1")
     names = [name()]
     (tmp_path / "kernels" / "cells.py").write_text("2")
     names.append(name())
-    monkeypatch.setattr(compiled, "__version__", "0.0.0")
+    monkeypatch.setattr(kept, "__version__", "0.0.0")
     names.append(name())
-    monkeypatch.setattr(compiled.numba, "__version__", "0.0.0")
+    monkeypatch.setattr(kept, "installed_version", lambda name: "0.0.0")
     names.append(name())
-    assert len(set(names)) == 4
-    assert all(one.startswith("znver5-") for one in names)
+    monkeypatch.setattr(kept, "cpu_digest", lambda: "another")
+    names.append(name())
+    monkeypatch.setattr(kept, "cpu_label", lambda: "generic")
+    assert name().startswith("generic-")
+    assert len(set(names)) == 5
     kernel_folder_name.cache_clear()
-    compiled._digest.cache_clear()
+    kept._digest.cache_clear()
 
 
 def test_what_a_month_saw_no_use_of_goes(tmp_path: Path) -> None:
@@ -113,6 +116,6 @@ def test_what_a_month_saw_no_use_of_goes(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "add.kernel").write_bytes(b"")
         os.utime(tmp_path / name, (time.time() - days * 24 * 3600,) * 2)
-    compiled._drop_unused(tmp_path)
+    kept._drop_unused(tmp_path)
     assert [folder.name for folder in tmp_path.iterdir()] == ["used"]
-    compiled._drop_unused(tmp_path / "absent")
+    kept._drop_unused(tmp_path / "absent")

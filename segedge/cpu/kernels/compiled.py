@@ -1,162 +1,171 @@
 """`njit` whose machine code is kept in segedge's cache folder, one file a kernel and signature.
 
-Numba's own cache keeps an index beside each source file: it ends the program where it finds no
-folder that it can write, two processes that write one index can give a kernel the code of another,
-and an edit of a file that a kernel calls into goes unnoticed. Here the name of a file says all that
-its code depends on, so nothing is ever stale or in anybody's way.
+Numba is imported when something is compiled: a process whose kernels were kept by an earlier one
+maps them (`segedge.cpu.kernels.image`) and needs neither Numba nor LLVM. What other functions of
+Numba the kernels' files name is wrapped here, so that importing them takes no time either.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pickle
-import platform
-import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property, partial
+from struct import pack, unpack, unpack_from
 from typing import Any
 
-import numba
-from llvmlite import binding  # type: ignore[import-untyped]
-from numba.core import config
-from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.registry import cpu_target
-from numba.core.serialize import dumps
+import numpy as np
 
-from segedge.errors import UsageError
-from segedge.machine.cache_folder import cache_path, keep, read_kept
-from segedge.version import __version__
-
-_SOURCES = Path(__file__).parents[1]
-_UNUSED_SECONDS = 30 * 24 * 3600
-_thread = threading.local()
+from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped
+from segedge.cpu.kernels.kept import file_of, keep_code, kept_code
 
 
-class NotKeptError(Exception):
-    """A kernel would have to be compiled, within `only_kept`."""
+class Deferred:
+    """What Numba makes of a function, made when something is compiled that names it."""
+
+    def __init__(self, make: Callable[[], Any], name: str = "") -> None:
+        """``make`` imports Numba."""
+        self._make = make
+        self.__name__ = name
+
+    @cached_property
+    def made(self) -> Any:
+        """What Numba made."""
+        return self._make()
+
+    @property
+    def _numba_type_(self) -> Any:
+        """Numba asks for it where a kernel's code names this."""
+        from numba.core.registry import cpu_target
+
+        made = self.made
+        cpu_target.typing_context.refresh()  # what was made just now is registered, not yet known
+        cpu_target.target_context.refresh()
+        return cpu_target.typing_context.resolve_value_type(made)
+
+    def __call__(self, *args: Any) -> Any:
+        """As Numba would call it."""
+        return self.made(*args)
 
 
-@contextmanager
-def only_kept() -> Iterator[None]:
-    """In this thread kernels are loaded, or `NotKeptError` is raised; none is compiled."""
-    _thread.compiles_nothing = True
-    try:
-        yield
-    finally:
-        _thread.compiles_nothing = False
+class Kernel(Deferred):
+    """A function whose machine code is kept."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        """A function without a closure, and Numba's options for it."""
+        super().__init__(partial(_dispatcher, function, options, cache=True), function.__name__)
+        self.__doc__, self.__module__ = function.__doc__, function.__module__
+        self._function, self._options = function, options
+        self._mapped: dict[tuple[Any, ...], Mapped | None] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, *args: Any) -> Any:
+        """Run it; the first call for new types loads or compiles it."""
+        kinds: list[Any] = []
+        words = [0]
+        if not (IS_KNOWN and all(_flatten(arg, kinds, words) for arg in args)):
+            return self.made(*args)
+        key = tuple(kinds)
+        if key not in self._mapped:
+            with self._lock:
+                if key not in self._mapped:
+                    self._mapped[key] = self._find(key, len(words), args)
+        mapped = self._mapped[key]
+        if mapped is None:
+            return self.made(*args)
+        block = array("q", words)
+        if mapped.call(block.buffer_info()[0]) != 0:
+            raise RuntimeError(f"{self.__name__} failed")
+        return unpack_from(mapped.result, block)[0] if mapped.result else None
+
+    def _find(self, key: tuple[Any, ...], count: int, args: tuple[Any, ...]) -> Mapped | None:
+        """Kept code, or new one; None: it can only be called as Numba calls it."""
+        file = file_of(self._function, " ".join(map(str, key)))
+        data = kept_code(file)
+        if data is None:
+            data = self._compile(count, args)
+            keep_code(file, data)
+        with suppress(OSError):  # this system lets nobody make code, Numba neither: it will say so
+            return Mapped(Image.from_bytes(data)) if data else None
+        return None
+
+    def _compile(self, count: int, args: tuple[Any, ...]) -> bytes:
+        """Machine code; none where it needs Numba to run: it makes arrays, or returns them."""
+        from segedge.cpu.kernels.emit import image_of
+
+        try:
+            image: Image = image_of(self._function, self._options, args, count)
+        except LinkError:
+            return b""
+        return image.to_bytes()
 
 
 def njit(*, cache: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit`; ``cache`` keeps the machine code."""
-    check_cpu()
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**options)(function)
         if cache:
-            dispatcher._cache = KernelCache(function)
-        return dispatcher
+            return Kernel(function, options)
+        return Deferred(partial(_dispatcher, function, options), function.__name__)
 
     return decorate
 
 
-class KernelCache(NullCache):  # type: ignore[misc]
-    """What Numba asks for the machine code of one kernel, a function without a closure."""
+def _dispatcher(
+    function: Callable[..., Any], options: dict[str, Any], *, cache: bool = False
+) -> Any:
+    import numba
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+    dispatcher = numba.njit(**options)(function)
+    if cache:
+        from segedge.cpu.kernels.pickled import KernelCache
 
-    @property
-    def cache_path(self) -> str:
-        """The folder of all CPUs and versions."""
-        return str(cache_path("cpu"))
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The kernel for these types, or None where it must be compiled."""
-        target_context.refresh()
-        file = self._file(sig, target_context.codegen())
-        data = read_kept(file)
-        if data is None:
-            if getattr(_thread, "compiles_nothing", False):
-                raise NotKeptError(file.name)
-            return None
-        _mark_used(file.parent)
-        return CompileResult._rebuild(target_context, *pickle.loads(data))
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep a kernel; code with addresses of this process in it cannot be."""
-        if not data.library.has_dynamic_globals:
-            file = self._file(sig, data.codegen)
-            if not file.parent.is_dir():
-                _drop_unused(file.parents[1])
-            keep(file, dumps(data._reduce()))
-
-    def _file(self, sig: Any, codegen: Any) -> Path:
-        name = self._function.__qualname__
-        text = f"{self._function.__module__}.{name} {sig}"
-        source = Path(self._function.__code__.co_filename)
-        digest = hashlib.sha256(text.encode() + _digest(source)).hexdigest()
-        return kernel_folder(codegen.magic_tuple()) / f"{name}-{digest[:24]}.kernel"
+        dispatcher._cache = KernelCache(function)
+    return dispatcher
 
 
-@cache
-def kernel_folder_name(machine: tuple[str, ...]) -> str:
-    """What all kernels of a process depend on: the CPU, the compilers, every source of theirs."""
-    texts = [*machine, config.CPU_NAME, config.CPU_FEATURES, platform.python_version()]
-    texts += [numba.__version__, __version__]
-    seal = hashlib.sha256("\n".join(map(str, texts)).encode())
-    for source in sorted(_SOURCES.rglob("*.py")):
-        seal.update(_digest(source))
-    return f"{machine[1]}-{seal.hexdigest()[:12]}"
+def _make_carray() -> Any:
+    from numba import carray
+
+    return carray
 
 
-def kernel_folder(machine: tuple[str, ...]) -> Path:
-    """The folder of a target's kernels: LLVM's triple, CPU name and features."""
-    return cache_path("cpu") / kernel_folder_name(machine)
+carray = Deferred(_make_carray, "carray")
+"""`numba.carray`."""
 
 
-def own_kernels() -> Path:
-    """The folder of the kernels that this process compiles or finds."""
-    return kernel_folder(cpu_target.target_context.codegen().magic_tuple())
+def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
+    """Append what an argument is, and its numbers as a kernel's machine code takes them.
 
-
-@cache
-def check_cpu() -> None:
-    """Refuse machine code that this CPU would die of; without these variables it is its own.
-
-    Raises:
-        UsageError: ``NUMBA_CPU_FEATURES`` asks for what the CPU does not have.
+    That is Numba's order: of an array its owner (none: it outlives the call), count, bytes an
+    element, address, shape and strides; of a tuple that of its parts. False: no kind known here.
     """
-    asked = {word[1:] for word in (config.CPU_FEATURES or "").split(",") if word.startswith("+")}
-    here = {name for name, there in binding.get_host_cpu_features().items() if there}
-    if missing := sorted(asked - here):
-        raise UsageError(
-            "NUMBA_CPU_FEATURES asks for what this CPU does not have",
-            facts={"missing": ", ".join(missing), "found": binding.get_host_cpu_name()},
-            fix="unset it; NUMBA_CPU_NAME=generic makes kernels that run on every CPU",
-        )
+    kind = type(value)
+    if kind is int:
+        kinds.append("i")
+        words.append(value)
+    elif kind is np.ndarray:
+        kinds.append((value.dtype.str, value.ndim, value.flags.num & _TOLD_FLAGS))
+        words += (0, 0, value.size, value.itemsize, value.ctypes.data)
+        words += value.shape
+        words += value.strides
+    elif isinstance(value, tuple):
+        kinds.append((kind.__name__, len(value)))
+        return all(_flatten(part, kinds, words) for part in value)
+    elif kind is bool:
+        kinds.append("b")
+        words.append(value)
+    elif kind is float:
+        kinds.append("f")
+        words += unpack("<q", pack("<d", value))
+    elif isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        kinds.append(value.dtype.str)
+        words += unpack("<q", value.tobytes().ljust(8, b"\0"))
+    else:
+        return False
+    return True
 
 
-@cache
-def _digest(source: Path) -> bytes:
-    return hashlib.sha256(source.read_bytes() if source.is_file() else b"").digest()
-
-
-@cache
-def _mark_used(folder: Path) -> None:
-    with suppress(OSError):  # baked into an image, or of another user
-        os.utime(folder)
-
-
-def _drop_unused(folder: Path) -> None:
-    """Delete kernels of other versions and CPUs that nobody has used for a month."""
-    old = time.time() - _UNUSED_SECONDS
-    with suppress(OSError):  # another process did it, or the folder is read-only
-        for entry in os.scandir(folder):
-            if entry.stat().st_mtime < old:
-                shutil.rmtree(entry.path, ignore_errors=True)
+_TOLD_FLAGS = 0x1 | 0x2 | 0x100 | 0x400
+"""Of an array: contiguous in rows, in columns, aligned, writable."""

@@ -3,10 +3,10 @@
 from segedge.cpu.kernels.cells import argmax_grid
 from segedge.cpu.kernels.confidence import render_confidence
 from segedge.cpu.kernels.convert import convert_blocks
+from segedge.cpu.kernels.cpu import HAS_HALF
 from segedge.cpu.kernels.levels import mix_levels, resample_rows
 from segedge.cpu.kernels.render import clamp_labels, render_cells, render_lookup
 from segedge.cpu.kernels.resample import resample
-from segedge.cpu.kernels.simd import HAS_HALF
 
 __all__ = [
     "HAS_HALF",

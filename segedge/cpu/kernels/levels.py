@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray
 
-from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.resample import (
     copy_row,
     fill_row,

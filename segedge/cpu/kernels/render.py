@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray
 
 from segedge.cpu.kernels.cells import classify_cells
-from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.runs import append_run, row_runs
 from segedge.cpu.kernels.simd import blend_block, fill_u8, fill_u16, pointer_u8, take_ticket
 from segedge.cpu.kernels.tables import (

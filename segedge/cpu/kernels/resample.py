@@ -8,9 +8,8 @@ the way into their planes. Nothing else is stored.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray
 
-from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.simd import (
     halve_block,
     mix_taps,

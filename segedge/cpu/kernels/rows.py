@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from numba import carray
-
-from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.simd import pointer_f32, pointer_u8
 from segedge.cpu.kernels.tables import INNER, Bytes, Floats, Rows
 

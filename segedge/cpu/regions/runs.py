@@ -13,9 +13,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 
-from segedge.cpu.kernels.compiled import njit
+from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.runs import append_run
 from segedge.cpu.kernels.simd import first_one, load_u64, pointer_u8, take_ticket
 from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Longs, Rows, Shorts
