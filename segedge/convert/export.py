@@ -41,6 +41,7 @@ from segedge.convert.passes.graph import (
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.proof import Pixels, make_proof, original_witness
+from segedge.convert.reading import Reading
 from segedge.convert.settle import seeing, settle
 from segedge.convert.sources import Source, resolve
 from segedge.convert.statistics import kept_statistics
@@ -65,6 +66,8 @@ _OTHER_SIZES = (
     "usual causes: AdaptiveAvgPool2d(k > 1), grid_sample, position tables of fixed size. "
     "Export without --dynamic size, one file a size"
 )
+_SEEN = 4
+"""Images that a head's values are looked at on, where nothing else says what they are."""
 _ASSUMED = (
     "the graph ends at logits of stride {stride} and does not say how the training code enlarges "
     "them: half-pixel is assumed (--half-pixel); --align-corners where it has align_corners=True"
@@ -173,7 +176,8 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
     tell("checking", 0.6)
     exported, pixels = open_session(to_bytes(loaded.model), loaded.precision), Pixels()
     known = Known(exported, card)
-    card = _with_parity(loaded, known, head, card, options, pixels)
+    card, seen = _with_parity(loaded, known, head, card, options, pixels)
+    loaded = replace(loaded, notes=(*loaded.notes, *seen))
     attach_card(loaded.model, card)
     data = checked_bytes(loaded.model)
     tell("proving", 0.9)
@@ -196,7 +200,7 @@ def _settled(found: FoundHead, loaded: Loaded, options: ExportOptions) -> FoundH
 
     def images() -> Iterable[parity.Image]:
         sample = _sample(options)
-        return islice(sample.pixels(), 4) if sample else smooth_noise(card.input_size)
+        return islice(sample.pixels(), _SEEN) if sample else smooth_noise(card.input_size, _SEEN)
 
     found = settle(found, card, seeing(loaded.original, images, card), options.threshold)
     facts = found.facts
@@ -249,8 +253,11 @@ def _provenance(source: Source, loaded: Loaded) -> Provenance:
 def _with_parity(
     loaded: Loaded, known: Known, head: HeadFacts, card: ModelCard, options: ExportOptions,
     pixels: Pixels,
-) -> ModelCard:  # fmt: skip
-    """Measure at the exported size and, where the size may vary, at others; note it in the card."""
+) -> tuple[ModelCard, tuple[str, ...]]:  # fmt: skip
+    """Measure at the exported size and, where the size may vary, at others; note it in the card.
+
+    What the original's values say besides comes with it.
+    """
     sample, exported = _sample(options), known.network
     if sample:
         images = known.passing(pixels.passing(sample.pixels()))
@@ -259,15 +266,14 @@ def _with_parity(
     way, levels = None, Levels()
     head, wanted = compared(loaded.masks, head)
     prepare = independent(card) if loaded.way is None else None
-    reading = None if head.limit is None or head.is_asked else parity.Reading()
+    reading = None if head.limit is None and head.head == "logits" else Reading()
     count, result = parity.compare(
         loaded.original, known, images, card=card, head=head, levels=levels,
         reading=reading, prepare=prepare.tensor if prepare else None,
         is_coded=rounds_to_codes(loaded.model),
     )  # fmt: skip
     parity.require_agreement(result, card, images=count, wanted=wanted)
-    if reading is not None and head.limit is not None:
-        reading.require(head.limit)
+    notes = reading.require(head, card) if reading is not None else ()
     if prepare is not None:
         levels.require(card, prepare.name)
         way = OwnWay(prepare.name, levels=levels.most)
@@ -285,7 +291,7 @@ def _with_parity(
             result += _at_untraced_size(loaded.original, exported, size, sample, card, head, wanted)
             sizes.append(size)
     measured = result.parity(images=count, kind="images" if sample else "noise", sizes=sizes)
-    return replace(card, parity=replace(measured, way=way))
+    return replace(card, parity=replace(measured, way=way)), notes
 
 
 def _sample(options: ExportOptions) -> ImageSample | None:

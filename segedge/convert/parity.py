@@ -8,7 +8,7 @@ library (`segedge.convert.way`), the exported network's as this package does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.passes.chain import TailState
 from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.reading import Reading
 from segedge.convert.way import Levels
 from segedge.errors import ExportError, ParityError
 from segedge.reference import frame as reference
@@ -29,45 +30,6 @@ MOST_AMBIGUOUS = 0.5
 Network = Callable[[NDArray[np.float32]], NDArray[Any]]
 Image = NDArray[np.uint8]
 Prepare = Callable[[Image, ModelCard], NDArray[np.float32]]
-
-
-@dataclass
-class Reading:
-    """An original's single channel as its values alone are read, whatever its operators are.
-
-    Below 0 there are logits, which change sides at 0; what keeps to 0..1 or fills 0..255 is a share
-    of that, and changes at half.
-    """
-
-    lowest: float = np.inf
-    highest: float = -np.inf
-
-    def add(self, output: NDArray[Any]) -> None:
-        """Take another image's."""
-        self.lowest = min(self.lowest, float(np.min(output)))
-        self.highest = max(self.highest, float(np.max(output)))
-
-    @property
-    def limit(self) -> float | None:
-        """From where on a pixel is of the second class; None where the values do not tell."""
-        if self.lowest < 0.0:
-            return 0.0
-        if self.highest <= 1.0 + 1e-3:
-            return 0.5
-        return 127.5 if 254.0 <= self.highest <= 255.5 else None
-
-    def require(self, limit: float) -> None:
-        """Raise where the file takes another."""
-        if self.limit is not None and not np.isclose(self.limit, limit, rtol=1e-3):
-            raise ParityError(
-                "it is not clear from which value on a pixel is of the second class",
-                facts={
-                    "values": f"{self.lowest:.4g} to {self.highest:.4g} on these images, which "
-                    f"says {self.limit:g}",
-                    "operators": f"say {limit:g}",
-                },
-                fix="--threshold T as in training; or --verify IMAGES that show both classes",
-            )
 
 
 def compare(

@@ -19,6 +19,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.convert.passes.bounds import bounds
 from segedge.convert.passes.find_head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
+from segedge.convert.reading import Reading
 from segedge.errors import ExportError, UsageError
 from segedge.reference import frame as reference
 
@@ -27,22 +28,9 @@ _RANGES = (1.0, 255.0)
 _BYTES = (250, 255)
 """The highest number of a mask in bytes, which need not be sure anywhere."""
 _GREYS = 16
-"""So many different numbers that are no label are grey levels."""
+"""So many different numbers are grey levels, not labels of two classes."""
 _NEAR = 1e-3
 """How far, as a share, values may be above a range by rounding."""
-
-
-@dataclass(frozen=True)
-class Values:
-    """What an original was seen to write."""
-
-    lowest: float
-    highest: float
-    outside: dict[int, float]
-    """Integers that are no class, and their share of the places, 0..1."""
-
-    def __str__(self) -> str:
-        return f"{self.lowest:.4g} to {self.highest:.4g}"
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class _Threshold:
     notes: tuple[str, ...] = ()
 
 
-Seeing = Callable[[], Values]
+Seeing = Callable[[], Reading]
 
 
 def seeing(
@@ -66,22 +54,17 @@ def seeing(
     images: Callable[[], Iterable[NDArray[np.uint8]]],
     card: ModelCard,
 ) -> Seeing:
-    """Look at what an original writes for a few images, once it is asked for."""
+    """Look at what an original writes for images, once it is asked for; up to the first logit."""
 
     @cache
-    def seen() -> Values:
-        lowest, highest, total = math.inf, -math.inf, 0
-        outside: dict[int, int] = {}
+    def seen() -> Reading:
+        values = Reading()
         for image in images():
             tensor = reference.preprocess(image, card, card.place(Size(*image.shape[:2])))
-            output = np.asarray(original(tensor))
-            lowest, highest = min(lowest, float(output.min())), max(highest, float(output.max()))
-            total += output.size
-            if output.dtype.kind in "iu":
-                wrong = output[(output < 0) | (output >= len(card.classes))]
-                for number, count in zip(*np.unique(wrong, return_counts=True), strict=True):
-                    outside[int(number)] = outside.get(int(number), 0) + int(count)
-        return Values(lowest, highest, {n: count / total for n, count in outside.items()})
+            values.add(np.asarray(original(tensor)))
+            if values.lowest < 0:
+                break
+        return values
 
     return seen
 
@@ -152,12 +135,18 @@ def _threshold(found: FoundHead, seen: Seeing, asked: float | None) -> _Threshol
     if span is None:
         raise ExportError(
             "it is not clear from which value on a pixel is of the second class",
-            facts={"one channel": f"with values of {values} on the images that it was shown"},
+            facts={
+                "one channel": f"with values of {_span(values)} on the images that it was shown"
+            },
             fix="--threshold 0 where they are logits, else what training took; or --verify IMAGES "
             "that show both classes",
         )
-    told = _told(span / 2, f"its values are {values}, none below 0")
+    told = _told(span / 2, f"its values are {_span(values)}, none below 0")
     return _Threshold(span / 2, False, span, told)
+
+
+def _span(values: Reading) -> str:
+    return f"{values.lowest:.4g} to {values.highest:.4g}"
 
 
 def _own_range(highest: float) -> float | None:
@@ -177,40 +166,24 @@ def _told(limit: float, why: str) -> tuple[str]:
 def _settled_labels(
     found: FoundHead, card: ModelCard, seen: Seeing, asked: float | None
 ) -> FoundHead:
-    """Integers that nothing is known of: labels of the classes, or one channel in bytes."""
-    values = seen()
-    is_mask = values.highest <= _BYTES[1] and (
-        values.highest >= _BYTES[0] or len(values.outside) >= _GREYS or asked is not None
-    )
-    if len(card.classes) == 2 and values.lowest >= 0 and is_mask:
-        return _from_bytes(found, values, asked)
-    outside = {n: share for n, share in values.outside.items() if n != card.ignore_index}
-    if outside:
-        first = list(outside.items())[:4]
-        raise ExportError(
-            "the network writes labels that are none of its classes",
-            facts={
-                "found": ", ".join(f"{n} ({100 * share:.2g} %)" for n, share in first)
-                + (", ..." if len(outside) > 4 else ""),
-                "classes": f"{len(card.classes)}, labels 0 to {len(card.classes) - 1}",
-            },
-            fix="name as many classes as there are (--classes), or let the network write 0, 1, "
-            "...; --threshold where it is one channel of grey levels",
-        )
+    """Integers that nothing is known of: labels, or with two classes one channel in bytes."""
+    if len(card.classes) == 2:
+        values = seen()
+        is_full = _BYTES[0] <= values.highest or len(values.numbers) >= _GREYS or asked is not None
+        if values.lowest >= 0 and values.highest <= _BYTES[1] and is_full:
+            return _from_bytes(found, values, asked)
     if asked is not None:
         raise UsageError("--threshold is for one channel of numbers", fix="leave it out")
-    share = sum(values.outside.values())
-    note = f"{100 * share:.2g} % of its labels are {card.ignore_index}: of no class"
-    return replace(found, facts=replace(found.facts, notes=(note,))) if share else found
+    return found
 
 
-def _from_bytes(found: FoundHead, values: Values, asked: float | None) -> FoundHead:
+def _from_bytes(found: FoundHead, values: Reading, asked: float | None) -> FoundHead:
     """A mask that holds 0 and 255, or grey levels between: one channel of numbers."""
     facts: HeadFacts = found.facts
     limit = _RANGES[1] / 2 if asked is None else asked
     behind = (*found.behind, *one_channel(facts.grid.width), *TO_FLOAT)
     original = replace(facts.original, labels=False, channels=1)
     facts = replace(facts, head="logits", channels=1, original=original, probabilities=True)
-    told = () if asked is not None else _told(limit, f"integers of {values}")
+    told = () if asked is not None else _told(limit, f"integers of {_span(values)}")
     chosen = _Threshold(limit, asked is not None, _RANGES[1], told)
     return _with(replace(found, facts=facts, behind=behind), chosen, limit)

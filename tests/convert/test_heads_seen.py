@@ -17,8 +17,8 @@ import segedge
 from segedge.card.geometry import Size
 from segedge.cli.main import run
 from segedge.convert import ExportOptions, export
-from segedge.convert.parity import Reading
 from segedge.convert.passes.bounds import bounds
+from segedge.convert.reading import Reading
 from segedge.errors import ExportError, ParityError, UsageError
 from segedge.machine.onnx_session import Session
 from segedge.segment.exported import run_once
@@ -87,12 +87,16 @@ def test_values_alone(values: tuple[float, float], limit: float | None) -> None:
     for value in values:
         reading.add(np.full((1, 1, 2, 2), value))
     assert reading.limit == limit
-    for taken in (0.0, 0.5, 127.5):
-        if limit in (None, taken):
-            reading.require(taken)
-        else:
-            with pytest.raises(ParityError, match="second class"):
-                reading.require(taken)
+
+
+def test_labels_of_no_class_are_told_where_they_are_the_ignored_ones(tmp_path: Path) -> None:
+    def tail(logits: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        full = up(logits, image)
+        return torch.where(full.std(1) > 1, full.argmax(1), 255)
+
+    report = exported(tmp_path / "m.onnx", tail, 5, classes=tuple("abcde"))
+    assert report.card.ignore_index == 255
+    assert any("% of its labels are 255" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(

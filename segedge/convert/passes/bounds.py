@@ -139,6 +139,13 @@ def _padded(node: Node, depth: int) -> Bounds:
     return min(low, extra), max(high, extra)
 
 
+def _decoded(node: Node, depth: int) -> Bounds:
+    """Of codes: what was encoded, but for rounding."""
+    encoder = node.inputs[0].producer()
+    is_pair = encoder is not None and encoder.op_type == "QuantizeLinear"
+    return bounds(encoder.inputs[0], depth) if is_pair else _ALL
+
+
 def _resize(node: Node, depth: int) -> Bounds:
     mode = attribute(node, "mode", "nearest")
     return _ALL if mode == "cubic" else bounds(node.inputs[0], depth)
@@ -173,6 +180,7 @@ _OWN: dict[str, Callable[[Node, int], Bounds]] = {
     "AveragePool": _padded,
     "Resize": _resize,
     "Upsample": _resize,
+    "DequantizeLinear": _decoded,
     "Pow": _pow,
     "ReduceSum": _sum,
 }
