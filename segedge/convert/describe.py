@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from segedge.card.axes import Layout
 from segedge.card.card import ModelCard, Provenance
-from segedge.card.dialects import class_names, with_foreign_preprocessing
 from segedge.card.geometry import Size
-from segedge.card.huggingface import HuggingFaceFolder
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.find_head import HeadFacts
-from segedge.convert.passes.usual_input import InputForm
+from segedge.convert.preparation import Preparation, prepare
+from segedge.convert.said import Said
 from segedge.errors import CardError, UsageError, unknown_name_error
-
-_PREPROCESSING = (
-    "color", "mean", "std", "fit", "resize", "scaling", "at_start", "pad_value", "pad_mean",
-    "pillow_resample", "padded_at_end",
-)  # fmt: skip
-"""Fields of a card that say how the network is given its images."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a source says about itself."""
-
-    card: ModelCard | None = None
-    """Our own card, where the file has one."""
-    folder: HuggingFaceFolder | None = None
-    """What a Hugging Face folder says."""
-    metadata: Mapping[str, str] | None = None
-    """An ONNX file's metadata."""
-    form: InputForm | None = None
-    """What an ONNX file's input is."""
-
-    def class_names(self) -> tuple[str, ...] | None:
-        """Class names by the source, or None."""
-        if self.card is not None:
-            return self.card.classes
-        if self.folder is not None:
-            return self.folder.classes
-        return class_names(self.metadata or {})
 
 
 def asked_classes(options: ExportOptions) -> LabelSet | None:
@@ -79,7 +48,7 @@ def build_card(
     input_layout: Layout,
     provenance: Provenance,
     mask_scale: int | None = None,
-) -> ModelCard:
+) -> Preparation:
     """Put a card together; what the user says goes before what the source says."""
     classes = _fitting(_classes(options, said, head), head)
     card = ModelCard(
@@ -90,13 +59,13 @@ def build_card(
         input_height=size.height,
         input_width=size.width,
     )
-    card = _preprocessing(card, options, said)
+    prepared = prepare(card, options, said)
     same_grid = said.card is not None and not head.tail.cut
     align = said.card.align_corners if said.card and same_grid else head.align_corners
     if options.align_corners is not None:
         align = _asked_alignment(options.align_corners, head)
-    return replace(
-        card,
+    card = replace(
+        prepared.card,
         input_layout=input_layout,
         head=head.head,
         logits_layout=head.layout,
@@ -109,6 +78,7 @@ def build_card(
         probabilities=head.probabilities,
         mask_scale=mask_scale or (said.card.mask_scale if said.card else None),
     )
+    return replace(prepared, card=card)
 
 
 def enlarging_is_assumed(options: ExportOptions, said: Said, head: HeadFacts, size: Size) -> bool:
@@ -172,38 +142,3 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
         },
         fix=f"{hint}--classes with {wanted} names, or a text file with a name a line",
     )
-
-
-def _preprocessing(card: ModelCard, options: ExportOptions, said: Said) -> ModelCard:
-    """Colour order, mean, std, fit and resize rule."""
-    source, form = said.card or said.folder, said.form
-    if form is not None and form.channels == 1:
-        card = card.replace(mean=(0.0,) * 3, std=(1.0,) * 3)
-    if source is not None:
-        names = (name for name in _PREPROCESSING if hasattr(source, name))
-        card = card.replace(**{name: getattr(source, name) for name in names})
-    elif said.metadata is not None:
-        card = with_foreign_preprocessing(card, said.metadata)
-    asked = {
-        name: value
-        for name in ("color", "mean", "std", "fit", "resize")
-        if (value := getattr(options, name)) is not None
-    }
-    if "fit" in asked:
-        asked["scaling"] = None
-    settled: Mapping[str, Any] = {} if form is None else form.settled()
-    if form is not None and (refused := sorted(asked.keys() & settled.keys())):
-        raise UsageError(
-            f"the network takes {'grey' if 'color' in refused else form.dtype}"
-            f"{' and normalises it itself' if 'mean' in settled else ''}",
-            facts={"asked": ", ".join(f"--{name}" for name in refused)},
-            fix="leave that out",
-        )
-    card = card.replace(**asked, **settled)
-    if form is not None and form.channels == 1 and len({*card.mean}) + len({*card.std}) > 2:
-        raise UsageError(
-            "the network takes grey: it has one mean and one std",
-            facts={"mean": str(card.mean), "std": str(card.std)},
-            fix="--mean M --std S, as in training",
-        )
-    return card

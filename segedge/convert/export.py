@@ -40,6 +40,7 @@ from segedge.convert.passes.graph import (
 )
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
+from segedge.convert.preparation import Preparation
 from segedge.convert.proof import Pixels, make_proof, original_witness
 from segedge.convert.reading import Reading
 from segedge.convert.settle import seeing, settle
@@ -168,9 +169,13 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
     passes += [run(loaded.model) for run in (cut_tail(found_head), clean(head.head))]
     infer_shapes(loaded.model)
     statistics = kept_statistics(loaded.model, loaded.statistics)
-    card = _described(loaded, head, options)
-    card = replace(card, provenance=_provenance(found, loaded), caveats=peculiarities(loaded.model))
-    loaded = replace(loaded, notes=(*loaded.notes, *head.notes))
+    prepared = _described(loaded, head, options)
+    card = replace(
+        prepared.card,
+        provenance=_provenance(found, loaded),
+        caveats=peculiarities(loaded.model),
+    )
+    loaded = replace(loaded, notes=(*loaded.notes, *prepared.notes, *head.notes))
     if enlarging_is_assumed(options, loaded.said, head, card.input_size):
         loaded = replace(loaded, notes=(*loaded.notes, _ASSUMED.format(stride=card.stride)))
     tell("checking", 0.6)
@@ -191,12 +196,13 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
         data = with_metadata(data, STATISTICS.metadata(statistics))
     if known.familiar is not None:
         data = with_metadata(data, FAMILIAR.metadata(known.familiar))
-    return _Made(_report(path, found, loaded, head, card, passes, len(data)), data)
+    report = _report(path, found, loaded, head, card, passes, len(data))
+    return _Made(replace(report, prepared=prepared.origins), data)
 
 
 def _settled(found: FoundHead, loaded: Loaded, options: ExportOptions) -> FoundHead:
     """The head with what its values say, and refused where it does not lie over its input."""
-    card = _described(loaded, found.facts, options)
+    card = _described(loaded, found.facts, options).card
 
     def images() -> Iterable[parity.Image]:
         sample = _sample(options)
@@ -210,7 +216,7 @@ def _settled(found: FoundHead, loaded: Loaded, options: ExportOptions) -> FoundH
     return found
 
 
-def _described(loaded: Loaded, head: HeadFacts, options: ExportOptions) -> ModelCard:
+def _described(loaded: Loaded, head: HeadFacts, options: ExportOptions) -> Preparation:
     return build_card(
         options,
         loaded.said,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from segedge.card.dialects import image_size
 from segedge.card.modelfile import ModelFacts
 from segedge.card.proof import FilePrecision
 from segedge.card.statistics import STATISTICS, Statistics
-from segedge.convert.describe import Said, asked_channels
+from segedge.convert.describe import asked_channels
 from segedge.convert.mask_head import MaskHead, Run, choose_outputs, originals
 from segedge.convert.onnx_file import (
     InputFacts,
@@ -30,9 +30,11 @@ from segedge.convert.original import Original, precision_of
 from segedge.convert.outputs import OutputSpec
 from segedge.convert.parity import Network
 from segedge.convert.passes.graph import Model, opset_of
+from segedge.convert.passes.inner_scaling import inner_scaling
 from segedge.convert.passes.usual_input import InputForm
 from segedge.convert.passes.usual_output import OutputForm, usual_output
 from segedge.convert.proof import runtime_name
+from segedge.convert.said import Said
 from segedge.convert.sources import Source
 from segedge.convert.statistics import batch_norms
 from segedge.convert.way import Labelling
@@ -115,7 +117,7 @@ def load_network(source: Source, options: ExportOptions) -> Loaded:
         exact=exact,
         witness=f"PyTorch {network.version}",
         input=given,
-        said=said,
+        said=replace(said, inner=inner_scaling(model)),
         masks=masks,
         nodes=len(model.graph),
         torch=network.version,
@@ -131,7 +133,7 @@ def load_file(source: Source, options: ExportOptions) -> Loaded:
     assert source.path is not None
     model, facts = load_onnx(source.path)
     carried = STATISTICS.read(facts.metadata) or Statistics.of("BatchNorm", {})
-    nodes = len(model.graph)
+    nodes, inner = len(model.graph), inner_scaling(model)
     card = ModelCard.from_metadata(facts.metadata)
     given = prepare_input(
         model,
@@ -140,7 +142,7 @@ def load_file(source: Source, options: ExportOptions) -> Loaded:
         suggested=card.input_size if card else image_size(facts.metadata),
         dynamic=options.dynamic,
     )
-    said = Said(card=card, metadata=facts.metadata, form=given.form)
+    said = Said(card=card, metadata=facts.metadata, form=given.form, inner=inner)
     channels = asked_channels(options, said)
     outputs = output_specs(model, given.size, channels)
     masks, indices = choose_outputs(outputs, options, source=source.name, channels=channels)

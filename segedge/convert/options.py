@@ -14,6 +14,8 @@ from segedge.errors import UsageError
 DEFAULT_OPSET = 20
 """What TensorRT 10.3 (JetPack 6) up to today's reads, and torch's exporter writes by default."""
 DynamicAxis = Literal["batch", "size"]
+Origin = Literal["option", "source", "network", "assumed"]
+"""Who says something: the user, the source, what the graph allows, or nobody."""
 _MASK_SCALES = (1, 2, 4)
 _LARGEST_MEAN = 2.0
 """A mean of values 0..1 lies well below, one of 0..255 well above."""
@@ -186,6 +188,8 @@ class ExportReport:
     """What was cut."""
     passes: tuple[PassReport, ...]
     """All passes, in order."""
+    prepared: Mapping[str, Origin] = field(default_factory=dict)
+    """Who says color, mean, std, fit and resize of the card."""
     checkpoint: CheckpointReport | None = None
     """What was loaded, for factory sources with a checkpoint."""
     notes: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ import typer
 
 from segedge.card.card import ColorOrder, ResizeRule
 from segedge.card.geometry import Fit, Size
-from segedge.cli.console import megabytes, print_json, print_row, spinner
+from segedge.cli.console import megabytes, print_json, print_prose, print_row, spinner
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, parse_words
 from segedge.errors import UsageError, unknown_name_error
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
         DynamicAxis,
         ExportOptions,
         ExportReport,
+        Origin,
     )
+
+
+_ORIGINS: dict[Origin, str] = {
+    "option": "as asked",
+    "source": "said by {source}",
+    "network": "as the network's own graph wants it",
+    "assumed": "assumed; {options} where training did otherwise",
+}
 
 
 def export_command(
@@ -143,6 +152,8 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
     if card.head == "labels":
         head = f"labels of {len(card.classes)} classes at stride {card.stride}"
     print_row("network", f"in {shape} {card.color.upper()} float32, {head}")
+    for number, line in enumerate(_prepared_lines(report)):
+        print_prose("images" if number == 0 else "", line)
     print_row("classes", _classes_line(report))
     print_row("tail", _tail_line(report))
     if card.mask_scale is not None:
@@ -160,7 +171,7 @@ def _print(report: ExportReport, options: ExportOptions) -> None:
     if report.card.parity is not None and report.card.parity.way is not None:
         print_row("own way", str(report.card.parity.way))
     for note in report.notes:
-        print_row("note", note)
+        print_prose("note", note)
     counts = f"{report.nodes} nodes"
     if report.nodes != report.nodes_before:
         counts += f" (from {report.nodes_before})"
@@ -184,6 +195,25 @@ def _checkpoint_line(loaded: CheckpointReport) -> str:
         parts.append(f"not {', '.join(loaded.others[:4])}, which fits, too: --key chooses")
     epoch = "" if loaded.epoch is None else f" (epoch {loaded.epoch})"
     return ", ".join(parts) + epoch
+
+
+def _prepared_lines(report: ExportReport) -> list[str]:
+    """How images are prepared, by who says so."""
+    card, lines = report.card, []
+    shown = {
+        "color": card.color.upper(),
+        "mean": "mean " + " ".join(f"{value:.4g}" for value in card.mean),
+        "std": "std " + " ".join(f"{value:.4g}" for value in card.std),
+        "fit": card.fit if card.scaling is None else f"{card.scaling}, then {card.fit}",
+        "resize": card.resize,
+    }
+    for origin, words in _ORIGINS.items():
+        names = [name for name in shown if report.prepared.get(name) == origin]
+        if names:
+            options = ", ".join(f"--{name}" for name in names)
+            said = words.format(options=options, source=card.provenance.source)
+            lines.append(f"{', '.join(shown[name] for name in names)}: {said}")
+    return lines
 
 
 def _classes_line(report: ExportReport) -> str:
