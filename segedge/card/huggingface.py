@@ -28,6 +28,10 @@ RULE_OF_RESAMPLE: dict[int, ResizeRule] = {
 Triple = tuple[float, float, float]
 _DOES_NOT: dict[str, tuple[str, ...]] = {
     "SegformerImageProcessor": ("do_center_crop", "do_pad"),
+    "Mask2FormerImageProcessor": ("do_center_crop",),
+    "MaskFormerImageProcessor": ("do_center_crop",),
+    "OneFormerImageProcessor": ("do_center_crop", "pad_size"),
+    "EomtImageProcessor": ("do_center_crop",),
     "BeitImageProcessor": ("do_pad",),
     "MobileViTImageProcessor": ("do_normalize", "do_pad"),
     "MobileNetV2ImageProcessor": ("do_pad",),
@@ -223,7 +227,7 @@ def _placing(settings: Mapping[str, Any]) -> dict[str, Any]:
     divisor = settings.get("size_divisor")
     if settings.get("do_center_crop"):
         crop = _size(settings.get("crop_size"))
-        if crop is None or why:
+        if crop is None or (why and settings.get("do_resize", True)):
             raise ValueError(f"a centre crop after {why or 'no size'}")
         return {**placing, "fit": "crop", "scaling": scaling, "input_size": crop}
     if settings.get("do_pad") and (settings.get("pad_size") or divisor):

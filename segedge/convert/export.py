@@ -55,6 +55,7 @@ from segedge.convert.way import (
     independent,
     kept_for,
     measure_way,
+    require_alike,
     way_noise,
 )
 from segedge.errors import CardError, ExportError, ParityError, UsageError
@@ -289,6 +290,8 @@ def _with_parity(
         way, levels = measure_way(loaded.way, exported, images, card)
         if not options.overrides_preprocessing:
             levels.require(card, way.name)
+            if sample:  # grey or smooth images hide swapped colours, and places a pixel off
+                require_alike(loaded.way, next(way_noise(card, follows)), card)
     sizes = [card.input_size]
     if "batch" in options.dynamic:
         parity.require_batch(exported, list(smooth_noise(card.input_size)), card)

@@ -44,6 +44,10 @@ _WINDOWS = (
     "its processor cuts frames into windows along the longer side: run it with --slide auto "
     "--overlap 0; without, the network sees the middle of each frame only"
 )
+_FOLLOWS = (
+    "its processor follows the frame's size ({why}): this file is for frames that it brings to "
+    "{size}, others are stretched to that"
+)
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def load_network(source: Source, options: ExportOptions) -> Loaded:
     notes = list(_taken(outputs, chosen))
     if source.folder is not None and source.folder.windows:
         notes.append(_WINDOWS)
+    if source.folder is not None and source.folder.follows_frame:
+        notes.append(_FOLLOWS.format(why=source.folder.follows_frame, size=size))
     written = opset_of(model)
     if written != options.opset:
         notes.append(f"opset {options.opset} was asked for, torch's exporter wrote {written}")

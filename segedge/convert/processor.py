@@ -98,10 +98,10 @@ def load_processor(folder: Path) -> Any:
 def said_by(processor: Any, folder: Path) -> HuggingFaceFolder:
     """What the folder says, with the defaults of the processor's class filled in."""
     kind = type(processor).__name__.removesuffix("Pil").removesuffix("Fast")
-    # to_dict() leaves out what is None, and None means no.
+    settings = processor.to_dict()
     names = getattr(getattr(processor, "valid_kwargs", None), "__annotations__", {})
-    unset = {name: getattr(processor, name, None) for name in names}
-    settings = {**unset, **processor.to_dict()}
+    if names:  # what is not among them, the class has not; what to_dict() leaves out is None: no
+        settings = {name: settings.get(name, getattr(processor, name, None)) for name in names}
     return read_huggingface(folder, _plain(settings), processor=kind)
 
 
@@ -127,9 +127,16 @@ class HuggingFaceWay:
             size = {"height": card.input_height, "width": card.input_width}
             given["size" if card.scaling is None else "crop_size"] = size
         rgb = np.ascontiguousarray(image[..., ::-1])
-        found = self._processor(
-            images=rgb, return_tensors="np", input_data_format="channels_last", **given
-        )
+        try:
+            found = self._processor(
+                images=rgb, return_tensors="np", input_data_format="channels_last", **given
+            )
+        except Exception as error:  # settings that its class cannot follow raise anything
+            raise ExportError(
+                f"{type(self._processor).__name__} fails on an image with the folder's settings",
+                facts={"says": f"{type(error).__name__}: {str(error)[:160]}"},
+                fix="put the preprocessor_config.json there that the weights came with",
+            ) from error
         tensor = np.asarray(found["pixel_values"], np.float32)
         height, width = tensor.shape[-2:]
         if (height, width) != (card.input_height, card.input_width):
@@ -154,10 +161,3 @@ class HuggingFaceWay:
             outputs, target_sizes=[(size.height, size.width)], **given
         )
         return np.asarray(found[0].cpu().numpy(), np.int64)
-
-
-def size_for(processor: Any, frame: Size) -> Size:
-    """What the processor brings frames of a size to."""
-    blank = np.zeros((frame.height, frame.width, 3), np.uint8)
-    found = processor(images=blank, return_tensors="np", input_data_format="channels_last")
-    return Size(*np.asarray(found["pixel_values"]).shape[-2:])

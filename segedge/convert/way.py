@@ -196,6 +196,14 @@ def _behind(card: ModelCard) -> float:
     return 1.0 if way is None or way.after is None else way.after
 
 
+def require_alike(way: Preparing, image: Image, card: ModelCard) -> None:
+    """Raise where an image is not prepared as by another way."""
+    levels = Levels()
+    ours = reference.preprocess(image, card, card.place(Size(*image.shape[:2])))
+    levels.add(ours, way.tensor(image, card), card)
+    levels.require(card, way.name)
+
+
 def measure_way(
     way: Labelling, exported: Any, images: Iterable[Image], card: ModelCard
 ) -> tuple[OwnWay, Levels]:

@@ -64,6 +64,10 @@ def test_the_plain_case(tmp_path: Path) -> None:
             {"fit": "crop", "scaling": Scaling(512, 1024), "input_size": Size(8, 9)},
         ),
         (
+            {"do_resize": False, "do_center_crop": True, "crop_size": 224},
+            {"fit": "crop", "scaling": Scaling(), "input_size": Size(224, 224)},
+        ),
+        (
             {"size": {"shortest_edge": 256}},
             {"input_size": None, "follows_frame": "shorter side to 256"},
         ),
@@ -92,7 +96,8 @@ def test_settings_that_change_pixels(
 
 def test_a_class_of_processors_may_not_heed_a_setting(tmp_path: Path) -> None:
     crop = {**BASE, "do_center_crop": True, "crop_size": 224}
-    assert said(tmp_path, crop, "SegformerImageProcessor").fit == "stretch"
+    for name in ("Segformer", "Mask2Former", "MaskFormer", "OneFormer", "Eomt"):
+        assert said(tmp_path, crop, f"{name}ImageProcessor").fit == "stretch"
     grey = {**BASE, "image_mean": [0.5] * 3, "do_normalize": True}
     assert said(tmp_path, grey, "BeitImageProcessor").mean == (0.5,) * 3
 

@@ -65,8 +65,18 @@ def spread(module: Any) -> None:
         {**SEGFORMER, "resample": 3, "image_mean": [0.5] * 3, "rescale_factor": 1 / 127.5},
         {"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 80},
          "crop_size": {"height": 64, "width": 96}},
+        {"image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 81},
+         "crop_size": {"height": 63, "width": 96}, "do_flip_channel_order": False},
+        {"image_processor_type": "MobileViTImageProcessor", "do_resize": False,
+         "crop_size": {"height": 61, "width": 96}},
+        {**SEGFORMER, "do_flip_channel_order": True, "keep_aspect_ratio": True,
+         "ensure_multiple_of": 32},
+        {"image_processor_type": "BeitImageProcessor", "size": {"height": 64, "width": 96}},
+        {"image_processor_type": "DPTImageProcessor", "size": {"height": 70, "width": 90},
+         "ensure_multiple_of": 32},
     ],
-    ids=["bilinear", "bicubic", "mobilevit crop"],
+    ids=["bilinear", "bicubic", "mobilevit crop", "odd crop", "crop alone", "not the class's",
+         "defaults of the class", "multiples"],
 )  # fmt: skip
 def test_labels_are_those_of_the_own_pipeline(tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = segformer(tmp_path / "net", settings)
@@ -148,6 +158,7 @@ def test_a_size_that_follows_the_frame_is_asked_for_and_checked(tmp_path: Path) 
     assert caught.value.facts["its processor"].endswith("shorter side to 64")
     report = export(folder, tmp_path / "m.onnx", options=ExportOptions(size=Size(64, 96)))
     assert report.card.input_size == Size(64, 96)
+    assert any("this file is for frames that it brings to 64x96" in note for note in report.notes)
     with pytest.raises(ExportError, match="brings frames of 96x96 to 64x64, not to 96x96"):
         export(folder, tmp_path / "n.onnx", options=ExportOptions(size=Size(96, 96)))
 
@@ -178,6 +189,28 @@ def test_folders_that_are_refused(
         export(folder, tmp_path / "m.onnx")
     assert fix in (caught.value.fix or "")
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_processor_that_fails_is_told_of(tmp_path: Path) -> None:
+    settings = {"image_processor_type": "DPTImageProcessor", "size": {"shortest_edge": 64}}
+    folder = segformer(tmp_path / "net", settings)
+    with pytest.raises(ExportError, match="fails on an image with the folder's settings"):
+        export(folder, tmp_path / "m.onnx", options=ExportOptions(size=Size(64, 96)))
+
+
+def test_images_that_hide_another_preparation_do_not_decide(tmp_path: Path) -> None:
+    """Black stays black wherever a crop lies, which a border of an odd width moves by a pixel."""
+    settings = {
+        "image_processor_type": "MobileViTImageProcessor", "size": {"height": 41, "width": 96},
+        "crop_size": {"height": 64, "width": 96},
+    }  # fmt: skip
+    folder = segformer(tmp_path / "net", settings)
+    if not type(transformers.AutoImageProcessor.from_pretrained(folder)).__name__.endswith("Pil"):
+        pytest.skip("torchvision's processors put the border where segedge puts it")
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((80, 90, 3), np.uint8))
+    options = ExportOptions(verify=tmp_path / "black.png")
+    with pytest.raises(ExportError, match="images are not prepared as by MobileViT"):
+        export(folder, tmp_path / "m.onnx", options=options)
 
 
 @pytest.mark.parametrize("saved_as", ["SegformerModel", "SegformerForImageClassification"])
