@@ -152,6 +152,20 @@ HEADS: dict[str, Head] = {
     "logits at stride 8, corners": Head(
         lambda y, x: y, lambda v: corners(v).argmax(1), options={"align_corners": True}
     ),
+    "probabilities at stride 8": Head(lambda y, x: y.softmax(1), best),
+    "probabilities at stride 8, classes last": Head(lambda y, x: nhwc(y).softmax(3), _last),
+    "sigmoid at stride 8": Head(
+        lambda y, x: y.sigmoid(), lambda v: (up(v) > 0.5).long().reshape(1, *SIZE), 1
+    ),
+    "second of softmax at stride 8": Head(
+        lambda y, x: y.softmax(1)[:, 1:], lambda v: (up(v) > 0.5).long().reshape(1, *SIZE), 2
+    ),
+    "labels at stride 8": Head(
+        lambda y, x: y.argmax(1),
+        lambda v: F.interpolate(v[None].float(), size=SIZE, mode="nearest-exact")[0].long(),
+        options={"keep_tail": True},
+    ),
+    "sigmoid, saturated": Head(lambda y, x: (9 * up(y)).sigmoid(), above(0.5), 1),
     "corners to half, then half-pixel": Head(
         lambda y, x: up(F.interpolate(y, scale_factor=4, mode="bilinear", align_corners=True)),
         lambda v: v.argmax(1),

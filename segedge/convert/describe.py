@@ -10,7 +10,7 @@ from segedge.card.card import ModelCard, Provenance
 from segedge.card.geometry import Size
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
 from segedge.convert.options import ExportOptions
-from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.head import HeadFacts
 from segedge.convert.preparation import Preparation, prepare
 from segedge.convert.said import Said
 from segedge.errors import CardError, UsageError, unknown_name_error

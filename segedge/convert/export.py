@@ -29,7 +29,7 @@ from segedge.convert.passes.clean import clean
 from segedge.convert.passes.compose_masks import compose_masks
 from segedge.convert.passes.cut_tail import cut_tail
 from segedge.convert.passes.extent import margin_note
-from segedge.convert.passes.find_head import FoundHead, HeadFacts, find_head
+from segedge.convert.passes.find_head import find_head
 from segedge.convert.passes.graph import (
     axis_names,
     image_input,
@@ -38,6 +38,7 @@ from segedge.convert.passes.graph import (
     rounds_to_codes,
     to_bytes,
 )
+from segedge.convert.passes.head import FoundHead, HeadFacts
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
 from segedge.convert.preparation import Preparation
@@ -157,7 +158,7 @@ def _make(source: Any, path: Path, options: ExportOptions, tell: Progress) -> _M
         loaded.model,
         network=loaded.input.size,
         input_shape=loaded.input.shape,
-        keep=bool(options.keep_tail),
+        keep=options.keep_tail,
         channels=asked_channels(options, loaded.said),
     )
     loaded = replace(

@@ -14,7 +14,7 @@ from segedge.convert.options import ExportOptions
 from segedge.convert.outputs import OutputSpec, pick_masks, pick_output
 from segedge.convert.parity import WANTED_AGREEMENT, Network
 from segedge.convert.passes.chain import TailState
-from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.head import HeadFacts
 from segedge.reference.masks import SummedAt, semantic_labels, semantic_logits
 
 LEAST_AGREEMENT = 0.9

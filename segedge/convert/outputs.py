@@ -246,7 +246,7 @@ def _of_one_head(outputs: Sequence[OutputSpec], candidates: list[int]) -> list[i
     """Of logits and what is made of the same logits, labels say, the logits."""
     floats = [index for index in candidates if outputs[index].is_float]
     logits = {outputs[index].logits for index in candidates}
-    return floats[:1] if floats and len(logits) == 1 and "" not in logits else candidates
+    return floats if floats and len(logits) == 1 and "" not in logits else candidates
 
 
 def _is_auxiliary(output: OutputSpec) -> bool:

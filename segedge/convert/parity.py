@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.convert.passes.chain import TailState
-from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.head import HeadFacts
 from segedge.convert.reading import Reading
 from segedge.convert.way import Levels
 from segedge.errors import ExportError, ParityError
@@ -103,10 +103,11 @@ def compare_outputs(
     here = _interpolated(exported, card, size)
     error, span = float(np.max(np.abs(_activated(here, state, head) - there))), np.ptp(there)
     # Where the original leaves the upsampling of its logits to the user, too, both get the same
-    # one. Of probabilities it is another function: then the grid points are compared.
-    if size != card.input_size and not state.activation:
+    # one. Of logits and probabilities it is another function: then the grid points are compared.
+    if size != card.input_size and (head.probabilities or not state.activation):
         grid_card = card.replace(logits_layout="nchw")
-        there = _interpolated(there[None], grid_card, card.input_size)
+        # Of one channel it gives a background beside it, which is not the original's.
+        there = _interpolated(there[None], grid_card, card.input_size)[-len(there) :]
         here = _interpolated(exported, card, card.input_size)
     clear = _clear(here, exported, card) & settled(here, head)
     same = np.argmax(here, axis=0) == _labels_of(there, head)

@@ -34,7 +34,7 @@ from segedge.convert.parity import (
     label_size,
     settled,
 )
-from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.head import HeadFacts
 from segedge.errors import ExportError, ParityError
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import installed_version
@@ -285,7 +285,11 @@ def _logits_said(output: NDArray[Any], head: HeadFacts) -> Said:
     def logits(rows: Points, columns: Points) -> NDArray[np.float64]:
         return _as_logits(planes[:, rows][:, :, columns], head)
 
-    return Said(plane, head.grid, logits)
+    def labels(rows: Points, columns: Points) -> NDArray[np.int64]:
+        return np.asarray(planes[0][np.ix_(rows, columns)] > head.limit, np.int64)
+
+    # A sigmoid of 1 tells its label, if no logit.
+    return Said(plane, head.grid, logits, None if head.limit is None else labels)
 
 
 def _as_logits(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.convert.passes.find_head import HeadFacts
+from segedge.convert.passes.head import HeadFacts
 from segedge.errors import ExportError, ParityError
 
 

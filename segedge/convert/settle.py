@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.convert.passes.bounds import bounds
-from segedge.convert.passes.find_head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
+from segedge.convert.passes.head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
 from segedge.convert.reading import Reading
 from segedge.errors import ExportError, UsageError
 from segedge.reference import frame as reference
@@ -112,7 +112,7 @@ def _with(found: FoundHead, chosen: _Threshold, shift: float) -> FoundHead:
     """A head whose channel is less ``shift``, and a share of its range where that is known."""
     facts = replace(
         found.facts, limit=chosen.limit, shift=shift, scale=chosen.span or 1.0,
-        notes=chosen.notes, is_asked=chosen.is_asked,
+        notes=(*found.facts.notes, *chosen.notes), is_asked=chosen.is_asked,
     )  # fmt: skip
     behind = (*found.behind, *about_zero(shift, scale=facts.scale))
     return replace(found, facts=facts, behind=behind)

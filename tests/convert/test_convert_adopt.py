@@ -100,9 +100,13 @@ def test_what_is_not_exactly_known_stays(
 
 def test_channels_last_tail(tmp_path: Path) -> None:
     tail = "t = Transpose <perm = [0, 2, 3, 1]> (l)\n y = Softmax <axis = 3> (t)"
-    report = adopt(small(tmp_path / "a.onnx", tail, "float[1, 4, 8, 3]"), tmp_path / "b.onnx")
+    path = small(tmp_path / "a.onnx", tail, "float[1, 4, 8, 3]")
+    report = adopt(path, tmp_path / "b.onnx", options=ExportOptions(keep_tail=False))
     assert (report.output_shape, report.card.logits_layout) == ((1, 3, 4, 8), "nchw")
     assert report.tail.removed == ("Transpose", "Softmax")
+    report = adopt(path, tmp_path / "b.onnx")
+    assert (report.output_shape, report.card.logits_layout) == ((1, 4, 8, 3), "nhwc")
+    assert "probabilities whose enlarging is left to the user" in report.tail.reason
 
 
 def test_channels_last_network(tmp_path: Path) -> None:

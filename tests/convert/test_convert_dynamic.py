@@ -147,7 +147,7 @@ def test_nan_of_the_exported_network_alone() -> None:
     from segedge.convert import parity
     from segedge.convert.options import TailReport
     from segedge.convert.passes.chain import TailState
-    from segedge.convert.passes.find_head import HeadFacts
+    from segedge.convert.passes.head import HeadFacts
 
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 8, 8)
     logits = np.random.default_rng(0).standard_normal((1, 2, 8, 8)).astype(np.float32)

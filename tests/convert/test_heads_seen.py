@@ -35,6 +35,8 @@ TAKEN = (
     "labels made by where, N x H x W x 1", "mask of 0 and 255",
     "mask of 0 and 255, N x H x W x 1", "probability in bytes", "probabilities in bytes", "one-hot",
     "finest of several", "auxiliary first", "side outputs", "no padding, put back",
+    "probabilities at stride 8", "probabilities at stride 8, classes last", "sigmoid at stride 8",
+    "second of softmax at stride 8", "labels at stride 8", "sigmoid, saturated",
 )  # fmt: skip
 REFUSED = {
     "distances, not below 0": "from which value on a pixel is of the second class",
@@ -58,6 +60,28 @@ def test_what_is_not_clear_is_asked_for(name: str) -> None:
 
 def exported(path: Path, tail: Tail, channels: int = 1, **options: Any) -> Any:
     return export(Tiny(tail, channels), path, options=ExportOptions(size=Size(*SIZE), **options))
+
+
+def test_the_finest_of_several_says_how_it_is_enlarged(tmp_path: Path) -> None:
+    """Its own logits beside it, from which it is made, do not."""
+    text = """<ir_version: 8, opset_import: ["" : 17]> net (float[1, 3, 32, 64] x) =>
+        (float[1, 3, 4, 8] low, float[1, 3, 32, 64] fine) {
+        p = AveragePool <kernel_shape = [8, 8], strides = [8, 8]> (x)
+        ten = Constant <value = float[1] {10}> ()
+        low = Mul (p, ten)
+        s = Constant <value = float[4] {1, 1, 8, 8}> ()
+        fine = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">
+            (low, , s)
+    }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "theirs.onnx")
+    report = export(tmp_path / "theirs.onnx", tmp_path / "m.onnx")
+    assert report.card.align_corners
+    assert any("took output fine 1x3x32x64 of 2" in note for note in report.notes)
+
+
+def test_labels_of_a_coarse_grid_are_told(tmp_path: Path) -> None:
+    report = exported(tmp_path / "m.onnx", lambda y, _: y.argmax(1), 5)
+    assert any("--keep-tail takes its labels" in note for note in report.notes)
 
 
 def test_a_threshold_that_was_found_is_told(tmp_path: Path) -> None:
@@ -185,7 +209,7 @@ def test_a_network_that_crops_is_refused_with_its_numbers(tmp_path: Path) -> Non
     text = " ".join(str(caught.value).split())
     assert "a map of 10x18 for an input of 64x96" in text
     assert "40x72 pixels, at stride 4" in text
-    assert "12 rows above and below, 12 columns left and right" in text
+    assert "12 rows, 12 columns a side left out" in text
     assert "F.pad(" in text
     assert list(tmp_path.iterdir()) == []
     report = export(Cropping(0), tmp_path / "m.onnx", options=options)

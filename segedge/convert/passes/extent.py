@@ -31,7 +31,7 @@ def fits(plane: Sequence[int], network: Size) -> bool:
 
 
 def margin_note(value: Value, grid: Size, network: Size) -> str:
-    """What a map leaves out of the input that the tail lays it over, for people; mostly nothing.
+    """How a map misses the input that the tail lays it over, for people; mostly it does not.
 
     Maps of padded convolutions fit within a cell. ExportError: this one's border is a cell or more
     off at each side.
@@ -53,8 +53,8 @@ def margin_note(value: Value, grid: Size, network: Size) -> str:
     if max(cells) < 1:
         return ""
     return (
-        f"its map of {grid} at stride {float(strides[0]):g} leaves out a part of the input's "
-        f"{network}, as convolutions without padding do: it is stretched over all of it"
+        f"its map of {grid} at stride {float(strides[0]):g} does not quite cover its input of "
+        f"{network}, as of convolutions without padding: it is stretched over all of it"
     )
 
 
@@ -65,12 +65,11 @@ def _refusal(grid: Size, network: Size, strides: Strides | None) -> ExportError:
         facts["it covers"] = f"{grid.height * down:g}x{grid.width * right:g} pixels, at stride " + (
             f"{down:g}" if down == right else f"{down:g}x{right:g}"
         )
-        facts["margin"] = (
-            f"{(network.height - grid.height * down) / 2:g} rows above and below, "
-            f"{(network.width - grid.width * right) / 2:g} columns left and right"
-        )
+        rows, columns = network.height - grid.height * down, network.width - grid.width * right
+        where = "beyond it" if min(rows, columns) < 0 else "left out"
+        facts["margin"] = f"{abs(rows) / 2:g} rows, {abs(columns) / 2:g} columns a side {where}"
     return ExportError(
-        "the network does not label the border of its input (convolutions without padding?)",
+        "the network's map does not lie over its input (convolutions without padding?)",
         facts=facts,
         fix="let forward say where its map lies: F.pad(logits, (left, right, top, bottom), "
         "mode='replicate') in cells where it is the middle, or F.interpolate(logits, "

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segedge.card.axes import Layout
-from segedge.card.card import Head
 from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.outputs import OutputSpec, image_level_error
@@ -38,60 +36,18 @@ from segedge.convert.passes.graph import (
     ir,
     measure_shapes,
 )
+from segedge.convert.passes.head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
 from segedge.errors import ExportError
 
-TO_FLOAT = (Operator("Cast", attributes={"to": 1}),)
-"""Integers to float32."""
-
-
-@dataclass(frozen=True)
-class HeadFacts:
-    """What the graph's output is once its tail is cut, and what the original's is."""
-
-    head: Head
-    """logits, or labels already."""
-    layout: Layout
-    """Axis order of the logits."""
-    channels: int | None
-    """Class channels; None for labels of which nothing more is known."""
-    grid: Size
-    """Rows and columns of the output."""
-    align_corners: bool
-    """How the grid lies on the input."""
-    probabilities: bool
-    """Whether the output is probabilities rather than logits: an activation stayed inside."""
-    original: TailState
-    """What the original's output is."""
-    tail: TailReport
-    """What is removed."""
-    shift: float = 0.0
-    """What is subtracted from a single channel, so that its threshold is 0."""
-    negated: bool = False
-    """Whether that is then turned round: the second class is what lies below the threshold."""
-    scale: float = 1.0
-    """What a single channel is divided by then: the range of what is no probability of 0 to 1."""
-    limit: float | None = None
-    """What the original writes from which on a pixel is of the second class, where it writes one
-    channel of numbers."""
-    is_asked: bool = False
-    """Whether the user named it."""
-    notes: tuple[str, ...] = ()
-    """What was decided, a sentence each."""
-
-
-@dataclass(frozen=True)
-class FoundHead:
-    """Where a graph shall end."""
-
-    facts: HeadFacts
-    """What its output is then."""
-    end: Value
-    """The value behind which all is dropped."""
-    behind: tuple[Operator, ...] = ()
-    """What is put there instead."""
-    shape: tuple[int, ...] | None = None
-    """The real shape there, for one image of the chosen size."""
+_COARSE_LABELS = (
+    "the original labels a grid of {grid}: here its logits are enlarged, with finer borders; "
+    "--keep-tail takes its labels as they are"
+)
+_PROBABILITIES = (
+    "it ends at probabilities whose enlarging is left to the user, and enlarged logits have other "
+    "labels: --cut-tail where they are meant"
+)
 
 
 @dataclass(frozen=True)
@@ -141,15 +97,17 @@ def find_head(
     *,
     network: Size,
     input_shape: Sequence[int],
-    keep: bool = False,
+    keep: bool | None = None,
     channels: int | None = None,
 ) -> FoundHead:
     """Find the class logits, where the graph that ends there is provably the same network.
 
     ``input_shape`` has numbers for dynamic axes. ``keep`` leaves the graph and only finds out what
-    its output is. ``channels`` are the classes that were named. What a single channel's threshold
-    is is settled afterwards (`segedge.convert.settle`). ExportError: the output is image-level, or
-    no class axis can be made out.
+    its output is; None leaves probabilities that the original does not enlarge itself: its users
+    enlarge them, which gives other labels than enlarged logits. ``channels`` are the classes that
+    were named. What a single channel's threshold is is settled afterwards
+    (`segedge.convert.settle`). ExportError: the output is image-level, or no class axis can be made
+    out.
     """
     output = model.graph.outputs[0]
     links = walk_back(output)
@@ -160,8 +118,12 @@ def find_head(
     if len(shapes[output.name]) < 3:
         raise image_level_error(OutputSpec(output.name, shapes[output.name]), "the network")
     ending = _recognise(model, links, output, shapes, _Wanted(network, channels))
+    reason = ""
     if keep or not _worth_cutting(ending, shapes, output, network):
         reason = "kept as asked" if keep else ending.reason or "there is none: nothing to cut"
+    elif keep is None and _is_left_to_enlarge(ending, shapes, network):
+        reason = _PROBABILITIES
+    if reason:
         return _as_it_is(ending, output, shapes[output.name], reason)
     return _cut(ending, shapes, network)
 
@@ -287,6 +249,13 @@ def _worth_cutting(ending: _Ending, shapes: Shapes, output: Value, network: Size
     return bool(ending.links) and (plane != size or shapes[output.name][-2:] != size)
 
 
+def _is_left_to_enlarge(ending: _Ending, shapes: Shapes, network: Size) -> bool:
+    """Whether the original ends at probabilities of a coarser grid than its input."""
+    final, plane = ending.final, _plane(shapes[ending.base.name], ending.start)
+    is_coarse = ending.upsample is None and plane != (network.height, network.width)
+    return is_coarse and final.activation in ("sigmoid", "softmax") and not final.labels
+
+
 def _plane(shape: tuple[int, ...], state: TailState) -> tuple[int, int]:
     """Rows and columns of a value with four axes."""
     return (shape[2], shape[3]) if state.class_axis == 1 else (shape[1], shape[2])
@@ -298,14 +267,16 @@ def _cut(ending: _Ending, shapes: Shapes, network: Size) -> FoundHead:
     activation = _activation_before(base)
     shift = final.threshold or 0.0
     negated = final.written[1] < final.written[0]
+    grid = Size(*_plane(shapes[base.name], start))
     names = [str(ending.linear)] if ending.linear else []
     removed = (*names, *describe(list(ending.links)))
+    is_coarse = ending.linear is None and grid != network and final.labels
     full = start.channels * network.height * network.width * 4
     facts = HeadFacts(
         head="logits",
         layout="nchw" if start.class_axis == 1 else "nhwc",
         channels=start.channels,
-        grid=Size(*_plane(shapes[base.name], start)),
+        grid=grid,
         align_corners=bool(ending.linear and ending.linear.align_corners),
         probabilities=bool(activation),
         original=replace(final, activation=final.activation or activation),
@@ -317,6 +288,7 @@ def _cut(ending: _Ending, shapes: Shapes, network: Size) -> FoundHead:
         ),
         shift=shift,
         negated=negated,
+        notes=(_COARSE_LABELS.format(grid=grid),) if is_coarse else (),
     )
     behind = (*_codes_behind(ending.upsample, ending.links), *about_zero(shift, negated=negated))
     return FoundHead(facts, base, behind, shapes[base.name])
@@ -353,18 +325,6 @@ def _as_it_is(ending: _Ending, output: Value, shape: tuple[int, ...], reason: st
         tail=tail,
     )
     return FoundHead(facts, output, (*behind, *(TO_FLOAT if is_codes else ())))
-
-
-def one_channel(columns: int) -> tuple[Operator, ...]:
-    """N x H x W, or N x 1 x H x W, as the latter."""
-    return (Operator("Reshape", (np.array([0, 1, -1, columns], np.int64),)),)
-
-
-def about_zero(shift: float, *, negated: bool = False, scale: float = 1) -> tuple[Operator, ...]:
-    """A single channel as the runtime's tail wants it: its threshold is 0."""
-    moved = (Operator("Sub", (np.array(shift),)),) if shift else ()
-    scaled = (Operator("Div", (np.array(scale),)),) if scale != 1 else ()
-    return (*moved, *scaled, *((Operator("Neg"),) if negated else ()))
 
 
 def _usual_labels(
