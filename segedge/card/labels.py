@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from segedge.errors import CardError, UsageError, unknown_name_error
 from segedge.machine.text_file import Line, UnreadableText, read_lines
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Rgb = tuple[int, int, int]
 _AKIN = 0.9
@@ -205,6 +207,8 @@ def class_opacities(
 
     Of ``classes`` only these labels are painted, the others get 0; None paints all.
     """
+    import numpy as np
+
     given = np.asarray(opacity, np.float64)
     if given.ndim > 1 or (given.ndim == 1 and given.size != count):
         raise UsageError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from segedge.card.card import ModelCard
 from segedge.errors import UsageError, unknown_name_error
+
+if TYPE_CHECKING:
+    from segedge.card.card import ModelCard
 
 MotionSource = Literal["auto", "flow", "codec"]
 MOTION_SOURCES: tuple[MotionSource, ...] = ("auto", "flow", "codec")

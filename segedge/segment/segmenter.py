@@ -24,17 +24,13 @@ from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.machine.processors import usable_processors
-from segedge.motion.agreement import Agreement, agreement
 from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
-from segedge.reference.motion import fused, past_share
 from segedge.segment.checked import Checked
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
-from segedge.segment.moving import Moving, Source
-from segedge.segment.moving_live import LiveMoving
 from segedge.segment.result import Result
 from segedge.segment.windows import Infer, SlidePlan, window_size
 
@@ -42,6 +38,8 @@ if TYPE_CHECKING:
     from segedge.cpu.motion import Carrier, Key
     from segedge.cpu.ready import Ready
     from segedge.cpu.smoothing import SmoothStreams
+    from segedge.motion.agreement import Agreement
+    from segedge.segment.moving import Moving, Source
 
 _PLANS_KEPT = 4
 """Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
@@ -159,10 +157,14 @@ class Segmenter(Closing):
 
     def agree(self, frame: Frame, source: Source, logits: NDArray[Any]) -> Agreement:
         """How far a key's logits are what carrying would have said, at the points of its grid."""
+        from segedge.motion.agreement import agreement
+
         return agreement(self._carried_planes(frame, source), self._planes(logits))
 
     def fuse(self, frame: Frame, source: Source, logits: NDArray[Any]) -> NDArray[Any]:
         """A key's logits, leaning on those carried to it; see `Motion.fuse`."""
+        from segedge.reference.motion import fused, past_share
+
         assert self.options.motion is not None, "asked for by it"
         share = past_share(
             source.field, self.card, self._plan(frame).way.geometry, source.logits.grid,
@@ -206,6 +208,9 @@ class Segmenter(Closing):
         motion = self.options.motion
         if motion is None:
             return None
+        from segedge.segment.moving import Moving
+        from segedge.segment.moving_live import LiveMoving
+
         if live and motion.independent:
             return LiveMoving(self, motion)
         return Moving(self, motion, live=live)

@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Any
 from segedge.backends.remote.address import address_text
 from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
-from segedge.drift.watch import sentence as drift_sentence
-from segedge.engine.file import is_engine
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
-from segedge.motion.summary import no_vectors, sentence
 
 if TYPE_CHECKING:
     from segedge.frames.protocols import SourceFailure, SourceInfo
@@ -98,6 +95,9 @@ def print_outcome(outcome: Outcome) -> None:
         if report.motion is not None:
             _print_motion(report.motion)
         if report.drift is not None:
+            from segedge.drift.watch import sentence as drift_sentence
+            from segedge.engine.file import is_engine
+
             model = "MODEL.onnx" if is_engine(outcome.model) else address_text(outcome.model)
             command = f"segedge adapt {model} --images {report.source}"
             print_prose("camera", drift_sentence(report.drift, command))
@@ -170,6 +170,8 @@ def _print_report(report: RunReport) -> None:
 
 def _print_motion(facts: Mapping[str, Any]) -> None:
     """Where the network saw some frames: how many, and what that did to the labels."""
+    from segedge.motion.summary import no_vectors, sentence
+
     print_prose("motion", sentence(facts))
     if facts["network_ms"] is not None:
         print_row("", f"the network took {facts['network_ms']:.1f} ms (p50) beside the frames")
