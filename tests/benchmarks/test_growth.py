@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+ROOT = Path(__file__).parents[2]
+
 Load = Callable[[str], ModuleType]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 real = st.floats(-100, 100)
@@ -67,14 +69,18 @@ def test_startup_runs(
 ) -> None:
     startup, document = load("startup"), load("document")
     monkeypatch.setattr(document, "RESULTS", tmp_path)
-    words = ["--quick", "--save", "--model", str(street / "cut.onnx")]
+    words = ["--quick", "--save", "--model", str(street / "cut.onnx"), "--against", str(ROOT)]
     chosen = ["segedge --help", "first frame of a file to a file"]
     only = [word for name in chosen for word in ("--only", name)]
     monkeypatch.setattr("sys.argv", ["startup.py", *words, *only])
     assert startup.main() == 0
     read = document.read_document(tmp_path / "startup-quick.json")
-    assert [figure.variant for figure in read.figures] == chosen
-    assert all(figure.unit == "s" and figure.median > 0 for figure in read.figures)
+    both = [f"{name}{suffix}" for name in chosen for suffix in ("", ", before")]
+    assert [(figure.variant, figure.unit) for figure in read.figures] == [
+        (name, unit) for unit in ("s", "MB") for name in both
+    ]
+    assert all(figure.median > 0 for figure in read.figures)
+    assert [row["start"] for row in read.details["ratios"]] == [*chosen, *chosen]
     assert [entry["wanted_s"] for entry in read.details["wanted"]] == [0.3, 1.5]
     assert not read.skipped
 
@@ -82,7 +88,7 @@ def test_startup_runs(
 def test_a_start_that_fails_is_told(load: Load) -> None:
     startup = load("startup")
     bad = startup.Start((sys.executable, "-c", "raise SystemExit('no such model')"))
-    seconds, failed = startup.measure({"bad": bad}, rounds=2)
+    seconds, failed = startup.measure({"bad": bad}, {"": ROOT}, rounds=2)
     assert seconds == {}
     assert failed == {"bad": "it ended with code 1: no such model"}
 
@@ -93,9 +99,11 @@ def test_fresh_caches_are_empty_each_time(load: Load) -> None:
         "import os, pathlib; folder = pathlib.Path(os.environ['SOME_CACHE']); "
         "assert not list(folder.iterdir()); (folder / 'filled').touch()"
     )
-    start = startup.Start((sys.executable, "-c", code), fresh="SOME_CACHE")
-    assert startup.run_once(start) > 0
-    assert startup.run_once(start) > 0
+    start = startup.Start((sys.executable, "-c", code), fresh=("SOME_CACHE",))
+    for _ in range(2):
+        seconds, megabytes = startup.run_once(start, ROOT)
+        assert seconds > 0
+        assert megabytes > 1
 
 
 def test_names_that_are_not_there_are_refused(
