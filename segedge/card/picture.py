@@ -27,6 +27,8 @@ _PARTS = (29, 13, 9)
 """Deviation of gradients, rectangles and texture, in 32nds of the contrast; the squares sum to
 about one."""
 _MOST_PIXELS = 1 << 26
+_STRIP = 32
+"""Rows that are made at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,24 +57,84 @@ class Picture:
 
     def pixels(self) -> NDArray[np.uint8]:
         """The picture, H x W x 3 BGR."""
+        strips = _Strips.of(self)
+        made = np.empty((self.height, 3 * self.width), np.uint8)
+        for first in range(0, self.height, _STRIP):
+            rows = slice(first, min(first + _STRIP, self.height))
+            strips.fill(rows, made[rows])
+        return made.reshape(self.height, self.width, 3)
+
+
+@dataclass(frozen=True)
+class _Strips:
+    """Tables from which some rows of a picture are made at a time, while they fit into a cache.
+
+    Channels lie beside each other along a row, so that all arithmetic runs over long vectors.
+    """
+
+    nodes: NDArray[np.int16]
+    """Of the gradients, at each row of the picture."""
+    steps: NDArray[np.int16]
+    """From each of them to the next along the row."""
+    node: NDArray[np.int64]
+    """The one before each pixel's channel."""
+    along: NDArray[np.int16]
+    """The way from there to the next in 64 parts."""
+    block: NDArray[np.int64]
+    """The row of rectangles that each row of the picture lies in."""
+    edges: NDArray[np.int16]
+    """What each row of rectangles adds along the picture's."""
+    texture: NDArray[np.int16]
+    """How strong its texture is there; a value a pixel."""
+    first: int
+    """What the numbers of pixels begin at, from which the texture is mixed."""
+
+    @classmethod
+    def of(cls, picture: Picture) -> _Strips:
+        seed, size = picture.seed, (picture.height, picture.width)
         smooth, edges, texture = (
-            [part * level // 32 for level in self.contrast] for part in _PARTS
+            [part * level // 32 for level in picture.contrast] for part in _PARTS
         )
-        field = _bilinear(_scaled(_nodes(self.seed), smooth), self.height, self.width)
+        gradients = _scaled(_nodes(seed), smooth)
+        nodes = _between_rows(gradients, picture.height).reshape(picture.height, -1)
+        left, along = _steps(_CELLS, picture.width, 0)
         row, column = (
             np.arange(length) * count // length
-            for length, count in zip((self.height, self.width), _RECTANGLES, strict=True)
+            for length, count in zip(size, _RECTANGLES, strict=True)
         )
-        blocks = _scaled(_noise(self.seed + 1, *_RECTANGLES, 3), edges)
-        blocks += np.array(self.mean, np.int16)
-        field += blocks.take(row, axis=0).take(column, axis=1)
-        strength = (_noise(self.seed + 2, *_RECTANGLES, 1) > 0) * np.int16(2 * max(texture))
-        grain = _noise(self.seed + 3, self.height, self.width, 1)
-        grain *= strength.take(row, axis=0).take(column, axis=1)
+        blocks = _scaled(_noise(seed + 1, *_RECTANGLES, 3), edges)
+        blocks += np.array(picture.mean, np.int16)
+        textured = _noise(seed + 2, *_RECTANGLES, 1)[:, :, 0] > 0
+        return cls(
+            nodes=nodes,
+            steps=nodes[:, 3:] - nodes[:, :-3],
+            node=_channels(left),
+            along=along.repeat(3),
+            block=row,
+            edges=blocks.reshape(len(blocks), -1).take(_channels(column), axis=1),
+            texture=(textured * np.int16(2 * max(texture))).take(column, axis=1),
+            first=_first(seed + 3),
+        )
+
+    def fill(self, rows: slice, target: NDArray[np.uint8]) -> None:
+        """Write these rows of the picture."""
+        block, width = self.block[rows], self.texture.shape[1]
+        field = self.steps[rows].take(self.node, axis=1)
+        field *= self.along
+        field >>= 6
+        field += self.nodes[rows].take(self.node, axis=1)
+        field += self.edges.take(block, axis=0)
+        grain = _mixed(self.first, rows.start * width, rows.stop * width).reshape(-1, width)
+        grain *= self.texture.take(block, axis=0)
         grain >>= 7
-        field += grain
+        field += grain.repeat(3, axis=1)
         np.clip(field, 0, 255, out=field)
-        return np.asarray(field, np.uint8)
+        target[:] = field
+
+
+def _channels(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the three channels of these pixels lie."""
+    return (3 * pixels[:, None] + np.arange(3)).reshape(-1)
 
 
 def _nodes(seed: int) -> NDArray[np.int16]:
@@ -102,10 +164,14 @@ def _bilinear(
 
     The products stay within 16 bits.
     """
-    top, down = _steps(nodes.shape[0] - 1, height, ends)
     left, along = _steps(nodes.shape[1] - 1, width, ends)
-    rows = _between(nodes.take(top, axis=0), nodes.take(top + 1, axis=0), down[:, None, None])
+    rows = _between_rows(nodes, height, ends=ends)
     return _between(rows.take(left, axis=1), rows.take(left + 1, axis=1), along[None, :, None])
+
+
+def _between_rows(nodes: NDArray[np.int16], height: int, *, ends: int = 0) -> NDArray[np.int16]:
+    top, down = _steps(nodes.shape[0] - 1, height, ends)
+    return _between(nodes.take(top, axis=0), nodes.take(top + 1, axis=0), down[:, None, None])
 
 
 def _between(
@@ -126,17 +192,28 @@ def _steps(cells: int, length: int, ends: int) -> tuple[NDArray[np.int64], NDArr
 
 
 def _noise(seed: int, height: int, width: int, channels: int) -> NDArray[np.int16]:
-    """Values -128..127 without order: each place's number through a mixer of integers.
+    """Values -128..127 without order."""
+    return _mixed(_first(seed), 0, height * width * channels).reshape(height, width, channels)
+
+
+def _first(seed: int) -> int:
+    """What the numbers of a seed's places begin at."""
+    return seed * 0x9E3779B1 & 0xFFFFFFFF
+
+
+def _mixed(first: int, start: int, stop: int) -> NDArray[np.int16]:
+    """The values of some places: each place's number through a mixer of integers.
 
     The mixer is "lowbias32" of Chris Wellons' hash prospector (public domain).
     """
-    x = np.arange(height * width * channels, dtype=np.uint32)
-    x += np.uint32(seed * 0x9E3779B1 & 0xFFFFFFFF)
+    x = np.arange(start, stop, dtype=np.uint32)
+    x += np.uint32(first)
     x ^= x >> np.uint32(16)
     x *= np.uint32(0x7FEB352D)
     x ^= x >> np.uint32(15)
     x *= np.uint32(0x846CA68B)
     x ^= x >> np.uint32(16)
-    values = (x >> np.uint32(24)).astype(np.int16)
+    x >>= np.uint32(24)
+    values = x.astype(np.int16)
     values -= np.int16(128)
-    return np.asarray(values.reshape(height, width, channels), np.int16)
+    return values

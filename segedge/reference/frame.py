@@ -133,8 +133,18 @@ def _bilinear(
     columns = np.arange(frame.width) if columns is None else columns
     top, bottom, down = _between(maps.y, rows, grid.height)
     left, right, along = _between(maps.x, columns, grid.width)
-    mixed = planes[:, top] + (planes[:, bottom] - planes[:, top]) * down[:, None]
-    return np.asarray(mixed[:, :, left] + (mixed[:, :, right] - mixed[:, :, left]) * along)
+    mixed = _mixed(planes.take(top, axis=1), planes.take(bottom, axis=1), down[:, None])
+    return _mixed(mixed.take(left, axis=2), mixed.take(right, axis=2), along)
+
+
+def _mixed(
+    before: NDArray[np.float64], after: NDArray[np.float64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``before`` and ``after``, which is written over, by the share of the latter."""
+    after -= before
+    after *= share
+    after += before
+    return after
 
 
 def confidence(

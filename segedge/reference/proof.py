@@ -80,10 +80,8 @@ def tail_share(
 
 def clear(planes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Where the winner of C x H x W logits is no matter of rounding."""
-    if planes.shape[0] < 2:
-        return np.ones(planes.shape[1:], np.bool_)
-    top = np.partition(planes, -2, axis=0)[-2:]
-    return np.asarray(top[1] - top[0] > reference.TIE * np.ptp(planes))
+    behind = planes.max(axis=0) - planes > reference.TIE * np.ptp(planes)
+    return np.asarray(np.count_nonzero(behind, axis=0) == len(planes) - 1)
 
 
 def _share(same: NDArray[np.bool_], counted: NDArray[np.bool_]) -> float:

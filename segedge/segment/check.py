@@ -3,8 +3,9 @@
 The first time that a file meets a backend, a version, a device and a precision, its pictures go
 through preprocessing, network and tail. On a device they are several, and differ: one alone is
 answered rightly where frames in flight are mixed up. On the host, where a call returns what it has
-computed, it is the first, which is resized as frames are: a frame's time is all that it costs. What
-came of it is kept in the user's cache; later openings only look there.
+computed, it is the first, which is resized as frames are: a frame's time is all that it costs, as
+the picture is made while the backend opens. What came of it is kept in the user's cache; later
+openings only look there.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from segedge.backends.base import Backend, DeviceBackend, Precision
 from segedge.backends.registry import (
@@ -30,7 +35,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.modelfile import graph_sha256, read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
-from segedge.card.proof import PROOF, PROOF_KEY, Proof
+from segedge.card.proof import PROOF, PROOF_KEY, Answer, Proof
 from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name
@@ -46,9 +51,11 @@ from segedge.segment.checked import (
 from segedge.segment.fitting import check_network, network_size
 from segedge.version import __version__
 
-_SCHEMA = 2
-_SURELY_ROUNDING = 0.005
-"""Labels and logits that change less in bf16 or f16 need no second look in f32."""
+_SCHEMA = 3
+_SURELY_ROUNDING = 0.008
+"""Labels and logits that change less in bf16 or f16 need no second look in f32, which opens the
+file again. Trained networks stay below it in bf16, with 0.005 of their labels and 0.007 of their
+logits' span; a Resize without its antialias changes 0.1."""
 _EXACT_VARIANT = {"openvino": "openvino:f32"}
 """Backends that compute the same file in float32 when they are asked."""
 _log = logging.getLogger("segedge")
@@ -69,6 +76,8 @@ class Prover:
     """What the CPU's part of a frame runs."""
     found: dict[str, Checked] = field(default_factory=dict)
     """Backend with its variant to what came of it."""
+    _entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Backend with its variant to what is kept of it."""
 
     @classmethod
     def of(
@@ -94,11 +103,16 @@ class Prover:
             return None
         return cls(path, own, proof, told or "", threads, graphs, code)
 
+    def begin(self, name: str) -> None:
+        """Make the picture beside the opening of a backend that nothing is known of."""
+        if may_run_on_host(name) and not self._entry(name):
+            _ = self._ahead
+
     def refuses(self, name: str, backend: Backend | None) -> str:
         """Why `auto` does not take a backend; without it opened, as far as that is known."""
         if backend is None:
-            known = self._kept(name) if may_run_on_host(name) else None
-            return "" if known is None or known.passed else known.text
+            self.begin(name)
+            return self._refused_before(name) if may_run_on_host(name) else ""
         found = self.check(name, backend)
         return "" if found is None or found.passed else found.text
 
@@ -108,8 +122,7 @@ class Prover:
         if found is None:
             found = self.look(name, backend)
             if found is not None:
-                kept = {"detail": _detail(backend), "checked": to_plain(found)}
-                self._store.put(self._key(name), kept)
+                self._keep(name, backend, found)
         if found is not None:
             self.found[name] = found
         return found
@@ -123,7 +136,7 @@ class Prover:
         exact = _EXACT_VARIANT.get(name.partition(":")[0])
         if found.rounds and changes > _SURELY_ROUNDING and exact is not None:
             found = replace(found, exact=self._is_exact(exact))
-        return replace(found, same_weights=self._has_its_weights)
+        return replace(found, same_weights=self._ahead.result().has_its_weights)
 
     def _is_exact(self, name: str) -> bool:
         """Whether the backend is right in float32: what a coarse precision changes may hide it."""
@@ -139,7 +152,7 @@ class Prover:
         near, tails = [], []
         with self._segmenter(card, backend) as segmenter:
             for answer in self.proof.answers[: 1 if backend.memory == "host" else None]:
-                result = segmenter(answer.picture.pixels(), outputs=("labels",))
+                result = segmenter(self._pixels(answer), outputs=("labels",))
                 near.append(nearness(answer, result.logits, card))
                 geometry = card.place(answer.picture.size, network)
                 tails.append(tail_share(result.labels, result.logits, card, geometry))
@@ -171,31 +184,60 @@ class Prover:
         return CudaSegmenter(card, cast("DeviceBackend", lent), slots=1, graphs=self.graphs)
 
     @cached_property
-    def _has_its_weights(self) -> bool:
+    def _ahead(self) -> Future[_Ahead]:
+        """What needs no backend, made in a thread from when it is first asked for."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="segedge-proof")
+        try:
+            return pool.submit(self._prepare)
+        finally:
+            pool.shutdown(wait=False)
+
+    def _prepare(self) -> _Ahead:
         """An engine's plan has a digest of its own, which is checked when it is read."""
         is_engine = self.path.suffix.lower() in ENGINE_SUFFIXES
-        return is_engine or graph_sha256(self.path) == self.proof.graph_sha256
+        return _Ahead(
+            self.proof.answers[0].picture.pixels(),
+            is_engine or graph_sha256(self.path) == self.proof.graph_sha256,
+        )
+
+    def _pixels(self, answer: Answer) -> NDArray[np.uint8]:
+        is_first = answer is self.proof.answers[0]
+        return self._ahead.result().pixels if is_first else answer.picture.pixels()
 
     @cached_property
     def _store(self) -> Kept:
         return Kept.default("checks")
 
-    def _kept(self, name: str, backend: Backend | None = None) -> Checked | None:
+    def _kept(self, name: str, backend: Backend) -> Checked | None:
         """What came of it before, on the same of everything."""
-        entry = self._store.get(self._key(name))
-        try:
-            if backend is not None and entry["detail"] != _detail(backend):
-                return None
-            found = from_plain(Checked, entry["checked"])
-        except (KeyError, TypeError, PlainError):
-            return None
-        self.found[name] = found
-        return found
+        entry = self._entry(name)
+        return _outcome(entry) if entry.get("detail") == _detail(backend) else None
+
+    def _refused_before(self, name: str) -> str:
+        """Why this version of a backend is known not to pass, if it is, without opening it."""
+        entry = self._entry(name)
+        found = _outcome(entry)
+        if found is None or found.passed or entry.get("library") != _library(name):
+            return ""
+        return found.text
+
+    def _keep(self, name: str, backend: Backend, found: Checked) -> None:
+        entry = {"detail": _detail(backend), "checked": to_plain(found)}
+        if not found.passed:
+            entry["library"] = _library(name)
+        self._entries[name] = entry
+        self._store.put(self._key(name), entry)
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """What is kept, of whatever version of the library; empty where nothing is."""
+        if name not in self._entries:
+            kept = self._store.get(self._key(name))
+            self._entries[name] = kept if isinstance(kept, dict) else {}
+        return self._entries[name]
 
     def _key(self, name: str) -> str:
-        """All that what came of it depends on, as far as it is known before a backend is opened."""
-        library = _library(name.partition(":")[0])
-        return json.dumps([_SCHEMA, __version__, self._file, name, library, _device(name)])
+        """What the outcome depends on and is known at once, before a backend is opened."""
+        return json.dumps([_SCHEMA, __version__, self._file, name, _device(name)])
 
     @cached_property
     def _file(self) -> list[Any]:
@@ -205,6 +247,15 @@ class Prover:
         stats = [path.stat() for path in (self.path, beside) if path.exists()]
         stamps = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
         return [stamps, hashlib.sha256(said.encode()).hexdigest(), self.graphs]
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """What can be known while a backend opens."""
+
+    pixels: NDArray[np.uint8]
+    """Of the first picture."""
+    has_its_weights: bool
 
 
 def require_sound(prover: Prover | None, path: Path, name: str) -> None:
@@ -270,15 +321,24 @@ class _Lent:
 
 
 def _detail(backend: Backend) -> list[str]:
-    """What an opened backend says beyond its name, threads aside."""
+    """What an opened backend says of itself, threads aside: its library's version, too."""
     facts = getattr(backend, "facts", None)
-    return [backend.precision, getattr(facts, "plan_sha256", "")]
+    library = backend.description.partition(" (")[0]
+    return [library, backend.precision, getattr(facts, "plan_sha256", "")]
+
+
+def _outcome(entry: dict[str, Any]) -> Checked | None:
+    """What came of it, as far as an entry says so."""
+    try:
+        return from_plain(Checked, entry["checked"])
+    except (KeyError, TypeError, PlainError):
+        return None
 
 
 @cache
-def _library(base: str) -> str | None:
-    """Version of a backend's library."""
-    return BACKENDS[base].status().version
+def _library(name: str) -> str | None:
+    """Version of a backend's library as it is installed: looking for it takes milliseconds."""
+    return BACKENDS[name.partition(":")[0]].status().version
 
 
 @cache

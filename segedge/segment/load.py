@@ -153,6 +153,8 @@ def _opened(
             ready.settle()
         return "" if prover is None else prover.refuses(name, opened)
 
+    if prover is not None and backend != "auto":
+        prover.begin(backend)
     try:
         return open_backend(path, backend, threads=threads, refuses=refuses)
     finally:

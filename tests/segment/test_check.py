@@ -15,7 +15,7 @@ import torch
 
 import segedge
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
-from segedge.backends.openvino import OpenVinoBackend
+from segedge.backends.openvino import OpenVinoBackend, openvino_abilities
 from segedge.backends.registry import open_backend
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import with_metadata
@@ -147,19 +147,20 @@ def test_there_are_enough_faults() -> None:
 def test_sound_files_are_not_refused(
     name: str, dynamic: networks.Dynamic | None, tmp_path: Path
 ) -> None:
-    """Ten networks from two exporters, each on two backends and by both pictures."""
+    """Ten networks from two exporters, each on two backends, in bf16 too where the CPU has it."""
     if dynamic and name in networks.STATIC_ONLY:
         dynamic = None
     path = proved.of_the_zoo(name, dynamic, tmp_path)
     card, proof = proved.card_and_proof(path)
     prover = Prover(path, card, proof, "", threads=1)
-    for backend in ("onnxruntime", "openvino:f32"):
+    in_bf16 = ("openvino:bf16",) if "BF16" in openvino_abilities() else ()
+    for backend in ("onnxruntime", "openvino:f32", *in_bf16):
         opened = open_backend(path, backend, threads=1).backend
         found = prover.look(backend, opened)
         opened.close()
         assert found is not None
         assert found.is_sound, found.text
-        assert found.labels == 1.0, found.text
+        assert found.labels == 1.0 or backend in in_bf16, found.text
 
 
 # -------------------------------------------------------------------------------------- opening
@@ -209,6 +210,9 @@ def test_a_backend_that_fails_is_not_even_opened_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(check_module.Prover, "look", fail)
     with segedge.load(path) as segmenter:
         assert "openvino refused" in segmenter.backend_reason
+    monkeypatch.setattr(check_module, "_library", lambda name: "another version")
+    with pytest.raises(AssertionError, match="opened again"):
+        segedge.load(path)
 
 
 def test_a_named_backend_runs_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -247,12 +251,48 @@ def test_it_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     path.write_bytes(path.read_bytes())  # another file, as far as anybody can tell
     segedge.load(path, backend="onnxruntime").close()
     assert len(looks) == 3
-    monkeypatch.setattr(check_module, "_library", lambda base: "another version")
-    segedge.load(path, backend="onnxruntime").close()
+    with monkeypatch.context() as other:
+        other.setattr("onnxruntime.__version__", "another version")
+        segedge.load(path, backend="onnxruntime").close()
     assert len(looks) == 4
-    (cache / "checks").chmod(0o777)  # others may have written there
     segedge.load(path, backend="onnxruntime").close()
     assert len(looks) == 5
+    (cache / "checks").chmod(0o777)  # others may have written there
+    segedge.load(path, backend="onnxruntime").close()
+    assert len(looks) == 6
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino:f32", "auto"])
+def test_the_first_opening_costs_one_run_of_the_network(
+    backend: str, keeps: bool, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """One frame, the first picture, end to end; and none where it is known."""
+    path = proved.exported("varied")
+    kind = OnnxRuntimeBackend if backend == "onnxruntime" else OpenVinoBackend
+    frames, runs = [], []
+    shown, run = segmenter_module.Segmenter.__call__, kind.run
+
+    def counted(self: Any, image: Any, **named: Any) -> Any:
+        frames.append(image)
+        return shown(self, image, **named)
+
+    def counted_run(self: Any, *given: Any, **named: Any) -> Any:
+        runs.append(self.precision)
+        return run(self, *given, **named)
+
+    monkeypatch.setattr(segmenter_module.Segmenter, "__call__", counted)
+    monkeypatch.setattr(kind, "run", counted_run)
+    if not keeps:
+        (cache / "checks").touch()
+    for opening in range(2):
+        with segedge.load(path, backend=backend) as segmenter:
+            assert segmenter.checked is not None
+            assert segmenter.checked.is_sound
+        assert len(runs) == len(frames) == (1 if keeps or opening == 0 else 2)
+    (picture, *_) = (one.picture for one in proved.card_and_proof(path)[1].answers)
+    assert np.array_equal(frames[0], picture.pixels())
+    assert picture.size != proved.SIZE, "it is resized, as frames are"
 
 
 def flipped(path: Path, target: Path) -> Path:
