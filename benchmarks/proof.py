@@ -1,9 +1,10 @@
 """How many faults a file's proof finds, how many sound files it refuses, and what it costs.
 
 `faults` plants one fault after another (in the graph, the card, the backend, the tail, an engine
-that is stale, a CUDA kernel on the simulated driver) and asks whether opening would tell. `sound`
-opens different small networks, resize rules and fits as they are. `cost` measures the demo network:
-export with and without a proof, the first opening and later ones, the growth of the file.
+that is stale, a CUDA kernel on the simulated driver) and asks whether opening would tell: on ONNX
+Runtime, and on OpenVINO in bf16 where the CPU has it. `sound` opens different small networks,
+resize rules and fits as they are on both, and in float32 on OpenVINO. `cost` measures the demo
+network: export with and without a proof, the first opening and later ones, the growth of the file.
 
     python benchmarks/proof.py [faults] [sound] [cost] [--save]
 
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,6 +40,7 @@ from harness import save, say_machine  # noqa: E402
 
 import segedge  # noqa: E402
 from segedge.backends.onnxruntime import OnnxRuntimeBackend  # noqa: E402
+from segedge.backends.openvino import openvino_abilities  # noqa: E402
 from segedge.backends.registry import open_backend  # noqa: E402
 from segedge.card.card import RESIZE_RULES, ModelCard  # noqa: E402
 from segedge.card.geometry import FITS, Size  # noqa: E402
@@ -79,18 +82,31 @@ INCLUDES = {
     "frame": "one frame of the network's size, labels",
 }
 ROUNDS = 2
+IN_BF16 = "openvino:bf16"
 
 
-def looked(path: Path, card: ModelCard | None = None, wrap: Any = None) -> Checked:
-    """What comes of a file on ONNX Runtime, with another card or a broken backend."""
-    from tests.segment import proved
+def in_bf16() -> tuple[str, ...]:
+    """The backend that computes in bf16, where this CPU does."""
+    return (IN_BF16,) if "BF16" in openvino_abilities() else ()
 
-    own, proof = proved.card_and_proof(path)
-    with contextlib.closing(OnnxRuntimeBackend(path, threads=1)) as backend:
-        prover = Prover(path, card or own, proof, "", threads=1)
-        found = prover.look("onnxruntime", wrap(backend) if wrap else backend)
-    assert found is not None
-    return found
+
+@dataclass(frozen=True)
+class Place:
+    """Where faults are planted."""
+
+    backend: str
+    folder: Path
+
+    def looked(self, path: Path, card: ModelCard | None = None, wrap: Any = None) -> Checked:
+        """What comes of a file, with another card or a broken backend."""
+        from tests.segment import proved
+
+        own, proof = proved.card_and_proof(path)
+        with contextlib.closing(open_backend(path, self.backend, threads=1).backend) as backend:
+            prover = Prover(path, card or own, proof, "", threads=1)
+            found = prover.look(self.backend, wrap(backend) if wrap else backend)
+        assert found is not None
+        return found
 
 
 def verdict(found: Checked) -> str:
@@ -100,32 +116,43 @@ def verdict(found: Checked) -> str:
     return "missed" if found.is_sound else "digest"
 
 
-def faults(folder: Path) -> Verdicts:
+def faults(folder: Path, backend: str) -> Verdicts:
     """Every planted fault, and whether it was found."""
     from tests.segment import proved
 
-    path = proved.exported("varied")
+    path, place = proved.exported("varied"), Place(backend, folder)
     found: Verdicts = {}
     for name, edit in proved.GRAPH_FAULTS.items():
         model = onnx.load(path)
         edit(model)
         onnx.save(model, folder / "m.onnx")
-        found[f"graph: {name}"] = verdict(looked(folder / "m.onnx"))
+        found[f"graph: {name}"] = verdict(place.looked(folder / "m.onnx"))
     for name, change in proved.CARD_FAULTS.items():
         card = change(proved.card_and_proof(path)[0])
-        found[f"card: {name}"] = verdict(looked(path, card))
-    broken = proved.Broken
-    for name, fault in proved.OUTPUT_FAULTS.items():
-        found[f"backend: {name}"] = verdict(looked(path, wrap=lambda b, f=fault: broken(b, f)))
-    for name, fault in proved.INPUT_FAULTS.items():
-        wrapped = looked(path, wrap=lambda b, f=fault: broken(b, given=f))
-        found[f"input: {name}"] = verdict(wrapped)
-    found["backend: a frame behind"] = verdict(looked(path, wrap=proved.FrameBehind))
-    found["backend: a stale engine"] = verdict(looked(path, wrap=lambda b: _stale(b, path, folder)))
+        found[f"card: {name}"] = verdict(place.looked(path, card))
+    for name, wrap in _broken(path, folder).items():
+        found[name] = verdict(place.looked(path, wrap=wrap))
     for axis, way in enumerate(("row", "column")):
-        found[f"tail: a {way} off"] = _shifted("Tail", axis, path)
-        found[f"preprocessing: a {way} off"] = _shifted("Preprocess", axis, path)
+        found[f"tail: a {way} off"] = _shifted("Tail", axis, path, place)
+        found[f"preprocessing: a {way} off"] = _shifted("Preprocess", axis, path, place)
+    if backend == IN_BF16:
+        del found["backend: bf16 that calls itself f32"]
+        return found
     return found | kernel_faults()
+
+
+def _broken(path: Path, folder: Path) -> dict[str, Any]:
+    """Faults of a backend, each as what makes a broken one of a sound one."""
+    from tests.segment import proved
+
+    broken: dict[str, Any] = {}
+    for name, fault in proved.OUTPUT_FAULTS.items():
+        broken[f"backend: {name}"] = lambda backend, f=fault: proved.Broken(backend, f)
+    for name, fault in proved.INPUT_FAULTS.items():
+        broken[f"input: {name}"] = lambda backend, f=fault: proved.Broken(backend, given=f)
+    broken["backend: a frame behind"] = proved.FrameBehind
+    broken["backend: a stale engine"] = lambda backend: _stale(backend, path, folder)
+    return broken
 
 
 def _stale(backend: Any, path: Path, folder: Path) -> Any:
@@ -138,7 +165,7 @@ def _stale(backend: Any, path: Path, folder: Path) -> Any:
     return proved.Stale(backend, OnnxRuntimeBackend(folder / "old.onnx", threads=1))
 
 
-def _shifted(part: str, axis: int, path: Path) -> str:
+def _shifted(part: str, axis: int, path: Path, place: Place) -> str:
     """A part of the segmenter that is off by a place."""
     sound = getattr(segmenter_module, part)
 
@@ -151,7 +178,7 @@ def _shifted(part: str, axis: int, path: Path) -> str:
             named["labels"][:] = np.roll(named["labels"], 1, axis=axis)
 
     with mock.patch.object(segmenter_module, part, Wrong):
-        return verdict(looked(path))
+        return verdict(place.looked(path))
 
 
 def kernel_faults() -> Verdicts:
@@ -221,13 +248,13 @@ def _kernels() -> None:
 
 
 def sound(folder: Path) -> Verdicts:
-    """Files as they should be, on ONNX Runtime and on OpenVINO in float32."""
+    """Files as they should be, on ONNX Runtime and on OpenVINO, in float32 and in bf16."""
     found: Verdicts = {}
     for path in sound_files(folder):
         from tests.segment import proved
 
         card, proof = proved.card_and_proof(path)
-        for backend in ("onnxruntime", "openvino:f32"):
+        for backend in ("onnxruntime", "openvino:f32", *in_bf16()):
             with contextlib.closing(open_backend(path, backend, threads=1).backend) as opened:
                 looked_at = Prover(path, card, proof, "", threads=1).look(backend, opened)
             assert looked_at is not None
@@ -276,7 +303,7 @@ def cost(folder: Path) -> tuple[list[Figure], dict[str, Any]]:
             if number:  # the first round imports torch and fills its tables
                 exports[name].append(1e3 * (time.perf_counter() - started))
     figures = [Figure.of(name, "export", [values]) for name, values in exports.items()]
-    for backend in ("onnxruntime", "openvino:f32"):
+    for backend in ("onnxruntime", "openvino:f32", *in_bf16()):
         figures += _openings(folder / "with a proof.onnx", backend)
     sizes = {name: (folder / f"{name}.onnx").stat().st_size for name in exports}
     return figures, {"file bytes": sizes}
@@ -336,10 +363,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
         folder = Path(name)
         if "faults" in parts:
-            details["faults"] = faults(folder)
-            print("faults found      ", _told(details["faults"], ("picture", "digest")))
-            print("  by the pictures ", sum(v == "picture" for v in details["faults"].values()))
-            told += _counted("faults", details["faults"])
+            for backend in ("onnxruntime", *in_bf16()):
+                title = "faults" if backend != IN_BF16 else "faults in bf16"
+                verdicts = details[title] = faults(folder, backend)
+                print(f"{title:18}", _told(verdicts, ("picture", "digest")))
+                print("  by the pictures ", sum(v == "picture" for v in verdicts.values()))
+                told += _counted(title, verdicts)
         if "sound" in parts:
             details["sound"] = sound(folder)
             print("sound not refused ", _told(details["sound"], ("sound",)))

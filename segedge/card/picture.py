@@ -26,7 +26,7 @@ _RECTANGLES = (11, 13)
 _PARTS = (29, 13, 9)
 """Deviation of gradients, rectangles and texture, in 32nds of the contrast; the squares sum to
 about one."""
-_MOST_PIXELS = 1 << 26
+MOST_PIXELS = 1 << 26
 _STRIP = 32
 """Rows that are made at a time."""
 
@@ -47,7 +47,7 @@ class Picture:
         levels = (*self.mean, *self.contrast)
         if len(levels) != 6 or not all(0 <= level <= 255 for level in levels):
             raise CardError("a test picture has three means and contrasts, 0..255")
-        if not (self.height > 0 and self.width > 0 and self.height * self.width <= _MOST_PIXELS):
+        if not (self.height > 0 and self.width > 0 and self.height * self.width <= MOST_PIXELS):
             raise CardError(f"a test picture of {self.height}x{self.width} cannot be made")
 
     @property

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from segedge.card.attachments import Attachment
 from segedge.card.geometry import Size
 from segedge.card.packed import packed, unpacked
-from segedge.card.picture import Picture
+from segedge.card.picture import MOST_PIXELS, Picture
 from segedge.errors import CardError
 
 MOST_BYTES = 64_000
@@ -64,6 +64,8 @@ class Answer:
         counts = (self.rows, self.columns, self.classes)
         if min(counts) < 1 or self.rows > self.plane_height or self.columns > self.plane_width:
             raise CardError(f"{self.rows}x{self.columns} points do not lie on {plane} pixels")
+        if plane > MOST_PIXELS:
+            raise CardError(f"a plane of {self.plane} is larger than there can be")
         if points > MOST_POINTS or self.classes > _TOLD[np.dtype("<u2")] or self.step < 0:
             raise CardError("a proof has more points or classes than there can be")
         if not 0 < self.span < float("inf"):

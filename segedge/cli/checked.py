@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 def print_checked(segmenter: Segmenter | CudaSegmenter, prefix: str = "") -> None:
     """A row where the file was checked on the backend."""
-    if segmenter.checked is not None:
-        print_prose("checked", prefix + segmenter.checked.text)
+    from segedge.segment.check import exact_variant
+
+    checked = segmenter.checked
+    if checked is None:
+        return
+    exact = exact_variant(segmenter.backend_name)
+    keeps = checked.passed and checked.rounds and checked.labels < 1.0 and exact is not None
+    text = prefix + checked.text
+    print_prose("checked", f"{text}; {exact} keeps the exported labels" if keeps else text)
 
 
 def checked_dict(segmenter: Segmenter | CudaSegmenter) -> dict[str, Any] | None:

@@ -37,7 +37,7 @@ from segedge.card.modelfile import graph_sha256, read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.card.proof import PROOF, PROOF_KEY, Answer, Proof
 from segedge.cpu.code import Code, kernels
-from segedge.errors import BackendError, ModelError
+from segedge.errors import BackendError, CardError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name
 from segedge.machine.gpu import find_driver
 from segedge.machine.kept import Kept
@@ -56,6 +56,7 @@ _SURELY_ROUNDING = 0.008
 """Labels and logits that change less in bf16 or f16 need no second look in f32, which opens the
 file again. Trained networks stay below it in bf16, with 0.005 of their labels and 0.007 of their
 logits' span; a Resize without its antialias changes 0.1."""
+_UNCHECKED = "what it computes here is not checked"
 _EXACT_VARIANT = {"openvino": "openvino:f32"}
 """Backends that compute the same file in float32 when they are asked."""
 _log = logging.getLogger("segedge")
@@ -94,12 +95,16 @@ class Prover:
             return None
         own, told = _read(path)
         if told == "":
-            _tell_once(f"{path.name} carries no proof: what it computes here is not checked", path)
+            _tell_once(f"{path.name} carries no proof: {_UNCHECKED} (segedge prove {path})")
         proof = PROOF.read({PROOF_KEY: told}) if told else None
-        if proof is None:
+        if proof is None or own is None:
             return None
         size = {"input_height": card.input_height, "input_width": card.input_width}
-        if own is None or own.replace(**size) != card:
+        if own.replace(**size) != card:
+            _tell_once(f"{path.name} is opened with another card than its own: {_UNCHECKED}")
+            return None
+        if problem := _misfit(proof, card):
+            _log.warning("%s in the model file is left aside: %s", PROOF_KEY, problem)
             return None
         return cls(path, own, proof, told or "", threads, graphs, code)
 
@@ -130,10 +135,11 @@ class Prover:
     def look(self, name: str, backend: Backend) -> Checked | None:
         """What comes of the pictures now; None where the network is of another size than proved."""
         if _size_of(self.card, backend, self.proof) != self.proof.network:
+            _tell_once(f"{self.path.name} is proved at {self.proof.network} alone: {_UNCHECKED}")
             return None
         found = self._shown(backend)
         changes = max(1.0 - found.labels, found.error or 0.0)
-        exact = _EXACT_VARIANT.get(name.partition(":")[0])
+        exact = exact_variant(name)
         if found.rounds and changes > _SURELY_ROUNDING and exact is not None:
             found = replace(found, exact=self._is_exact(exact))
         return replace(found, same_weights=self._ahead.result().has_its_weights)
@@ -258,6 +264,11 @@ class _Ahead:
     has_its_weights: bool
 
 
+def exact_variant(name: str) -> str | None:
+    """What computes the same file in float32, where a backend may round."""
+    return _EXACT_VARIANT.get(name.partition(":")[0])
+
+
 def require_sound(prover: Prover | None, path: Path, name: str) -> None:
     """Refuse what is not as exported, and what nobody knows of."""
     found = None if prover is None else prover.found.get(name)
@@ -298,6 +309,18 @@ def _read(path: Path) -> tuple[ModelCard | None, str | None]:
 
     facts = read_facts_beside(path)
     return (None, None) if facts is None else (facts.card, facts.proof or None)
+
+
+def _misfit(proof: Proof, card: ModelCard) -> str:
+    """Why a proof cannot be of a network with this card; nothing where it can."""
+    for answer in proof.answers:
+        if answer.classes != len(card.classes):
+            return f"it is of {answer.classes} classes, the card has {len(card.classes)}"
+    try:
+        card.replace(input_height=proof.height, input_width=proof.width)
+    except CardError as error:
+        return f"it is of an input of {proof.height}x{proof.width}: {error.headline}"
+    return ""
 
 
 def _size_of(card: ModelCard, backend: Backend, proof: Proof) -> Size:
@@ -351,5 +374,5 @@ def _device(name: str) -> str:
 
 
 @cache
-def _tell_once(text: str, path: Path) -> None:
-    _log.info("%s (segedge prove %s)", text, path)
+def _tell_once(text: str) -> None:
+    _log.info(text)

@@ -8,8 +8,10 @@ time, and for longer than anybody wants to wait:
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -148,6 +150,25 @@ def _accuracy(path: Path) -> object:
     return read_accuracy(path)
 
 
+def _proof(path: Path) -> object:
+    """A file is opened with it, and the network, which takes any size, is shown its picture."""
+    from segedge.backends.onnxruntime import OnnxRuntimeBackend
+    from segedge.card.modelfile import require_card, with_metadata
+    from segedge.card.proof import PROOF_KEY
+    from segedge.cpu.code import plain
+    from segedge.segment.check import Prover
+
+    told = path.read_bytes().decode("utf-8", "replace")
+    model = path.with_suffix(".onnx")
+    data = write_model(model, dynamic=True).read_bytes()
+    model.write_bytes(with_metadata(data, {PROOF_KEY: told}))
+    prover = Prover.of(model, require_card(model), threads=1, code=plain)
+    if prover is None:
+        return None
+    with closing(OnnxRuntimeBackend(model, threads=1)) as backend:
+        return prover.look("onnxruntime", backend)
+
+
 def _hugging_face(path: Path) -> object:
     from segedge.card.huggingface import read_huggingface, read_settings
 
@@ -175,6 +196,7 @@ JSON_FILES: dict[str, tuple[Callable[[Path], object], Any]] = {
         "parts": [{"first_index": 0, "frames": 9, "start_pts": 0, "key_dts": 0, "end_pts": None}],
         "shards": ["x"]}),
     "engine facts": (_facts, None),
+    "proof": (_proof, None),
     "harvest baseline": (_baseline, {"class_shares": {"road": 0.3, "car": 0.1}}),
     "bench results": (_results, None),
     "accuracy": (_accuracy, {"model": "m.onnx", "backend": "onnxruntime", "miou": 0.6}),
@@ -189,9 +211,22 @@ JSON_FILES: dict[str, tuple[Callable[[Path], object], Any]] = {
 def _right(name: str) -> Any:
     if name == "engine facts":
         return json.loads(_engine_facts().to_json())
+    if name == "proof":
+        return json.loads(_right_proof())
     if name == "bench results":
         return json.loads(made([[1.0, 1.1, 1.2]] * 3).to_json())
     return JSON_FILES[name][1]
+
+
+@functools.cache
+def _right_proof() -> str:
+    from segedge.card.modelfile import require_card
+    from segedge.card.proof import PROOF, PROOF_KEY
+    from segedge.convert.proof import prove
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_model(Path(folder) / "m.onnx", dynamic=True)
+        return PROOF.metadata(prove(model, require_card(model)))[PROOF_KEY]
 
 
 def _engine_facts() -> Any:

@@ -18,7 +18,7 @@ from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.openvino import OpenVinoBackend, openvino_abilities
 from segedge.backends.registry import open_backend
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import with_metadata
+from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.proof import PROOF_KEY
 from segedge.errors import BackendError, ModelError
 from segedge.segment import check as check_module
@@ -347,7 +347,16 @@ def test_a_proof_that_cannot_be_read_counts_as_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "m.onnx"
-    for text in ("{", "x" * 70_000, json.dumps({"version": 99})):
+    told = json.loads(read_metadata(proved.exported("plain"))[PROOF_KEY])
+    first, *rest = told["answers"]
+    for text in (
+        "{",
+        "x" * 70_000,
+        json.dumps({"version": 99}),
+        json.dumps({**told, "answers": [{**first, "classes": 200}, *rest]}),
+        json.dumps({**told, "answers": [{**first, "plane_height": 10**30}, *rest]}),
+        json.dumps({**told, "height": -1}),
+    ):
         path.write_bytes(with_metadata(proved.exported("plain").read_bytes(), {PROOF_KEY: text}))
         caplog.clear()
         with segedge.load(path, backend="onnxruntime") as segmenter:
@@ -371,6 +380,22 @@ def test_another_card_than_the_files_own_is_not_compared() -> None:
     card = proved.card_and_proof(path)[0]
     with segedge.load(path, card=card.replace(color="bgr"), backend="onnxruntime") as segmenter:
         assert segmenter.checked is None
+
+
+def test_what_is_not_compared_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A network of a fixed size that is proved at another one, and a card that is not its own."""
+    data = proved.exported("plain").read_bytes()
+    told = json.loads(read_metadata(proved.exported("plain"))[PROOF_KEY])
+    resized = json.dumps({**told, "height": 128, "width": 192})
+    (tmp_path / "resized.onnx").write_bytes(with_metadata(data, {PROOF_KEY: resized}))
+    (tmp_path / "other.onnx").write_bytes(data)
+    card = proved.card_and_proof(proved.exported("plain"))[0].replace(color="bgr")
+    with caplog.at_level(logging.INFO, "segedge"):
+        for name, own in (("resized.onnx", None), ("other.onnx", card)):
+            with segedge.load(tmp_path / name, card=own, backend="onnxruntime") as segmenter:
+                assert segmenter.checked is None
+    assert "resized.onnx is proved at 128x192 alone: what it computes here is not" in caplog.text
+    assert "other.onnx is opened with another card than its own: what it" in caplog.text
 
 
 # ------------------------------------------------------------------------------- less than float
@@ -440,6 +465,22 @@ def test_run_says_what_was_checked(tmp_path: Path) -> None:
     assert facts["checked"]["labels"] == 1.0
     both = run_verb("run", path, tmp_path / "a.png", "--strict", "--no-check", code=2)
     assert "--strict needs the check" in both.stderr
+
+
+def test_run_says_what_bf16_changes_and_what_does_not(tmp_path: Path) -> None:
+    import cv2
+
+    if "BF16" not in openvino_abilities():
+        pytest.skip("OpenVINO does not compute in bf16 on this CPU")
+    cv2.imwrite(str(tmp_path / "a.png"), proved.picture())
+    words = ("run", proved.exported("varied"), tmp_path / "a.png", "-o", tmp_path / "out.png")
+    told = " ".join(run_verb(*words).stdout.split())
+    assert "as exported, within bf16: " in told
+    assert " changed by bf16), logits within " in told
+    assert "(OpenVINO, bf16); openvino:f32 keeps the exported labels" in told
+    exact = run_verb(*words, "--backend", "openvino:f32").stdout
+    assert "as exported: 100 % of clear labels" in exact
+    assert "keeps the exported labels" not in exact
 
 
 def test_doctor_checks_every_backend() -> None:
