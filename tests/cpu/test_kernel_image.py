@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segedge.card.card import ModelCard
 from segedge.cpu.kernels import frame
 from segedge.cpu.kernels.compiled import Kernel, njit
 from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped, link
@@ -82,8 +84,11 @@ def test_arguments_of_every_kind_arrive(
 
 
 def test_what_every_frame_needs_is_mapped() -> None:
-    run_small_frame()
-    for name in ("argmax_grid", "render_cells", "resample"):
+    card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
+    for wanted in (card, card.replace(resize="pillow-bilinear"), card.replace(head="labels")):
+        run_small_frame(wanted)
+    used = ["argmax_grid", "mix_levels", "render_cells", "render_lookup", "resample"]
+    for name in [*used, "resample_rows"]:
         kernel = getattr(frame, name)
         assert isinstance(kernel, Kernel)
         assert kernel._mapped
@@ -127,41 +132,102 @@ def test_a_kernel_that_fails_says_which() -> None:
 
 
 def test_an_image_is_what_it_was() -> None:
-    image = Image(b"\x90" * 16, 8, [(0, 8)], [(8, "memset")], "q")
+    image = Image(b"\x90" * 16, 8, [(0, 8)], [(8, "memset")], [(0, 8, 16)], "q")
     assert Image.from_bytes(image.to_bytes()) == image
 
 
-def _object(kind: int, *, section: str = ".text", flags: int = 6, symbol: str = "other") -> bytes:
-    """An object file with one section, ``main`` at its start, and one reference to a symbol."""
-    names = ["", section, ".rela", ".symtab", ".strtab"]
-    strings = b"\0" + b"".join(name.encode() + b"\0" for name in [*names[1:], "main", symbol])
+_X86, _ARM = 62, 183
 
-    def at(name: str) -> int:
-        return strings.index(b"\0" + name.encode() + b"\0") + 1
 
-    code, relocation = bytes(16), struct.pack("<QQq", 8, 2 << 32 | kind, 0)
-    symbols = bytes(24) + struct.pack("<IBBHQQ", at("main"), 18, 0, 1, 0, 16)
+def _object(
+    kind: int, *, machine: int = _X86, section: str = ".text", flags: int = 6, name: str = "main",
+    symbol: str = "other", word: int = 0, addend: int = 0,
+) -> bytes:  # fmt: skip
+    """An object file of 16 bytes, a function at their start; at 8 ``word`` refers to a symbol."""
+    sections = ["", section, ".rela", ".symtab", ".strtab"]
+    strings = b"\0" + b"".join(text.encode() + b"\0" for text in [*sections[1:], name, symbol])
+
+    def at(text: str) -> int:
+        return strings.index(b"\0" + text.encode() + b"\0") + 1
+
+    code = struct.pack("<8xI4x", word)
+    relocation = struct.pack("<QQq", 8, 2 << 32 | kind, addend)
+    symbols = bytes(24) + struct.pack("<IBBHQQ", at(name), 18, 0, 1, 0, 16)
     symbols += struct.pack("<IBBHQQ", at(symbol), 16, 0, 0, 0, 0)
     bodies = [b"", code, relocation, symbols, strings]
     kinds = [(0, 0, 0, 0), (1, flags, 0, 0), (4, 0, 3, 1), (2, 0, 4, 1), (3, 0, 0, 0)]
     data, headers = bytes(64), b""
-    for name, body, (type_, flag, linked, info) in zip(names, bodies, kinds, strict=True):
+    for title, body, (type_, flag, linked, info) in zip(sections, bodies, kinds, strict=True):
         headers += struct.pack(
-            "<IIQQQQIIQQ", at(name) if name else 0, type_, flag, 0, len(data), len(body), linked,
+            "<IIQQQQIIQQ", at(title) if title else 0, type_, flag, 0, len(data), len(body), linked,
             info, 1, 0,
         )  # fmt: skip
         data += body
     header = bytearray(data[:64])
+    header[0x12:0x14] = struct.pack("<H", machine)
     header[0x28:0x30] = struct.pack("<Q", len(data))
-    header[0x3C:0x40] = struct.pack("<HH", len(names), 4)
+    header[0x3C:0x40] = struct.pack("<HH", len(sections), 4)
     return bytes(header) + data[64:] + headers
 
 
-def test_addresses_are_linked() -> None:
-    other = _object(1, symbol="memset").replace(b"main", b"deep")
-    image = link([_object(1, symbol="deep"), other], "main")
+@pytest.mark.parametrize(("machine", "kind"), [(_X86, 1), (_ARM, 257)])
+def test_addresses_are_linked(machine: int, kind: int) -> None:
+    def refer(name: str, symbol: str) -> bytes:
+        return _object(kind, machine=machine, name=name, symbol=symbol)
+
+    image = link([refer("main", "deep"), refer("deep", "memset")], "main")
     assert (image.entry, image.own, image.foreign) == (0, [(8, 16)], [(24, "memset")])
-    assert link([_object(1, symbol="memset")], "main").foreign == [(8, "memset")]
+    assert link([refer("main", "memset")], "main").foreign == [(8, "memset")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "kind", "word", "addend", "forward", "backward"),
+    [
+        (_X86, 2, 0, -4, 16 - 4 - 8, 2**32 - 4 - 24),
+        (_X86, 4, 0, -4, 16 - 4 - 8, 2**32 - 4 - 24),
+        (_ARM, 261, 0, 12, 16 + 12 - 8, 2**32 + 12 - 24),
+        (_ARM, 282, 0x14000000, 0, 0x14000002, 0x17FFFFFA),  # b .+8, b .-24
+        (_ARM, 283, 0x94000000, 0, 0x94000002, 0x97FFFFFA),  # bl .+8, bl .-24
+        (_ARM, 283, 0x94000000, 4, 0x94000003, 0x97FFFFFB),  # bl .+12, bl .-20
+    ],
+)
+def test_distances_are_linked(
+    machine: int, kind: int, word: int, addend: int, forward: int, backward: int
+) -> None:
+    def refer(name: str, symbol: str) -> bytes:
+        return _object(kind, machine=machine, name=name, symbol=symbol, word=word, addend=addend)
+
+    image = link([refer("main", "deep"), refer("deep", "main")], "main")
+    assert (image.own, image.foreign, image.moves) == ([], [], [])
+    assert struct.unpack("<8xI12xI4x", image.code) == (forward, backward)
+
+
+def test_calls_of_what_is_far_go_through_one_stub() -> None:
+    """``bl`` reaches 128 MB; the C library may lie anywhere."""
+
+    def call(symbol: str) -> bytes:
+        return _object(283, machine=_ARM, symbol=symbol, word=0x94000000)
+
+    image = link([call("memset"), call("memset"), call("NRT_MemInfo_call_dtor")], "main")
+    stub = struct.pack("<IIQ", 0x58000050, 0xD61F0200, 0)  # ldr x16, .+8; br x16; address
+    assert image.code[48:] == stub + stub
+    assert image.foreign == [(56, "memset"), (72, "abort")]
+    calls = [struct.unpack_from("<I", image.code, at)[0] & 0x3FFFFFF for at in (8, 24, 40)]
+    assert [4 * steps + at for steps, at in zip(calls, (8, 24, 40), strict=True)] == [48, 48, 64]
+
+
+def test_instructions_that_move_an_address_get_it_where_it_is_mapped() -> None:
+    # movz x9, #0; movk x9, #0, lsl #16; lsl #32; lsl #48
+    moves = [(264, 0xD2800009), (266, 0xF2A00009), (268, 0xF2C00009), (269, 0xF2E00009)]
+    parts = [_object(k, machine=_ARM, symbol="main", word=word, addend=6) for k, word in moves]
+    mapped = Mapped(link(parts, "main"))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(mapped._memory))
+    address = 0
+    for number, (_, word) in enumerate(moves):
+        (patched,) = struct.unpack_from("<I", mapped._memory, 16 * number + 8)
+        assert patched & ~(0xFFFF << 5) == word
+        address |= (patched >> 5 & 0xFFFF) << 16 * number
+    assert address == start + 6
 
 
 @pytest.mark.parametrize(
@@ -169,6 +235,12 @@ def test_addresses_are_linked() -> None:
     [
         (_object(1, symbol="PyErr_NoSuchThing"), "no function PyErr_NoSuchThing"),
         (_object(9, symbol="memset"), "relocation 9 of memset"),
+        (_object(4, symbol="memset"), "relocation 4 of memset"),
+        (_object(257, symbol="memset"), "relocation 257 of memset"),
+        (_object(1, machine=_ARM, symbol="memset"), "relocation 1 of memset"),
+        (_object(283, machine=_ARM, symbol="memset", addend=4), "relocation 283 of memset"),
+        (_object(264, machine=_ARM, symbol="memset"), "relocation 264 of memset"),
+        (_object(283, machine=_ARM, symbol="PyErr_NoSuchThing"), "no function PyErr_NoSuchThing"),
         (_object(1, section=".data", flags=3), ".data is written"),
     ],
 )

@@ -114,7 +114,7 @@ def resample_rows(
     identity, one = between.identity, between.one
     count, taps = weights.shape
     low, high = np.int64(3 * first[0]), np.int64(3 * (first[-1] + taps))
-    flat = planes.reshape(planes.size)
+    flat = carray(pointer_f32(planes.ctypes.data), (planes.size,))
     while True:
         unit = take_ticket(ticket) * _ROWS_A_UNIT
         if unit >= levels.shape[0]:
