@@ -91,7 +91,8 @@ def load(
             code = ready or always_kernels
             prover = Prover.of(path, card, threads=threads, graphs=graphs, code=code)
         choice = _opened(path, backend, threads, prover, ready)
-        checked = _checked(path, backend, choice, prover, strict=strict)
+        name = choice.name if backend == "auto" else backend
+        checked = _checked(path, name, choice, prover, strict=strict)
         card = card or _served_card(path, choice.backend)
         if choice.backend.memory == "host":
             segmenter: Segmenter | CudaSegmenter = Segmenter(
@@ -108,17 +109,16 @@ def load(
         if ready is not None:
             ready.close()
         raise
-    segmenter.backend_name, segmenter.backend_reason = choice.name, choice.reason
+    segmenter.backend_name, segmenter.backend_reason = name, choice.reason
     segmenter.checked = checked
     segmenter.familiar = familiar_of(path)
     return segmenter
 
 
 def _checked(
-    path: Path, backend: str, choice: Choice, prover: Prover | None, *, strict: bool
+    path: Path, name: str, choice: Choice, prover: Prover | None, *, strict: bool
 ) -> Checked | None:
     """What came of the file's proof; what is wrong is said, or refused."""
-    name = choice.name if backend == "auto" else backend
     try:
         checked = None if prover is None else prover.check(name, choice.backend)
         if strict:

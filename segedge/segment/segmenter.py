@@ -53,6 +53,7 @@ class Segmenter(Closing):
     """
 
     backend_name = "given"
+    """As it was asked for, with its variant; what `auto` took."""
     backend_reason = "given"
     checked: Checked | None = None
     """What came of the file's proof on this backend; None where it was not checked."""

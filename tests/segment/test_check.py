@@ -527,3 +527,5 @@ def test_eval_and_compare_say_it_too(tmp_path: Path) -> None:
         run_verb("compare", f"{path}@onnxruntime", f"{path}@openvino", "--json").stdout
     )
     assert [one["passed"] for one in both["checked"]] == [True, False]
+    told = run_verb("compare", f"{path}@openvino:f32", f"{path}@openvino").stdout
+    assert "first       any_size.onnx on openvino:f32" in told, "not twice the same name"
