@@ -30,8 +30,9 @@ MOST_OFF = 0.01
 FEW_LEVELS = 2.0
 WAY_IMAGES = 8
 """Of those to verify on: each goes twice through the network in PyTorch."""
-_ALIKE = 0.995
-"""Share of pixels with the same label below which the source's own enlarging is worth its time."""
+_ALIKE = {"images": 0.995, "noise": 0.999}
+"""Share of pixels with the same label below which the source's own enlarging is worth its time.
+Noise is smoother than pictures, and loses less: a small UPerNet 0.35 %, 0.7 % of CamVid's."""
 Image = NDArray[np.uint8]
 Tensor = NDArray[np.float32]
 
@@ -165,7 +166,7 @@ def way_noise(card: ModelCard, follows_frame: bool) -> Iterator[Image]:
 
 def enlarges_in_steps(report: ExportReport) -> bool:
     """Whether cutting the tail changes labels by more than rounding."""
-    return report.tail.cut and _behind(report.card) < _ALIKE
+    return report.tail.cut and _behind(report.card) < _wanted(report.card)
 
 
 def agrees_more(card: ModelCard, other: ModelCard) -> bool:
@@ -183,11 +184,16 @@ def in_steps(card: ModelCard) -> str:
 
 def kept_for(cut: ModelCard) -> str:
     """For the user whose tail stays in the graph."""
+    found, wanted = 100 * _behind(cut), 100 * _wanted(cut)
     return (
         "the tail stays in the graph: the source's own way enlarges its logits in steps, and cut, "
-        f"{100 * _behind(cut):.2f} % of the labels were its own (wanted {100 * _ALIKE:.1f} %); "
+        f"{found:.2f} % of the labels were its own (wanted {wanted:.1f} %); "
         "--cut-tail for the faster file"
     )
+
+
+def _wanted(card: ModelCard) -> float:
+    return 1.0 if card.parity is None else _ALIKE[card.parity.kind]
 
 
 def _behind(card: ModelCard) -> float:

@@ -126,6 +126,12 @@ def test_a_tail_whose_cut_loses_labels_of_the_own_way_stays(tmp_path: Path) -> N
     assert after[1] < 0.995
 
 
+def test_on_noise_which_hides_half_of_it_less_may_be_lost(tmp_path: Path) -> None:
+    report = export(upernet(tmp_path / "net"), tmp_path / "m.onnx")
+    assert not report.tail.cut
+    assert any("were its own (wanted 99.9 %)" in note for note in report.notes)
+
+
 def test_what_a_crop_cuts_off_has_no_label(tmp_path: Path) -> None:
     settings = {
         "image_processor_type": "MobileViTImageProcessor", "size": {"shortest_edge": 64},
