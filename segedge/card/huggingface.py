@@ -113,7 +113,7 @@ def read_huggingface(
             windows=windows,
             **_placing(given),
         )
-    except (AttributeError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+    except (AttributeError, IndexError, TypeError, ValueError, ArithmeticError) as error:
         raise _unclear(f"{error}") from error
     except KeyError as error:
         raise _unclear(f"resample {error}, known are 0 to 5") from error

@@ -109,6 +109,7 @@ def test_a_class_of_processors_may_not_heed_a_setting(tmp_path: Path) -> None:
         ({"do_thumbnail": True}, "do_thumbnail"),
         ({"resample": 7}, "does not say how images are prepared"),
         ({"size": {"width": 3}}, "does not say"),
+        ({"size": []}, "does not say"),
         ({"image_mean": [0.5]}, "does not say"),
         ({"rescale_factor": "x"}, "does not say"),
         ({"do_center_crop": True}, "does not say"),
