@@ -189,23 +189,27 @@ def test_an_axis_that_nothing_tells_is_asked_about(tmp_path: Path) -> None:
 class Cropping(torch.nn.Module):
     """Convolutions without padding, and a classifier; stride 4."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, norm: torch.nn.Module | None = None) -> None:
         super().__init__()
         torch.manual_seed(0)
+        self.norm = norm or torch.nn.Identity()
         self.stem = torch.nn.Conv2d(3, 5, 4, stride=4)
         self.layers = torch.nn.ModuleList(torch.nn.Conv2d(5, 5, 3) for _ in range(count))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits = self.stem(image)
         for layer in self.layers:
-            logits = layer(logits)
+            logits = self.norm(layer(logits))
         return 30 * (logits - logits.mean((2, 3), keepdim=True))
 
 
-def test_a_network_that_crops_is_refused_with_its_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norm", [None, torch.nn.GroupNorm(5, 5), torch.nn.BatchNorm2d(5)])
+def test_a_network_that_crops_is_refused_with_its_numbers(
+    tmp_path: Path, norm: torch.nn.Module | None
+) -> None:
     options = ExportOptions(size=Size(64, 96))
     with pytest.raises(ExportError) as caught:
-        export(Cropping(3), tmp_path / "m.onnx", options=options)
+        export(Cropping(3, norm), tmp_path / "m.onnx", options=options)
     text = " ".join(str(caught.value).split())
     assert "a map of 10x18 for an input of 64x96" in text
     assert "40x72 pixels, at stride 4" in text
@@ -214,6 +218,25 @@ def test_a_network_that_crops_is_refused_with_its_numbers(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
     report = export(Cropping(0), tmp_path / "m.onnx", options=options)
     assert report.card.stride == 4
+
+
+def test_a_map_of_another_shape_is_laid_over_its_input_where_operators_say_so(
+    tmp_path: Path,
+) -> None:
+    """A network that makes its input square inside."""
+
+    class Square(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tiny = Tiny(lambda y, _: y)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            square = torch.nn.functional.interpolate(image, size=(64, 64), mode="bilinear")
+            return self.tiny(square)
+
+    report = export(Square(), tmp_path / "m.onnx", options=ExportOptions(size=Size(64, 128)))
+    assert report.output_shape == (1, 5, 8, 8)
+    assert not any("stretched" in note for note in report.notes)
 
 
 def test_a_border_of_less_than_a_cell_is_told(tmp_path: Path) -> None:

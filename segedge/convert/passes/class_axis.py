@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from segedge.card.axes import shape_text
 from segedge.card.geometry import Size
-from segedge.convert.passes.extent import fits
+from segedge.convert.passes.extent import fits, in_front_of
 from segedge.convert.passes.graph import Value, attribute, constant
 from segedge.errors import ExportError
 
@@ -68,10 +68,11 @@ def _by_operators(value: Value) -> int | None:
             if moved or tuple(attribute(node, "perm", None) or ()) != (0, 2, 3, 1):
                 return None
             moved = True
-        elif op == "Resize" and not moved:
-            pass  # behind it channels are where they were in front
-        elif op not in _KEEPING:
-            return None
+        elif op == "Reshape" and (before := in_front_of(node)) is not None:
+            value = before
+            continue
+        elif not (op == "Resize" and not moved) and op not in _KEEPING:
+            return None  # behind a Resize channels are where they were in front
         computed = [each for each in node.inputs if each is not None and constant(each) is None]
         if not computed:
             return None

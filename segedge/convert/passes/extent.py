@@ -10,6 +10,8 @@ from segedge.convert.passes.graph import Node, Value, attribute, constant, shape
 from segedge.errors import ExportError
 
 Strides = tuple[Fraction, Fraction]
+_GROUPED = 4
+"""So many operators a group norm is written with, at most."""
 _DOWN = ("Conv", "MaxPool", "AveragePool", "LpPool", "QLinearConv", "ConvInteger")
 _KEEPING = (
     "Identity", "Cast", "Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish",
@@ -21,13 +23,32 @@ _KEEPING = (
 """What leaves a place where it is; Slice and Pad change how many there are."""
 
 
+_STRETCHED = (
+    "its map of {} has another shape than its input of {}, and its operators do not say where it "
+    "lies: it is stretched over all of it"
+)
+
+
 def fits(plane: Sequence[int], network: Size) -> bool:
     """Whether rows and columns are the network's at one stride, a cell more or less."""
     (rows, columns), least, most = plane, 0.0, float("inf")
     for count, length in ((rows, network.height), (columns, network.width)):
         least = max(least, length / (count + 1))
         most = min(most, length / (count - 1) if count > 1 else float("inf"))
-    return least <= most
+    return least < most
+
+
+def in_front_of(reshape: Node) -> Value | None:
+    """What has a Reshape's shape a few operators before: group norms are written so."""
+    value = reshape.inputs[0]
+    for _ in range(_GROUPED):
+        maker = value.producer()
+        if maker is None or not maker.inputs or maker.inputs[0] is None:
+            return None
+        value = maker.inputs[0]
+        if shape_of(value) == shape_of(reshape.outputs[0]):
+            return value
+    return None
 
 
 def margin_note(value: Value, grid: Size, network: Size) -> str:
@@ -40,9 +61,7 @@ def margin_note(value: Value, grid: Size, network: Size) -> str:
         return ""
     strides = _Strides().of(value)
     if strides is None:
-        if not fits((grid.height, grid.width), network):
-            raise _refusal(grid, network, None)
-        return ""
+        return "" if fits((grid.height, grid.width), network) else _STRETCHED.format(grid, network)
     counts, lengths = (grid.height, grid.width), (network.height, network.width)
     cells = [
         abs(length - count * stride) / stride
@@ -58,16 +77,16 @@ def margin_note(value: Value, grid: Size, network: Size) -> str:
     )
 
 
-def _refusal(grid: Size, network: Size, strides: Strides | None) -> ExportError:
-    facts = {"found": f"a map of {grid} for an input of {network}"}
-    if strides is not None:
-        down, right = (float(stride) for stride in strides)
-        facts["it covers"] = f"{grid.height * down:g}x{grid.width * right:g} pixels, at stride " + (
-            f"{down:g}" if down == right else f"{down:g}x{right:g}"
-        )
-        rows, columns = network.height - grid.height * down, network.width - grid.width * right
-        where = "beyond it" if min(rows, columns) < 0 else "left out"
-        facts["margin"] = f"{abs(rows) / 2:g} rows, {abs(columns) / 2:g} columns a side {where}"
+def _refusal(grid: Size, network: Size, strides: Strides) -> ExportError:
+    down, right = (float(stride) for stride in strides)
+    rows, columns = network.height - grid.height * down, network.width - grid.width * right
+    stride = f"{down:g}" if down == right else f"{down:g}x{right:g}"
+    where = "beyond it" if min(rows, columns) < 0 else "left out"
+    facts = {
+        "found": f"a map of {grid} for an input of {network}",
+        "it covers": f"{grid.height * down:g}x{grid.width * right:g} pixels, at stride {stride}",
+        "margin": f"{abs(rows) / 2:g} rows, {abs(columns) / 2:g} columns a side {where}",
+    }
     return ExportError(
         "the network's map does not lie over its input (convolutions without padding?)",
         facts=facts,
@@ -116,6 +135,9 @@ class _Strides:
 
 def _sources(node: Node) -> list[Value]:
     """The inputs that are maps: not constants, nor what is one number a channel."""
+    if node.op_type == "Reshape":
+        before = in_front_of(node)
+        return [] if before is None else [before]
     several = node.op_type in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Mean", "Sum", "Concat")
     inputs = node.inputs if several else node.inputs[node.op_type == "Where" :][:1]
     return [
@@ -130,6 +152,8 @@ def _sources(node: Node) -> list[Value]:
 def _factor(node: Node) -> Strides | None:
     """What an operator of NCHW maps multiplies strides by."""
     one = Fraction(1)
+    if node.op_type == "Reshape":
+        return one, one
     if node.op_type == "Slice" and not _every_one(node):
         return None
     if node.op_type in _KEEPING:
