@@ -5,31 +5,36 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.batch.inputs import InputFile, find_inputs
+from segedge.batch.begin import (
+    card_of_model,
+    gpus_for,
+    locked,
+    marked_by,
+    model_file,
+    outside,
+    planned,
+    split,
+)
+from segedge.batch.inputs import find_inputs
 from segedge.batch.ledger import (
-    PLAN,
     Done,
     finished,
-    forget,
     manifest_of,
     marked,
-    open_archive,
     read_failures,
     write_failures,
 )
-from segedge.batch.local import LocalPool, usable_gpus, usual_workers
+from segedge.batch.local import LocalPool
 from segedge.batch.options import BatchOptions, Job, model_hash
-from segedge.batch.plan import Plan, Shard, make_plan, plan_lines, read_plan
+from segedge.batch.plan import Plan, Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Pool, Refused, Said, Started, Told
-from segedge.batch.store import TOKEN, LocalStore, Store, is_remote, open_store
+from segedge.batch.store import TOKEN, Store, is_remote, open_store
 from segedge.batch.table import merge_parts, schema_of
-from segedge.card.card import ModelCard
 from segedge.errors import BackendError, SinkError, UsageError
 from segedge.motion.summary import added
 
@@ -136,10 +141,10 @@ def run_batch(
     options = options or BatchOptions()
     if tries < 1 or workers < 0 or threads < 0:
         raise UsageError("tries are 1 or more, workers and threads 0 (automatic) or more")
-    model = _model_file(model)
-    card = _card(model)
-    gpus = _gpus(options.backend) if make_pool is None else []
-    workers, threads = _split(workers, threads, len(gpus))
+    model = model_file(model)
+    card = card_of_model(model)
+    gpus = gpus_for(options.backend) if make_pool is None else []
+    workers, threads = split(workers, threads, len(gpus))
     job = Job(
         model,
         model_hash(model),
@@ -155,8 +160,8 @@ def run_batch(
     files, missing = find_inputs(inputs)
     options.check(card, files)
     store = open_store(job.out)
-    with _locked(store), _marked(store, job):
-        plan = _plan(store, _outside(files, job.out), options, manifest_of(job))
+    with locked(store), marked_by(store, job):
+        plan = planned(store, outside(files, job.out), options, manifest_of(job))
         make = make_pool or (lambda job: LocalPool(job, workers=workers, gpus=gpus))
         run = _Run(job, store, plan, tries, on_progress, on_note)
         run.failures += [{"source": f.name, "reason": f.reason} for f in missing]
@@ -335,83 +340,3 @@ class _Run:
                 len(self.failures),
             )
         )
-
-
-def _model_file(model: str | Path) -> Path:
-    from segedge.backends.remote.address import is_address
-
-    path = Path(model)
-    if is_address(path):
-        raise UsageError(
-            f"segedge batch takes a model file, not {model}",
-            facts={"why": "what a server runs may change in mid-archive"},
-            fix="give the ONNX file; each worker loads it",
-        )
-    return path.absolute()
-
-
-def _card(model: Path) -> ModelCard:
-    from segedge.segment.load import card_of
-
-    return card_of(model)
-
-
-def _gpus(backend: str) -> list[str]:
-    from segedge.backends.registry import may_run_on_host
-
-    return [] if may_run_on_host(backend) else usable_gpus()
-
-
-def _split(workers: int, threads: int, gpus: int) -> tuple[int, int]:
-    from segedge.machine.processors import usable_processors
-
-    cores = usable_processors()
-    workers = workers or usual_workers(cores, gpus)
-    return workers, threads or max(1, cores // workers)
-
-
-def _outside(files: Sequence[InputFile], out: str) -> list[InputFile]:
-    """Not what an earlier run has made: the archive may lie in the folder of its inputs."""
-    kept = [file for file in files if not f"{file.path}/".startswith(f"{out.rstrip('/')}/")]
-    if not kept:
-        raise UsageError(f"all inputs are outputs: they lie in {out}", fix="--out ANOTHER")
-    return kept
-
-
-def _plan(
-    store: Store, files: Sequence[InputFile], options: BatchOptions, manifest: dict[str, Any]
-) -> Plan:
-    open_archive(store, manifest)
-    data = store.read(PLAN)
-    plan = make_plan(
-        files, shard_frames=options.shard_frames, known=read_plan(data) if data else ()
-    )
-    # Before the plan tells of the new ones: a run that is killed here does it again.
-    for source in plan.replaced:
-        forget(store, source)
-    store.write(PLAN, plan_lines(plan.sources))
-    return plan
-
-
-@contextmanager
-def _marked(store: Store, job: Job) -> Iterator[None]:
-    """A file that workers must see, while the run lasts."""
-    store.write(job.token, b"")
-    try:
-        yield
-    finally:
-        store.remove(job.token)
-
-
-@contextmanager
-def _locked(store: Store) -> Iterator[None]:
-    """Keep other runs out of a local archive, and take away what killed ones left."""
-    if not isinstance(store, LocalStore):
-        yield
-        return
-    with store.lock():
-        store.tidy()
-        try:
-            yield
-        finally:
-            store.tidy()

@@ -86,8 +86,8 @@ def test_omp_num_threads(monkeypatch: pytest.MonkeyPatch, asked: str, count: int
 def test_kernels_encoders_and_workers_of_batch_follow(
     cgroups: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from segedge.batch.run import _split
+    from segedge.batch.begin import split
 
-    assert (Workers().count, encoder_threads(), _split(0, 0, 0)) == (4, 4, (4, 2))
+    assert (Workers().count, encoder_threads(), split(0, 0, 0)) == (4, 4, (4, 2))
     write(cgroups, own="0::/\n", cpu__max="50000 100000")
-    assert (Workers().count, encoder_threads(), _split(0, 0, 0)) == (1, 1, (1, 1))
+    assert (Workers().count, encoder_threads(), split(0, 0, 0)) == (1, 1, (1, 1))
