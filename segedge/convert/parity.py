@@ -186,9 +186,24 @@ def usual_labels(network: Network, state: TailState) -> Network:
         output = network(tensor)
         if output.ndim == 4 and output.shape[3] == 1 and output.shape[1] != 1:
             output = output[..., 0]
+        if state.threshold is None and output.dtype.kind == "f":
+            output = _whole(output)
         return output if state.threshold is None else (output == max(state.written)).astype("u1")
 
     return labels
+
+
+def _whole(output: NDArray[Any]) -> NDArray[np.int64]:
+    """Labels that are written as floats."""
+    labels = np.rint(output)
+    if not np.array_equal(labels, output):
+        raise ExportError(
+            "the network writes one channel of numbers for more than two classes",
+            facts={"found": f"{output.min():.4g} to {output.max():.4g}, not all whole numbers"},
+            fix="name the two classes of one channel (--classes), or let the network write logits "
+            "or labels",
+        )
+    return np.asarray(labels, np.int64)
 
 
 def settled(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.bool_]:

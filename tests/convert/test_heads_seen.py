@@ -35,12 +35,14 @@ TAKEN = (
     "labels made by where, N x H x W x 1", "mask of 0 and 255",
     "mask of 0 and 255, N x H x W x 1", "probability in bytes", "probabilities in bytes", "one-hot",
     "finest of several", "auxiliary first", "side outputs", "no padding, put back",
-    "probabilities at stride 8", "probabilities at stride 8, classes last", "sigmoid at stride 8",
+    "labels through a table, in float", "probabilities at stride 8",
+    "probabilities at stride 8, classes last", "sigmoid at stride 8",
     "second of softmax at stride 8", "labels at stride 8", "sigmoid, saturated",
 )  # fmt: skip
 REFUSED = {
     "distances, not below 0": "from which value on a pixel is of the second class",
     "labels from 1 on": "labels that are none of its classes",
+    "numbers for five names": "one channel of numbers for more than two classes",
     "another task beside it": "unclear which is the segmentation",
 }
 

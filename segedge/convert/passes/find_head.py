@@ -221,7 +221,8 @@ def _guess_output(output: Value, shape: tuple[int, ...], wanted: _Wanted) -> Tai
     if _is_integer(output) and (len(shape) != 4 or 1 in shape[1:]):
         return TailState(None, len(shape), 0, labels=True)
     if len(shape) == 3 and fits(shape[1:], wanted.network):
-        return TailState(None, 3, 1)
+        is_labels = wanted.channels is not None and wanted.channels > 2
+        return TailState(None, 3, int(not is_labels), labels=is_labels)
     if len(shape) != 4:
         raise ExportError(
             f"output {output.name} has no class axis",
@@ -338,6 +339,8 @@ def _usual_labels(
         squeezed = Operator("Reshape", (np.zeros(3, np.int64),))
         return (squeezed, *_usual_labels(final, output, shape[:3], is_truth))
     to_bytes = Operator("Cast", attributes={"to": int(ir().DataType.UINT8)})
+    if final.threshold is None and output.dtype is not None and output.dtype.is_floating_point():
+        return (Operator("Cast", attributes={"to": int(ir().DataType.INT32)}),)
     if final.threshold is not None and final.written != (0, 1):
         return (Operator("Equal", (np.array(max(final.written)),)), to_bytes)
     return (to_bytes,) if is_truth else ()
