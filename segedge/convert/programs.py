@@ -50,7 +50,7 @@ def load_torchscript(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.jit.load(str(path), map_location="cpu").eval()
+            return torch.jit.load(str(path), map_location="cpu").float().eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise ExportError(
             f"{path.name} cannot be loaded as TorchScript",

@@ -26,6 +26,7 @@ from segedge.machine.optional import require
 _AXIS_NAMES = {0: "batch", 2: "height", 3: "width"}
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 """PyTorch's words where a convolution gets another number of channels than its weights have."""
+_HALF = "segedge gives float32, its weights are of half precision: save it again after .float()"
 _AXES: dict[DynamicAxis, tuple[int, ...]] = {"batch": (0,), "size": (2, 3)}
 
 
@@ -142,8 +143,12 @@ class TorchNetwork:
             raise ExportError(
                 f"{self._name} fails on an input of {'x'.join(map(str, array.shape))}",
                 facts={"says": f"{type(error).__name__}: {_first_line(str(error))}"},
-                fix=_input_fix(str(error)),
+                fix=_HALF if self._is_half(module) else _input_fix(str(error)),
             ) from error
+
+    def _is_half(self, module: Any) -> bool:
+        halves = (self._torch.float16, self._torch.bfloat16)
+        return any(value.dtype in halves for value in module.state_dict().values())
 
 
 def _head_module(torch: Any, module: Any, indices: Sequence[int]) -> Any:

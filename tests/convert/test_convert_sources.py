@@ -210,6 +210,20 @@ def test_weights_alone_are_no_network(tmp_path: Path) -> None:
         resolve(tmp_path / "broken.pt2", NONE)
 
 
+def test_networks_of_half_precision(tmp_path: Path) -> None:
+    image = torch.rand(1, 3, *SIZE)
+    torch.jit.trace(plain().half(), image.half()).save(tmp_path / "half.ts.pt")
+    report = export(
+        tmp_path / "half.ts.pt", tmp_path / "m.onnx", options=ExportOptions(size=Size(*SIZE))
+    )
+    assert report.channels == 5
+    program = torch.export.export(plain().bfloat16(), (image.bfloat16(),))
+    torch.export.save(program, tmp_path / "half.pt2")
+    with pytest.raises(ExportError, match="fails on an input") as caught:
+        export(tmp_path / "half.pt2", tmp_path / "m.onnx")
+    assert "half precision: save it again after .float()" in (caught.value.fix or "")
+
+
 def test_the_size_is_needed_and_must_work(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="input size of Tiny is not known"):
         export(plain(), tmp_path / "m.onnx")
