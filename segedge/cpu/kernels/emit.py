@@ -16,6 +16,8 @@ _ENTRY = "segedge_entry"
 _WORD, _STATUS = ir.IntType(64), ir.IntType(32)
 _READ_AS = {types.none: "", types.int64: "q", types.float64: "d", types.float32: "f"}
 """How results are read back (`struct`)."""
+_MEMINFO_BYTES = 6 * 8
+_USUAL_ALIGN = 16
 
 
 @global_compiler_lock
@@ -39,7 +41,9 @@ def image_of(
     if len(kind.args) - 1 != words:  # result, exception, arguments; the words: result, arguments
         raise LinkError(f"{len(kind.args)} arguments, {words} words")
     codegen = context.codegen()
-    caller = binding.parse_assembly(str(_caller(kind, facts.llvm_func_name)))
+    module = _caller(kind, facts.llvm_func_name)
+    _add_memory(module)
+    caller = binding.parse_assembly(str(module))
     caller.triple, caller.data_layout = codegen._tm.triple, str(codegen.target_data)
     objects = [codegen._tm.emit_object(caller), compiled.library._get_compiled_object()]
     return link(objects, _ENTRY, result=_READ_AS[facts.restype])
@@ -59,3 +63,42 @@ def _caller(kind: ir.FunctionType, name: str) -> ir.Module:
         args.append(builder.load(builder.bitcast(place, wanted.as_pointer())))
     builder.ret(builder.call(kernel, args))
     return module
+
+
+def _add_memory(module: ir.Module) -> None:
+    """What arrays that a kernel makes for itself ask of Numba's runtime: memory, and its end.
+
+    The memory begins with what Numba keeps of an array (`MemInfo` of numba/core/runtime): a count
+    of references, two words of a destructor, the address of the data, its size, an allocator.
+    """
+    pointer, nothing = ir.IntType(8).as_pointer(), ir.VoidType()
+    take = ir.Function(module, ir.FunctionType(pointer, [_WORD]), name="malloc")
+    free = ir.Function(module, ir.FunctionType(nothing, [pointer]), name="free")
+
+    def define(name: str, result: Any, *arguments: Any) -> tuple[ir.IRBuilder, Any]:
+        function = ir.Function(module, ir.FunctionType(result, arguments), name=name)
+        function.linkage = "weak"
+        return ir.IRBuilder(function.append_basic_block()), function.args
+
+    builder, (size, align) = define("NRT_MemInfo_alloc_aligned", pointer, _WORD, _STATUS)
+    wide = builder.zext(align, _WORD)
+    spare = builder.add(wide, ir.Constant(_WORD, _MEMINFO_BYTES))
+    block = builder.call(take, [builder.add(size, spare)])
+    with builder.if_then(builder.icmp_unsigned("==", block, ir.Constant(pointer, None))):
+        builder.ret(block)  # Numba raises then
+    words = builder.bitcast(block, _WORD.as_pointer())
+    start = builder.add(builder.ptrtoint(block, _WORD), builder.sub(spare, ir.Constant(_WORD, 1)))
+    data = builder.and_(start, builder.neg(wide))
+    for number, value in enumerate((ir.Constant(_WORD, 1), None, None, data, size, None)):
+        place = builder.gep(words, [ir.Constant(_WORD, number)])
+        builder.store(value or ir.Constant(_WORD, 0), place)
+    builder.ret(block)
+    aligned = builder.function
+    builder, (size,) = define("NRT_MemInfo_alloc", pointer, _WORD)
+    builder.ret(builder.call(aligned, [size, ir.Constant(_STATUS, _USUAL_ALIGN)]))
+    builder, (size,) = define("NRT_Allocate", pointer, _WORD)
+    builder.ret(builder.call(take, [size]))
+    for name in ("NRT_MemInfo_call_dtor", "NRT_Free"):
+        builder, (block,) = define(name, nothing, pointer)
+        builder.call(free, [block])
+        builder.ret_void()

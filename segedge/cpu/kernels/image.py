@@ -50,8 +50,6 @@ R_X86_64_64, PC32 and PLT32; R_AARCH64_ABS64, PREL32, JUMP26, CALL26, MOVW_UABS_
 _BRANCH_BITS, _MOVE_BITS, _MOVE_AT = (1 << 26) - 1, 0xFFFF, 5
 _STUB = struct.pack("<IIQ", 0x58000050, 0xD61F0200, 0)
 """AArch64: ``ldr x16, .+8``; ``br x16``; the address. A call may change x16."""
-_STANDS_FOR = {"NRT_MemInfo_call_dtor": "abort"}
-"""Numba frees an array that nobody refers to any more; arrays of a kernel belong to the caller."""
 
 
 class LinkError(Exception):
@@ -269,7 +267,6 @@ class _Linker:
         return self.stubs[name]
 
     def _point_to_function(self, place: int, name: str) -> None:
-        name = _STANDS_FOR.get(name, name)
         _address(name)
         self.foreign.append((place, name))
 
