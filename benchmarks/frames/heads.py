@@ -165,7 +165,7 @@ HEADS: dict[str, Head] = {
         lambda v: F.interpolate(v[None].float(), size=SIZE, mode="nearest-exact")[0].long(),
         options={"keep_tail": True},
     ),
-    "sigmoid, saturated": Head(lambda y, x: (9 * up(y)).sigmoid(), above(0.5), 1),
+    "sigmoid, saturated": Head(lambda y, x: (60 * up(y)).sigmoid(), above(0.5), 1),
     "corners to half, then half-pixel": Head(
         lambda y, x: up(F.interpolate(y, scale_factor=4, mode="bilinear", align_corners=True)),
         lambda v: v.argmax(1),
