@@ -193,7 +193,10 @@ def test_options_that_cannot_be_meant() -> None:
 def test_openvino_says_the_same(exported: Path) -> None:
     pytest.importorskip("openvino")
     image = next(smooth_noise(Size(80, 120), 1))
-    with load(exported, backend="onnxruntime") as here, load(exported, backend="openvino:f32") as there:
+    with (
+        load(exported, backend="onnxruntime") as here,
+        load(exported, backend="openvino:f32") as there,
+    ):
         first, second = here(image), there(image)
         np.testing.assert_allclose(first.logits, second.logits, atol=1e-3)
         assert np.mean(first.labels == second.labels) > 0.999
