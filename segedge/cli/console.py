@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from rich.text import Text
 from segedge.errors import SegedgeError, UsageError
 
 _WIDTH = 100
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def out() -> Console:
@@ -40,15 +42,20 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def printable(text: str) -> str:
+    """Text with control characters spelled out: a model file's words do not steer a terminal."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def say(text: str) -> None:
     """A line on stderr: what is being done."""
-    err().print(text, markup=False)
+    err().print(printable(text), markup=False)
 
 
 def print_row(label: str, text: str) -> None:
     """One ``label       text`` row on stdout; the label takes 12 columns."""
     row = Text(f"{label:<11} ", style="bold cyan")
-    out().print(row + Text(text, style="default"))
+    out().print(row + Text(printable(text), style="default"))
 
 
 def print_prose(label: str, text: str) -> None:
@@ -67,13 +74,14 @@ def print_json(data: Any) -> None:
 def print_error(error: SegedgeError) -> None:
     """The error in three parts on stderr: fact, numbers, fix."""
     console = err()
-    console.print(Text("error: ", style="bold red") + Text(error.headline))
+    console.print(Text("error: ", style="bold red") + Text(printable(error.headline)))
     width = max((len(label) for label, _ in error.lines()), default=0)
     for label, text in error.lines():
         style = "bold green" if label == "fix" else "bold"
         for number, line in enumerate(text.splitlines() or [""]):
             head = label if number == 0 else ""
-            console.print(Text(f"  {head:<{width}}  ", style=style) + Text(line))
+            row = Text(f"  {head:<{width}}  ", style=style)
+            console.print(row + Text(printable(line)))
 
 
 class RateColumn(ProgressColumn):

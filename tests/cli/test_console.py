@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from segedge.cli.console import print_prose
+from segedge.cli.console import print_error, print_prose, print_row, say
+from segedge.errors import CardError
 
 
 def test_long_text_goes_on_under_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,3 +21,16 @@ def test_a_path_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:
     path = "/a-folder/" + "long-" * 30 + "name"
     print_prose("skipped", f"see {path} for more")
     assert path in capsys.readouterr().out
+
+
+def test_words_of_a_file_do_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "road\x1b[2J\x9b31m"
+    print_row("classes", name)
+    print_prose("checked", name)
+    say(name)
+    print_error(CardError(f"no class {name}", facts={"found": name}))
+    told = capsys.readouterr()
+    assert "\x1b[2J" not in told.out + told.err
+    assert "\x9b" not in told.out + told.err
+    assert told.out.count(r"road\x1b[2J\x9b31m") == 2
+    assert told.err.count(r"road\x1b[2J\x9b31m") == 3
