@@ -7,6 +7,7 @@ Numba the kernels' files name is wrapped here, so that importing them takes no t
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from array import array
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from struct import pack, unpack, unpack_from
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped
 from segedge.cpu.kernels.kept import file_of, keep_code, kept_code
@@ -146,8 +148,8 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
         kinds.append("i")
         words.append(value)
     elif kind is np.ndarray:
-        kinds.append((value.dtype.str, value.ndim, value.flags.num & _TOLD_FLAGS))
-        words += (0, 0, value.size, value.itemsize, value.ctypes.data)
+        kinds.append((value.dtype, value.ndim, value.flags.num & _TOLD_FLAGS))
+        words += (0, 0, value.size, value.itemsize, _address_of(value))
         words += value.shape
         words += value.strides
     elif isinstance(value, tuple):
@@ -167,5 +169,19 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
     return True
 
 
+def _quick_address(array: NDArray[Any]) -> int:
+    """Where an array's data begin: the first field of NumPy's object, behind Python's own."""
+    return _word_at(id(array) + object.__basicsize__).value
+
+
+def _plain_address(array: NDArray[Any]) -> int:
+    return int(array.ctypes.data)  # half of what a call costs, eight times as long
+
+
+_word_at = ctypes.c_size_t.from_address
+_SAMPLE = np.zeros(1)
+_address_of = (
+    _quick_address if _quick_address(_SAMPLE) == _plain_address(_SAMPLE) else _plain_address
+)
 _TOLD_FLAGS = 0x1 | 0x2 | 0x100 | 0x400
 """Of an array: contiguous in rows, in columns, aligned, writable."""
