@@ -84,6 +84,24 @@ def test_arguments_of_every_kind_arrive(
     assert all(isinstance(one, Mapped) for one in combine._mapped.values())
 
 
+def test_arrays_that_are_contiguous_both_ways_need_no_kernel_of_their_own() -> None:
+    """One row, one column, nothing: Numba takes them for contiguous in rows."""
+
+    @njit(cache=True)
+    def total(values: Any) -> Any:
+        result = 0.0
+        for i in range(values.shape[0]):
+            for j in range(values.shape[1]):
+                result += values[i, j]
+        return result
+
+    for shape in ((3, 4), (1, 4), (3, 1), (1, 1), (0, 4), (3, 0)):
+        assert total(np.ones(shape)) == shape[0] * shape[1]
+    assert len(total._mapped) == 1
+    assert total(np.ones((3, 4)).T) == 12
+    assert len(total._mapped) == 2
+
+
 def test_what_every_frame_needs_is_mapped() -> None:
     card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
     for wanted in (card, card.replace(resize="pillow-bilinear"), card.replace(head="labels")):

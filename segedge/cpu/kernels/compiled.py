@@ -148,7 +148,8 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
         kinds.append("i")
         words.append(value)
     elif kind is np.ndarray:
-        kinds.append((value.dtype, value.ndim, value.flags.num & _TOLD_FLAGS))
+        told = value.flags.num & _TOLD_FLAGS
+        kinds.append((value.dtype, value.ndim, told & ~_IN_COLUMNS if told & _IN_ROWS else told))
         words += (0, 0, value.size, value.itemsize, _address_of(value))
         words += value.shape
         words += value.strides
@@ -183,5 +184,7 @@ _SAMPLE = np.zeros(1)
 _address_of = (
     _quick_address if _quick_address(_SAMPLE) == _plain_address(_SAMPLE) else _plain_address
 )
-_TOLD_FLAGS = 0x1 | 0x2 | 0x100 | 0x400
-"""Of an array: contiguous in rows, in columns, aligned, writable."""
+_IN_ROWS, _IN_COLUMNS = 0x1, 0x2
+_TOLD_FLAGS = _IN_ROWS | _IN_COLUMNS | 0x100 | 0x400
+"""Of an array: contiguous in rows, in columns (of both, rows are what Numba goes by), aligned,
+writable."""
