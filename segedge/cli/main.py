@@ -15,7 +15,7 @@ from segedge.cli import standard
 from segedge.cli.console import print_error, say
 from segedge.cli.groups import expanded
 from segedge.cli.leave import leave
-from segedge.errors import SegedgeError
+from segedge.errors import SegedgeError, UsageError
 from segedge.version import __version__
 
 VERBS = {
@@ -50,6 +50,8 @@ Others would be taken for a source: a host without a port, a number without a po
 ``--live=HOST`` and ``--smooth=0`` are clear.
 """
 
+_LONG_NAME = 100
+
 
 def main() -> None:
     """Entry point of the console script: `run`, and a quick end of the process."""
@@ -79,6 +81,19 @@ def run(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         print_error(error)
+        sys.exit(2)
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        # Of a name that was given: too long, in a folder that may not be searched ...
+        name = str(error.filename)
+        print_error(
+            UsageError(
+                f"{name if len(name) <= _LONG_NAME else name[:_LONG_NAME] + '...'} cannot be used",
+                facts={"found": error.strerror or type(error).__name__},
+                fix="check the name and its folder's rights; --debug shows where it was met",
+            )
+        )
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

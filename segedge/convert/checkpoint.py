@@ -50,6 +50,7 @@ def load_checkpoint(
         raise _misfit(path.name, factory, expected, tensors, missing, mismatched, unexpected)
     torch = require("torch", purpose="read a checkpoint")
     fitting = {name: torch.as_tensor(tensors[name]) for name in expected if name in tensors}
+    _check_values(path.name, fitting, torch, dict(module.named_parameters(remove_duplicate=False)))
     module.load_state_dict(fitting, strict=False)
     return CheckpointReport(
         file=path.name,
@@ -62,6 +63,27 @@ def load_checkpoint(
         ignored=unexpected,
         epoch=_epoch(stored),
     )
+
+
+def _check_values(
+    file: str, tensors: Mapping[str, Any], torch: Any, parameters: Mapping[str, Any]
+) -> None:
+    """Demand numbers that a network can take: cast integers would be other weights."""
+    for name, tensor in tensors.items():
+        found = "no values (device meta)" if tensor.is_meta else ""
+        if tensor.is_quantized or tensor.layout != torch.strided:
+            found = f"{tensor.dtype}, {tensor.layout}"
+        elif name in parameters and parameters[name].is_floating_point() != (
+            tensor.is_floating_point()
+        ):
+            found = str(tensor.dtype)
+        if found:
+            raise CheckpointError(
+                f"checkpoint {file} has weights that are no plain numbers",
+                facts={"found": f"{_named(name, tensors)}: {found}", "expected": "floats, dense"},
+                fix="save the weights of the network as it was trained, before it was quantised "
+                "or packed: torch.save(model.state_dict(), 'weights.pth')",
+            )
 
 
 def _epoch(stored: Any) -> int | None:

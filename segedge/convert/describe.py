@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,10 @@ def asked_classes(options: ExportOptions) -> LabelSet | None:
         return named_set(asked)
     if asked.lower() in built_in_sets():
         return built_in_sets()[asked.lower()]
-    if Path(asked).is_file():
+    is_file = False
+    with suppress(OSError):  # a list may be longer than a file's name can be
+        is_file = Path(asked).is_file()
+    if is_file:
         return read_classes(Path(asked))
     if "," in asked:
         return named_set(tuple(name.strip() for name in asked.split(",") if name.strip()))

@@ -159,3 +159,24 @@ def test_the_command_line_tells_of_the_choice(
             run([*asked, *more])
         assert caught.value.code in (0, None)
         assert line in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("packed", "found"),
+    [
+        (lambda weight: (40 * weight).to(torch.int8), "torch.int8"),
+        (lambda weight: weight.to(torch.complex64), "torch.complex64"),
+        (lambda weight: weight.to_sparse(), "torch.sparse_coo"),
+        (lambda weight: weight.to("meta"), "no values"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_refused(
+    tmp_path: Path, packed: Any, found: str
+) -> None:
+    """Casting integers gives other weights, which parity cannot see: both sides have them."""
+    stored = {name: packed(value) for name, value in state().items()}
+    with pytest.raises(CheckpointError, match="no plain numbers") as caught:
+        loaded(tmp_path, stored)
+    assert found in caught.value.facts["found"]
+    halves = {name: value.half() for name, value in state().items()}
+    assert equal(loaded(tmp_path, halves)[1], {k: v.float() for k, v in halves.items()})

@@ -47,6 +47,10 @@ def test_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["tail"]["cut"] is False
 
 
+_MANY = ",".join(f"class number {number}" for number in range(100))
+"""Longer than the name of a file may be."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,6 +60,9 @@ def test_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ((FACTORY, "--size", "64", "--arg", "19"), "no NAME=VALUE"),
         ((FACTORY, "--size", "64", "--checkpoint", "no.pth"), "no.pth does not exist"),
         (("nothing.onnx", "-o", "x.onnx"), "nothing.onnx does not exist"),
+        (("n" * 300 + ".onnx", "-o", "x.onnx"), "File name too long"),
+        ((FACTORY, "--size", "64", "--checkpoint", "n" * 300), "File name too long"),
+        ((FACTORY, "--size", "64", "--classes", _MANY), "names     100: class number 0,"),
     ],
 )
 def test_errors_end_with_code_2_and_no_file(

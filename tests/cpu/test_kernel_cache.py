@@ -119,3 +119,19 @@ def test_what_a_month_saw_no_use_of_goes(tmp_path: Path) -> None:
     kept._drop_unused(tmp_path)
     assert [folder.name for folder in tmp_path.iterdir()] == ["used"]
     kept._drop_unused(tmp_path / "absent")
+
+
+def test_without_a_compiler_kept_ones_run_and_others_are_refused(start: Any) -> None:
+    refused = start(NUMBA_DISABLE_JIT="1")
+    assert "NUMBA_DISABLE_JIT is set" in refused.communicate()[1]
+    assert hits(start()) == 0
+    assert hits(start(NUMBA_DISABLE_JIT="1")) == 1
+
+
+def test_what_numba_is_asked_for_while_debugging_is_not_kept_for_others(
+    start: Any, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("BOUNDSCHECK", "DEBUGINFO", "DEBUG_NRT"), start=1):
+        assert hits(start(**{f"NUMBA_{name}": "1"})) == 0
+        assert len(kernels(tmp_path)) == number
+    assert hits(start()) == 0

@@ -102,6 +102,21 @@ def test_arrays_that_are_contiguous_both_ways_need_no_kernel_of_their_own() -> N
     assert len(total._mapped) == 2
 
 
+def test_named_tuples_of_one_name_are_told_apart_by_their_fields() -> None:
+    """Within a process, and by the file that a later process finds."""
+
+    def pair(first: str, second: str) -> Any:
+        return NamedTuple("Pair", [(first, int), (second, int)])
+
+    for numbers in (pair("low", "high")(1, 2), pair("high", "low")(2, 1)):
+        assert lower_of(numbers) == 1
+
+
+@njit(cache=True)
+def lower_of(numbers: Any) -> Any:
+    return numbers.low
+
+
 def test_what_every_frame_needs_is_mapped() -> None:
     card = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 32, 64, stride=8)
     for wanted in (card, card.replace(resize="pillow-bilinear"), card.replace(head="labels")):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped
 from segedge.cpu.kernels.kept import file_of, keep_code, kept_code
+from segedge.errors import UsageError
 
 
 class Deferred:
@@ -83,7 +84,7 @@ class Kernel(Deferred):
 
     def _find(self, key: tuple[Any, ...], count: int, args: tuple[Any, ...]) -> Mapped | None:
         """Kept code, or new one; None: it can only be called as Numba calls it."""
-        file = file_of(self._function, " ".join(map(str, key)))
+        file = file_of(self._function, " ".join(map(_text, key)))
         data = kept_code(file)
         if data is None:
             data = self._compile(count, args)
@@ -94,6 +95,7 @@ class Kernel(Deferred):
 
     def _compile(self, count: int, args: tuple[Any, ...]) -> bytes:
         """Machine code; none where it needs Numba to run: it makes arrays, or returns them."""
+        _check_compiles()
         from segedge.cpu.kernels.emit import image_of
 
         try:
@@ -119,12 +121,24 @@ def _dispatcher(
 ) -> Any:
     import numba
 
+    _check_compiles()
     dispatcher = numba.njit(**options)(function)
     if cache:
         from segedge.cpu.kernels.pickled import KernelCache
 
         dispatcher._cache = KernelCache(function)
     return dispatcher
+
+
+def _check_compiles() -> None:
+    """Refuse a Numba that hands functions back as they are: these ask for machine code."""
+    from numba import config
+
+    if config.DISABLE_JIT:
+        raise UsageError(
+            "kernels cannot be compiled: NUMBA_DISABLE_JIT is set",
+            fix="unset it; kernels that were compiled before (segedge warm) run in spite of it",
+        )
 
 
 def _make_carray() -> Any:
@@ -154,7 +168,7 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
         words += value.shape
         words += value.strides
     elif isinstance(value, tuple):
-        kinds.append((kind.__name__, len(value)))
+        kinds.append((kind, len(value)))
         return all(_flatten(part, kinds, words) for part in value)
     elif kind is bool:
         kinds.append("b")
@@ -168,6 +182,13 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
     else:
         return False
     return True
+
+
+def _text(kind: Any) -> str:
+    """What a kind is in any process; of a named tuple its fields, too: kernels ask by name."""
+    if isinstance(kind, tuple) and isinstance(kind[0], type):
+        return f"{kind[0].__name__} {getattr(kind[0], '_fields', kind[1])}"
+    return str(kind)
 
 
 def _quick_address(array: NDArray[Any]) -> int:

@@ -17,7 +17,8 @@ _VECTORS = re.compile(r"(av|ss|fma|f16c|bmi|amx|v?aes|popcnt|abm|sve|asimd|fp|i8
 """Abilities that code can ask for; the rest differs from one version of Linux to another."""
 _SETTINGS = (
     "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX", "NUMBA_OPT",
-    "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE",
+    "NUMBA_LOOP_VECTORIZE", "NUMBA_SLP_VECTORIZE", "NUMBA_BOUNDSCHECK", "NUMBA_DEBUGINFO",
+    "NUMBA_DEBUG_NRT",
 )  # fmt: skip
 """What users may ask of Numba that changes machine code."""
 
