@@ -218,6 +218,13 @@ FORMS: dict[str, tuple[str, str, str, Feed, Read]] = {
         rgb,
         mask,
     ),
+    "less": (
+        IN,
+        "bool[1, 1, 32, 64] y",
+        LOGITS + ONE + "th = Constant <value = float {0.4}> ()\n y = Less (g, th)",
+        rgb,
+        mask,
+    ),
 }  # fmt: skip
 
 
@@ -264,12 +271,17 @@ def test_a_grey_picture_is_the_same_in_three_channels(tmp_path: Path) -> None:
     assert np.mean(found == wanted) > 0.9985
 
 
-@pytest.mark.parametrize("name", ["0 and 255", "what lies below", "labels of two axes"])
+@pytest.mark.parametrize("name", ["0 and 255", "what lies below", "less", "labels of two axes"])
 def test_with_the_tail_kept(tmp_path: Path, name: str) -> None:
-    net = FORMS[name][:3]
+    *net, feed, read = FORMS[name]
     classes = ("a", "b", "c") if "axes" in name else None
     report = adopted(tmp_path, *net, keep_tail=True, classes=classes)
     assert report.card.head == "labels"
+    image = next(smooth_noise(SIZE, 1))
+    theirs = onnxruntime.InferenceSession(tmp_path / "theirs.onnx")
+    wanted = read(theirs.run(None, {theirs.get_inputs()[0].name: feed(image)}))
+    with segedge.load(report.path, backend="onnxruntime") as segmenter:
+        assert np.mean(segmenter(image).labels == wanted) > 0.9985
 
 
 def test_what_an_input_settles_cannot_be_asked_for(tmp_path: Path) -> None:

@@ -222,6 +222,16 @@ def test_a_network_that_crops_is_refused_with_its_numbers(
     assert report.card.stride == 4
 
 
+def test_a_map_with_rows_and_columns_swapped_is_called_so(tmp_path: Path) -> None:
+    class Swapping(Cropping):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image).transpose(2, 3)
+
+    options = ExportOptions(size=Size(64, 96), classes=tuple("abcde"))
+    with pytest.raises(ExportError, match="rows and columns of the network's map are swapped"):
+        export(Swapping(0), tmp_path / "m.onnx", options=options)
+
+
 def test_a_map_of_another_shape_is_laid_over_its_input_where_operators_say_so(
     tmp_path: Path,
 ) -> None:

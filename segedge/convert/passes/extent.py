@@ -82,8 +82,15 @@ def _refusal(grid: Size, network: Size, strides: Strides) -> ExportError:
     rows, columns = network.height - grid.height * down, network.width - grid.width * right
     stride = f"{down:g}" if down == right else f"{down:g}x{right:g}"
     where = "beyond it" if min(rows, columns) < 0 else "left out"
+    found = f"a map of {grid} for an input of {network}"
+    if (grid.width * right, grid.height * down) == (network.height, network.width):
+        raise ExportError(
+            "rows and columns of the network's map are swapped",
+            facts={"found": found},
+            fix="swap them back at the end of forward: logits.transpose(2, 3)",
+        )
     facts = {
-        "found": f"a map of {grid} for an input of {network}",
+        "found": found,
         "it covers": f"{grid.height * down:g}x{grid.width * right:g} pixels, at stride {stride}",
         "margin": f"{abs(rows) / 2:g} rows, {abs(columns) / 2:g} columns a side {where}",
     }

@@ -341,9 +341,11 @@ def _usual_labels(
     to_bytes = Operator("Cast", attributes={"to": int(ir().DataType.UINT8)})
     if final.threshold is None and output.dtype is not None and output.dtype.is_floating_point():
         return (Operator("Cast", attributes={"to": int(ir().DataType.INT32)}),)
+    if is_truth:
+        return (to_bytes,)
     if final.threshold is not None and final.written != (0, 1):
         return (Operator("Equal", (np.array(max(final.written)),)), to_bytes)
-    return (to_bytes,) if is_truth else ()
+    return ()
 
 
 def _ends_with_one(shape: tuple[int, ...]) -> bool:
