@@ -55,6 +55,11 @@ class TorchNetwork:
     def outputs(self, size: Size, channels: int | None = None) -> list[OutputSpec]:
         """What the module returns for one image; ``channels`` are the classes that were named."""
         leaves = named_leaves(self._call(self._module, _noise((1, 3, size.height, size.width))))
+        if any(isinstance(leaf, np.ndarray) for _, leaf in leaves):
+            raise ExportError(
+                f"{self._name} returns NumPy arrays, which cannot be traced",
+                fix="return tensors: leave out .numpy() and all that follows it",
+            )
         return [
             output_spec(
                 name, tuple(leaf.shape), is_float=leaf.dtype.is_floating_point,
@@ -132,7 +137,7 @@ class TorchNetwork:
         return model
 
     def _tensor(self, array: NDArray[np.float32]) -> Any:
-        return self._torch.from_numpy(np.ascontiguousarray(array))
+        return self._torch.tensor(array)  # a copy, which the network may write into
 
     def _call(self, module: Any, array: NDArray[np.float32]) -> Any:
         try:
@@ -173,6 +178,8 @@ def _head_module(torch: Any, module: Any, indices: Sequence[int]) -> Any:
 def _input_fix(says: str) -> str:
     """What mends a network that refuses its input: mostly its size, at times its channels."""
     match = _CHANNELS.search(says)
+    if "required positional argument" in says:
+        return "wrap it in a module whose forward takes the image alone"
     if match is None:
         return "--size HxW must be one that the network takes; often a multiple of 32"
     wanted, found = int(match[1]), int(match[2])

@@ -17,6 +17,7 @@ import segedge
 from segedge.card.geometry import Size
 from segedge.cli.main import run
 from segedge.convert import ExportOptions, export
+from segedge.convert.noise import smooth_noise
 from segedge.convert.passes.bounds import bounds
 from segedge.convert.reading import Reading
 from segedge.errors import ExportError, ParityError, UsageError
@@ -299,3 +300,44 @@ def test_the_file_is_run_before_it_has_its_name(
         segedge.export(Tiny(up), tmp_path / "m.onnx", options=options)
     assert len(seen[0]) > 1000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.onnx", "good.onnx"]
+
+
+class Forward(torch.nn.Module):
+    """A convolution, with what is done to its input and its output."""
+
+    def __init__(self, before: Any, after: Any) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.conv = torch.nn.Conv2d(3, 3, 3, padding=1)
+        self.before, self.after = before, after
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.after(self.conv(self.before(image)))
+
+
+def test_a_network_that_writes_into_its_input(tmp_path: Path) -> None:
+    network = Forward(lambda image: image.sub_(0.5).div_(0.5), lambda logits: 9 * logits).eval()
+    options = ExportOptions(size=Size(32, 48), mean=(0.0,) * 3, std=(1.0,) * 3)
+    report = export(network, tmp_path / "m.onnx", options=options)
+    image = next(smooth_noise(Size(32, 48), 1))
+    tensor = torch.tensor((image[..., ::-1] / 255.0).transpose(2, 0, 1)[None], dtype=torch.float32)
+    with torch.no_grad():
+        wanted = network(tensor).argmax(1)[0].numpy()
+    with segedge.load(report.path, backend="onnxruntime") as segmenter:
+        assert np.mean(segmenter(image).labels == wanted) > 0.995
+
+
+def test_arrays_and_further_arguments_are_refused_with_what_mends_them(tmp_path: Path) -> None:
+    class Two(Forward):
+        def forward(self, image: torch.Tensor, scale: torch.Tensor) -> Any:
+            return super().forward(image) * scale
+
+    def same(value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    options = ExportOptions(size=Size(32, 48))
+    with pytest.raises(ExportError, match="returns NumPy arrays"):
+        export(Forward(same, lambda x: x.detach().numpy()), tmp_path / "m.onnx", options=options)
+    with pytest.raises(ExportError) as caught:
+        export(Two(same, same), tmp_path / "m.onnx", options=options)
+    assert "takes the image alone" in str(caught.value)
