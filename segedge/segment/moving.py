@@ -83,11 +83,8 @@ class Moving:
     every frame is shown at once, from the key before it.
     """
 
-    def __init__(
-        self, segmenter: Carrying, motion: Motion, *, live: bool, looks_ahead: bool = False
-    ) -> None:
-        """Begin; ``looks_ahead``: the network may see a frame that is then no key."""
-        self._looks_ahead = looks_ahead
+    def __init__(self, segmenter: Carrying, motion: Motion, *, live: bool) -> None:
+        """Begin."""
         self._segmenter, self._motion, self._live = segmenter, motion, live
         self._tracker = Tracker(motion.source)
         self._pace = Pace(motion, most=None if live else MOST_HELD)
@@ -97,7 +94,6 @@ class Moving:
         """Frames of a file that wait for the next key."""
         self._passed: list[Seen] = []
         """What is kept of live frames that have passed since the key."""
-        self._was_cut = False
         self._size: tuple[int, int] | None = None
         self._seconds: float | None = None
         self._frame_seconds: float | None = None
@@ -174,24 +170,15 @@ class Moving:
         self._passed.clear()
 
     def _close(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
-        """The frames that wait, up to the last or the first of a new scene, which is a key.
-
-        The last one's motion is found while the network sees it, in vain where a scene begins among
-        the others; then the next one waits for what is known of them.
-        """
-        newest = self._between[-1]
-        ahead = None
-        if self._looks_ahead and not self._was_cut:
-            ahead = self._segmenter.look(newest.frame)
-        with newest.frame.times.measure("motion"):
+        """The frames that wait, up to the last or the first of a new scene, which is a key."""
+        with self._between[-1].frame.times.measure("motion"):
             number = self._first_unexplained()
-        cut = self._was_cut = number is not None
+        cut = number is not None
         last = len(self._between) if number is None else number + 1
         run, rest = self._between[:last], self._between[last:]
         assert self._key is not None, "frames wait for a key after another"
         after = run.pop()
-        is_seen = ahead is not None and after is newest
-        logits = ahead if is_seen else self._segmenter.look(after.frame)
+        logits = self._segmenter.look(after.frame)
         to_after = None if cut else self._motions_to(after, run)  # found while logits are compared
         if not cut:
             logits = self._measured(after, self._from_key(after, len(run) + 1), logits)

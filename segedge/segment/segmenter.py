@@ -214,7 +214,7 @@ class Segmenter(Closing):
 
         if live and motion.independent:
             return LiveMoving(self, motion)
-        return Moving(self, motion, live=live, looks_ahead=True)
+        return Moving(self, motion, live=live)
 
     def stream(
         self, frames: Iterable[Frame | NDArray[np.uint8]], *, outputs: Iterable[str] = ()

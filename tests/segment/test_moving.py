@@ -132,21 +132,6 @@ def test_a_frame_that_nothing_explains_is_a_key_and_nothing_is_carried_over_a_cu
     assert shown[5][0].motion.frames == 1  # from the key before it alone
 
 
-def test_a_network_that_sees_the_newest_frame_early_changes_nothing() -> None:
-    """It does so while its motion is found: in vain at a cut, and not again right behind one."""
-    frames = [*pan(6, seed=1), *pan(6, seed=2, start=6)]
-    shown, backend, _ = run(frames, Motion(every=4))
-    assert backend.calls == len(keys_of(shown)) + 1
-    with segmenter(Motion(every=4)) as made:
-        waits = Moving(made, Motion(every=4), live=False)
-        patient = shown_of(
-            waits, [Frame(f.image_hwc, f.index, pts_seconds=f.pts_seconds) for f in frames]
-        )
-    assert keys_of(patient) == keys_of(shown)
-    for (_, one), (_, other) in zip(shown, patient, strict=True):
-        np.testing.assert_array_equal(one.labels, other.labels)
-
-
 @pytest.mark.parametrize("kind", ["size", "gap", "back in time"])
 def test_what_is_no_sequence_begins_anew(kind: str) -> None:
     second = pan(3, seed=1, start=3)
