@@ -35,8 +35,8 @@ INCLUDES = {
     "peak": "the most memory that it held, files that it maps included; not its children's",
 }
 WANTED_SECONDS = {"segedge --help": 0.3, "first frame of a file to a file": 1.5}
-CACHES = ("SEGEDGE_CACHE_DIR", "NUMBA_CACHE_DIR")
-"""The second one for checkouts that leave their kernels to Numba."""
+CACHES = ("SEGEDGE_CACHE_DIR", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR")
+"""The others for checkouts from before there was the first."""
 # A process counts as its own what the one that started it held in that moment: a small one does it.
 LAUNCH = """
 import json, resource, subprocess, sys, time
