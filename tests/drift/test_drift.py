@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,9 @@ def test_a_result_without_logits_says_nothing() -> None:
 
 def test_gauges_for_fleets() -> None:
     channel = Channel("gate", 0, on_change=lambda: None, on_message=lambda *_: None)
-    channel.published = {"drift": watched(1.0, 64).sample()}
-    text = prometheus([channel], 0, {})
+    with closing(channel):
+        channel.published = {"drift": watched(1.0, 64).sample()}
+        text = prometheus([channel], 0, {})
     assert 'segedge_confidence{source="gate"} 0.576' in text
     assert 'segedge_confidence_alarm{source="gate"}' in text
     assert 'segedge_camera_differs{source="gate"} 1' in text
