@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -66,6 +67,14 @@ def test_a_damaged_one_is_compiled_again(start: Any, tmp_path: Path) -> None:
     hits(start())
     (kernel,) = kernels(tmp_path)
     kernel.write_bytes(kernel.read_bytes()[:-1])
+    assert [hits(start()), hits(start())] == [0, 1]
+
+
+@pytest.mark.parametrize("data", [b"xy", b"\2\0\0\0{}", b"\3\0\0\0[1]", b"\xff\0\0\0["])
+def test_what_is_no_machine_code_is_compiled_again(start: Any, tmp_path: Path, data: bytes) -> None:
+    hits(start())
+    (kernel,) = kernels(tmp_path)
+    kernel.write_bytes(hashlib.sha256(data).digest() + data)
     assert [hits(start()), hits(start())] == [0, 1]
 
 

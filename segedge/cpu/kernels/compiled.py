@@ -8,12 +8,12 @@ Numba the kernels' files name is wrapped here, so that importing them takes no t
 from __future__ import annotations
 
 import ctypes
+import struct
 import threading
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
-from struct import pack, unpack, unpack_from
 from typing import Any
 
 import numpy as np
@@ -80,12 +80,12 @@ class Kernel(Deferred):
         block = array("q", words)
         if mapped.call(block.buffer_info()[0]) != 0:
             raise RuntimeError(f"{self.__name__} failed")
-        return unpack_from(mapped.result, block)[0] if mapped.result else None
+        return struct.unpack_from(mapped.result, block)[0] if mapped.result else None
 
     def _find(self, key: tuple[Any, ...], count: int, args: tuple[Any, ...]) -> Mapped | None:
         """Kept code, or new one; None: it can only be called as Numba calls it."""
         file = file_of(self._function, " ".join(map(_text, key)))
-        data = kept_code(file)
+        data = kept_code(file, _is_whole)
         if data is None:
             data = self._compile(count, args)
             keep_code(file, data)
@@ -151,6 +151,14 @@ carray = Deferred(_make_carray, "carray")
 """`numba.carray`."""
 
 
+def _is_whole(data: bytes) -> bool:
+    """Whether it is an image, or says that there can be none; a cache stops no run."""
+    try:
+        return not data or bool(Image.from_bytes(data).code)
+    except (ValueError, TypeError, struct.error):
+        return False
+
+
 def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
     """Append what an argument is, and its numbers as a kernel's machine code takes them.
 
@@ -175,10 +183,10 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
         words.append(value)
     elif kind is float:
         kinds.append("f")
-        words += unpack("<q", pack("<d", value))
+        words += struct.unpack("<q", struct.pack("<d", value))
     elif isinstance(value, np.generic) and value.dtype.kind in "biuf":
         kinds.append(value.dtype.str)
-        words += unpack("<q", value.tobytes().ljust(8, b"\0"))
+        words += struct.unpack("<q", value.tobytes().ljust(8, b"\0"))
     else:
         return False
     return True

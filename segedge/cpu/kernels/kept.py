@@ -52,14 +52,15 @@ def file_of(function: Callable[..., Any], signature: str) -> Path:
     return own_kernels() / f"{name}-{digest[:24]}.kernel"
 
 
-def kept_code(file: Path) -> bytes | None:
+def kept_code(file: Path, is_whole: Callable[[bytes], bool] | None = None) -> bytes | None:
     """What `keep_code` wrote; None: it must be compiled. NotKeptError: within `only_kept`."""
     data = read_kept(file)
-    if data is not None:
+    if data is not None and (is_whole is None or is_whole(data)):
         _mark_used(file.parent)
-    elif getattr(_thread, "compiles_nothing", False):
+        return data
+    if getattr(_thread, "compiles_nothing", False):
         raise NotKeptError(file.name)
-    return data
+    return None
 
 
 def keep_code(file: Path, data: bytes) -> None:
