@@ -94,7 +94,7 @@ class Kernel(Deferred):
         return None
 
     def _compile(self, count: int, args: tuple[Any, ...]) -> bytes:
-        """Machine code; none where it needs Numba to run: it makes arrays, or returns them."""
+        """Machine code; none where it needs Numba to run: it returns arrays, say."""
         _check_compiles()
         from segedge.cpu.kernels.emit import image_of
 
