@@ -51,8 +51,8 @@ def as_torch(image: np.ndarray) -> torch.Tensor:
 @settings(deadline=None, max_examples=60)
 @given(lengths, lengths, lengths, lengths, st.booleans())
 def test_bilinear_and_antialias_equal_torch(h, w, oh, ow, antialias):
-    # torch 2.13 resizes a single column wrongly with antialias: every row is the first one.
-    assume(not (antialias and w == ow == 1 and oh != h))
+    # torch 2.13 resizes to a single column wrongly with antialias: every row is the first one.
+    assume(not (antialias and ow == 1 and oh != h))
     image = noise(h, w)
     expected = F.interpolate(as_torch(image), (oh, ow), mode="bilinear", antialias=antialias)
     ours = resized(image, "antialias" if antialias else "bilinear", oh, ow)
