@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from segedge.card.axes import Layout
-from segedge.card.card import ModelCard, Provenance
+from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
+from segedge.card.records import Provenance
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.head import HeadFacts
 from segedge.convert.preparation import Preparation, prepare

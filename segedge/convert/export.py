@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segedge.card.card import ModelCard, OwnWay, Provenance
+from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR
 from segedge.card.geometry import Size
 from segedge.card.modelfile import with_metadata
 from segedge.card.proof import PROOF
+from segedge.card.records import OwnWay, Provenance
 from segedge.card.statistics import STATISTICS
 from segedge.convert import parity
 from segedge.convert.describe import asked_channels, build_card, enlarging_is_assumed

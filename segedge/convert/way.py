@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard, OwnWay, ResizeRule
+from segedge.card.card import ModelCard, ResizeRule
 from segedge.card.geometry import Geometry, Size
+from segedge.card.records import OwnWay
 from segedge.convert.noise import smooth_noise
 from segedge.convert.options import ExportReport
 from segedge.errors import ExportError, MissingDependencyError

@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import Parity
 from segedge.card.geometry import Size
+from segedge.card.records import Parity
 
 
 @dataclass(frozen=True)

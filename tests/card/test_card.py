@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segedge.card.card import CARD_KEY, RESIZE_RULES, ModelCard, Parity, Provenance
+from segedge.card.card import CARD_KEY, RESIZE_RULES, ModelCard
 from segedge.card.dialects import (
     class_names,
     foreign_metadata,
@@ -15,6 +15,7 @@ from segedge.card.dialects import (
     with_foreign_preprocessing,
 )
 from segedge.card.geometry import Scaling, Size
+from segedge.card.records import Parity, Provenance
 from segedge.errors import CardError
 
 CARD = ModelCard(("road", "sky"), ((1, 2, 3), (4, 5, 6)), 64, 96)

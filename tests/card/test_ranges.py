@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from segedge.card.card import ModelCard, Parity, Quantization
+from segedge.card.card import ModelCard
 from segedge.card.plain import parse_json
 from segedge.card.ranges import CARD_RANGES, PARITY_RANGES, QUANTIZATION_RANGES, Range
+from segedge.card.records import Parity, Quantization
 from segedge.errors import CardError
 
 CARD = ModelCard(("dark", "bright"), ((0, 0, 0), (255, 255, 255)), 48, 64)

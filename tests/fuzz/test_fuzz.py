@@ -24,8 +24,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from segedge.card.card import CARD_KEY, ModelCard, Parity, Quantization
+from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.dialects import foreign_metadata
+from segedge.card.records import Parity, Quantization
 from segedge.errors import SegedgeError
 from segedge.frames.protocols import SourceFailure
 from tests.fuzz.mutate import spoilt_bytes, spoilt_json

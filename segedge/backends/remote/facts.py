@@ -6,7 +6,8 @@ from typing import Any
 
 from segedge.backends.remote.address import RemoteAddress, RemoteOptions
 from segedge.backends.remote.link import LinkError, LinkLateError, LinkLostError, ModelFacts
-from segedge.card.card import CARD_KEY, ModelCard, Provenance
+from segedge.card.card import CARD_KEY, ModelCard
+from segedge.card.records import Provenance
 from segedge.errors import BackendError, nearest_name
 
 
