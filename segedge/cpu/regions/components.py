@@ -97,21 +97,6 @@ class Region:
         """COCO's RLE: ``size`` (height, width) and ``counts`` as its compressed text."""
         return {"size": list(self.frame), "counts": compress_counts(self.rle_counts)}
 
-    def geojson(self) -> dict[str, Any]:
-        """A GeoJSON-like feature; coordinates are pixels of the image, y downwards."""
-        rings = [[[list(corner) for corner in ring] for ring in p] for p in self.polygons]
-        geometry = (
-            {"type": "Polygon", "coordinates": rings[0]}
-            if len(rings) == 1
-            else {"type": "MultiPolygon", "coordinates": rings}
-        )
-        x, y = self.centroid
-        properties = {
-            "class": self.class_name, "label": self.label, "area": self.area,
-            "box": list(self.box), "centroid": [round(x, 2), round(y, 2)],
-        }  # fmt: skip
-        return {"type": "Feature", "properties": properties, "geometry": geometry}
-
 
 def find_regions(
     labels: NDArray[Any],
