@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gpu.clock import Work, download, upload
+from gpu.clock import Work, upload
 from gpu.models import a_card, frame_of
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
@@ -96,7 +96,7 @@ def preprocess_case(device: Device, stream: Any, name: str, size: str, dtype: st
     written = math.prod(make.shape) * np.dtype(dtype).itemsize
     return Case(
         name, size, dtype, None, read + written, sum(p.size for p in planes) + written, new_work,
-        lambda: download(device, tensors[0], stream),
+        lambda: device.download(tensors[0], stream),
         {"frame": picture, "network": network, "card": card} if kind == "bgr" else {},
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def tail_case(
     pixels = frame.height * frame.width
     return Case(
         name, size, dtype, classes, logits.nbytes + per_pixel * pixels,
-        logits.nbytes + 8 * pixels, new_work, lambda: download(device, results[0], stream),
+        logits.nbytes + 8 * pixels, new_work, lambda: device.download(results[0], stream),
         {"logits": logits, "frame": picture, "card": card, "uniform": uniform_share(logits)},
     )  # fmt: skip
 

@@ -90,7 +90,7 @@ def copy_bandwidth(device: Device, clock: Clock, size_bytes: int) -> float:
     device.fill(source.pointer, 1, size_bytes, clock.stream)
 
     def work(_: Launcher) -> None:
-        device.copy_rows(target.side, source.side, source.row_bytes, source.rows, clock.stream)
+        device.copy(target, source, clock.stream)
 
     return 2 * size_bytes / (clock.microseconds([work]) * 1e-6)
 
@@ -105,14 +105,6 @@ def upload(device: Device, values: np.ndarray, target: Any, stream: Any) -> Any:
     """Fill an array of the GPU, whose rows may lie apart, from the CPU; waits."""
     staged = device.pinned(values.shape, values.dtype)
     staged.array()[...] = values
-    device.copy_rows(target.side, staged.side, target.row_bytes, target.rows, stream)
+    device.copy(target, staged, stream)
     stream.sync()
     return target
-
-
-def download(device: Device, array: Any, stream: Any) -> np.ndarray:
-    """A copy of an array of the GPU; waits."""
-    staged = device.pinned(array.shape, array.dtype)
-    device.copy_rows(staged.side, array.side, array.row_bytes, array.rows, stream)
-    stream.sync()
-    return staged.array().copy()

@@ -11,30 +11,23 @@ which wait for the smoothing of the frame before; see `segedge.cuda.smoothing`.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.cuda.foreign import DeviceFrame
+from segedge.cuda.capture import Graphs
 from segedge.cuda.motion import Key
 from segedge.cuda.plan import CleanMemory, DeviceNetwork, FramePlan, Render
+from segedge.cuda.planes import FramePlanes
 from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
-from segedge.cuda.runtime.graph import CaptureRefusedError, alike, capture
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
-from segedge.cuda.tail import Picture, Region
+from segedge.cuda.tail import Region
 from segedge.motion.field import MotionField
-
-_GRAPHS_KEPT = 4
-"""Captured graphs a slot, one for each combination of outputs that is asked for."""
-Work = Callable[[Any], None]
-"""Enqueues on a stream."""
-
 
 Source = Literal["host", "device"]
 
@@ -86,19 +79,18 @@ class Slot:
         self.plan = plan
         self.device = device
         self.stream = stream or device.stream()
-        self.refusal = ""
-        """Why frames are launched plainly although graphs were wanted."""
+        self.frame = FramePlanes(device, self.stream, plan.frame_shapes)
+        """Where the frame is; brought there by its methods, then `enqueue` or `carry`."""
         self._network = network
-        self._graphs: OrderedDict[Request, tuple[Any, ...]] = OrderedDict()
-        self._wants_graphs = graphs and not timed
+        self._graphs = Graphs(
+            device, self.stream, network.is_capturable, wanted=graphs and not timed
+        )
         self._timed = timed
         self._marks: list[tuple[str, Any]] = []
         self._started, self._done = device.event(), device.event()
         self._shared = device.gpu.integrated
         self.was_lent = False
         """Whether other libraries have had its arrays, and may have work on them under way."""
-        self._staging: tuple[HostArray, ...] = ()
-        self._planes = self._frame_planes()
         if plan.carrier is None:
             self._tensor = device.empty(plan.tensor_shape, plan.tensor_dtype)
         self.logits = [device.empty(spec.shape, spec.dtype) for spec in plan.outputs]
@@ -121,39 +113,10 @@ class Slot:
         self._wanted = self.device.uploaded(self.plan.clean.wanted)
         return CleanMemory(self._maps.pointer, self._wanted.pointer)
 
-    def _frame_planes(self) -> tuple[DeviceArray, ...]:
-        if not self._shared:
-            return tuple(self.device.pitched(shape, np.uint8) for shape in self.plan.frame_shapes)
-        return tuple(host.mapped() for host in self._staged())
-
-    def _staged(self) -> tuple[HostArray, ...]:
-        if not self._staging:
-            shapes = self.plan.frame_shapes
-            self._staging = tuple(self.device.pinned(shape, np.uint8) for shape in shapes)
-        return self._staging
-
-    def stage(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Copy a host frame (its planes) into page-locked memory; the slot must be idle."""
-        for host, image in zip(self._staged(), images, strict=True):
-            np.copyto(host.array(), image.reshape(host.shape))
-
-    def upload(self, images: Sequence[NDArray[np.uint8]]) -> None:
-        """Enqueue a copy from the caller's page-locked memory, which must stay as it is."""
-        for plane, image in zip(self._planes, images, strict=True):
-            source = (image.ctypes.data, image.strides[0])
-            self._copy(plane.side, source, plane.row_bytes, plane.rows)
-
-    def take(self, frame: DeviceFrame) -> None:
-        """Enqueue a copy of a frame that lies on the GPU, so that graphs find it where it was."""
-        sources = [frame.plane] if frame.chroma is None else [frame.plane, frame.chroma]
-        for plane, source in zip(self._planes, sources, strict=True):
-            self._copy(plane.side, (source.pointer, source.pitch), plane.row_bytes, plane.rows)
-
-    def _copy(
-        self, target: tuple[int, int], source: tuple[int, int], row_bytes: int, rows: int,
-        stream: Any = None,
-    ) -> None:  # fmt: skip
-        self.device.copy_rows(target, source, row_bytes, rows, stream or self.stream)
+    @property
+    def refusal(self) -> str:
+        """Why frames are launched plainly although graphs were wanted."""
+        return self._graphs.refusal
 
     def begin(self) -> None:
         """Note the start of a frame's work on the GPU."""
@@ -170,11 +133,10 @@ class Slot:
         """
         with translated("a frame failed on the GPU", gpu=self.device.gpu):
             try:
-                graphs = self._graphs.get(request)
+                graphs = self._graphs.of(request)
                 if graphs is None:
                     self._first(request, follow)
                     return
-                self._graphs.move_to_end(request)
                 graphs[0].launch(self.stream)
                 if follow is not None:
                     self._smooth(follow)
@@ -220,7 +182,7 @@ class Slot:
             self._fields[key] = host, self.device.empty(values.shape, values.dtype)
         host, array = self._fields[key]
         np.copyto(host.array(), values)
-        self._copy(array.side, host.side, array.row_bytes, array.rows)
+        self.device.copy(array, host, self.stream)
         return array
 
     def finish(self, render: Render, *, to_host: bool) -> None:
@@ -258,62 +220,18 @@ class Slot:
             for name in request.render.outputs
             for k, array in enumerate(self.on_device(name))
         }
+        tried = self._graphs.tried
         if follow is None:
-            graphs = [self._tried(lambda stream: self._plain(request, stream), logits | outputs)]
+            graphs = [tried(lambda stream: self._plain(request, stream), logits | outputs)]
         else:
-            graphs = [self._tried(lambda stream: self._up_to_logits(request, stream), logits)]
+            graphs = [tried(lambda stream: self._up_to_logits(request, stream), logits)]
             self._smooth(follow)
-            graphs.append(self._tried(lambda stream: self._from_logits(request, stream), outputs))
-        made = tuple(graph for graph in graphs if graph is not None)
-        if len(made) < len(graphs):
-            _close(made)
-            return
-        self._graphs[request] = made
-        if len(self._graphs) > _GRAPHS_KEPT:
-            _close(self._graphs.popitem(last=False)[1])
-
-    def _tried(self, work: Work, written: Mapping[str, DeviceArray]) -> Any:
-        """Do some work plainly and return a graph of it, or None where that is not to be had."""
-        work(self.stream)
-        if not self._wants_graphs:
-            return None
-        try:
-            return self._captured(work, written)
-        except CaptureRefusedError as error:
-            self._wants_graphs = False
-            self.refusal = str(error)
-            work(self.stream)
-            return None
-
-    def _captured(self, work: Work, written: Mapping[str, DeviceArray]) -> Any:
-        self.stream.sync()
-        expected = self._snapshot(written)
-        # Not on the slot's stream: whoever looks at another frame of the lane in another thread
-        # works on it, and would be caught in the graph.
-        aside = self.device.stream()
-        if not self._network.is_capturable(int(aside.handle)):
-            raise CaptureRefusedError("the network's library does not allow it")
-        graph = capture(aside, lambda: work(aside))
-        for array in written.values():  # so that a replay that writes nothing is noticed
-            self.device.fill(array.pointer, 0xFF, array.nbytes, self.stream)
-        graph.launch(self.stream)
-        self.stream.sync()
-        for name, value in self._snapshot(written).items():
-            if not alike(value, expected[name]):
-                graph.close()
-                raise CaptureRefusedError(f"replayed, it gives other {name} than launched plainly")
-        return graph
-
-    def _snapshot(self, arrays: Mapping[str, DeviceArray]) -> dict[str, NDArray[Any]]:
-        """Arrays as they are on the GPU now; the stream must be idle."""
-        return {name: self.download(array) for name, array in arrays.items()}
+            graphs.append(tried(lambda stream: self._from_logits(request, stream), outputs))
+        self._graphs.keep(request, graphs)
 
     def download(self, array: DeviceArray) -> NDArray[Any]:
         """A fresh NumPy copy of an array, after all that was enqueued before."""
-        host = self.device.pinned(array.shape, array.dtype)
-        self._copy(host.side, array.side, array.row_bytes, array.rows)
-        self.stream.sync()
-        return np.array(host.array())
+        return self.device.download(array, self.stream)
 
     def _plain(self, request: Request, stream: Any) -> None:
         """Every step by itself, in order."""
@@ -325,18 +243,15 @@ class Slot:
         plan, launcher = self.plan, self.device.programs.launcher(stream)
         self._marks.clear()
         self._upload(request.source, stream)
-        luma, *chroma = (plane.plane for plane in self._planes)
-        plan.preprocess.run(
-            launcher, luma, self._tensor.pointer, chroma=chroma[0] if chroma else None
-        )
+        frame = self.frame.picture
+        plan.preprocess.run(launcher, frame.plane, self._tensor.pointer, chroma=frame.chroma)
         self._mark("preprocess")
         self._network.run([self._tensor], self.logits, stream=int(stream.handle))
         self._mark("network")
 
     def _upload(self, source: Source, stream: Any) -> None:
         if source == "host" and not self._shared:
-            for plane, host in zip(self._planes, self._staged(), strict=True):
-                self._copy(plane.side, host.side, plane.row_bytes, plane.rows, stream)
+            self.frame.upload_staged(stream)
             self._mark("upload")
 
     def _from_logits(self, request: Request, stream: Any) -> None:
@@ -358,7 +273,7 @@ class Slot:
         targets = {name: self.on_device(name) for name in render.outputs}
         self.plan.launch_tail(
             launcher, render, logits=self.logits[self.plan.head].pointer,
-            scratch=self._scratch.pointer, frame=self.picture, targets=targets,
+            scratch=self._scratch.pointer, frame=self.frame.picture, targets=targets,
             spare=self._spare_of(render), cleaning=self._cleaning,
         )  # fmt: skip
 
@@ -373,15 +288,8 @@ class Slot:
 
     def _download_outputs(self, render: Render, stream: Any) -> None:
         for name in render.outputs:
-            pairs = zip(self.on_host(name), self.on_device(name), strict=True)
-            for host, array in pairs:
-                self._copy(host.side, array.side, array.row_bytes, array.rows, stream)
-
-    @property
-    def picture(self) -> Picture:
-        """The frame on the GPU."""
-        luma, *chroma = (plane.plane for plane in self._planes)
-        return Picture(luma, chroma[0] if chroma else None)
+            for host, array in zip(self.on_host(name), self.on_device(name), strict=True):
+                self.device.copy(host, array, stream)
 
     def on_device(self, name: str) -> tuple[DeviceArray, ...]:
         """An output on the GPU, where the kernels write it."""
@@ -453,23 +361,16 @@ class Slot:
             spare = self.device.empty((needed,), np.uint8) if needed else None
             self.plan.launch_tail(
                 self.launcher, render, logits=self.logits[self.plan.head].pointer,
-                scratch=self._scratch.pointer, frame=self.picture, targets=targets,
+                scratch=self._scratch.pointer, frame=self.frame.picture, targets=targets,
                 region=region, spare=spare.pointer if spare else 0, cleaning=self._cleaning,
             )  # fmt: skip
             return {name: tuple(map(self.download, arrays)) for name, arrays in targets.items()}
 
     def close(self) -> None:
         """Free the graphs and buffers; the frame must be done."""
-        for graphs in self._graphs.values():
-            _close(graphs)
-        self._graphs.clear()
+        self._graphs.close()
         self._written.clear()
         self._spare.clear()
         self._fields.clear()
         self._hosted.clear()
-        self._planes = self._staging = ()
-
-
-def _close(graphs: Sequence[Any]) -> None:
-    for graph in graphs:
-        graph.close()
+        self.frame.close()

@@ -193,11 +193,8 @@ class Past:
     def flicker(self) -> Flicker:
         """What was counted up to the last frame; waits for it."""
         stream, counts = self._device.stream(), self.arrays["counts"]
-        host = self._device.pinned(counts.shape, counts.dtype)
         stream.wait(self.smoothed)
-        self._device.copy_rows(host.side, counts.side, counts.row_bytes, counts.rows, stream)
-        stream.sync()
-        still, *changes = host.array().tolist()
+        still, *changes = self._device.download(counts, stream).tolist()
         return Flicker(still, Changes(*changes[:2]), Changes(*changes[2:]))
 
 

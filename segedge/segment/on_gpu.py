@@ -261,7 +261,7 @@ class CudaSegmenter(Closing):
         handle = LEGACY_DEFAULT if producer is None else producer
         slot.stream.wait(foreign_stream(handle, self._device))
         slot.begin()
-        slot.take(frame)
+        slot.frame.take(frame)
 
     def _stage(self, slot: Slot, planes: Sequence[NDArray[np.uint8]], stream: Any) -> Source:
         """Bring a frame from the CPU: page-locked memory is read where it is."""
@@ -269,9 +269,9 @@ class CudaSegmenter(Closing):
             slot.stream.wait(foreign_stream(stream, self._device))
         if self._is_pinned(planes):
             slot.begin()
-            slot.upload(planes)
+            slot.frame.upload(planes)
             return "device"
-        slot.stage(planes)
+        slot.frame.stage(planes)
         slot.begin()
         return "host"
 

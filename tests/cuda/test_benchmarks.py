@@ -24,7 +24,7 @@ simulated = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed"
 
 def run(*arguments: str, on_simulator: bool = True) -> subprocess.CompletedProcess[str]:
     found = environment(defer=1) if on_simulator else dict(os.environ)
-    found["PYTHONPATH"] = os.pathsep.join([str(SITE), str(BENCHMARKS)])
+    found["PYTHONPATH"] = os.pathsep.join([str(SITE), str(BENCHMARKS), str(ROOT)])
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=found, capture_output=True, text=True,
         check=False,

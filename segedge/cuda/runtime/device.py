@@ -120,9 +120,16 @@ class Device:
         host.array()[...] = table
         array = self.empty(table.shape, table.dtype)
         stream = self.stream()
-        self.copy_rows(array.side, host.side, array.row_bytes, array.rows, stream)
+        self.copy(array, host, stream)
         stream.sync()
         return array
+
+    def download(self, array: DeviceArray, stream: Any) -> NDArray[Any]:
+        """A fresh NumPy copy of an array, after all that was enqueued on the stream before."""
+        host = self.pinned(array.shape, array.dtype)
+        self.copy(host, array, stream)
+        stream.sync()
+        return np.array(host.array())
 
     def pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> HostArray:
         """Uninitialised page-locked memory of the CPU, which the GPU sees too."""
@@ -145,6 +152,12 @@ class Device:
             # Allocation is ordered on the default stream, for which our streams do not wait.
             stream.sync()
         return buffer
+
+    def copy(
+        self, target: DeviceArray | HostArray, source: DeviceArray | HostArray, stream: Any
+    ) -> None:
+        """Enqueue a copy of an array to another one of its shape."""
+        self.copy_rows(target.side, source.side, target.row_bytes, target.rows, stream)
 
     def copy_rows(
         self, target: tuple[int, int], source: tuple[int, int], row_bytes: int, rows: int,

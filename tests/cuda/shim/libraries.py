@@ -49,7 +49,7 @@ class CudaCore:
     def put(self, host: np.ndarray) -> Any:
         array, staged = self._device.empty(host.shape, host.dtype), self._staged(host)
         stream = self.stream()
-        self._device.copy_rows(array.side, staged.side, array.row_bytes, array.rows, stream)
+        self._device.copy(array, staged, stream)
         stream.sync()
         return array
 
@@ -62,7 +62,7 @@ class CudaCore:
         return self._device.stream()
 
     def copy(self, target: Any, source: Any, stream: Any) -> None:
-        self._device.copy_rows(target.side, source.side, target.row_bytes, target.rows, stream)
+        self._device.copy(target, source, stream)
 
     def adopt(self, array: DeviceArray, stream: Any) -> Any:
         from cuda.core.utils import StridedMemoryView
@@ -73,10 +73,7 @@ class CudaCore:
         return array
 
     def get(self, array: Any, stream: Any) -> np.ndarray:
-        staged = self._device.pinned(array.shape, array.dtype)
-        self._device.copy_rows(staged.side, array.side, array.row_bytes, array.rows, stream)
-        stream.sync()
-        return staged.array().copy()
+        return self._device.download(array, stream)
 
 
 class Torch:

@@ -321,10 +321,7 @@ def to_numpy(device: Device, array: Any) -> NDArray[Any]:
     import cuda.core
 
     stream.wait(cuda.core.Stream.from_handle(array.stream))
-    host = device.pinned(array.shape, array.dtype)
-    device.copy_rows(host.side, array.side, array.row_bytes, array.rows, stream)
-    stream.sync()
-    return host.array().copy()
+    return device.download(array, stream)
 
 
 def test_frames_and_results_on_the_device(device: Device) -> None:
@@ -380,7 +377,7 @@ def test_crops_and_foreign_streams(device: Device) -> None:
     array, host = device.empty(large.shape, np.uint8), device.pinned(large.shape, np.uint8)
     host.array()[...] = large
     producer = device.stream()
-    device.copy_rows(array.side, host.side, array.row_bytes, array.rows, producer)
+    device.copy(array, host, producer)
     pointer = array.pointer + 10 * 360 + 3 * 20
     crop = Foreign(array, shape=(40, 56, 3), strides=(360, 3, 1), data=(pointer, False))
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
@@ -400,7 +397,7 @@ def test_frames_that_name_no_stream_are_the_default_streams(device: Device) -> N
         expected = segmenter(image, outputs=("labels",)).labels.copy()
         segmenter(Foreign(array), outputs=("labels",)).wait()  # allocating waits for that stream
         producer = cuda.core.LEGACY_DEFAULT_STREAM
-        device.copy_rows(array.side, host.side, array.row_bytes, array.rows, producer)
+        device.copy(array, host, producer)
         result = segmenter(Foreign(array), outputs=("labels",))
         np.testing.assert_array_equal(result.labels, expected)
 

@@ -198,7 +198,7 @@ def test_page_locked_frames_are_not_staged(device: Device) -> None:
         frame[...] = image_of(40, 56)
         result = segmenter(frame, outputs=OUTPUTS)
         assert_like_the_host(CARD, frame, result)
-        assert not result.drawing.slot._staging
+        assert not result.drawing.slot.frame._staging
         del result, frame
 
 
@@ -237,7 +237,7 @@ def test_a_dropped_array_is_not_written_while_the_default_stream_reads_it(device
         host = device.pinned(expected.shape, np.uint8)
         (labels,) = segmenter(image_of(40, 56), outputs=("labels",)).on_device("labels")
         reader.wait(cuda.core.Stream.from_handle(labels.stream))
-        device.copy_rows(host.side, labels.side, labels.row_bytes, labels.rows, reader)
+        device.copy(host, labels, reader)
         del labels  # the copy has not run yet
         segmenter(image_of(40, 56, 7), outputs=("labels",)).wait()
         reader.sync()

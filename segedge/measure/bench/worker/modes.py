@@ -48,7 +48,7 @@ def _device_step(segmenter: CudaSegmenter, tensor: NDArray[Any]) -> Callable[[],
         device.empty(tensor.shape, tensor.dtype),
     )
     host.array()[...] = tensor
-    device.copy_rows(given.side, host.side, given.row_bytes, given.rows, stream)
+    device.copy(given, host, stream)
     stream.sync()
     shapes = backend.output_shapes([tensor.shape])
     outputs = [
