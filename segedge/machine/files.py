@@ -138,8 +138,8 @@ def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = 
 
 
 def megabytes(count: float) -> str:
-    """Bytes as megabytes, for people."""
-    return f"{count / 1e6:.1f} MB"
+    """Bytes for people: ``31.2 MB`` (10^6 bytes); small sizes in kB."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def same_file(a: Path, b: str) -> bool:

@@ -24,9 +24,9 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from segedge.cli.console import status_lines
 from segedge.cli.main import with_values
 from segedge.cli.options import parse_seconds
+from segedge.cli.progress import status_lines
 from segedge.cli.run.outputs import outputs_by_source, source_labels
 from segedge.errors import UsageError
 from tests.cli.test_run import Run, expect_error, model, scene, segedge, write_clip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segedge.cli.console import StatusLine, frame_progress, print_error, print_json, say, spinner
+from segedge.cli.console import print_error, print_json, say
+from segedge.cli.progress import StatusLine, frame_progress, spinner
 from segedge.cli.run.open import (
     add_harvest,
     is_short,

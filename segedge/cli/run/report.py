@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from segedge.backends.remote.address import address_text
 from segedge.cli.checked import checked_dict, print_checked
-from segedge.cli.console import clock, megabytes, print_error, print_prose, print_row
+from segedge.cli.console import print_error, print_prose, print_row
+from segedge.cli.progress import clock
 from segedge.errors import SegedgeError
 from segedge.frames.timing import COMPUTING
+from segedge.machine.files import megabytes
 
 if TYPE_CHECKING:
     from segedge.frames.protocols import SourceFailure, SourceInfo

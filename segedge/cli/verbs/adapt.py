@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segedge.cli.console import frame_progress, out, print_json, print_prose, print_row
+from segedge.cli.console import out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson
+from segedge.cli.progress import frame_progress
 from segedge.cli.verbs.labelled import DataGroup
 
 if TYPE_CHECKING:

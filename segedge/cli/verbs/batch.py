@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import typer
 
 from segedge.batch.options import BatchOptions, MaskKind
-from segedge.cli.console import frame_progress, print_json, print_prose, print_row
+from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import (
     AsJson,
@@ -24,6 +24,7 @@ from segedge.cli.options import (
     Opacity,
     SlideGroup,
 )
+from segedge.cli.progress import frame_progress
 from segedge.motion.summary import no_vectors, sentence
 
 if TYPE_CHECKING:

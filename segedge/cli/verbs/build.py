@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from segedge.cli.console import err, megabytes, print_json, print_row
+from segedge.cli.console import err, print_json, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson
 from segedge.cli.verbs.engine_rows import print_engine
@@ -25,6 +25,7 @@ from segedge.engine.flavour import FlavourName
 from segedge.engine.header import read_header
 from segedge.engine.options import BatchRange, BuildOptions, Precision, SizeRange
 from segedge.engine.source import read_source
+from segedge.machine.files import megabytes
 
 
 def build_command(

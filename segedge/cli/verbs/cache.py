@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from segedge.cli.console import megabytes, print_json, print_row
+from segedge.cli.console import print_json, print_row
 from segedge.cli.options import AsJson
 from segedge.engine.cache import CacheEntry, EngineCache
 from segedge.engine.facts import EngineFacts
 from segedge.errors import ModelError, unknown_name_error
 from segedge.machine.cache_folder import Kind, cache_folder, cache_path
+from segedge.machine.files import megabytes
 
 _ACTIONS = ("list", "clear")
 _COMPILED: dict[Kind, str] = {"cpu": "compiled for CPUs", "kernels": "compiled for GPUs"}

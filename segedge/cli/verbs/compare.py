@@ -11,9 +11,10 @@ import typer
 from numpy.typing import NDArray
 
 from segedge.cli.checked import checked_dict, print_checked
-from segedge.cli.console import check_folder, frame_progress, print_json, print_row
+from segedge.cli.console import check_folder, print_json, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, CheckGroup, SlideGroup
+from segedge.cli.progress import frame_progress
 from segedge.cli.verbs.compare_report import as_data, print_agreement
 from segedge.cli.verbs.labelled import DataGroup
 from segedge.convert.noise import smooth_noise

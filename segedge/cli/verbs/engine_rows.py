@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rich.text import Text
 
-from segedge.cli.console import megabytes, out, print_json, print_row
+from segedge.cli.console import out, print_json, print_row
 from segedge.engine.builder.inspect import EngineReport, engine_inspect, layer_bytes
 from segedge.engine.layers import EngineLayer, precision_counts
+from segedge.machine.files import megabytes
 
 _NAMED = 8
 """How many layers that stayed fp32 are named."""

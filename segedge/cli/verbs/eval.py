@@ -12,14 +12,7 @@ import typer
 from segedge.backends.remote.address import is_address
 from segedge.card.modelfile import file_sha256
 from segedge.cli.checked import checked_dict, print_checked
-from segedge.cli.console import (
-    check_folder,
-    frame_progress,
-    out,
-    print_json,
-    print_prose,
-    print_row,
-)
+from segedge.cli.console import check_folder, out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import (
     AsJson,
@@ -31,6 +24,7 @@ from segedge.cli.options import (
     SlideGroup,
     Threads,
 )
+from segedge.cli.progress import frame_progress
 from segedge.cli.verbs.labelled import DataGroup, print_left_out
 from segedge.errors import UsageError
 

@@ -9,10 +9,12 @@ import typer
 
 from segedge.card.card import ColorOrder, ResizeRule
 from segedge.card.geometry import Fit, Size
-from segedge.cli.console import megabytes, print_json, print_prose, print_row, spinner
+from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, parse_words
+from segedge.cli.progress import spinner
 from segedge.errors import UsageError, unknown_name_error
+from segedge.machine.files import megabytes
 
 if TYPE_CHECKING:
     from segedge.convert.options import (

@@ -10,14 +10,16 @@ import typer
 
 from segedge.backends.registry import open_backend
 from segedge.backends.remote.address import address_text, is_address
-from segedge.card.card import CARD_KEY, Adaptation, ModelCard, Quantization
+from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.modelfile import ModelFacts, graph_sha256, read_facts
 from segedge.card.proof import PROOF, PROOF_KEY
-from segedge.cli.console import megabytes, print_json, print_prose, print_row
+from segedge.card.records import Adaptation, Quantization
+from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.options import AsJson
 from segedge.cli.verbs.engine_rows import inspect_engine
 from segedge.engine.file import is_engine
 from segedge.errors import SegedgeError
+from segedge.machine.files import megabytes
 from segedge.segment.checked import WRONG_WEIGHTS
 
 if TYPE_CHECKING:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segedge.cli.console import frame_progress, megabytes, out, print_json, print_prose, print_row
+from segedge.cli.console import out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson
+from segedge.cli.progress import frame_progress
 from segedge.cli.verbs.labelled import DataGroup
+from segedge.machine.files import megabytes
 
 if TYPE_CHECKING:
     from segedge.measure.optimize.guard import GuardPoint, GuardReport

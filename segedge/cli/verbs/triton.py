@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from segedge.cli.console import megabytes, print_json, print_prose, print_row
+from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson, Model
 from segedge.errors import UsageError
+from segedge.machine.files import megabytes
 from segedge.serve.options import InstanceKind, TritonOptions
 from segedge.serve.repository import TritonReport, WrittenModel, write_repository
 
