@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 from segedge.batch.store import file_system, is_remote
 from segedge.errors import SourceError, UsageError
 from segedge.frames.protocols import SourceFailure
-from segedge.machine.text_file import UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import read_lines
 from segedge.video.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from segedge.video.sources.images import natural_key
 from segedge.video.sources.open import not_found
@@ -106,10 +107,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _listed(path: Path, missing: list[SourceFailure]) -> list[InputFile]:
     """The files of a list; those that are not there are told of, and the others go on."""
-    try:
+    with refused(f"cannot read the list {path}", SourceError):
         lines = read_lines(path)
-    except UnreadableText as error:
-        raise SourceError(f"cannot read the list {path}", facts={"found": str(error)}) from error
     entries = [line.text for line in lines]
     local = [path.absolute().parent / entry for entry in entries if not is_remote(entry)]
     base = Path(os.path.commonpath([file.parent for file in local])) if local else Path()

@@ -20,6 +20,7 @@ from segedge.batch.options import Job
 from segedge.batch.plan import Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Refused, Said, Started
 from segedge.errors import BackendError, SegedgeError, UsageError
+from segedge.machine.files import reason_of
 from segedge.machine.optional import require
 
 AUTO = "auto"
@@ -229,7 +230,7 @@ def _check_reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
     except OSError as error:
-        raise _unreachable(address, error.strerror or str(error)) from error
+        raise _unreachable(address, reason_of(error)) from error
 
 
 def _unreachable(address: str, reason: str) -> SegedgeError:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from segedge.batch.inputs import InputFile
 from segedge.card.card import ModelCard
 from segedge.errors import ModelError, UsageError
+from segedge.machine.files import refused
 from segedge.options.cleaning import Cleaning
 from segedge.options.frame import FrameOptions
 from segedge.options.motion import Motion
@@ -105,14 +106,9 @@ def model_hash(model: Path) -> str:
 
     from segedge.card.modelfile import file_sha256
 
-    try:
+    fix = "check the path; on a cluster it must hold on every node"
+    with refused(f"cannot read {model}", ModelError, fix=fix):
         parts = [file_sha256(model)]
         beside = model.with_name(model.name + ".data")
         parts += [file_sha256(beside)] if beside.is_file() else []
-    except OSError as error:
-        raise ModelError(
-            f"cannot read {model}",
-            facts={"found": error.strerror or str(error)},
-            fix="check the path; on a cluster it must hold on every node",
-        ) from error
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -15,7 +15,7 @@ from shutil import rmtree
 from typing import IO, Any, Protocol
 
 from segedge.errors import SegedgeError, SinkError, SourceError, UsageError
-from segedge.machine.files import locked, prepare_folder, write_atomically, writing
+from segedge.machine.files import locked, prepare_folder, refused, write_atomically, writing
 from segedge.machine.optional import require
 
 STAGING = ".parts"
@@ -72,14 +72,10 @@ class LocalStore:
 
     def read(self, name: str) -> bytes | None:
         """See `Store`."""
-        try:
-            return (self._root / name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise SourceError(
-                f"cannot read {self._root / name}", facts={"found": error.strerror or str(error)}
-            ) from error
+        path = self._root / name
+        with refused(f"cannot read {path}", SourceError), suppress(FileNotFoundError):
+            return path.read_bytes()
+        return None
 
     def write(self, name: str, data: bytes) -> None:
         """See `Store`."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segedge.errors import CardError, UsageError, unknown_name_error
-from segedge.machine.text_file import Line, UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import Line, read_lines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,10 +107,8 @@ def read_classes(path: Path) -> LabelSet:
 
     Where every line begins with its own number (``0 road``, ``1: car``), that is no part of a name.
     """
-    try:
+    with refused(f"{path.name} cannot be read", CardError):
         lines = read_lines(path)
-    except UnreadableText as error:
-        raise CardError(f"{path.name} cannot be read", facts={"found": str(error)}) from error
     if not lines:
         raise CardError(f"{path.name} names no classes", fix="one name a line")
     colors = [_color(line, path) for line in lines]

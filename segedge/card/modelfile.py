@@ -17,6 +17,7 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.errors import CardError, ModelError
+from segedge.machine.files import refused
 
 _IR_VERSION, _PRODUCER_NAME, _PRODUCER_VERSION, _GRAPH, _OPSET_IMPORT, _METADATA = 1, 2, 3, 7, 8, 14
 _FUNCTIONS = 25
@@ -101,16 +102,12 @@ def read_facts(path: str | Path) -> ModelFacts:
     """Everything an ONNX file says outside its graph."""
     file = Path(path)
     size = _size_of(file)
-    try:
-        with (
-            file.open("rb") as stream,
-            mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            return _walk(file, data, size)
-    except OSError as error:
-        raise ModelError(
-            f"{file.name} cannot be read", facts={"found": error.strerror or str(error)}
-        ) from error
+    with (
+        refused(f"{file.name} cannot be read", ModelError),
+        file.open("rb") as stream,
+        mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        return _walk(file, data, size)
 
 
 def graph_sha256(model: Path | bytes) -> str:

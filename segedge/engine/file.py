@@ -10,7 +10,7 @@ from segedge.card.card import CARD_KEY, ModelCard
 from segedge.engine.facts import EngineFacts
 from segedge.engine.header import PlanHeader, read_header, split_ultralytics
 from segedge.errors import ModelError
-from segedge.machine.files import staged
+from segedge.machine.files import refused, staged
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 """File names that are taken for engines."""
@@ -50,14 +50,9 @@ def kernels_path(path: str | Path) -> Path:
 def read_engine(path: str | Path) -> EngineFile:
     """Read an engine and check that it is whole; it is not loaded, and nothing in it runs."""
     file = Path(path)
-    try:
+    fix = "segedge build MODEL.onnx -o model.engine makes an engine"
+    with refused(f"{file.name} cannot be read", ModelError, fix=fix):
         data = file.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"{file.name} cannot be read",
-            facts={"found": error.strerror or str(error)},
-            fix="segedge build MODEL.onnx -o model.engine makes an engine",
-        ) from error
     plan, metadata = split_ultralytics(data)
     header = read_header(plan, name=file.name)
     facts = read_facts_beside(file)

@@ -14,6 +14,7 @@ from segedge.card.modelfile import read_facts
 from segedge.card.proof import PROOF_KEY
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
+from segedge.machine.files import refused
 from segedge.machine.optional import require
 
 
@@ -41,13 +42,9 @@ def read_source(model: str | Path) -> EngineSource:
     """Read an ONNX file."""
     path = Path(model)
     facts = read_facts(path)
-    try:
+    with refused(f"{path.name} cannot be read", ModelError):
         data = path.read_bytes()
         beside = facts.external_data.read_bytes() if facts.external_data else b""
-    except OSError as error:
-        raise ModelError(
-            f"{path.name} cannot be read", facts={"found": error.strerror or str(error)}
-        ) from error
     told = facts.metadata
     return EngineSource(
         path, data, sha256(data, beside), ModelCard.from_metadata(told),

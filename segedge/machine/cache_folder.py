@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from segedge.machine.files import replace_file
+from segedge.machine.files import reason_of, replace_file
 
 CACHE_VARIABLE = "SEGEDGE_CACHE_DIR"
 Kind = Literal["cpu", "kernels", "engines"]
@@ -160,7 +160,7 @@ def _private(path: Path) -> str | None:
             path.mkdir(mode=0o700)
         found = path.lstat()  # a link that somebody laid there is not followed
     except OSError as error:
-        return error.strerror or str(error)
+        return reason_of(error)
     if not stat.S_ISDIR(found.st_mode):
         return "it is no folder"
     if found.st_uid != os.geteuid():

@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from segedge.errors import SinkError
+from segedge.errors import SegedgeError, SinkError
 
 
 def part_path(path: Path) -> Path:
     """A fresh hidden name beside ``path``, with its ending: for a file that is not whole yet."""
-    return path.with_name(f".{path.stem}.part-{uuid.uuid4().hex[:8]}{path.suffix}")
+    return path.with_name(f".{path.stem}.part-{os.urandom(4).hex()}{path.suffix}")
 
 
 @contextmanager
@@ -82,7 +81,7 @@ def prepare_folder(folder: Path, *, purpose: Path) -> None:
     Raises:
         SinkError: It cannot be made or written.
     """
-    probe = folder / f".segedge-{uuid.uuid4().hex[:8]}"
+    probe = folder / f".segedge-{os.urandom(4).hex()}"
     with writing(purpose):
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -110,6 +109,20 @@ def locked(folder: Path, *, busy: SinkError) -> IO[bytes]:
 
 
 @contextmanager
+def refused(headline: str, kind: type[SegedgeError], *, fix: str | None = None) -> Iterator[None]:
+    """What the system refuses in a ``with`` statement becomes an error of this kind."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(headline, facts={"found": reason_of(error)}, fix=fix) from error
+
+
+def reason_of(error: OSError) -> str:
+    """The system's words for it."""
+    return error.strerror or str(error)
+
+
+@contextmanager
 def writing(path: Path, *, facts: Mapping[str, str] | None = None) -> Iterator[None]:
     """What the system refuses in a ``with`` statement becomes a `sink_error` of ``path``."""
     try:
@@ -129,10 +142,9 @@ def sink_error(path: Path, error: OSError, *, facts: Mapping[str, str] | None = 
             facts={"free": f"{megabytes(free)} on the disk of {folder}", **facts},
             fix="free some space, or write to another disk with -o",
         )
-    reason = error.strerror or str(error)
     return SinkError(
         f"cannot write {path}",
-        facts={"found": reason, **facts},
+        facts={"found": reason_of(error), **facts},
         fix="choose another place with -o",
     )
 

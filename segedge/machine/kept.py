@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.machine.cache_folder import CACHE_VARIABLE, cache_folder, tell_once
-from segedge.machine.files import replace_file
+from segedge.machine.files import reason_of, replace_file
 
 _MOST_BYTES = 100_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -58,7 +58,7 @@ class Kept:
                 return
             replace_file(self._path(key), data, mode=0o600)
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = reason_of(error)
             _tell_once(f"{self.folder} cannot be written ({reason}): checked again each time")
 
     def clear(self) -> None:

@@ -6,9 +6,11 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
+from segedge.machine.files import reason_of
 
-class UnreadableText(Exception):  # noqa: N818 - who asked for the file makes the error of it
-    """Why a text file cannot be read, in words."""
+
+class UnreadableText(OSError):  # noqa: N818 - who asked for the file makes the error of it
+    """Why a text file cannot be read, in words; see `segedge.machine.files.refused`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableText(error.strerror or str(error)) from error
+        raise UnreadableText(reason_of(error)) from error
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = "utf-16" if is_utf16 else "utf-8-sig"
     try:

@@ -13,7 +13,7 @@ from segedge.engine.cache import CacheEntry, EngineCache
 from segedge.engine.facts import EngineFacts
 from segedge.errors import ModelError, unknown_name_error
 from segedge.machine.cache_folder import Kind, cache_folder, cache_path
-from segedge.machine.files import megabytes
+from segedge.machine.files import megabytes, refused
 
 _ACTIONS = ("list", "clear")
 _COMPILED: dict[Kind, str] = {"cpu": "compiled for CPUs", "kernels": "compiled for GPUs"}
@@ -38,12 +38,8 @@ def cache_command(
 
 
 def _clear(cache: EngineCache, as_json: bool) -> None:
-    try:
+    with refused(f"{cache.folder} cannot be emptied", ModelError):
         engines, freed = cache.clear()
-    except OSError as error:
-        raise ModelError(
-            f"{cache.folder} cannot be emptied", facts={"found": error.strerror or str(error)}
-        ) from error
     if as_json:
         print_json({"folder": str(cache.folder), "engines": engines, "freed_bytes": freed})
         return

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
+from segedge.machine.files import refused
 from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.watch import Observed
 
@@ -153,24 +154,17 @@ def write_results(results: Results, path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
-    try:
+    fix = "name a file in a folder that exists and may be written"
+    with refused(f"{path} cannot be written", UsageError, fix=fix):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written",
-            facts={"found": error.strerror or str(error)},
-            fix="name a file in a folder that exists and may be written",
-        ) from error
 
 
 def read_results(path: Path) -> Results:
     """Read what `write_results` wrote."""
     again = "measure again: segedge bench MODEL --json FILE"
     try:
-        data = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(f"{path} cannot be read", facts={"found": reason}, fix=again) from error
+        with refused(f"{path} cannot be read", UsageError, fix=again):
+            data = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         facts = {"found": str(error)}
         raise UsageError(f"{path} is no results file", facts=facts, fix=again) from error

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from segedge.card.labels import LabelSet, Rgb
 from segedge.errors import SourceError, UsageError
-from segedge.machine.text_file import Line, UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import Line, read_lines
 
 LABEL_MAP = "labelmap.txt"
 BACKGROUND = "background"
@@ -17,10 +18,8 @@ _SPLITS = Path("ImageSets/Segmentation")
 
 def read_label_map(path: Path) -> LabelSet:
     """The classes of a line each, ``name:red,green,blue:parts:actions``, in their order."""
-    try:
+    with refused(f"cannot read {path}", SourceError):
         lines = read_lines(path)
-    except UnreadableText as error:
-        raise SourceError(f"cannot read {path}", facts={"found": str(error)}) from error
     if not lines:
         raise SourceError(f"{path} names no classes", facts={"expected": "road:128,64,128::"})
     entries = [_entry(line, path) for line in lines]

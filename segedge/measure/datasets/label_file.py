@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
+from segedge.machine.files import reason_of
 from segedge.video.sources.images import quiet_opencv
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,7 +28,7 @@ def read_label_file(path: str | Path, *, colors: bool = False) -> NDArray[Any]:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _unreadable(path, error.strerror or str(error)) from error
+        raise _unreadable(path, reason_of(error)) from error
     indices, bits = (data, 8) if colors else _as_grey(data)
     with quiet_opencv():
         try:

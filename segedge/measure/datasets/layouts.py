@@ -9,7 +9,8 @@ from pathlib import Path
 
 from segedge.card.labels import LabelSet, Rgb, label_set, read_classes
 from segedge.errors import SourceError, unknown_name_error
-from segedge.machine.text_file import UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import read_lines
 from segedge.measure.datasets.camvid_colors import CAMVID_COLORS
 from segedge.measure.datasets.cvat import BACKGROUND, LABEL_MAP, read_label_map, split_list
 from segedge.video.formats import IMAGE_SUFFIXES
@@ -156,10 +157,8 @@ def _cvat(folder: Path, split: str) -> Found:
 
 def _listed(names: Path, images: Path, masks: Path) -> Found:
     """The images that a file names, a stem a line."""
-    try:
+    with refused(f"cannot read {names}", SourceError):
         stems = [line.text for line in read_lines(names)]
-    except UnreadableText as error:
-        raise SourceError(f"cannot read {names}", facts={"found": str(error)}) from error
     there = _Folders()
     found = []
     for stem in stems:

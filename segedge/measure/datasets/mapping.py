@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError, unknown_name_error
-from segedge.machine.text_file import UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import read_lines
 
 IGNORE_NAME = "ignore"
 _HIGHEST = (1 << 16) - 1
@@ -23,14 +24,9 @@ def parse_mapping(text: str) -> dict[str, str]:
     """
     path = Path(text)
     if "=" not in text or _is_file(path):
-        try:
+        headline = f"--map {text} is neither pairs nor a readable file"
+        with refused(headline, UsageError, fix="--map theirs=ours,other=ignore"):
             lines = read_lines(path)
-        except UnreadableText as error:
-            raise UsageError(
-                f"--map {text} is neither pairs nor a readable file",
-                facts={"found": str(error)},
-                fix="--map theirs=ours,other=ignore",
-            ) from error
         pairs = [(f"{path.name}, line {x.number}", x.text.partition("#")[0]) for x in lines]
     else:
         pairs = [("--map", pair) for pair in text.split(",") if pair.strip()]

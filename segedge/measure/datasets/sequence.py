@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segedge.errors import UsageError
-from segedge.machine.text_file import UnreadableText, read_lines
+from segedge.machine.files import refused
+from segedge.machine.text_file import read_lines
 from segedge.measure.datasets.datasets import Dataset, Sample
 
 _CAMVID = re.compile(r"(0001TP|0006R0|0016E5|Seq05VD)_f?(\d+)")
@@ -112,14 +113,9 @@ def _by_any_name(samples: Sequence[Sample]) -> dict[str, Sample | None]:
 
 def _lines(path: Path) -> Iterator[tuple[str, float]]:
     """Image and seconds of each line."""
-    try:
+    fix = "a text file with a line 'IMAGE SECONDS' each"
+    with refused(f"the list {path} cannot be read", UsageError, fix=fix):
         lines = read_lines(path)
-    except UnreadableText as error:
-        raise UsageError(
-            f"the list {path} cannot be read",
-            facts={"found": str(error)},
-            fix="a text file with a line 'IMAGE SECONDS' each",
-        ) from error
     for line in lines:
         name, _, word = line.text.replace("\t", " ").rpartition(" ")
         try:

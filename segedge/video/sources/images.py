@@ -18,6 +18,7 @@ from segedge.errors import SourceError, UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import SourceFailure, SourceInfo
 from segedge.frames.timing import StageTimes
+from segedge.machine.files import reason_of
 from segedge.video.formats import IMAGE_SUFFIXES
 from segedge.video.sources.complaints import complaints
 from segedge.video.sources.depth import RangeUnknown, deep_samples, to_8_bits
@@ -83,7 +84,7 @@ def images_in_folder(folder: str | Path) -> ImageFiles:
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        raise SourceError(f"cannot list {folder}", facts={"found": _reason(error)}) from error
+        raise SourceError(f"cannot list {folder}", facts={"found": reason_of(error)}) from error
     paths = [path for path in entries if is_image(path)]
     if not paths:
         raise _no_images_error(folder, entries)
@@ -122,7 +123,7 @@ def _read(path: str | Path) -> tuple[NDArray[np.uint8], bool]:
     try:
         data = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise _unreadable(path, _reason(error)) from error
+        raise _unreadable(path, reason_of(error)) from error
     if data.size == 0:
         raise _unreadable(path, "empty file (0 bytes)")
     stored = data.tobytes()
@@ -247,7 +248,3 @@ def _unreadable(
     path: str | Path, reason: str, *, fix: str = "copy or convert it again"
 ) -> SourceError:
     return SourceError(f"cannot read image {path}", facts={"found": reason}, fix=fix)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
