@@ -20,6 +20,7 @@ from segedge.cuda.preprocess import Preprocess
 from segedge.cuda.runtime.device import Device
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.tail import Picture, Tail
+from segedge.reference.look import Tints
 
 SIZES = {
     "720p": Size(720, 1280),
@@ -158,7 +159,7 @@ class _TailBuffers:
         outputs: tuple[str, ...],
     ) -> None:
         height, width = picture.shape[:2]
-        table = Blend.of(card.palette_rgb).table
+        table = Blend.from_tints(Tints.of(np.asarray(card.palette_rgb)[:, ::-1], 0.5)).table
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "labels": ((height, width), np.uint8),
             "overlay": ((height, width, 3), np.uint8),

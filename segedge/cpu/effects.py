@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,6 +22,17 @@ from segedge.options.effect import DrawnBy, blur_steps, outline_radius
 from segedge.reference.look import Look
 
 _NO_LABELS = np.zeros((0, 0), np.uint8)
+
+
+class _Drawing(NamedTuple):
+    """What a picture is drawn from, and where."""
+
+    look: Look
+    logits: NDArray[Any]
+    frame: NDArray[np.uint8]
+    out: NDArray[np.uint8]
+    labels: NDArray[Any] | None
+    confidence: NDArray[np.float32] | None
 
 
 class Effects:
@@ -73,12 +84,11 @@ class Effects:
             UsageError: The frame has another shape or type.
         """
         source = readable_image("frame", frame, self._frame)
-        draws: dict[DrawnBy, Callable[[], None]] = {
-            "matte": lambda: self._matted(logits, source, out, look),
-            "outline": lambda: self._outline(logits, source, out, look, labels),
-            "heat": lambda: self._heat(logits, source, out, look, labels, confidence),
-        }
-        draws[look.effect.traits.drawn_by]()
+        draws: dict[DrawnBy, Callable[[_Drawing], None]] = {
+            "matte": self._matted, "outline": self._outline, "heat": self._heat
+        }  # fmt: skip
+        draw = draws[look.effect.traits.drawn_by]
+        draw(_Drawing(look, logits, source, out, labels, confidence))
 
     def matte(self, logits: NDArray[Any], out: NDArray[np.uint8], look: Look) -> None:
         """Opacity of the look's foreground, 0..255, H x W."""
@@ -113,11 +123,10 @@ class Effects:
             )  # fmt: skip
         self._output.release()
 
-    def _matted(
-        self, logits: NDArray[Any], frame: NDArray[np.uint8], out: NDArray[np.uint8], look: Look
-    ) -> None:
+    def _matted(self, drawn: _Drawing) -> None:
+        look, frame, out = drawn.look, drawn.frame, drawn.out
         alpha = self._pool.take((self._frame.height, self._frame.width), np.uint8)
-        self.matte(logits, alpha, look)
+        self.matte(drawn.logits, alpha, look)
         if look.effect.traits.alpha:
             self._share_rows(compose.cut_out, rows_of(alpha), rows_of(frame), rows_of(out))
             return
@@ -150,15 +159,8 @@ class Effects:
         cv2.resize(small, (columns * step, rows * step), whole, interpolation=cv2.INTER_LINEAR)
         return whole[:height, :width]
 
-    def _outline(
-        self,
-        logits: NDArray[Any],
-        frame: NDArray[np.uint8],
-        out: NDArray[np.uint8],
-        look: Look,
-        labels: NDArray[Any] | None,
-    ) -> None:
-        found = self._labels(logits, labels)
+    def _outline(self, drawn: _Drawing) -> None:
+        look, found = drawn.look, self._labels(drawn.logits, drawn.labels)
         side = 2 * outline_radius(self._frame.height) + 1
         window = np.ones((side, side), np.uint8)
         low, high = (self._pool.take(found.shape, found.dtype) for _ in range(2))
@@ -166,30 +168,22 @@ class Effects:
         cv2.dilate(found, window, dst=high)
         self._share_rows(
             compose.draw_outline, found, low, high, look.colors, look.is_chosen,
-            rows_of(frame), rows_of(out),
+            rows_of(drawn.frame), rows_of(drawn.out),
         )  # fmt: skip
 
-    def _heat(
-        self,
-        logits: NDArray[Any],
-        frame: NDArray[np.uint8],
-        out: NDArray[np.uint8],
-        look: Look,
-        labels: NDArray[Any] | None,
-        confidence: NDArray[np.float32] | None,
-    ) -> None:
+    def _heat(self, drawn: _Drawing) -> None:
+        look, logits, values = drawn.look, drawn.logits, drawn.confidence
         is_confidence = not look.effect.is_entropy
-        values = confidence
         if not is_confidence or values is None:
             values = self._pool.take((self._frame.height, self._frame.width), np.float32)
             if is_confidence:
                 self._tail.run(logits, confidence=values)
             else:
                 self._tail.entropy(logits, values)
-        chosen = self._labels(logits, labels) if look.is_about_some else _NO_LABELS
+        chosen = self._labels(logits, drawn.labels) if look.is_about_some else _NO_LABELS
         heat = Blend.from_tints(look.heat)
         size, source, colors = (self._frame.height, self._frame.width), rows_of(values), heat.colors
-        planes: tuple[Rows, Rows] = (rows_of(frame), rows_of(out))
+        planes: tuple[Rows, Rows] = (rows_of(drawn.frame), rows_of(drawn.out))
         self._share(
             lambda participant: compose.paint_heat(
                 self._ticket, *size, self._index[participant], source, is_confidence, chosen,

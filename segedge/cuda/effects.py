@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -60,6 +60,20 @@ class DeviceLook:
             place(look.is_chosen.view(np.uint8)), place(look.colors),
             place(look.heat.colors[:-1]), Plane(place(behind), pitch),
         )  # fmt: skip
+
+
+class _Drawing(NamedTuple):
+    """What a picture is drawn from, and where."""
+
+    launcher: Launcher
+    look: DeviceLook
+    logits: int
+    parts: dict[str, int]
+    """Device addresses in the scratch memory."""
+    frame: Plane
+    out: Plane
+    labels: Plane | None
+    confidence: Plane | None
 
 
 class Effects:
@@ -164,77 +178,55 @@ class Effects:
         `scratch_bytes`, aligned to 256. Labels and confidence are needed where `spare` names them.
         """
         parts = {name: scratch + offset for name, offset in self._parts(look).items()}
-        draws: dict[DrawnBy, Callable[[], None]] = {
-            "matte": lambda: self._matted(launcher, look, logits, parts, frame, out, labels),
-            "outline": lambda: self._outline(launcher, look, frame, out, labels),
-            "heat": lambda: self._heat(
-                launcher, look, logits, parts, frame, out, labels, confidence
-            ),
-        }
-        draws[look.effect.traits.drawn_by]()
+        draws: dict[DrawnBy, Callable[[_Drawing], None]] = {
+            "matte": self._matted, "outline": self._outline, "heat": self._heat
+        }  # fmt: skip
+        draw = draws[look.effect.traits.drawn_by]
+        draw(_Drawing(launcher, look, logits, parts, frame, out, labels, confidence))
 
-    def _outline(
-        self, launcher: Launcher, look: DeviceLook, frame: Plane, out: Plane, labels: Plane | None
-    ) -> None:
-        assert labels is not None
+    def _outline(self, drawn: _Drawing) -> None:
+        assert drawn.labels is not None
         radius = np.int32(outline_radius(self._frame.height))
         self._paint(
-            launcher, "draw_outline", self._frame,
-            [*plane_of(labels), look.flags, look.colors, self._class_count, radius,
-             *self._size, *plane_of(frame), *plane_of(out)],
+            drawn.launcher, "draw_outline", self._frame,
+            [*plane_of(drawn.labels), drawn.look.flags, drawn.look.colors, self._class_count,
+             radius, *self._size, *plane_of(drawn.frame), *plane_of(drawn.out)],
         )  # fmt: skip
 
-    def _heat(
-        self,
-        launcher: Launcher,
-        look: DeviceLook,
-        logits: int,
-        parts: dict[str, int],
-        frame: Plane,
-        out: Plane,
-        labels: Plane | None,
-        confidence: Plane | None,
-    ) -> None:
+    def _heat(self, drawn: _Drawing) -> None:
+        look, values = drawn.look, drawn.confidence
         is_confidence = not look.effect.is_entropy
-        values = confidence
         if not is_confidence or values is None:
-            values = Plane(parts["confidence"], _pitch(self._frame.width * 4))
+            values = Plane(drawn.parts["confidence"], _pitch(self._frame.width * 4))
             count = len(self._card.classes)
             scale = np.float32(1.0 / math.log(count) if count > 1 else 0.0)
             self._matte(
-                launcher, "entropy_pixels", 0,
-                [logits, *self._grid_size, *self._maps, *self._size, scale, *plane_of(values)],
+                drawn.launcher, "entropy_pixels", 0,
+                [drawn.logits, *self._grid_size, *self._maps, *self._size, scale,
+                 *plane_of(values)],
             )  # fmt: skip
-        some = labels if look.is_about_some else None
+        some = drawn.labels if look.is_about_some else None
         self._paint(
-            launcher, "paint_heat", self._frame,
+            drawn.launcher, "paint_heat", self._frame,
             [*plane_of(values), np.int32(is_confidence), *plane_of(some), look.flags,
-             self._class_count, look.tints, np.int32(look.weight), *self._size, *plane_of(frame),
-             *plane_of(out)],
+             self._class_count, look.tints, np.int32(look.weight), *self._size,
+             *plane_of(drawn.frame), *plane_of(drawn.out)],
         )  # fmt: skip
 
-    def _matted(
-        self,
-        launcher: Launcher,
-        look: DeviceLook,
-        logits: int,
-        parts: dict[str, int],
-        frame: Plane,
-        out: Plane,
-        labels: Plane | None,
-    ) -> None:
-        traits, target = look.effect.traits, out
+    def _matted(self, drawn: _Drawing) -> None:
+        launcher, look, parts = drawn.launcher, drawn.look, drawn.parts
+        traits, target = look.effect.traits, drawn.out
         if traits.blurs:
             target = Plane(parts["alpha"], _pitch(self._frame.width))
         pictures: list[Argument] = [
             *self._size,
-            *plane_of(frame),
+            *plane_of(drawn.frame),
             *plane_of(look.behind),
             *plane_of(target),
         ]
         kind = 0 if traits.blurs else 1 if traits.alpha else 2
         if self._gives_labels:
-            start: list[Argument] = [*plane_of(labels), look.flags, self._class_count]
+            start: list[Argument] = [*plane_of(drawn.labels), look.flags, self._class_count]
             self._matte(launcher, "matte_labels", kind, [*start, *pictures])
         else:
             sets = (parts["best"], parts["winner"])
@@ -242,30 +234,22 @@ class Effects:
             kernel = Kernel.of("matte_points", self._files, target=kind, **self._defines)
             launcher(
                 kernel, (pieces(points, 256), 1), (256, 1),
-                [logits, np.int32(points), look.flags, *sets],
+                [drawn.logits, np.int32(points), look.flags, *sets],
             )  # fmt: skip
             scale = np.float32(0.5 / look.effect.edge_logits)
-            start = [logits, look.flags, *sets, *self._grid_size, *self._maps, scale]
+            start = [drawn.logits, look.flags, *sets, *self._grid_size, *self._maps, scale]
             self._matte(launcher, "matte_pixels", kind, [*start, *pictures])
         if traits.blurs:
-            self._blur(launcher, look, parts, frame, target, out)
+            self._blur(drawn, target)
 
-    def _blur(
-        self,
-        launcher: Launcher,
-        look: DeviceLook,
-        parts: dict[str, int],
-        frame: Plane,
-        alpha: Plane,
-        out: Plane,
-    ) -> None:
-        sigma = self._sigma(look)
+    def _blur(self, drawn: _Drawing, alpha: Plane) -> None:
+        launcher, parts, sigma = drawn.launcher, drawn.parts, self._sigma(drawn.look)
         step = blur_steps(sigma)
-        blocks = Size(*self._blocks(look))
+        blocks = Size(*self._blocks(drawn.look))
         rows, columns = size_of(blocks)
         radius = np.int32(math.ceil(3.0 * sigma / step))
         fall = np.float32(math.log2(math.e) / (2.0 * (sigma / step) ** 2))
-        source: list[Argument] = [*plane_of(frame), *plane_of(alpha), *self._size]
+        source: list[Argument] = [*plane_of(drawn.frame), *plane_of(alpha), *self._size]
         self._paint(
             launcher, "sum_blocks", blocks,
             [*source, np.int32(step), rows, columns, parts["sums"]],
@@ -279,7 +263,7 @@ class Effects:
         scale, offset = fixed_point(AxisMap(1.0 / step, 0.5 / step - 0.5))
         self._paint(
             launcher, "compose_blurred", self._frame,
-            [*source, parts["small"], rows, columns, scale, offset, *plane_of(out)],
+            [*source, parts["small"], rows, columns, scale, offset, *plane_of(drawn.out)],
         )  # fmt: skip
 
     def copy_frame(self, launcher: Launcher, frame: Plane, out: Plane) -> None:

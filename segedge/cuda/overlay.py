@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,21 +28,6 @@ class Blend:
     table: NDArray[np.uint32]
     """(classes + 1) x 2, to be copied to the device: first channel | third << 16, then second
     channel | weight << 16. The last row leaves the frame as it is."""
-
-    @classmethod
-    def of(
-        cls,
-        palette_rgb: Sequence[Rgb],
-        opacity: float | Sequence[float] = 0.5,
-        *,
-        classes: Collection[int] | None = None,
-    ) -> Blend:
-        """Prepare a palette for BGR overlays; ``classes`` are the labels to paint, None paints all.
-
-        Raises:
-            UsageError: An opacity outside 0..1, a wrong number of them, or an unknown label.
-        """
-        return cls.from_tints(Tints.of([rgb[::-1] for rgb in palette_rgb], opacity, classes))
 
     @classmethod
     def from_tints(cls, tints: Tints) -> Blend:

@@ -43,3 +43,8 @@ class OverlayStyle:
             if name not in card.classes:
                 raise unknown_name_error("class", name, card.classes)
         self.effect.check(card, self.classes)
+
+    def labels(self, card: ModelCard) -> tuple[int, ...] | None:
+        """Labels of the classes, None for all; UsageError as `check`."""
+        self.check(card)
+        return None if self.classes is None else tuple(map(card.classes.index, self.classes))

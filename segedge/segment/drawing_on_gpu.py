@@ -61,8 +61,7 @@ class DeviceRenderer:
     def _tints(self, style: OverlayStyle) -> int:
         """Device address of a style's blend table."""
         if style not in self._blends:
-            card, named = self.plan.card, style.classes
-            chosen = None if named is None else tuple(card.classes.index(name) for name in named)
+            chosen = style.labels(self.plan.card)
             is_mask = style.effect.traits.hides_frame
             table = self.plan.blend(style.opacity, chosen, is_mask=is_mask).table
             self._blends.setdefault(style, self._device.uploaded(table))

@@ -61,10 +61,7 @@ class Renderer:
     def blend(self, style: OverlayStyle) -> Blend:
         """A style's colours; UsageError where it names a class that the card lacks."""
         if style not in self._blends:
-            style.check(self.card)
-            palette, classes = self.card.palette_rgb, None
-            if style.classes is not None:
-                classes = tuple(self.card.classes.index(name) for name in style.classes)
+            palette, classes = self.card.palette_rgb, style.labels(self.card)
             if style.effect.traits.hides_frame:
                 self._blends[style] = Blend.mask(palette, classes=classes)
             else:

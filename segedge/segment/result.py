@@ -207,11 +207,8 @@ class Result:
         from segedge.cpu.regions.components import find_regions
 
         Cleaning(min_area, connectivity=connectivity)  # checks both
-        wanted = None
-        if classes is not None:
-            names = tuple(classes)
-            OverlayStyle(classes=names).check(self.card)
-            wanted = frozenset(self.card.classes.index(name) for name in names)
+        names = None if classes is None else tuple(classes)
+        wanted = OverlayStyle(classes=names).labels(self.card)
         return find_regions(
             self.labels, self.classes, connectivity=connectivity, min_area=min_area, wanted=wanted
         )

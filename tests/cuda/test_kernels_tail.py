@@ -5,6 +5,7 @@ They run on the CPU through the shim and, where there is one, on a GPU: see conf
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
 from segedge.card.geometry import AxisMap, Geometry, Size
+from segedge.card.labels import Rgb
 from segedge.cpu.overlay import Blend as HostBlend
 from segedge.cuda.overlay import Blend, planes_of_rgb, yuv_of_rgb
 from segedge.cuda.runtime.program import Launcher, Plane
@@ -23,6 +25,10 @@ from segedge.cuda.tail import Picture, Region, Tail
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
 from segedge.reference.look import Tints
+
+
+def _bgr(palette_rgb: Sequence[Rgb]) -> list[Rgb]:
+    return [color[::-1] for color in palette_rgb]
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Run:
         self.shares = [float(share) for share in shares]
         palette = self.card.palette_rgb
         if self.config.overlay == "bgr":
-            self.blend = Blend.of(palette, self.shares)
+            self.blend = Blend.from_tints(Tints.of(_bgr(palette), self.shares))
             pictures = Picture(self.overlay.plane), Picture(self.frame.plane)
         else:
             self.blend = Blend.from_tints(Tints.of(planes_of_rgb(palette), self.shares))
@@ -257,7 +263,10 @@ def test_a_frame_may_be_painted_in_place(launcher: Launcher):
     logits = random_logits(card, grid, "float32", 5)
     frame = Buffer((48, 96, 3), np.uint8, aligned=True).fill(100)
     out = Buffer((48, 96, 3), np.uint8, aligned=True)
-    tail, table = Tail(card, geometry, grid), Blend.of(card.palette_rgb).table
+    tail, table = (
+        Tail(card, geometry, grid),
+        Blend.from_tints(Tints.of(_bgr(card.palette_rgb), 0.5)).table,
+    )
     scratch = np.zeros(tail.scratch_bytes, np.uint8)
     for target in (out, frame):
         tail.run(
