@@ -145,17 +145,11 @@ def run_batch(
     card = card_of_model(model)
     gpus = gpus_for(options.backend) if make_pool is None else []
     workers, threads = split(workers, threads, len(gpus))
+    place = out if is_remote(out) else str(Path(out.removeprefix("file://")).absolute())
     job = Job(
-        model,
-        model_hash(model),
-        card.classes,
-        out if is_remote(out) else str(Path(out.removeprefix("file://")).absolute()),
-        f"{TOKEN}{uuid.uuid4().hex[:12]}",
-        options,
-        threads,
-        check,
-        strict,
-    )
+        model, model_hash(model), card.classes, place, f"{TOKEN}{uuid.uuid4().hex[:12]}", options,
+        threads, check, strict,
+    )  # fmt: skip
     schema_of(job.classes)  # says at once where pyarrow is missing
     files, missing = find_inputs(inputs)
     options.check(card, files)

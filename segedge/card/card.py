@@ -159,6 +159,11 @@ class ModelCard:
         first = rows_axis(self.logits_layout)
         return Size(shape[first], shape[first + 1])
 
+    def size_of_input(self, shape: Sequence[int | None]) -> Size:
+        """Height and width in an input tensor of this shape; the card's where an axis is open."""
+        first = rows_axis(self.input_layout)
+        return Size(shape[first] or self.input_height, shape[first + 1] or self.input_width)
+
     def input_shape(self, size: Size | None = None, *, batch: int = 1) -> tuple[int, int, int, int]:
         """Shape of the input tensor, at another size than the card's where one is given."""
         return image_shape(self.input_layout, size or self.input_size, batch=batch)

@@ -217,8 +217,7 @@ class SmoothStreams:
 
     def _made(self, logits: NDArray[Any], tensor: NDArray[Any], workers: Workers) -> Smooth:
         """For other shapes than before everything starts afresh."""
-        first = 2 if self._card.input_layout == "nchw" else 1
-        network = Size(*tensor.shape[first : first + 2])
+        network = self._card.size_of_input(tensor.shape)
         grid = self._card.grid_size(logits.shape)
         self._shapes = logits.shape, tensor.shape
         smoother = Smooth(self._card, grid, network, smoothing=self._smoothing, workers=workers)

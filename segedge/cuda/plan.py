@@ -113,9 +113,7 @@ class FramePlan:
         self.head = head
         self.smooth = smooth
         self.tensor_shape, self.tensor_dtype = tensor
-        first = 2 if card.input_layout == "nchw" else 1
-        network = Size(tensor.shape[first], tensor.shape[first + 1])
-        self.geometry = card.place(frame, network)
+        self.geometry = card.place(frame, card.size_of_input(tensor.shape))
         self.preprocess = Preprocess(
             card, self.geometry, pixel_format=pixel_format, dtype=tensor.dtype, color=self.color
         )
@@ -132,14 +130,16 @@ class FramePlan:
             card, self.geometry, grid, dtype=logits.dtype, label_dtype=self.tail.label_dtype,
             plane=plane,
         )  # fmt: skip
-        self.clean: Clean | None = None
-        if cleaning is not None and not cleaning.is_off:
-            kind = self.tail.label_dtype
-            self.clean = Clean(cleaning, card.classes, frame, dtype=kind)
-            given = ModelCard(
-                card.classes, card.palette_rgb, frame.height, frame.width, stride=1, head="labels"
-            )
-            self._given = Tail(given, Geometry(frame, frame, 0, 0, frame), frame, dtype=kind)
+        self.clean = None if cleaning is None or cleaning.is_off else self._make_clean(cleaning)
+
+    def _make_clean(self, cleaning: Cleaning) -> Clean:
+        """What cleans labels, and a tail that takes them."""
+        card, frame, kind = self.card, self.frame, self.tail.label_dtype
+        given = ModelCard(
+            card.classes, card.palette_rgb, frame.height, frame.width, stride=1, head="labels"
+        )
+        self._given = Tail(given, Geometry(frame, frame, 0, 0, frame), frame, dtype=kind)
+        return Clean(cleaning, card.classes, frame, dtype=kind)
 
     @property
     def clean_bytes(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import Backend, TensorSpec
-from segedge.card.axes import channel_axis, rows_axis
+from segedge.card.axes import channel_axis
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import CardError, UsageError
@@ -65,6 +65,4 @@ def head_of(card: ModelCard, outputs: Sequence[TensorSpec]) -> TensorSpec:
 
 def network_size(card: ModelCard, spec: TensorSpec) -> Size:
     """The input size: the network's own where it is fixed, else the card's."""
-    first = rows_axis(card.input_layout)
-    height, width = spec.shape[first], spec.shape[first + 1]
-    return Size(height or card.input_height, width or card.input_width)
+    return card.size_of_input(spec.shape)

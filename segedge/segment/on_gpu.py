@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.backends.base import DeviceBackend
-from segedge.card.axes import image_shape, rows_axis
+from segedge.card.axes import image_shape
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.geometry import Size
@@ -132,10 +132,10 @@ class CudaSegmenter(Closing):
         smoothing = self.options.smoothing
         if smoothing is None:
             return None
-        logits, first = self._outputs[self._head], rows_axis(self.card.input_layout)
+        logits = self._outputs[self._head]
         return Smooth(
             self.card, self.card.grid_size(logits.shape),
-            Size(*self._tensor.shape[first : first + 2]),
+            self.card.size_of_input(self._tensor.shape),
             smoothing=smoothing, dtype=logits.dtype, tensor_dtype=self._tensor.dtype,
         )  # fmt: skip
 
