@@ -21,9 +21,10 @@ spells it out for Typer, and the command is handed the group, filled:
     def eval_command(model: Model, *, motion: MotionGroup, backend: Backend = "auto") -> None:
         segmenter = load(model, backend=backend, motion=motion.value)
 
-A field whose type is a group is spelled out as well: `segedge.cli.run.options.RunOptions` has
-nothing else. Types of fields are needed to read the command line, so they come from modules that
-are quick to import; what the properties need is imported inside them.
+A field whose type is a group is spelled out as well, under the heading of the outer one if it has
+none: `segedge.cli.run.options.RunOptions` is made of groups. Types of fields are needed to read
+the command line, so they come from modules that are quick to import; what the properties need is
+imported inside them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _flat(name: str, kind: Any, default: Any, panel: str | None = None) -> Itera
     kinds = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         usual = Parameter.empty if field.default is MISSING else field.default
-        yield from _flat(field.name, kinds[field.name], usual, getattr(kind, "panel", None))
+        yield from _flat(field.name, kinds[field.name], usual, getattr(kind, "panel", panel))
 
 
 def _spelled(name: str, kind: Any, default: Any, panel: str | None) -> Any:

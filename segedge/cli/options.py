@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -140,6 +140,21 @@ class MotionGroup:
                     f"--{option.replace('_', '-')} without --every", fix="add --every auto"
                 )
         return None
+
+
+@dataclass(frozen=True)
+class FrameGroup:
+    """How every frame is segmented, by a model that proves itself first."""
+
+    cleaning: CleaningGroup
+    slide: SlideGroup
+    motion: MotionGroup
+    check: CheckGroup
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What is done with frames, as `FrameOptions` and others call it."""
+        return {name: getattr(self, name).value for name in ("cleaning", "slide", "motion")}
 
 
 _MEMBERS = {

@@ -49,6 +49,18 @@ def frame_progress() -> Progress:
 
 
 @contextmanager
+def step_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """One bar that changes its name with what is done, of how many."""
+    with frame_progress() as bar:
+        task = bar.add_task("reading the model", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        yield tell
+
+
+@contextmanager
 def spinner(text: str) -> Iterator[Callable[[str], None]]:
     """What is being done, on stderr, to be changed; silent where it is no terminal."""
     console = err()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,3 +116,30 @@ def test_options_that_may_stand_alone() -> None:
     assert with_values(["--smooth", "0.5", "--live", "--ray", "h:1"]) == [
         "--smooth", "0.5", "--live=", "--ray", "h:1",
     ]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    panel: ClassVar[str] = "Outer"
+    inner: Inner
+
+
+@dataclass(frozen=True)
+class Inner:
+    size: Annotated[int, "Pixels within."] = 1
+
+
+def headed(wanted: Outer, last: Annotated[bool, "After all."] = False) -> None:
+    """Look."""
+
+
+def test_a_group_without_a_heading_stands_under_that_of_the_outer_one() -> None:
+    _, text, _ = call(headed, "--help")
+    assert text.index("After all.") < text.index("─ Outer ─") < text.index("Pixels within.")
+
+
+@pytest.mark.parametrize("verb", ["eval", "compare", "adapt", "quantize", "optimize"])
+def test_labelled_images_are_read_by_the_same_options(verb: str) -> None:
+    command = getattr(importlib.import_module(f"segedge.cli.verbs.{verb}"), f"{verb}_command")
+    declared = inspect.signature(expanded(command)).parameters
+    assert {"layout", "split", "mapping", "ignore"} <= set(declared)

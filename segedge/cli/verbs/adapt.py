@@ -10,7 +10,7 @@ import typer
 from segedge.cli.console import out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson
-from segedge.cli.progress import frame_progress
+from segedge.cli.progress import step_progress
 from segedge.cli.verbs.labelled import DataGroup
 
 if TYPE_CHECKING:
@@ -62,14 +62,10 @@ def adapt_command(
     target = output or model.with_name(f"{model.stem}.adapted.onnx")
     options = AdaptOptions(frames=frames, seconds=seconds, share=share, source=source, limit=limit)
     dataset = None if evaluate is None else labels.open(evaluate, require_card(model))
-    with frame_progress() as bar:
-        task = bar.add_task("reading the model", total=None)
+    with step_progress() as tell:
         report = adapt(
-            model, target, images=images, options=options, dataset=dataset,
-            progress=lambda what, done, total: bar.update(
-                task, description=what, completed=done, total=total
-            ),
-        )  # fmt: skip
+            model, target, images=images, options=options, dataset=dataset, progress=tell
+        )
     if as_json:
         print_json(report.to_dict())
     else:

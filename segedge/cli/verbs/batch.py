@@ -14,16 +14,7 @@ import typer
 from segedge.batch.options import BatchOptions, MaskKind
 from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.groups import Option
-from segedge.cli.options import (
-    AsJson,
-    Backend,
-    CheckGroup,
-    CleaningGroup,
-    Model,
-    MotionGroup,
-    Opacity,
-    SlideGroup,
-)
+from segedge.cli.options import AsJson, Backend, FrameGroup, Model, Opacity
 from segedge.cli.progress import frame_progress
 from segedge.motion.summary import no_vectors, sentence
 
@@ -88,10 +79,7 @@ def batch_command(
     pool: WorkersGroup,
     backend: Backend = "auto",
     opacity: Opacity = 0.5,
-    cleaning: CleaningGroup,
-    slide: SlideGroup,
-    motion: MotionGroup,
-    check: CheckGroup,
+    frame: FrameGroup,
     as_json: AsJson = False,
 ) -> None:
     """Segment many files: masks, overlays, and one Parquet table of facts.
@@ -107,9 +95,7 @@ def batch_command(
         overlays=archive.overlays,
         confidence=archive.confidence,
         opacity=opacity,
-        cleaning=cleaning.value,
-        slide=slide.value,
-        motion=motion.value,
+        **frame.words,
         backend=backend,
         shard_frames=archive.shard,
     )
@@ -126,8 +112,8 @@ def batch_command(
             workers=pool.workers,
             threads=pool.threads,
             tries=pool.tries,
-            check=check.check,
-            strict=check.strict,
+            check=frame.check.check,
+            strict=frame.check.strict,
             make_pool=pool.make_pool(),
             on_progress=on_progress,
             on_note=on_note,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -14,7 +16,7 @@ from segedge.cli.verbs.bench_words import parse_batches, parse_modes, parse_size
 from segedge.errors import UsageError
 from segedge.measure.bench import compare as comparing
 from segedge.measure.bench import tables as report
-from segedge.measure.bench.accuracy import read_accuracy
+from segedge.measure.bench.accuracy import Accuracy, read_accuracy
 from segedge.measure.bench.html import html
 from segedge.measure.bench.results import Results, read_results, write_text
 from segedge.measure.bench.runner import BenchOptions, bench, trace
@@ -24,11 +26,75 @@ _REGRESSION = 3
 _WIDTH = 100
 
 
+@dataclass(frozen=True)
+class SizesGroup:
+    """What the network and the frame are given; lists."""
+
+    panel: ClassVar[str] = "Sizes"
+    frame_size: Annotated[
+        list[str] | None, "HEIGHTxWIDTH, repeatable; default: twice the network's input."
+    ] = None
+    network_size: Annotated[
+        list[str] | None, "HEIGHTxWIDTH of a model with dynamic size, repeatable."
+    ] = None
+    batch: Annotated[
+        list[str] | None, "1,2,4,8: for the network alone, of a model with dynamic batch."
+    ] = None
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        """As `BenchOptions` takes them."""
+        return {
+            "frame_sizes": parse_sizes(self.frame_size),
+            "network_sizes": parse_sizes(self.network_size),
+            "batches": parse_batches(self.batch),
+        }
+
+
+@dataclass(frozen=True)
+class ReportsGroup:
+    """What is written, and what goes into it."""
+
+    panel: ClassVar[str] = "Reports"
+    json_file: Annotated[Path | None, Option("Write the results here.", "--json")] = None
+    md: Annotated[Path | None, "Write a Markdown report here."] = None
+    html_file: Annotated[
+        Path | None, Option("Write a report with charts here, one file.", "--html")
+    ] = None
+    accuracy: Annotated[
+        list[Path] | None, "What `segedge eval --json` wrote: speed against accuracy in --html."
+    ] = None
+    trace_file: Annotated[
+        Path | None, Option("Write a timeline of a pipelined run (Chrome trace format).", "--trace")
+    ] = None
+
+    def __post_init__(self) -> None:
+        for path in (self.json_file, self.md, self.html_file, self.trace_file):
+            check_folder(path)
+
+    @cached_property
+    def accuracies(self) -> list[Accuracy]:
+        """What was measured before."""
+        return [found for path in self.accuracy or [] for found in read_accuracy(path)]
+
+    def write(self, results: Results) -> None:
+        """All but the timeline."""
+        for path, text in (
+            (self.json_file, results.to_json),
+            (self.md, lambda: report.markdown(results)),
+            (self.html_file, lambda: html(results, self.accuracies)),
+        ):
+            if path:
+                write_text(path, text())
+                print_row("wrote", str(path))
+
+
 def bench_command(
     files: Annotated[
         list[Path],
         typer.Argument(help="The model: an ONNX file with its card; with --compare two results."),
     ],
+    *,
     motion: MotionGroup,
     compare: Annotated[bool, "Compare two results: BEFORE.json AFTER.json."] = False,
     backend: Annotated[
@@ -42,15 +108,7 @@ def bench_command(
         "at its peak; video: with decoding and encoding; motion: with --every; both: network and "
         "frame; all.",
     ] = None,
-    frame_size: Annotated[
-        list[str] | None, "HEIGHTxWIDTH, repeatable; default: twice the network's input."
-    ] = None,
-    network_size: Annotated[
-        list[str] | None, "HEIGHTxWIDTH of a model with dynamic size, repeatable."
-    ] = None,
-    batch: Annotated[
-        list[str] | None, "1,2,4,8: for the network alone, of a model with dynamic batch."
-    ] = None,
+    sizes: SizesGroup,
     source: Annotated[Path | None, "A video: decoding and encoding are measured, too."] = None,
     program: Annotated[
         Path | None, "The same network as a torch program (.pt2): PyTorch beside the others."
@@ -60,17 +118,7 @@ def bench_command(
     tolerance: Annotated[
         str, "With --compare: slower by more is a regression, exit code 3."
     ] = "5%",
-    json_file: Annotated[Path | None, Option("Write the results here.", "--json")] = None,
-    md: Annotated[Path | None, "Write a Markdown report here."] = None,
-    html_file: Annotated[
-        Path | None, Option("Write a report with charts here, one file.", "--html")
-    ] = None,
-    accuracy: Annotated[
-        list[Path] | None, "What `segedge eval --json` wrote: speed against accuracy in --html."
-    ] = None,
-    trace_file: Annotated[
-        Path | None, Option("Write a timeline of a pipelined run (Chrome trace format).", "--trace")
-    ] = None,
+    reports: ReportsGroup,
 ) -> None:
     """Measure a model on every backend here, or compare two measurements.
 
@@ -86,9 +134,7 @@ def bench_command(
         )
     options = BenchOptions(
         backends=parse_words(backend),
-        frame_sizes=parse_sizes(frame_size),
-        network_sizes=parse_sizes(network_size),
-        batches=parse_batches(batch),
+        **sizes.words,
         modes=parse_modes(mode, has_video=source is not None, has_motion=motion.value is not None),
         rounds=rounds,
         seconds=seconds,
@@ -96,23 +142,13 @@ def bench_command(
         video=source,
         motion=motion.value,
     )
-    for path in (json_file, md, html_file, trace_file):
-        check_folder(path)
-    accuracies = [found for path in accuracy or [] for found in read_accuracy(path)]
     results = bench(files[0], options, say=say)
     _print(results)
-    for path, text in (
-        (json_file, results.to_json),
-        (md, lambda: report.markdown(results)),
-        (html_file, lambda: html(results, accuracies)),
-    ):
-        if path:
-            write_text(path, text())
-            print_row("wrote", str(path))
-    if trace_file:
-        traced = trace(files[0], options, trace_file, say=say)
-        print_row("wrote", f"{trace_file}  {traced}; open it in ui.perfetto.dev")
-    _print_next(files[0], json_file)
+    reports.write(results)
+    if reports.trace_file:
+        traced = trace(files[0], options, reports.trace_file, say=say)
+        print_row("wrote", f"{reports.trace_file}  {traced}; open it in ui.perfetto.dev")
+    _print_next(files[0], reports.json_file)
 
 
 def _print(results: Results) -> None:

@@ -14,16 +14,7 @@ from segedge.card.modelfile import file_sha256
 from segedge.cli.checked import checked_dict, print_checked
 from segedge.cli.console import check_folder, out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
-from segedge.cli.options import (
-    AsJson,
-    Backend,
-    CheckGroup,
-    CleaningGroup,
-    Model,
-    MotionGroup,
-    SlideGroup,
-    Threads,
-)
+from segedge.cli.options import AsJson, Backend, FrameGroup, Model, MotionGroup, Threads
 from segedge.cli.progress import frame_progress
 from segedge.cli.verbs.labelled import DataGroup, print_left_out
 from segedge.errors import UsageError
@@ -44,10 +35,7 @@ def eval_command(
     model: Model,
     data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
     labels: DataGroup,
-    cleaning: CleaningGroup,
-    slide: SlideGroup,
-    motion: MotionGroup,
-    check: CheckGroup,
+    frame: FrameGroup,
     sequence: Annotated[
         str | None,
         Option(
@@ -82,14 +70,14 @@ def eval_command(
 
     check_folder(output)
     _check_page(html)
-    if sequence is not None and motion.value is None:
+    if sequence is not None and frame.motion.value is None:
         raise UsageError("--sequence without --every: each image stands alone", fix="add --every 4")
     with load(
-        model, backend=backend, threads=threads or None, cleaning=cleaning.value,
-        slide=slide.value, motion=motion.value, check=check.check, strict=check.strict,
+        model, backend=backend, threads=threads or None, **frame.words,
+        check=frame.check.check, strict=frame.check.strict,
     ) as segmenter:  # fmt: skip
         dataset = labels.open(data, segmenter.card)
-        frames = None if motion.value is None else _in_order(dataset, sequence)
+        frames = None if frame.motion.value is None else _in_order(dataset, sequence)
         with frame_progress() as bar:
             task = bar.add_task(dataset.name, total=len(dataset))
             found = evaluate(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -34,6 +36,99 @@ _ORIGINS: dict[Origin, str] = {
 }
 
 
+@dataclass(frozen=True)
+class WeightsGroup:
+    """What a factory is called with, and what it is filled with."""
+
+    panel: ClassVar[str] = "Network"
+    checkpoint: Annotated[Path | None, "Weights for a factory: a state dict or .safetensors."] = (
+        None
+    )
+    key: Annotated[
+        str | None, "Which of the checkpoint's state dicts, where several fit; averaged ones first."
+    ] = None
+    arguments: Annotated[
+        list[str] | None, Option("NAME=VALUE for the factory; repeatable.", "--arg")
+    ] = None
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        """As `ExportOptions` takes them."""
+        from segedge.convert import parse_argument
+
+        return {
+            "checkpoint": self.checkpoint,
+            "checkpoint_key": self.key,
+            "arguments": dict(map(parse_argument, self.arguments or ())),
+        }
+
+
+@dataclass(frozen=True)
+class ImagesGroup:
+    """How images are prepared; None: as the source says, or as most networks want them."""
+
+    panel: ClassVar[str] = "Images"
+    size: Annotated[str | None, "Input size, HEIGHTxWIDTH."] = None
+    mean: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None
+    std: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None
+    color: Annotated[ColorOrder | None, "Channel order the network wants."] = None
+    fit: Annotated[Fit | None, "How other shapes are fitted."] = None
+    resize: Annotated[ResizeRule | None, "How frames are resampled."] = None
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        """As `ExportOptions` takes them."""
+        return {
+            "size": None if self.size is None else Size.parse(self.size),
+            "mean": _three("--mean", self.mean),
+            "std": _three("--std", self.std),
+            "color": self.color,
+            "fit": self.fit,
+            "resize": self.resize,
+        }
+
+
+@dataclass(frozen=True)
+class HeadGroup:
+    """What the outputs mean, and where the graph ends."""
+
+    panel: ClassVar[str] = "Head"
+    classes: Annotated[
+        str | None, "cityscapes, camvid, voc, ade20k, coco-panoptic, a comma list, or a text file."
+    ] = None
+    align_corners: Annotated[
+        bool | None,
+        Option(
+            "How the training code enlarges logits that the graph ends at; half-pixel by default.",
+            "--align-corners/--half-pixel",
+        ),
+    ] = None
+    threshold: Annotated[
+        float | None,
+        "Of one channel: above it is the second class; 0 of logits, half of a range by default.",
+    ] = None
+    keep_tail: Annotated[
+        bool | None,
+        Option(
+            "Leave upsample and argmax in the graph, or cut them; as the source's own labels want.",
+            "--keep-tail/--cut-tail",
+        ),
+    ] = None
+    output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None
+    head: Annotated[
+        str | None, "masks:CLASS_OUTPUT,MASK_OUTPUT where queries classify masks; else found."
+    ] = None
+    mask_scale: Annotated[
+        int | None, "Enlarge masks 1, 2 or 4 times in the graph before they are summed."
+    ] = None
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        """As `ExportOptions` takes them."""
+        words = {name: word for name, word in vars(self).items() if name != "head"}
+        return {**words, "masks": _masks(self.head)}
+
+
 def export_command(
     source: Annotated[
         str,
@@ -42,51 +137,12 @@ def export_command(
             "a Hugging Face folder, or an .onnx file to adopt."
         ),
     ],
+    *,
     out: Annotated[Path | None, Option("The ONNX file to write.", "-o --out")] = None,
-    checkpoint: Annotated[
-        Path | None, "Weights for a factory: a state dict or .safetensors."
-    ] = None,
-    key: Annotated[
-        str | None, "Which of the checkpoint's state dicts, where several fit; averaged ones first."
-    ] = None,
-    arguments: Annotated[
-        list[str] | None, Option("NAME=VALUE for the factory; repeatable.", "--arg")
-    ] = None,
-    size: Annotated[str | None, "Input size, HEIGHTxWIDTH."] = None,
-    classes: Annotated[
-        str | None, "cityscapes, camvid, voc, ade20k, coco-panoptic, a comma list, or a text file."
-    ] = None,
-    mean: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
-    std: Annotated[str | None, "Three numbers 0..1; ImageNet's by default."] = None,
-    color: Annotated[ColorOrder | None, "Channel order the network wants."] = None,
-    fit: Annotated[Fit | None, "How other shapes are fitted."] = None,
-    resize: Annotated[ResizeRule | None, "How frames are resampled."] = None,
-    align_corners: Annotated[
-        bool | None,
-        Option(
-            "How the training code enlarges logits that the graph ends at; half-pixel by default.",
-            "--align-corners/--half-pixel",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        "Of one channel: above it is the second class; 0 of logits, half of a range by default.",
-    ] = None,
+    weights: WeightsGroup,
+    images: ImagesGroup,
+    heads: HeadGroup,
     dynamic: Annotated[list[str] | None, "Axes that may vary: batch, size; repeatable."] = None,
-    keep_tail: Annotated[
-        bool | None,
-        Option(
-            "Leave upsample and argmax in the graph, or cut them; as the source's own labels want.",
-            "--keep-tail/--cut-tail",
-        ),
-    ] = None,
-    output: Annotated[str | None, "INDEX or NAME of the main head's output."] = None,
-    head: Annotated[
-        str | None, "masks:CLASS_OUTPUT,MASK_OUTPUT where queries classify masks; else found."
-    ] = None,
-    mask_scale: Annotated[
-        int | None, "Enlarge masks 1, 2 or 4 times in the graph before they are summed."
-    ] = None,
     verify: Annotated[
         str | None, "Image, folder, glob or video to measure parity on; else noise."
     ] = None,
@@ -97,31 +153,18 @@ def export_command(
 
     The file appears only when the exported network computes what the original does.
     """
-    from segedge.convert import ExportOptions, parse_argument
+    from segedge.convert import ExportOptions
     from segedge.segment.exported import export
 
     options = ExportOptions(
-        checkpoint=checkpoint,
-        checkpoint_key=key,
-        arguments=dict(parse_argument(text) for text in arguments or ()),
-        size=None if size is None else Size.parse(size),
-        classes=classes,
-        mean=_three("--mean", mean),
-        std=_three("--std", std),
-        color=color,
-        fit=fit,
-        resize=resize,
-        align_corners=align_corners,
-        threshold=threshold,
+        **weights.words,
+        **images.words,
+        **heads.words,
         dynamic=_axes(dynamic),
-        keep_tail=keep_tail,
-        output=output,
-        masks=_masks(head),
-        mask_scale=mask_scale,
         verify=verify,
         opset=opset,
     )
-    target = out or _default_path(source, checkpoint)
+    target = out or _default_path(source, weights.checkpoint)
     with spinner("loading") as show:
         report = export(
             source, target, options=options,

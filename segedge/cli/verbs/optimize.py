@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import typer
 
@@ -22,11 +23,48 @@ if TYPE_CHECKING:
     from segedge.card.card import ModelCard
     from segedge.measure.datasets.datasets import Dataset
     from segedge.measure.optimize.optimize import Tuning
-    from segedge.measure.optimize.options import Objective, Precision, TuneOptions
+    from segedge.measure.optimize.options import Objective, Precision
     from segedge.measure.optimize.trial import Named
 
 _COMPARED, _UNLABELLED = 32, 64
 """Images that agreement is measured on, with labels and without."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyGroup:
+    """What accuracy is measured on, and how much of it may be lost."""
+
+    panel: ClassVar[str] = "Accuracy"
+    dataset: Annotated[Path | None, "Labelled images: docs/evaluate.md; accuracy is of these."] = (
+        None
+    )
+    labels: DataGroup
+    images: Annotated[str | None, "Without --dataset: images to agree with float on."] = None
+    limit: Annotated[int | None, "At most so many images."] = None
+    max_drop: Annotated[float | None, "Points that may be lost: 0.5 of mIoU, 1 of agreement."] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        if (self.dataset is None) == (self.images is None):
+            raise UsageError(
+                "segedge optimize needs either a labelled data set or images",
+                facts={"found": "neither" if self.dataset is None else "both"},
+                fix="--dataset DATASET, or --images FOLDER for agreement with the float model"
+                " alone",
+            )
+
+    def open(self, card: ModelCard) -> tuple[Dataset | None, list[Named]]:
+        """The labelled images, and those that are compared with float."""
+        if self.dataset is None:
+            most = self.limit or _UNLABELLED
+            return None, list(named_images(self.images, most, card.input_size))
+        data = self.labels.open(self.dataset, card)
+        step = max(1, len(data) // min(_COMPARED, self.limit or _COMPARED))
+        shown = data.samples[::step]
+        for one in shown:
+            one.labels()  # of other classes: found now, not after minutes of timing
+        return data, [(one.name, one.image()) for one in shown]
 
 
 def optimize_command(
@@ -34,22 +72,14 @@ def optimize_command(
         list[Path],
         typer.Argument(help="The float ONNX file with its card, then others of it (int8)."),
     ],
-    dataset: Annotated[
-        Path | None, "Labelled images: docs/evaluate.md; accuracy is of these."
-    ] = None,
-    images: Annotated[str | None, "Without --dataset: images to agree with float on."] = None,
+    *,
     calibrate: Annotated[Path | None, "Images that int8 and fp16 are calibrated on."] = None,
     backend: Annotated[
         list[str] | None, "As `segedge doctor` lists; repeatable; none: all."
     ] = None,
     precision: Annotated[list[str] | None, "fp32, bf16, fp16, int8; commas; none: all."] = None,
     objective: Annotated[str, "What shall be fast: frame (image to overlay) or network."] = "frame",
-    max_drop: Annotated[
-        float | None, "Points that may be lost: 0.5 of mIoU, 1 of agreement."
-    ] = None,
-    layout: Annotated[str, "Of the data set, as in segedge eval."] = "auto",
-    split: Annotated[str, "Part of the data set."] = "val",
-    limit: Annotated[int | None, "At most so many images."] = None,
+    accuracy: AccuracyGroup,
     frame_size: Annotated[
         str | None, "HEIGHTxWIDTH that is timed; default: twice the network's."
     ] = None,
@@ -80,22 +110,15 @@ def optimize_command(
 
     options = TuneOptions(
         backends=parse_words(backend),
-        objective=cast("Objective", objective), max_drop=max_drop, rounds=rounds,
-        seconds=seconds, limit=limit,
+        objective=cast("Objective", objective), max_drop=accuracy.max_drop, rounds=rounds,
+        seconds=seconds, limit=accuracy.limit,
         precisions=cast("tuple[Precision]", parse_words(precision or PRECISIONS)),
         frame_size=parse_sizes([frame_size])[0] if frame_size else None,
         video=video,
     )  # fmt: skip
-    if (dataset is None) == (images is None):
-        raise UsageError(
-            "segedge optimize needs either a labelled data set or images",
-            facts={"found": "neither" if dataset is None else "both"},
-            fix="--dataset DATASET, or --images FOLDER for agreement with the float model alone",
-        )
     check_folder(html_file)
     given(models)
-    labels = DataGroup(layout, split)
-    data, pictures = _inputs(require_card(models[0]), dataset, images, labels, options)
+    data, pictures = accuracy.open(require_card(models[0]))
     with ExitStack() as stack:
         if folder is None:
             temporary = tempfile.TemporaryDirectory(prefix="segedge-optimize-")
@@ -118,20 +141,6 @@ def optimize_command(
             if html_file is not None:
                 print_row("wrote", str(html_file))
             _print(found, is_kept=folder is not None)
-
-
-def _inputs(
-    card: ModelCard, dataset: Path | None, images: str | None, labels: DataGroup,
-    options: TuneOptions,
-) -> tuple[Dataset | None, list[Named]]:  # fmt: skip
-    if dataset is None:
-        return None, list(named_images(images, options.limit or _UNLABELLED, card.input_size))
-    data = labels.open(dataset, card)
-    step = max(1, len(data) // min(_COMPARED, options.limit or _COMPARED))
-    shown = data.samples[::step]
-    for one in shown:
-        one.labels()  # of other classes: found now, not after minutes of timing
-    return data, [(one.name, one.image()) for one in shown]
 
 
 def _print(found: Tuning, *, is_kept: bool) -> None:

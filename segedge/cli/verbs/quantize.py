@@ -2,29 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
 from segedge.cli.console import out, print_json, print_prose, print_row
 from segedge.cli.groups import Option
 from segedge.cli.options import AsJson
-from segedge.cli.progress import frame_progress
+from segedge.cli.progress import step_progress
 from segedge.cli.verbs.labelled import DataGroup
 from segedge.machine.files import megabytes
 
 if TYPE_CHECKING:
-    from segedge.measure.optimize.guard import GuardPoint, GuardReport
+    from segedge.measure.optimize.guard import GuardOptions, GuardPoint, GuardReport
     from segedge.precision.int8.int8 import QuantizeReport
-    from segedge.precision.int8.quantizer import LayerChoice
+    from segedge.precision.int8.quantizer import LayerChoice, QuantizeOptions
 
 _OVER_THE_BOUND = 1
 _SHOWN = 10
 """Kept layers that are named."""
 _POOR_AGREEMENT = 0.98
+
+
+@dataclass(frozen=True)
+class QuantizeGroup:
+    """How ranges are found, and what becomes of them."""
+
+    method: Annotated[str, "auto (tries all), minmax, percentile, entropy or mse."] = "auto"
+    percentile: Annotated[float, "Share of the values inside the range, for percentile."] = 99.99
+    images: Annotated[int, "Calibration images at most, evenly sampled."] = 64
+    keep: Annotated[list[str] | None, "Layer name or pattern that stays float; repeatable."] = None
+    quantize_classifier: Annotated[bool, "The last layer to int8, too."] = False
+    correct: Annotated[bool, "Try equalised channels and corrected biases, keep what helps."] = True
+    activations: Annotated[
+        str, "int8 for every runtime; uint8 for CPUs alone, where it is faster."
+    ] = "int8"
+    weight_bits: Annotated[int, "8, or 7 for CPUs without VNNI; docs/quantize.md."] = 8
+
+    @cached_property
+    def value(self) -> QuantizeOptions:
+        """The same, checked."""
+        from segedge.precision.int8.quantizer import QuantizeOptions
+
+        return QuantizeOptions(**{**vars(self), "keep": tuple(self.keep or ())})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardGroup:
+    """What may be lost, and who says how much it is."""
+
+    panel: ClassVar[str] = "Guard"
+    evaluate: Annotated[
+        Path | None, Option("Guard mIoU on this data set; docs/evaluate.md.", metavar="DATASET")
+    ] = None
+    labels: DataGroup
+    limit: Annotated[int | None, "At most so many images of the data set, evenly spread."] = None
+    max_drop: Annotated[
+        float | None,
+        "Points that may be lost. 0.5 of mIoU with --evaluate; else of pixel agreement with the"
+        " float model on the calibration images.",
+    ] = None
+    judge: Annotated[str, "Measure on: simulated int8, onnxruntime or openvino."] = "simulated"
+
+    @cached_property
+    def value(self) -> GuardOptions | None:
+        """None: no bound is asked for."""
+        from segedge.measure.optimize.guard import GuardOptions
+
+        options = GuardOptions(max_drop=self.max_drop, judge=self.judge, limit=self.limit)  # type: ignore[arg-type]
+        return None if self.evaluate is None and self.max_drop is None else options
 
 
 def quantize_command(
@@ -35,38 +85,12 @@ def quantize_command(
             "Folder, glob, image or video to measure ranges on; may be repeated.", metavar="IMAGES"
         ),
     ],
+    *,
     output: Annotated[
         Path | None, Option("The file to write; MODEL.int8.onnx.", "-o --out")
     ] = None,
-    method: Annotated[str, "auto (tries all), minmax, percentile, entropy or mse."] = "auto",
-    percentile: Annotated[float, "Share of the values inside the range, for percentile."] = 99.99,
-    images: Annotated[int, "Calibration images at most, evenly sampled."] = 64,
-    keep: Annotated[list[str] | None, "Layer name or pattern that stays float; repeatable."] = None,
-    quantize_classifier: Annotated[bool, "The last layer to int8, too."] = False,
-    correct: Annotated[
-        bool, "Try equalised channels and corrected biases, keep what helps."
-    ] = True,
-    activations: Annotated[
-        str, "int8 for every runtime; uint8 for CPUs alone, where it is faster."
-    ] = "int8",
-    weight_bits: Annotated[int, "8, or 7 for CPUs without VNNI; docs/quantize.md."] = 8,
-    evaluate: Annotated[
-        Path | None, Option("Guard mIoU on this data set; docs/evaluate.md.", metavar="DATASET")
-    ] = None,
-    layout: Annotated[str, "Of the data set; auto finds it out."] = "auto",
-    split: Annotated[str, "Part of the data set: train, val or test."] = "val",
-    mapping: Annotated[
-        str | None, Option("The data set's classes in ours: THEIRS=OURS,...", "--map")
-    ] = None,
-    limit: Annotated[int | None, "At most so many images of the data set, evenly spread."] = None,
-    max_drop: Annotated[
-        float | None,
-        "Guard: points that may be lost. 0.5 of mIoU with --evaluate; else of pixel "
-        "agreement with the float model on the calibration images.",
-    ] = None,
-    judge: Annotated[
-        str, "The guard measures on: simulated int8, onnxruntime or openvino."
-    ] = "simulated",
+    chosen: QuantizeGroup,
+    guard: GuardGroup,
     as_json: AsJson = False,
 ) -> None:
     """Quantize a model to int8: symmetric Q/DQ nodes that every runtime reads.
@@ -77,47 +101,23 @@ def quantize_command(
     Exit code 0: done; 1: done, but the bound does not hold, the best is written; 2: an error.
     """
     from segedge.card.modelfile import require_card
-    from segedge.measure.optimize.guard import GuardOptions, quantize_guarded
+    from segedge.measure.optimize.guard import quantize_guarded
     from segedge.precision.int8.int8 import quantize
-    from segedge.precision.int8.quantizer import QuantizeOptions
 
     target = output or model.with_name(f"{model.stem}.int8.onnx")
-    chosen = QuantizeOptions(
-        method=method,  # type: ignore[arg-type]
-        percentile=percentile,
-        images=images,
-        keep=tuple(keep or ()),
-        quantize_classifier=quantize_classifier,
-        activations=activations,  # type: ignore[arg-type]
-        correct=correct,
-        weight_bits=weight_bits,  # type: ignore[arg-type]
-    )
-    guard = GuardOptions(max_drop=max_drop, judge=judge, limit=limit)  # type: ignore[arg-type]
-    labels = DataGroup(layout, split, mapping)
-    dataset = None if evaluate is None else labels.open(evaluate, require_card(model))
-    with _progress() as tell:
-        if evaluate is None and max_drop is None:
-            plain = quantize(model, target, calibrate=calibrate, options=chosen, progress=tell)
+    labelled, options = guard.evaluate, chosen.value
+    dataset = None if labelled is None else guard.labels.open(labelled, require_card(model))
+    with step_progress() as tell:
+        if guard.value is None:
+            plain = quantize(model, target, calibrate=calibrate, options=options, progress=tell)
             _print_plain(plain, model, as_json=as_json)
             return
         guarded = quantize_guarded(
-            model, target, calibrate=calibrate, dataset=dataset, options=chosen, guard=guard,
+            model, target, calibrate=calibrate, dataset=dataset, options=options, guard=guard.value,
             progress=tell,
         )  # fmt: skip
     _print_guarded(guarded, model, as_json=as_json)
     raise typer.Exit(0 if guarded.holds else _OVER_THE_BOUND)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """One bar that changes its name with what is done."""
-    with frame_progress() as bar:
-        task = bar.add_task("reading the model", total=None)
-
-        def tell(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        yield tell
 
 
 def _print_plain(report: QuantizeReport, model: Path, *, as_json: bool) -> None:
