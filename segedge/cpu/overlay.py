@@ -20,8 +20,7 @@ class Blend:
     colors: NDArray[np.uint16]
     """(classes + 1) x 48: the premultiplied BGR colour, repeated over a block of 16 pixels."""
     weights: NDArray[np.uint16]
-    """(classes + 1): share of the frame, 0..256. The last entry leaves the frame as it is; labels
-    that name no class use it."""
+    """Those of `Tints`."""
 
     @classmethod
     def of(

@@ -16,7 +16,7 @@ import numpy as np
 from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.resample import (
     copy_row,
-    fill_row,
+    fill_border,
     mix_columns,
     mix_rows,
 )
@@ -155,7 +155,7 @@ def mix_levels(
     """
     height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
     top, left, content = tensor.top, tensor.left, tensor.content
-    affine, borders = tensor.affine, tensor.borders
+    affine = tensor.affine
     levels, row_first, row_weights = between.levels, rows.first, rows.weights
     plane, stride = 4 * height * width, levels.shape[1]
     row_bytes = 12 * width if channels_last else 4 * width
@@ -169,11 +169,8 @@ def mix_levels(
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
             row = target + y * row_bytes
             source = y - top
-            if source < 0 or source >= row_first.size:
-                fill_row(row, width, channels_last, plane, 0, width, borders)
+            if not fill_border(row, source, row_first.size, tensor, plane):
                 continue
-            fill_row(row, width, channels_last, plane, 0, left, borders)
-            fill_row(row, width, channels_last, plane, left + content, width, borders)
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if tensor.reverse else out
             pixels = levels.ctypes.data + (row_first[source] - between.first) * stride

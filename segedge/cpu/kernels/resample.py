@@ -107,6 +107,18 @@ def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, 
 
 
 @njit(**INNER)
+def fill_border(row: int, source: int, rows: int, tensor: Tensor, plane: int) -> bool:
+    """The border's part of a tensor row; whether it has more, one of the content's ``rows``."""
+    has_content = 0 <= source < rows
+    width, channels_last, borders = tensor.width, tensor.channels_last, tensor.borders
+    left = tensor.left if has_content else width
+    fill_row(row, width, channels_last, plane, FIRST, left, borders)
+    if has_content:
+        fill_row(row, width, channels_last, plane, left + tensor.content, width, borders)
+    return has_content
+
+
+@njit(**INNER)
 def copy_row(planes: Floats, count: int, row: int, start: int, channels_last: bool,
              plane: int) -> None:  # fmt: skip
     """The first ``count`` pixels of three planes into a tensor row, from pixel ``start`` on."""
@@ -141,7 +153,7 @@ def resample(
     """
     height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
     top, left, content, reverse = tensor.top, tensor.left, tensor.content, tensor.reverse
-    affine, borders = tensor.affine, tensor.borders
+    affine = tensor.affine
     row_first, row_weights = rows.first, rows.weights
     column_first, column_weights = columns.first, columns.weights
     plane = 4 * height * width
@@ -158,11 +170,8 @@ def resample(
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
             row = target + y * row_bytes
             source = y - top
-            if source < 0 or source >= row_first.size:
-                fill_row(row, width, channels_last, plane, FIRST, width, borders)
+            if not fill_border(row, source, row_first.size, tensor, plane):
                 continue
-            fill_row(row, width, channels_last, plane, FIRST, left, borders)
-            fill_row(row, width, channels_last, plane, left + content, width, borders)
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if reverse else out
             pixels = frame[0] + row_first[source] * frame[1] + low

@@ -220,9 +220,10 @@ extern "C" __global__ void __launch_bounds__(256)
   if (goes) listed[atomicAdd(totals, 1)] = pixel;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    region_sides(const int* __restrict__ parents, const int* __restrict__ settled, int* sides,
-                 int height, int width) {
+// Calls `note` with a listed region and its neighbour for each side of a pixel between them: that to
+// the right of this thread's pixel, and that below.
+template <class Note>
+DEVICE void each_side(const int* parents, const int* settled, int height, int width, Note note) {
   const int pixel = blockIdx.x * 256 + threadIdx.x;
   if (pixel >= height * width) return;
   const int root = parents[pixel];
@@ -231,9 +232,15 @@ extern "C" __global__ void __launch_bounds__(256)
     if (!is_there) continue;
     const int other = parents[pixel + (side ? width : 1)];
     if (other == root) continue;
-    if (settled[root] == NOBODY) atomicAdd(sides + root, 1);
-    if (settled[other] == NOBODY) atomicAdd(sides + other, 1);
+    if (settled[root] == NOBODY) note(root, other);
+    if (settled[other] == NOBODY) note(other, root);
   }
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+    region_sides(const int* __restrict__ parents, const int* __restrict__ settled, int* sides,
+                 int height, int width) {
+  each_side(parents, settled, height, width, [&](int root, int) { atomicAdd(sides + root, 1); });
 }
 
 // A free table for each listed region; `starts` is where it begins.
@@ -265,17 +272,9 @@ extern "C" __global__ void __launch_bounds__(256)
     region_borders(const int* __restrict__ parents, const int* __restrict__ settled,
                    const int* __restrict__ sides, const int* __restrict__ starts, int* keys,
                    int* lengths, int height, int width) {
-  const int pixel = blockIdx.x * 256 + threadIdx.x;
-  if (pixel >= height * width) return;
-  const int root = parents[pixel];
-  for (int side = 0; side < 2; side++) {
-    const bool is_there = side ? pixel + width < height * width : pixel % width + 1 < width;
-    if (!is_there) continue;
-    const int other = parents[pixel + (side ? width : 1)];
-    if (other == root) continue;
-    if (settled[root] == NOBODY) note_side(sides, starts, keys, lengths, root, other);
-    if (settled[other] == NOBODY) note_side(sides, starts, keys, lengths, other, root);
-  }
+  each_side(parents, settled, height, width, [&](int root, int other) {
+    note_side(sides, starts, keys, lengths, root, other);
+  });
 }
 
 // The settled neighbour with the longest common border, of equal ones the one that comes first;
