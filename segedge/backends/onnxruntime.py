@@ -40,11 +40,7 @@ class OnnxRuntimeBackend:
         try:
             self._session = cpu_session(path, threads=threads, simulate=simulate)
         except Exception as error:  # onnxruntime raises a class of its own per status code
-            raise BackendError(
-                f"ONNX Runtime cannot open {path.name}",
-                facts={"says": first_line(error)},
-                fix=f"segedge inspect {path.name}",
-            ) from error
+            raise cannot_open(path, error) from error
         self._binding = self._session.io_binding()
         inputs = tuple(map(tensor_spec, self._session.get_inputs()))
         self.specs = (inputs, tuple(map(tensor_spec, self._session.get_outputs())))
@@ -84,6 +80,15 @@ def tensor_spec(argument: Any) -> TensorSpec:
     """What a session says of an input or output."""
     shape = tuple(axis if isinstance(axis, int) else None for axis in argument.shape)
     return TensorSpec(argument.name, _DTYPE.get(argument.type, argument.type), shape)
+
+
+def cannot_open(path: Path, error: Exception, *, where: str = "") -> BackendError:
+    """The library refuses a file."""
+    return BackendError(
+        f"ONNX Runtime cannot open {path.name}{where}",
+        facts={"says": first_line(error)},
+        fix=f"segedge inspect {path.name}",
+    )
 
 
 def first_line(error: Exception) -> str:

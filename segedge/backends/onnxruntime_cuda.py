@@ -10,7 +10,7 @@ import numpy as np
 
 from segedge.backends.base import Memory, Precision
 from segedge.backends.device_arrays import OneStream, device_pointer
-from segedge.backends.onnxruntime import first_line, tensor_spec
+from segedge.backends.onnxruntime import cannot_open, first_line, tensor_spec
 from segedge.cuda.runtime.device import Device
 from segedge.errors import BackendError
 from segedge.machine.optional import require
@@ -76,11 +76,7 @@ class OnnxRuntimeCudaBackend(OneStream):
                 str(path), options, providers=[*first, cuda, "CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime raises a class of its own per status code
-            raise BackendError(
-                f"ONNX Runtime cannot open {path.name} on the GPU",
-                facts={"says": first_line(error)},
-                fix=f"segedge inspect {path.name}",
-            ) from error
+            raise cannot_open(path, error, where=" on the GPU") from error
         if wanted not in session.get_providers():
             raise BackendError(
                 f"ONNX Runtime fell back: its {wanted} does not load",
