@@ -24,7 +24,6 @@ from typing import Any
 import cv2
 import harness
 import numpy as np
-import onnx
 from document import Figure
 from numpy.typing import NDArray
 
@@ -37,6 +36,7 @@ from segedge.card.modelfile import read_metadata, require_card
 from segedge.card.statistics import STATISTICS
 from segedge.convert.export import export
 from segedge.convert.options import ExportOptions
+from segedge.graph.kit import load_model
 from segedge.measure.datasets.datasets import Dataset, open_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,7 +108,7 @@ class Subject:
     def __init__(self, path: Path, void: int, tried: Tried) -> None:
         self.path, self.void, self.tried = path, void, tried
         self.card = require_card(path)
-        self.model = onnx.load(path)
+        self.model = load_model(path)
         found = known_statistics(self.model, STATISTICS.read(read_metadata(path)))
         assert found is not None
         self.statistics = found

@@ -25,10 +25,10 @@ from segedge.convert.proof import prove
 from segedge.drift.glance import familiar_of, glance
 from segedge.engine.file import is_engine
 from segedge.errors import ModelError
+from segedge.graph.kit import Model, load_model, session_of, to_bytes
+from segedge.graph.typed import graph_precision
 from segedge.machine.files import write_atomically
-from segedge.machine.onnx_session import Session
 from segedge.measure.datasets.datasets import Dataset
-from segedge.precision.graph import graph_precision, onnx
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many steps are done, and how many there are."""
@@ -126,23 +126,21 @@ def _card_of(path: Path) -> ModelCard:
     return card
 
 
-def _loaded(path: Path) -> Any:
+def _loaded(path: Path) -> Model:
     """The graph, in float32."""
-    precision = graph_precision(path)
+    model = load_model(path)
+    precision = graph_precision(model)
     if precision != "float32":
         raise ModelError(
             f"{path.name} is in {precision}",
             fix="segedge adapt the float32 file, then convert the adapted one: "
             "segedge build --precision fp16",
         )
-    model = onnx().load(str(path))
-    if model.functions:
-        return onnx().inliner.inline_local_functions(model)
     return model
 
 
 def _statistics(
-    path: Path, network: Any, card: ModelCard, options: AdaptOptions, tell: Progress
+    path: Path, network: Model, card: ModelCard, options: AdaptOptions, tell: Progress
 ) -> Statistics:
     """What the layers expect, by the file or by images like those of training."""
     if options.source is None:
@@ -205,9 +203,9 @@ def _record(
     )
 
 
-def _familiar(network: Any, card: ModelCard, frames: Frames) -> dict[str, str]:
+def _familiar(network: Model, card: ModelCard, frames: Frames) -> dict[str, str]:
     """What the adapted network's answers look like on the camera's frames, as metadata."""
-    session, output = Session(network), card.output or None
+    session, output = session_of(network), card.output or None
     glances = [
         glance(size, thin, session(tensor, output), card)
         for (size, thin), tensor in zip(frames.seen, frames.tensors(), strict=True)
@@ -216,12 +214,12 @@ def _familiar(network: Any, card: ModelCard, frames: Frames) -> dict[str, str]:
 
 
 def _write(
-    path: Path, network: Any, card: ModelCard, said: dict[str, str], facts: FrameFacts
+    path: Path, network: Model, card: ModelCard, said: dict[str, str], facts: FrameFacts
 ) -> None:
     """The adapted file with its card, what it says of itself and a proof, whole or not at all.
 
     What it expects of its channels is what it expected before: they are brought there.
     """
-    data = with_metadata(network.SerializeToString(), {**card.to_metadata(), **said})
+    data = with_metadata(to_bytes(network), {**card.to_metadata(), **said})
     proof = prove(data, card, levels=facts.levels)
     write_atomically(path, with_metadata(data, PROOF.metadata(proof)), durable=True)

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.statistics import Statistics
 from segedge.errors import ModelError
-from segedge.machine.onnx_session import Session
+from segedge.graph.kit import Model, session_of, to_bytes
 from segedge.measure.datasets.datasets import Dataset
 from segedge.measure.evaluate.evaluate import evaluate
 from segedge.segment.load import load
@@ -34,8 +33,8 @@ _OTHER_CLASSES = 0.25
 class Candidates:
     """A network, what its layers' channels are on a camera's images, and who judges."""
 
-    model: Any
-    """``onnx.ModelProto`` as it was."""
+    model: Model
+    """The network as it was."""
     card: ModelCard
     layers: tuple[Layer, ...]
     """Those that are moved."""
@@ -46,7 +45,7 @@ class Candidates:
 
     @classmethod
     def of(
-        cls, model: Any, card: ModelCard, statistics: Statistics, frames: Frames, *,
+        cls, model: Model, card: ModelCard, statistics: Statistics, frames: Frames, *,
         tick: Callable[[], None] = lambda: None,
     ) -> Candidates:  # fmt: skip
         """Measure a network's layers on frames, but for those held back."""
@@ -60,7 +59,7 @@ class Candidates:
         found = measure(model, moved, frames.tensors(held_back=False), tick=tick)
         return cls(model, card, moved, found, len(layers) - len(moved))
 
-    def at(self, share: float) -> Any:
+    def at(self, share: float) -> Model:
         """The network moved by a share of the way."""
         moves = {
             layer.value: move_of(layer.expected, self.found[layer.value], share)
@@ -78,7 +77,7 @@ class Candidates:
         """How the answers of the network as it was, and at each share, look on frames held back."""
         trials = []
         for share in (0.0, *shares):
-            look = look_at(Session(self.at(share)), self.card, frames.tensors(held_back=True))
+            look = look_at(session_of(self.at(share)), self.card, frames.tensors(held_back=True))
             trials.append(Trial(share, look.information, look.confidence, look.class_shares))
             tick()
         return tuple(trials)
@@ -92,7 +91,7 @@ class Candidates:
         with tempfile.TemporaryDirectory(prefix="segedge-") as folder:
             for trial in trials:
                 path = Path(folder) / f"share-{trial.share:g}.onnx"
-                path.write_bytes(self.at(trial.share).SerializeToString())
+                path.write_bytes(to_bytes(self.at(trial.share)))
                 with load(path, backend="onnxruntime", card=self.card, check=False) as segmenter:
                     found = evaluate(segmenter, dataset, boundary=False, limit=limit)
                 scored.append(replace(trial, miou=found.miou))

@@ -5,47 +5,44 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.adaptation.layers import Layer, channels_of, constants_of, find_layers
+from segedge.adaptation.layers import Layer, channels_of, find_layers
 from segedge.adaptation.measure import Tick, measure
 from segedge.card.statistics import Channels, Statistics
 from segedge.errors import ModelError
-from segedge.precision.graph import attribute
+from segedge.graph.kit import Model, attribute, constant
 
 _PER_IMAGE = ("InstanceNormalization", "GroupNormalization", "LayerNormalization")
 _SOURCE = "--source IMAGES measures them, on images like those of training"
 
 
-def known_statistics(model: Any, carried: Statistics | None) -> Statistics | None:
+def known_statistics(model: Model, carried: Statistics | None) -> Statistics | None:
     """What the file says, else what the batch normalisations in its graph say."""
     if carried is not None and find_layers(model, carried):
         return carried
-    arrays = constants_of(model)
     found = {}
-    for node in model.graph.node:
-        if node.op_type == "BatchNormalization" and {*node.input[1:5]} <= {*arrays}:
-            gamma, beta, _, variance = (arrays[name] for name in node.input[1:5])
+    for node in model.graph:
+        if node.op_type != "BatchNormalization":
+            continue
+        gamma, beta, _, variance = (constant(value) for value in node.inputs[1:5])
+        if gamma is not None and beta is not None and variance is not None:
             epsilon = float(attribute(node, "epsilon", 1e-5))
-            found[node.output[0]] = Channels.of_norm(gamma, beta, variance, epsilon)
+            found[node.outputs[0].name] = Channels.of_norm(gamma, beta, variance, epsilon)
     return Statistics.of("BatchNorm", found) if found else None
 
 
 def measured_statistics(
-    model: Any, tensors: Iterable[NDArray[np.float32]], *, origin: str, tick: Tick
+    model: Model, tensors: Iterable[NDArray[np.float32]], *, origin: str, tick: Tick
 ) -> Statistics:
     """Mean and deviation of what each convolution makes, but for the one that makes the output."""
-    shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    outputs = {value.name for value in model.graph.output}
     layers = []
-    for place, node in enumerate(model.graph.node):
-        channels = channels_of(node, shapes)
-        if channels and node.output[0] not in outputs:
-            unit = Channels(np.zeros(channels), np.ones(channels))
-            layers.append(Layer(node.output[0], place, unit))
+    for node in model.graph:
+        channels, value = channels_of(node), node.outputs[0]
+        if channels and not value.is_graph_output():
+            layers.append(Layer(value.name, Channels(np.zeros(channels), np.ones(channels))))
     if not layers:
         raise ModelError(
             "the network has no layer whose channels could be scaled and shifted",
@@ -58,9 +55,9 @@ def measured_statistics(
     )
 
 
-def no_statistics_error(path: Path, model: Any) -> ModelError:
+def no_statistics_error(path: Path, model: Model) -> ModelError:
     """The refusal of a network that nothing is known of, with what was found in it."""
-    counts = Counter(node.op_type for node in model.graph.node)
+    counts = Counter(node.op_type for node in model.graph)
     own = {name: counts[name] for name in _PER_IMAGE if counts[name]}
     if own:
         listing = ", ".join(f"{count} {name}" for name, count in own.items())
@@ -76,7 +73,7 @@ def no_statistics_error(path: Path, model: Any) -> ModelError:
     )
 
 
-def operators(model: Any) -> str:
+def operators(model: Model) -> str:
     """The operators of a graph, the most frequent first."""
-    counts = Counter(node.op_type for node in model.graph.node)
+    counts = Counter(node.op_type for node in model.graph)
     return ", ".join(f"{count} {name}" for name, count in counts.most_common(5))

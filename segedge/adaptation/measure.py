@@ -18,28 +18,37 @@ from numpy.typing import NDArray
 from segedge.adaptation.layers import Layer
 from segedge.adaptation.moves import Found, is_alive
 from segedge.errors import ModelError
-from segedge.machine.onnx_session import Session, cpu_session
-from segedge.precision.graph import FLOAT, STANDARD_DOMAINS, copied, onnx
+from segedge.graph.kit import (
+    FLOAT,
+    Formula,
+    Model,
+    Value,
+    ir,
+    opset_of,
+    put_behind,
+    session_of,
+    to_bytes,
+)
+from segedge.graph.typed import values_by_name
+from segedge.machine.onnx_session import cpu_session
 
 FEW_POSITIONS = 16
 """Of a value, an image: what is pooled to so few tells no deviation, and stays as it is."""
-_AXES, _SHARE, _REST, _ONE = "adapt_axes", "adapt_share", "adapt_rest", "adapt_one"
+_SHARE = "adapt_share"
 _LEAST_VARIANCE = 1e-5
 Tick = Callable[[], None]
 
 
 def with_positions(
-    model: Any, layers: Sequence[Layer], tensor: NDArray[np.float32]
+    model: Model, layers: Sequence[Layer], tensor: NDArray[np.float32]
 ) -> tuple[Layer, ...]:
     """The layers, those marked whose values are pooled to a few positions, by running one image."""
-    helper, copy = onnx().helper, copied(model)
-    for number, layer in enumerate(layers):
-        copy.graph.node.append(helper.make_node("Shape", [layer.value], [f"adapt_shape_{number}"]))
-        copy.graph.output.append(
-            helper.make_tensor_value_info(f"adapt_shape_{number}", onnx().TensorProto.INT64, [4])
-        )
-    names = [f"adapt_shape_{number}" for number in range(len(layers))]
-    shapes = Session(copy).run(tensor, names)
+    copy = model.clone()
+    values, add = values_by_name(copy), Formula(copy, "adapt")
+    found = [add("Shape", values[layer.value], dtype=ir().DataType.INT64) for layer in layers]
+    copy.graph.extend(add.take())
+    copy.graph.outputs.extend(found)
+    shapes = session_of(copy).run(tensor, [value.name for value in found])
     return tuple(
         replace(layer, small=int(np.prod(shape[2:])) < FEW_POSITIONS)
         for layer, shape in zip(layers, shapes, strict=True)
@@ -61,7 +70,7 @@ class Moments:
 
 
 def measure(
-    model: Any,
+    model: Model,
     layers: Sequence[Layer],
     tensors: Iterable[NDArray[np.float32]],
     *,
@@ -72,7 +81,7 @@ def measure(
 
     Without ``normalise`` in the network as it is. ModelError: a value is not finite.
     """
-    session = cpu_session(_measuring(model, layers, normalise=normalise).SerializeToString())
+    session = cpu_session(to_bytes(_measuring(model, layers, normalise=normalise)))
     image = session.get_inputs()[0].name
     moments = Moments(*([np.zeros((1, len(one.expected), 1, 1), np.float32) for one in layers]
                         for _ in range(2)))  # fmt: skip
@@ -106,99 +115,65 @@ def _refuse_nan(layers: Sequence[Layer], results: Sequence[NDArray[np.float32]])
             )
 
 
-def _measuring(model: Any, layers: Sequence[Layer], *, normalise: bool) -> Any:
+def _measuring(model: Model, layers: Sequence[Layer], *, normalise: bool) -> Model:
     """The graph with the moments of each layer as outputs, and a normalisation behind it."""
-    build = _Builder(model)
-    by_node = {layer.node: (number, layer) for number, layer in enumerate(layers)}
-    for place, node in enumerate(model.graph.node):
-        build.nodes.append(copied_node(node))
-        if place in by_node:
-            number, layer = by_node[place]
-            if normalise:
-                build.nodes[-1].output[0] = f"adapt_raw_{number}"
-            build.moments(number, layer, build.nodes[-1].output[0])
-            if normalise:
-                build.normalise(number, layer)
-    return build.model()
-
-
-def copied_node(node: Any) -> Any:
-    """A node of its own with the same contents."""
-    copy = onnx().NodeProto()
-    copy.CopyFrom(node)
-    return copy
+    build = _Builder(model.clone())
+    for number, layer in enumerate(layers):
+        build.layer(number, layer, normalise=normalise)
+    return build.model
 
 
 class _Builder:
-    """Nodes, constants, inputs and outputs on their way into a graph."""
+    """A graph into which a measurement is written, with what all layers share."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = copied(model)
-        self._opset = max(o.version for o in model.opset_import if o.domain in STANDARD_DOMAINS)
-        self.nodes = [onnx().helper.make_node("Sub", [_ONE, _SHARE], [_REST])]
-        self._constant(_ONE, np.ones((), np.float32))
-        self._constant(_AXES, np.array([0, 2, 3], np.int64))
-        self._input(_SHARE, [])
+    def __init__(self, model: Model) -> None:
+        self.model, self._values = model, values_by_name(model)
+        self._add = Formula(model, "adapt")
+        self._has_axes = opset_of(model) >= 18
+        """ReduceMean's axes became an input."""
+        self._share = self._input(_SHARE, [])
+        self._rest = self._add("Sub", np.ones((), np.float32), self._share)
+        model.graph.insert_before(model.graph[0], self._add.take())
 
-    def moments(self, number: int, layer: Layer, raw: str) -> None:
-        """A layer's moments so far, of its value in the units of what is expected."""
-        name, expected = f"adapt_{number}", layer.expected
-        unit = np.where(is_alive(expected), expected.deviation, 1.0)
-        self._channels(f"{name}_expected", expected.mean)
-        self._channels(f"{name}_unit", unit)
-        self._add("Sub", raw, f"{name}_expected", f"{name}_off")
-        self._add("Div", f"{name}_off", f"{name}_unit", f"{name}_t")
-        self._add("Mul", f"{name}_t", f"{name}_t", f"{name}_tt")
-        for moment, of in ((_mean(number), f"{name}_t"), (_square(number), f"{name}_tt")):
-            self._reduce(of, f"{moment}_own")
-            self._input(f"{moment}_before", [1, len(expected), 1, 1])
-            self._add("Mul", f"{moment}_own", _SHARE, f"{moment}_new")
-            self._add("Mul", f"{moment}_before", _REST, f"{moment}_old")
-            self._add("Add", f"{moment}_new", f"{moment}_old", moment)
-            self._model.graph.output.append(
-                onnx().helper.make_tensor_value_info(moment, FLOAT, None)
-            )
-
-    def normalise(self, number: int, layer: Layer) -> None:
-        """The value in its units to the layer's value, by the moments so far."""
-        name, expected = f"adapt_{number}", layer.expected
+    def layer(self, number: int, layer: Layer, *, normalise: bool) -> None:
+        """Measure a layer, and bring its value to what is expected."""
+        add, raw, expected = self._add, self._values[layer.value], layer.expected
         alive = is_alive(expected)
-        self._channels(f"{name}_deviation", np.where(alive, expected.deviation, 0.0))
-        self._channels(f"{name}_least", np.full(len(expected), _LEAST_VARIANCE))
-        mean, square = _mean(number), _square(number)
-        self._add("Mul", mean, mean, f"{name}_mm")
-        self._add("Sub", square, f"{name}_mm", f"{name}_variance")
-        self._add("Max", f"{name}_variance", f"{name}_least", f"{name}_v")
-        self.nodes.append(onnx().helper.make_node("Sqrt", [f"{name}_v"], [f"{name}_root"]))
-        self._add("Div", f"{name}_deviation", f"{name}_root", f"{name}_scale")
-        self._add("Sub", f"{name}_t", mean, f"{name}_centred")
-        self._add("Mul", f"{name}_centred", f"{name}_scale", f"{name}_scaled")
-        self._add("Add", f"{name}_scaled", f"{name}_expected", layer.value)
+        middle, unit = _column(expected.mean), _column(np.where(alive, expected.deviation, 1.0))
+        t = add("Div", add("Sub", raw, middle), unit)
+        mean = self._moment(_mean(number), t, len(expected))
+        square = self._moment(_square(number), add("Mul", t, t), len(expected))
+        if not normalise:
+            self.model.graph.insert_after(raw.producer(), add.take())
+            return
+        variance = add("Sub", square, add("Mul", mean, mean))
+        variance = add("Max", variance, np.array(_LEAST_VARIANCE, np.float32))
+        wanted = _column(np.where(alive, expected.deviation, 0.0))
+        scale = add("Div", wanted, add("Sqrt", variance))
+        add("Add", add("Mul", add("Sub", t, mean), scale), middle)
+        put_behind(self.model, raw, add.take(), renamed=f"adapt_raw_{number}")
 
-    def model(self) -> Any:
-        """The finished graph."""
-        graph = self._model.graph
-        del graph.node[:]
-        graph.node.extend(self.nodes)
-        return self._model
+    def _moment(self, name: str, value: Value, channels: int) -> Value:
+        """The mean of a value so far, over images and positions."""
+        add, axes = self._add, [0, 2, 3]
+        own = (
+            add("ReduceMean", value, axes)
+            if self._has_axes
+            else add("ReduceMean", value, axes=axes)
+        )
+        before = self._input(f"{name}_before", [1, channels, 1, 1])
+        so_far = add("Mul", before, self._rest)
+        moment = add("Add", add("Mul", own, self._share), so_far, dtype=FLOAT)
+        moment.name = name
+        self.model.graph.outputs.append(moment)
+        return moment
 
-    def _add(self, op: str, first: str, second: str, result: str) -> None:
-        self.nodes.append(onnx().helper.make_node(op, [first, second], [result]))
+    def _input(self, name: str, shape: list[int]) -> Value:
+        value = ir().val(name, ir().DataType.FLOAT, shape)
+        self.model.graph.inputs.append(value)
+        return value
 
-    def _reduce(self, value: str, result: str) -> None:
-        """Over images and positions; the axes became an input with opset 18."""
-        if self._opset >= 18:
-            self._add("ReduceMean", value, _AXES, result)
-        else:
-            self.nodes.append(
-                onnx().helper.make_node("ReduceMean", [value], [result], axes=[0, 2, 3])
-            )
 
-    def _channels(self, name: str, values: NDArray[np.float64]) -> None:
-        self._constant(name, values.reshape(1, -1, 1, 1).astype(np.float32))
-
-    def _constant(self, name: str, array: NDArray[Any]) -> None:
-        self._model.graph.initializer.append(onnx().numpy_helper.from_array(array, name))
-
-    def _input(self, name: str, shape: list[int]) -> None:
-        self._model.graph.input.append(onnx().helper.make_tensor_value_info(name, FLOAT, shape))
+def _column(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A number a channel, along the channels' axis."""
+    return values.reshape(1, -1, 1, 1).astype(np.float32)

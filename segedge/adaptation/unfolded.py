@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from segedge.adaptation.choose import Candidates
 from segedge.adaptation.frames import Frames
 from segedge.adaptation.moves import move_of
 from segedge.errors import ParityError
-from segedge.machine.onnx_session import Session
-from segedge.precision.graph import copied, onnx
+from segedge.graph.kit import Formula, Model, put_behind, session_of
+from segedge.graph.typed import values_by_name
 from segedge.reference import frame as reference
 from segedge.reference.agreement import LabelCount
 
@@ -19,14 +17,14 @@ _WANTED = 0.999
 
 
 def agreement_with_unfolded(
-    candidates: Candidates, share: float, adapted: Any, frames: Frames
+    candidates: Candidates, share: float, adapted: Model, frames: Frames
 ) -> LabelCount:
     """How far the folded weights compute what they stand for, on all frames.
 
     ParityError: they do not.
     """
     card, output = candidates.card, candidates.card.output or None
-    here, there = Session(adapted), Session(_unfolded(candidates, share))
+    here, there = session_of(adapted), session_of(_unfolded(candidates, share))
     total = LabelCount()
     for tensor in frames.tensors():
         one, other = (
@@ -47,26 +45,16 @@ def agreement_with_unfolded(
     return total
 
 
-def _unfolded(candidates: Candidates, share: float) -> Any:
+def _unfolded(candidates: Candidates, share: float) -> Model:
     """The graph with a Mul and an Add behind each layer that is moved."""
-    helper, from_array = onnx().helper, onnx().numpy_helper.from_array
-    copy = copied(candidates.model)
-    nodes = {layer.node: layer for layer in candidates.layers}
-    result = []
-    for place, node in enumerate(copy.graph.node):
-        result.append(node)
-        layer = nodes.get(place)
-        if layer is None:
-            continue
-        move, value = move_of(layer.expected, candidates.found[layer.value], share), layer.value
-        raw, scaled = f"adapt_raw_{place}", f"adapt_scaled_{place}"
-        for name, array in ((f"{scaled}_by", move.scale), (f"{raw}_by", move.shift)):
-            shaped = array.reshape(1, -1, 1, 1).astype(np.float32)
-            copy.graph.initializer.append(from_array(shaped, name))
-        result[-1].output[0] = raw
-        result.append(helper.make_node("Mul", [raw, f"{scaled}_by"], [scaled]))
-        result.append(helper.make_node("Add", [scaled, f"{raw}_by"], [value]))
-    kept = [type(node).FromString(node.SerializeToString()) for node in result]
-    del copy.graph.node[:]
-    copy.graph.node.extend(kept)
+    copy = candidates.model.clone()
+    values, add = values_by_name(copy), Formula(copy, "adapt")
+    for layer in candidates.layers:
+        value = values[layer.value]
+        move = move_of(layer.expected, candidates.found[layer.value], share)
+        scale, shift = (
+            array.reshape(1, -1, 1, 1).astype(np.float32) for array in (move.scale, move.shift)
+        )
+        add("Add", add("Mul", value, scale), shift)
+        put_behind(copy, value, add.take(), renamed=f"adapt_raw_{layer.value}")
     return copy

@@ -31,14 +31,6 @@ from segedge.convert.passes.compose_masks import compose_masks
 from segedge.convert.passes.cut_tail import cut_tail
 from segedge.convert.passes.extent import margin_note
 from segedge.convert.passes.find_head import find_head
-from segedge.convert.passes.graph import (
-    axis_names,
-    image_input,
-    infer_shapes,
-    opset_of,
-    rounds_to_codes,
-    to_bytes,
-)
 from segedge.convert.passes.head import FoundHead, HeadFacts
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.simplify import simplify
@@ -61,6 +53,14 @@ from segedge.convert.way import (
     way_noise,
 )
 from segedge.errors import CardError, ExportError, ParityError, UsageError
+from segedge.graph.kit import (
+    axis_names,
+    image_input,
+    infer_shapes,
+    opset_of,
+    rounds_to_codes,
+    to_bytes,
+)
 from segedge.machine.files import write_atomically
 from segedge.reference.agreement import LabelCount
 from segedge.version import __version__

@@ -11,8 +11,8 @@ from typing import Any
 from segedge.card.geometry import Size
 from segedge.card.huggingface import class_names_of, read_json
 from segedge.card.labels import label_set, things_only
-from segedge.convert.passes.graph import quiet
 from segedge.errors import CheckpointError, ExportError
+from segedge.graph.kit import quiet
 from segedge.machine.optional import require
 from segedge.reference.masks import SummedAt
 

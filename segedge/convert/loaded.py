@@ -29,7 +29,6 @@ from segedge.convert.options import ExportOptions
 from segedge.convert.original import Original, precision_of
 from segedge.convert.outputs import OutputSpec
 from segedge.convert.parity import Network
-from segedge.convert.passes.graph import Model, opset_of
 from segedge.convert.passes.inner_scaling import inner_scaling
 from segedge.convert.passes.usual_input import InputForm
 from segedge.convert.passes.usual_output import OutputForm, usual_output
@@ -39,6 +38,7 @@ from segedge.convert.sources import Source
 from segedge.convert.statistics import batch_norms
 from segedge.convert.way import Labelling
 from segedge.errors import UsageError
+from segedge.graph.kit import Model, opset_of
 
 _WINDOWS = (
     "its processor cuts frames into windows along the longer side: run it with --slide auto "

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.dialects import foreign_metadata
-from segedge.convert.passes.graph import Model, to_bytes
 from segedge.errors import ExportError, UsageError
+from segedge.graph.kit import Model, to_bytes
 from segedge.machine.files import prepare_folder
 from segedge.machine.optional import require
 from segedge.version import __version__

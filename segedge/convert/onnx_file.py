@@ -13,21 +13,20 @@ from segedge.card.modelfile import ModelFacts, read_facts
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, output_spec
 from segedge.convert.passes.chain import walk_back
-from segedge.convert.passes.graph import (
+from segedge.convert.passes.usual_input import INPUT_TYPES, InputForm, usual_input
+from segedge.convert.passes.usual_output import OutputForm, output_form
+from segedge.errors import ExportError, UsageError
+from segedge.graph.kit import (
     Model,
     Value,
     axis_names,
     forget_shapes,
     infer_shapes,
     ir,
+    load_model,
     measure_shapes,
-    run_passes,
-    runtime_inputs,
     shape_of,
 )
-from segedge.convert.passes.usual_input import INPUT_TYPES, InputForm, usual_input
-from segedge.convert.passes.usual_output import OutputForm, output_form
-from segedge.errors import ExportError, ModelError, UsageError
 
 _EXPECTED = (
     "one image tensor (N, 3, H, W) or (N, H, W, 3), or with 1 channel, of "
@@ -68,43 +67,9 @@ class InputFacts:
 def load_onnx(path: Path) -> tuple[Model, ModelFacts]:
     """Load an ONNX file with its weights, functions inlined."""
     facts = read_facts(path)
-    lib = ir()
-    try:
-        model = lib.load(path)
-        _check_weight_files(model, path)
-        lib.external_data.load_to_model(model)
-        if model.functions:
-            run_passes(model, "Inline")
-        run_passes(model, "RemoveInitializersFromInputs")
-    except ModelError:
-        raise
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"the weights of {path.name} are in another file, and that is missing",
-            facts={"missing": Path(str(error.filename or "")).name or str(error)},
-            fix="put it beside the ONNX file, or export with external_data=False",
-        ) from error
-    except Exception as error:  # protobuf, onnx_ir and numpy raise many classes on damaged files
-        raise ModelError(
-            f"{path.name} is damaged",
-            facts={"says": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"},
-            fix="copy or export the file again",
-        ) from error
+    model = load_model(path)
     infer_shapes(model)
     return model, facts
-
-
-def _check_weight_files(model: Model, path: Path) -> None:
-    """Weights outside the file may only be beside it: a model must not name other files to read."""
-    folder = path.resolve().parent
-    for value in model.graph.initializers.values():
-        location = getattr(value.const_value, "location", None)
-        if location is not None and not (folder / location).resolve().is_relative_to(folder):
-            raise ModelError(
-                f"{path.name} wants weights from outside its folder",
-                facts={"found": str(location)[:100]},
-                fix="export it again into one file: external_data=False",
-            )
 
 
 def output_specs(model: Model, network: Size, channels: int | None) -> list[OutputSpec]:
@@ -200,7 +165,7 @@ def _check_one_image(model: Model, given: InputFacts, name: str) -> None:
 
 def _image_value(model: Model, name: str) -> tuple[Value, InputForm]:
     """The one image input and what it is."""
-    inputs = runtime_inputs(model)
+    inputs = list(model.graph.inputs)
     listing = "; ".join(f"{v.name} {'x'.join(map(str, axis_names(v)))}" for v in inputs)
     shape = shape_of(inputs[0]) if len(inputs) == 1 else None
     facts = {"inputs": listing or "none", "expected": _EXPECTED}

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from segedge.card.proof import FilePrecision
 from segedge.convert.mask_head import Run
-from segedge.convert.passes.graph import Model, holds, ir
 from segedge.convert.passes.usual_input import InputForm
 from segedge.convert.passes.usual_output import OutputForm
 from segedge.errors import ExportError
+from segedge.graph.kit import Model, holds, ir
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segedge.card.statistics import Channels, Statistics
-from segedge.convert.passes.graph import Model, Value, attribute, constant, shape_of
+from segedge.graph.kit import Model, Value, attribute, constant, shape_of
 
 FOLDED_INTO = ("Conv", "ConvTranspose", "BatchNormalization")
 """Layers whose channels can be scaled and shifted by their own weights."""

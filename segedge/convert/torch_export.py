@@ -18,9 +18,9 @@ from segedge.card.geometry import Size
 from segedge.card.statistics import Channels
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves, output_spec
-from segedge.convert.passes.graph import Model, image_input, ir, quiet, shape_of
 from segedge.convert.statistics import batch_norms
 from segedge.errors import ExportError, SegedgeError
+from segedge.graph.kit import Model, image_input, ir, quiet, shape_of
 from segedge.machine.optional import require
 
 _AXIS_NAMES = {0: "batch", 2: "height", 3: "width"}

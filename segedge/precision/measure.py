@@ -16,24 +16,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.machine.onnx_session import Session
-from segedge.machine.optional import require
-from segedge.precision.graph import (
+from segedge.graph.kit import (
     FLOAT,
     FLOAT16,
-    FLOATS,
-    card_of,
-    copied,
-    element_types,
-    fresh,
-    infer,
-    onnx,
-    refill,
+    Model,
+    Node,
+    Value,
+    attribute,
+    ir,
+    new_node,
+    put_behind,
+    session_of,
+    set_type,
+    shape_of,
 )
+from segedge.graph.typed import card_of, fresh, is_float, values_by_name, values_of
 
 Kind = Literal["images", "noise"]
-_PURPOSE = "measure a network's values"
-_NUMPY = {FLOAT: np.float32, FLOAT16: np.float16, 2: np.uint8, 11: np.float64}
 _DEFAULT_SIZE = (256, 512)
 
 
@@ -50,14 +49,14 @@ class Probes:
 
 
 def probe(
-    model: Any, images: Sequence[NDArray[Any]], *, names: Sequence[str] | None = None
+    model: Model, images: Sequence[NDArray[Any]], *, names: Sequence[str] | None = None
 ) -> Probes:
     """Run a network and reduce every float value inside it (or those named) to its extremes.
 
     The reductions are part of the graph, so memory stays that of plain inference.
     """
     names = float_values(model) if names is None else names
-    session = Session(_with_probes(model, names))
+    session = session_of(_with_probes(model, names))
     absmax = dict.fromkeys(names, 0.0)
     broken: set[str] = set()
     outputs = []
@@ -74,21 +73,20 @@ def probe(
 
 
 def input_tensors(
-    model: Any, images: Sequence[NDArray[Any]] | None
+    model: Model, images: Sequence[NDArray[Any]] | None
 ) -> tuple[list[NDArray[Any]], Kind]:
     """The tensors to measure on: the given ones with a batch axis, or two of noise."""
     if images is not None and len(images):
         return [image[None] if image.ndim == 3 else image for image in images], "images"
-    value = model.graph.input[0]
-    shape = _shape(value, _usual_shape(model))
-    dtype = _NUMPY.get(value.type.tensor_type.elem_type, np.float32)
+    value = model.graph.inputs[0]
+    shape, dtype = _shape(value, _usual_shape(model)), value.dtype.numpy()
     rng = np.random.default_rng(0)
-    if np.dtype(dtype).kind == "f":
+    if dtype.kind == "f":
         return [rng.standard_normal(shape).astype(dtype) for _ in range(2)], "noise"
     return [rng.integers(0, 256, shape).astype(dtype) for _ in range(2)], "noise"
 
 
-def _usual_shape(model: Any) -> tuple[int, ...]:
+def _usual_shape(model: Model) -> tuple[int, ...]:
     """One image of the size that the card prefers, or a small one where there is no card."""
     card = card_of(model)
     if card is None:
@@ -96,88 +94,73 @@ def _usual_shape(model: Any) -> tuple[int, ...]:
     return card.input_shape()
 
 
-def _shape(value: Any, usual: Sequence[int]) -> list[int]:
+def _shape(value: Value, usual: Sequence[int]) -> list[int]:
     """An input's shape, its dynamic axes as in the usual shape (1 where the rank is another)."""
-    dims = value.type.tensor_type.shape.dim
-    fill = usual if len(dims) == len(usual) else [1] * len(dims)
-    return [dim.dim_value or other for dim, other in zip(dims, fill, strict=True)]
+    axes = shape_of(value) or ()
+    fill = usual if len(axes) == len(usual) else [1] * len(axes)
+    return [axis or other for axis, other in zip(axes, fill, strict=True)]
 
 
-def float_values(model: Any) -> list[str]:
+def float_values(model: Model) -> list[str]:
     """Float inputs and node outputs of the main graph, in order."""
-    graph, types = model.graph, element_types(model.graph)
-    names = [v.name for v in graph.input] + [name for n in graph.node for name in n.output]
-    return [name for name in dict.fromkeys(names) if types.get(name) in FLOATS]
+    values = (value for value in values_of(model) if not value.is_initializer())
+    return [value.name for value in values if is_float(value)]
 
 
-def _with_probes(model: Any, names: Sequence[str]) -> Any:
+def _with_probes(model: Model, names: Sequence[str]) -> Model:
     """The network with max, min and sum of each value as further outputs."""
-    helper = onnx().helper
-    copy = copied(model)
-    taken = {name for node in copy.graph.node for name in node.output}
+    copy = model.clone()
+    values = values_by_name(copy)
+    taken = set(values)
     for name in names:
-        wide = fresh(f"{name}_probed", taken)
-        copy.graph.node.append(helper.make_node("Cast", [name], [wide], to=FLOAT))
+        value = values[name]
+        if _is_half(value):
+            cast = new_node("Cast", [value], fresh(f"{name}_probed", taken), to=FLOAT)
+            copy.graph.append(cast)
+            value = cast.outputs[0]
         for reduction in ("ReduceMax", "ReduceMin", "ReduceSum"):
             result = fresh(f"{name}_{reduction}", taken)
-            copy.graph.node.append(helper.make_node(reduction, [wide], [result], keepdims=0))
-            copy.graph.output.append(helper.make_tensor_value_info(result, FLOAT, []))
+            node = new_node(reduction, [value], result, dtype=FLOAT, shape=(), keepdims=0)
+            copy.graph.append(node)
+            copy.graph.outputs.append(node.outputs[0])
     return copy
 
 
-def emulated(model: Any) -> Any:
+def emulated(model: Model) -> Model:
     """A float16 graph rewritten in float32 that rounds where the float16 graph rounds.
 
     Value names stay, so that what is found in one graph can be named in the other.
     """
-    copy = copied(model)
-    graph, types = copy.graph, element_types(copy.graph)
-    nodes = [cast for value in graph.input for cast in _rounded_input(value, graph, types)]
-    for node in graph.node:
-        nodes += _rounding(node, types)
-    for value in graph.output:
-        if types[value.name] == FLOAT16:
-            value.type.tensor_type.elem_type = FLOAT
-    for index, weight in enumerate(graph.initializer):
-        if weight.data_type == FLOAT16:
-            graph.initializer[index].CopyFrom(_widened(weight))
-    refill(graph.node, nodes)
-    del graph.value_info[:]
-    return infer(copy)
+    copy = model.clone()
+    graph = copy.graph
+    for weight in filter(_is_half, graph.initializers.values()):
+        weight.const_value = ir().tensor(
+            weight.const_value.numpy().astype(np.float32), name=weight.name
+        )
+        set_type(weight, FLOAT)
+    nodes = list(graph)
+    for value in filter(_is_half, graph.inputs):
+        put_behind(copy, value, _rounding(value))
+    for node in nodes:
+        if node.op_type == "Cast" and attribute(node, "to", FLOAT) == FLOAT16:
+            node.attributes["to"] = ir().AttrInt64("to", FLOAT)
+        for value in filter(_is_half, node.outputs):
+            put_behind(copy, value, _rounding(value), renamed=f"{value.name}__raw")
+    return copy
 
 
-def _rounded_input(value: Any, graph: Any, types: dict[str, int]) -> list[Any]:
-    """Make a float16 input float32 and its readers read it rounded."""
-    name = value.name
-    if types[name] != FLOAT16:
-        return []
-    value.type.tensor_type.elem_type = FLOAT
-    half, back = f"{name}__half", f"{name}__back"
-    for node in graph.node:
-        for index, read in enumerate(node.input):
-            if read == name:
-                node.input[index] = back
-    make = onnx().helper.make_node
-    casts = ((name, half, FLOAT16), (half, back, FLOAT))
-    return [make("Cast", [source], [result], name=result, to=to) for source, result, to in casts]
+def _is_half(value: Value) -> bool:
+    return is_float(value) and value.dtype == FLOAT16
 
 
-def _rounding(node: Any, types: dict[str, int]) -> list[Any]:
-    """A node in float32, and the roundings of what it gives in float16."""
-    make = onnx().helper.make_node
-    for attribute in node.attribute:
-        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == FLOAT16:
-            attribute.i = FLOAT
-    rounded = []
-    for index, name in enumerate(node.output):
-        if types.get(name) == FLOAT16:
-            raw, half = f"{name}__raw", f"{name}__half"
-            node.output[index] = raw
-            rounded.append(make("Cast", [raw], [half], name=half, to=FLOAT16))
-            rounded.append(make("Cast", [half], [name], name=f"{name}__back", to=FLOAT))
-    return [node, *rounded]
-
-
-def _widened(weight: Any) -> Any:
-    numpy_helper = require("onnx.numpy_helper", purpose=_PURPOSE)
-    return numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float32), weight.name)
+def _rounding(value: Value) -> list[Node]:
+    """Make a value float32; casts there and back, by which its readers shall get it rounded."""
+    set_type(value, FLOAT)
+    nodes, last = [], value
+    for suffix, dtype in (("half", FLOAT16), ("back", FLOAT)):
+        name = f"{value.name}__{suffix}"
+        nodes.append(
+            new_node("Cast", [last], name, dtype=dtype, shape=value.shape, name=name, to=dtype)
+        )
+        last = nodes[-1].outputs[0]
+    return nodes

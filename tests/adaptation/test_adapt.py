@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
+import onnx
+
 from segedge.adaptation.adapt import adapt
 from segedge.adaptation.options import AdaptOptions
 from segedge.card.modelfile import read_card, read_facts, with_metadata
@@ -75,7 +77,9 @@ def test_the_file_says_what_was_done(model: Path, foggy: Path, tmp_path: Path) -
     assert card.adaptation.information[1] > card.adaptation.information[0]
     assert STATISTICS.read(facts.metadata) == STATISTICS.read(read_facts(model).metadata)
     assert PROOF.read(facts.metadata) is not None
-    assert abs(facts.graph_bytes - read_facts(model).graph_bytes) < 16  # not a node more
+    before, after = (onnx.load(path).graph for path in (model, out))
+    assert after.node == before.node
+    assert [one.dims for one in after.initializer] == [one.dims for one in before.initializer]
     said = run_verb("inspect", out).stdout
     assert "adapted" in said
 
@@ -262,8 +266,6 @@ def test_a_quantized_file(trained: Trained, usual: Path, foggy: Path, tmp_path: 
 
 
 def test_a_file_in_fp16(trained: Trained, foggy: Path, tmp_path: Path) -> None:
-    import onnx
-
     proto = onnx.load(trained.write(tmp_path / "float.onnx"))
     proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float16), "half"))
     onnx.save(proto, tmp_path / "half.onnx")
@@ -273,7 +275,6 @@ def test_a_file_in_fp16(trained: Trained, foggy: Path, tmp_path: Path) -> None:
 
 
 def test_norms_of_single_images_are_told(foggy: Path, tmp_path: Path) -> None:
-    import onnx
     from onnx import helper, numpy_helper
 
     proto = onnx.load(write_model(tmp_path / "plain.onnx"))

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-import onnx
+import onnx_ir
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -50,7 +50,8 @@ def network(opset: int = 20) -> Any:
         [info("logits", TensorProto.FLOAT, [1, 6, 16, 24])],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
     )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    opsets = [helper.make_opsetid("", opset)]
+    return onnx_ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=9))
 
 
 CHANNELS = {"first": 4, "grouped": 4, "shared": 4, "wide": 6, "normed": 6, "pooled": 6}
@@ -78,7 +79,7 @@ def test_a_layer_takes_the_move_of_its_value(name: str) -> None:
     count = CHANNELS[name]
     move = Move(RNG.uniform(0.5, 2, count), RNG.normal(0, 1, count))
     moved = folded(model, layers, {name: move})
-    assert len(moved.graph.node) == len(model.graph.node)
+    assert len(moved.graph) == len(model.graph)
     tensor = image()
     before, after = (value_of(which, name, tensor) for which in (model, moved))
     wanted = before * move.scale.reshape(1, -1, 1, 1) + move.shift.reshape(1, -1, 1, 1)
@@ -90,8 +91,7 @@ def test_a_layer_takes_the_move_of_its_value(name: str) -> None:
 
 
 def value_of(model: Any, name: str, tensor: Any) -> Any:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = onnx_ir.to_proto(model)
     if name not in {value.name for value in copy.graph.output}:
         copy.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     return Session(copy).run(tensor, [name])[0]
@@ -127,7 +127,7 @@ def test_plain_statistics_are_those_of_numpy(opset: int) -> None:
 def test_a_layer_is_measured_behind_adapted_ones() -> None:
     """The same by hand: two layers, each brought to what it expects before the next."""
     trained = Trained()
-    model = trained.model()
+    model = onnx_ir.from_proto(trained.model())
     layers = find_layers(model, Statistics.of("x", dict(zip("ab", trained.expected, strict=True))))
     tensors = [tensor_of(scene(seed, fog)[0]) for seed in range(4)]
     found = measure(model, layers, tensors)

@@ -13,10 +13,10 @@ import onnx_ir as ir
 import pytest
 
 from segedge.convert.passes.alike import ALIKE
-from segedge.convert.passes.graph import infer_shapes, to_bytes
 from segedge.convert.passes.peculiar import peculiarities
 from segedge.convert.passes.separable import Sliding
 from segedge.errors import SegedgeError
+from segedge.graph.kit import infer_shapes, to_bytes
 from segedge.machine.onnx_session import Session
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))

@@ -236,13 +236,14 @@ def test_int8_leaves_the_sum_of_probabilities_alone(exported: Path, tmp_path: Pa
 
 
 def test_fp16_keeps_the_sum_of_probabilities_in_fp32(exported: Path) -> None:
+    from segedge.graph.kit import load_model
     from segedge.precision.fp16.fp16 import to_fp16
 
-    converted, report = to_fp16(onnx.load(exported))
+    converted, report = to_fp16(load_model(exported))
     kept = {layer.op: layer.reason for layer in report.kept}
     assert kept["Sigmoid"] == kept["MatMul"] == "masks and classes: sums of probabilities"
     assert {"Softmax", "Log"} <= kept.keys()
-    computed = {node.op_type for node in converted.graph.node if node.name in report.converted}
+    computed = {node.op_type for node in converted.graph if node.name in report.converted}
     assert "Conv" in computed
     assert not computed & {"Softmax", "Sigmoid", "MatMul", "Log"}
     assert report.check.parity.agreement > 0.99

@@ -28,8 +28,9 @@ def prove_command(
     from segedge.card.proof import PROOF, PROOF_KEY
     from segedge.convert.onnx_card import check_output
     from segedge.convert.proof import levels_of, prove
+    from segedge.graph.kit import load_model
+    from segedge.graph.typed import graph_precision
     from segedge.machine.files import write_atomically
-    from segedge.precision.graph import graph_precision
 
     card, facts = require_card(file), read_facts(file)
     before = PROOF.read(facts.metadata)
@@ -47,7 +48,7 @@ def prove_command(
             f"{file.name} has its weights in {facts.external_data.name}: it stays beside them",
             fix=f"segedge prove {file}",
         )
-    precision = "int8" if card.quantization is not None else graph_precision(file)
+    precision = "int8" if card.quantization is not None else graph_precision(load_model(file))
     proof = prove(
         file, card,
         precision={"int8": "int8", "float16": "f16", "fp16": "f16"}.get(precision, "f32"),  # type: ignore[arg-type]

@@ -18,16 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import (
-    Model,
-    Node,
-    attribute,
-    constant,
-    drop_dead,
-    ir,
-    opset_of,
-    shape_of,
-)
 from segedge.convert.passes.resample import resize_matrix
 from segedge.convert.passes.separable import (
     Matrix,
@@ -38,6 +28,16 @@ from segedge.convert.passes.separable import (
     scaled,
 )
 from segedge.errors import ModelError
+from segedge.graph.kit import (
+    Model,
+    Node,
+    attribute,
+    constant,
+    drop_dead,
+    ir,
+    opset_of,
+    shape_of,
+)
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from segedge.convert.options import PassReport
-from segedge.convert.passes.graph import Model
 from segedge.errors import ExportError
+from segedge.graph.kit import Model
 
 
 @dataclass(frozen=True)

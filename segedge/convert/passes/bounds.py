@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segedge.convert.passes.graph import Node, Value, attribute, constant
+from segedge.graph.kit import Node, Value, attribute, constant
 
 Bounds = tuple[float, float]
 _ALL: Bounds = (-math.inf, math.inf)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segedge.convert.passes.graph import Model, Node, Value, attribute, constant, opset_of
+from segedge.graph.kit import Model, Node, Value, attribute, constant, opset_of
 
 _RESHAPES = ("Reshape", "Squeeze", "Unsqueeze", "Flatten")
 _THRESHOLDS = {"Greater": (0, 1), "GreaterOrEqual": (0, 1), "Less": (1, 0), "LessOrEqual": (1, 0)}

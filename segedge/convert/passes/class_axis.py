@@ -5,8 +5,8 @@ from __future__ import annotations
 from segedge.card.axes import shape_text
 from segedge.card.geometry import Size
 from segedge.convert.passes.extent import fits, in_front_of
-from segedge.convert.passes.graph import Value, attribute, constant
 from segedge.errors import ExportError
+from segedge.graph.kit import Value, attribute, constant
 
 _CHANNELS_FIRST = (
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization", "DepthToSpace",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import Model, image_input
+from segedge.graph.kit import Model, image_input
 
 INPUT_NAME = "image"
 _WRAPPER = "network."

@@ -7,8 +7,8 @@ of the original is measured by the parity check afterwards.
 from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import Model, append, drop_dead, image_input, ir, shape_of
 from segedge.convert.passes.head import FoundHead
+from segedge.graph.kit import Model, append, drop_dead, image_input, ir, shape_of
 
 
 def cut_tail(head: FoundHead) -> Pass:

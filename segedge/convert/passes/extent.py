@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from segedge.card.geometry import Size
-from segedge.convert.passes.graph import Node, Value, attribute, constant, shape_of
 from segedge.errors import ExportError
+from segedge.graph.kit import Node, Value, attribute, constant, shape_of
 
 Strides = tuple[Fraction, Fraction]
 _GROUPED = 4

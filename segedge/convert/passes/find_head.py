@@ -27,7 +27,10 @@ from segedge.convert.passes.chain import (
 )
 from segedge.convert.passes.class_axis import class_axis
 from segedge.convert.passes.extent import fits
-from segedge.convert.passes.graph import (
+from segedge.convert.passes.head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
+from segedge.convert.passes.resize import LinearUpsample, linear_upsample
+from segedge.errors import ExportError
+from segedge.graph.kit import (
     Model,
     Operator,
     Value,
@@ -36,9 +39,6 @@ from segedge.convert.passes.graph import (
     ir,
     measure_shapes,
 )
-from segedge.convert.passes.head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
-from segedge.convert.passes.resize import LinearUpsample, linear_upsample
-from segedge.errors import ExportError
 
 _COARSE_LABELS = (
     "the original labels a grid of {grid}: here its logits are enlarged, with finer borders; "

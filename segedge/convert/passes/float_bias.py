@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import (
+from segedge.graph.kit import (
     Model,
     Node,
     attribute,
     constant,
     drop_dead,
-    new_constant,
+    initializer,
 )
 
 
@@ -29,7 +29,7 @@ def _float_biases(model: Model) -> str:
         along = [-1 if a == axis % codes.ndim else 1 for a in range(codes.ndim)]
         wide = scale.astype(np.float64).reshape(along if scale.size > 1 else ())
         floats = (codes * wide).astype(scale.dtype)
-        bias = new_constant(model, f"{node.outputs[0].name}_float", floats)
+        bias = initializer(model, f"{node.outputs[0].name}_float", floats)
         for use in list(node.outputs[0].uses()):
             use.node.replace_input_with(use.idx, bias)
     drop_dead(model)

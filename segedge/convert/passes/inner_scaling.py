@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.passes.graph import Model, Node, Value, attribute, constant, runtime_inputs
+from segedge.graph.kit import Model, Node, Value, attribute, constant
 
 Array = NDArray[np.float64]
 _MOVES = (
@@ -40,7 +40,7 @@ class InnerScaling:
 
 def inner_scaling(model: Model) -> InnerScaling | None:
     """What a graph multiplies its image by and adds to it first; None where it does neither."""
-    inputs = runtime_inputs(model)
+    inputs = list(model.graph.inputs)
     if len(inputs) != 1:
         return None
     value, names = inputs[0], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import Model, drop_dead, run_passes
+from segedge.graph.kit import Model, drop_dead, run_passes
 
 
 def _merge(model: Model) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segedge.convert.passes.graph import Model, Node, attribute, constant, opset_of, shape_of
+from segedge.graph.kit import Model, Node, attribute, constant, opset_of, shape_of
 
 _COORDINATES = "coordinate_transformation_mode"
 _NEITHER, _NO_TENSORRT = (

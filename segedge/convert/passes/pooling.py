@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import (
+from segedge.convert.passes.separable import replace_by_products
+from segedge.graph.kit import (
     Model,
     Node,
     Value,
@@ -29,7 +30,6 @@ from segedge.convert.passes.graph import (
     ir,
     shape_of,
 )
-from segedge.convert.passes.separable import replace_by_products
 from segedge.machine.optional import require
 
 _FIRST_INPUT_LINEAR = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segedge.convert.passes.graph import Node, attribute, constant
+from segedge.graph.kit import Node, attribute, constant
 
 _LINEAR_MODES = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True}
 """Coordinate modes that are half-pixel or align_corners, to whether it is the latter. The two

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import Model, drop_dead, quiet, shape_of
+from segedge.graph.kit import Model, drop_dead, quiet, shape_of
 from segedge.machine.optional import require
 
 

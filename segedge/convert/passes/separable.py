@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.convert.passes.graph import Model, Node, Value, initializer, ir, replace_node, shape_of
+from segedge.graph.kit import Model, Node, Value, initializer, ir, replace_node, shape_of
 
 Matrix = NDArray[np.float64]
 """Output places x input places."""
@@ -18,8 +18,8 @@ def replace_by_products(
 ) -> None:
     """Put ``rows @ x @ columns.T`` in the place of a node's result."""
     lib, name, dtype = ir(), end.outputs[0].name, source.dtype.numpy()
-    left = initializer(model, f"{name}_rows", rows, dtype)
-    right = initializer(model, f"{name}_columns", columns.T, dtype)
+    left = initializer(model, f"{name}_rows", rows.astype(dtype))
+    right = initializer(model, f"{name}_columns", columns.T.astype(dtype))
     first = lib.node("MatMul", inputs=[left, source])
     second = lib.node("MatMul", inputs=[first.outputs[0], right])
     replace_node(end, [first, second], ["mapped_rows", "mapped"])
@@ -74,7 +74,7 @@ def replace_by_convolution(
     kernel = np.tile(np.outer(rows.taps, columns.taps), (channels, 1, 1, 1))
     conv = lib.node(
         "Conv",
-        inputs=[source, initializer(model, f"{name}_taps", kernel, dtype)],
+        inputs=[source, initializer(model, f"{name}_taps", kernel.astype(dtype))],
         attributes={
             "kernel_shape": list(kernel.shape[2:]),
             "strides": [rows.stride, columns.stride],
@@ -91,6 +91,6 @@ def scaled(model: Model, end: Node, node: Node, gain: Matrix) -> None:
         replace_node(end, [node], ["alike"])
         return
     dtype = end.outputs[0].dtype.numpy()
-    factor = initializer(model, f"{end.outputs[0].name}_gain", gain[None, None], dtype)
+    factor = initializer(model, f"{end.outputs[0].name}_gain", gain[None, None].astype(dtype))
     product = ir().node("Mul", inputs=[node.outputs[0], factor])
     replace_node(end, [node, product], ["counted", "alike"])

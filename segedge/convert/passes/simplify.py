@@ -6,10 +6,10 @@ from segedge.convert.options import PassReport
 from segedge.convert.passes.alike import ALIKE
 from segedge.convert.passes.float_bias import FLOAT_BIASES
 from segedge.convert.passes.fold import FOLD
-from segedge.convert.passes.graph import Model
 from segedge.convert.passes.merge import MERGE
 from segedge.convert.passes.pooling import FUSE_POOLING
 from segedge.convert.passes.rewrite import REWRITE
+from segedge.graph.kit import Model
 
 
 def simplify(model: Model) -> list[PassReport]:

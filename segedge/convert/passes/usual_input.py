@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segedge.card.axes import Layout, channel_axis
 from segedge.convert.passes.base import Pass
-from segedge.convert.passes.graph import (
+from segedge.graph.kit import (
     Model,
     Node,
     Operator,
@@ -25,8 +25,8 @@ from segedge.convert.passes.graph import (
     forget_shapes,
     image_input,
     infer_shapes,
+    initializer,
     ir,
-    new_constant,
     put_behind_input,
 )
 
@@ -155,7 +155,7 @@ def _is_plain_convolution(node: Node, index: int) -> bool:
 
 def _replace_constant(model: Model, node: Node, array: NDArray[Any], *, suffix: str) -> None:
     """Give a node another second input; the old one may have other readers."""
-    value = new_constant(model, f"{node.outputs[0].name}_{suffix}", array)
+    value = initializer(model, f"{node.outputs[0].name}_{suffix}", array)
     node.replace_input_with(1, value)
 
 

@@ -12,7 +12,7 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.engine.source import EngineSource
 from segedge.errors import CardError
-from segedge.machine.optional import require
+from segedge.graph.kit import load_model, to_bytes
 
 Images = Sequence[NDArray[Any]]
 """Preprocessed network inputs, 3xHxW or Nx3xHxW float32."""
@@ -53,11 +53,7 @@ def half_graph(
     source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
 ) -> Prepared:
     """The fp16 form of a model; ``keep_fp32`` holds patterns of node names to leave in fp32."""
-    onnx = require("onnx", purpose="convert a network to fp16")
     from segedge.precision.fp16.fp16 import to_fp16
 
-    # With its path, so that weights in a file beside it are found.
-    model = onnx.load(str(source.path))
-    converted, report = to_fp16(model, keep=keep_fp32, images=images)
-    kept = tuple(map(str, report.kept))
-    return Prepared(converted.SerializeToString(), tuple(report.lines()), kept)
+    converted, report = to_fp16(load_model(source.path), keep=keep_fp32, images=images)
+    return Prepared(to_bytes(converted), tuple(report.lines()), tuple(map(str, report.kept)))

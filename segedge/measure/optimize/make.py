@@ -52,11 +52,12 @@ def _stored(path: Path) -> Precision:
     """What a graph without a word about it holds."""
     from segedge.machine.optional import is_importable
 
-    if not is_importable("onnx"):
+    if not is_importable("onnx_ir"):
         return "fp32"
-    from segedge.precision.graph import graph_precision
+    from segedge.graph.kit import load_model
+    from segedge.graph.typed import graph_precision
 
-    return _WORDS[graph_precision(path)]
+    return _WORDS[graph_precision(load_model(path))]
 
 
 def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> Artifact:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from segedge.card.card import ModelCard, Parity
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import ModelError
-from segedge.machine.onnx_session import Session
-from segedge.precision.graph import TypedGraph, card_of, prepare
+from segedge.graph.kit import Model, Value, session_of
+from segedge.graph.typed import TypedGraph, card_of, prepare
 from segedge.precision.measure import (
     Kind,
     Probes,
@@ -37,7 +37,7 @@ class Fp16Check:
 
 
 def check_fp16(
-    original: Any, converted: Any, images: Sequence[NDArray[Any]] | None = None
+    original: Model, converted: Model, images: Sequence[NDArray[Any]] | None = None
 ) -> Fp16Check:
     """Compare a network with its fp16 conversion.
 
@@ -54,40 +54,37 @@ def check_fp16(
 
 
 def compare(
-    original: Any, converted: Any, tensors: Sequence[NDArray[Any]], *, kind: Kind, wide: Probes
+    original: Model, converted: Model, tensors: Sequence[NDArray[Any]], *, kind: Kind, wide: Probes
 ) -> Fp16Check:
     """`check_fp16` with the fp32 network's run given."""
-    Session(converted).run(tensors[0])
+    session_of(converted).run(tensors[0])
     half = probe(emulated(converted), tensors, names=float_values(converted))
     already = {_plain(name) for name in wide.nonfinite}
     nonfinite = tuple(name for name in half.nonfinite if _plain(name) not in already)
     return Fp16Check(_parity(original, tensors, kind, (wide, half)), nonfinite)
 
 
-def overflowing(graph: TypedGraph, converted: Any, check: Fp16Check) -> dict[str, str]:
+def overflowing(graph: TypedGraph, converted: Model, check: Fp16Check) -> dict[str, str]:
     """The layers around the first value that is inf or NaN only in fp16, each with the reason.
 
     ``graph`` is the prepared fp32 graph, whose node names the conversion keeps.
     """
     value = _value_in(graph, converted, check.nonfinite[0])
-    maker = graph.producers.get(value)
-    reasons = {maker.name: "overflows in fp16: gives inf or NaN"} if maker is not None else {}
-    for reader in graph.consumers.get(value, []):
-        reasons.setdefault(reader.name, f"reads {value}, which overflows in fp16")
+    node = value.producer()
+    reasons = {node.name: "overflows in fp16: gives inf or NaN"} if node is not None else {}
+    for reader in graph.readers[value]:
+        reasons.setdefault(reader.name, f"reads {value.name}, which overflows in fp16")
     return reasons
 
 
-def _value_in(graph: TypedGraph, converted: Any, name: str) -> str:
-    """The prepared graph's name of a converted value; casts lead back to what they cast."""
-    makers = {out: node for node in converted.graph.node for out in node.output}
-    originals = {node.name: node for node in graph.nodes}
-    while name in makers and makers[name].name not in originals:
-        name = makers[name].input[0]
-    if name not in makers:
-        return name
-    node = makers[name]
-    value: str = originals[node.name].output[list(node.output).index(name)]
-    return value
+def _value_in(graph: TypedGraph, converted: Model, name: str) -> Value:
+    """The prepared graph's value behind a converted one; casts lead back to what they cast."""
+    value = TypedGraph(converted).values[name]
+    while (node := value.producer()) is not None and node.name not in graph.named:
+        value = node.inputs[0]
+    if node is None:
+        return graph.values[value.name]
+    return graph.named[node.name].outputs[value.index()]
 
 
 def _plain(name: str) -> str:
@@ -95,7 +92,7 @@ def _plain(name: str) -> str:
 
 
 def _parity(
-    model: Any, tensors: Sequence[NDArray[Any]], kind: Kind, runs: Sequence[Probes]
+    model: Model, tensors: Sequence[NDArray[Any]], kind: Kind, runs: Sequence[Probes]
 ) -> Parity:
     card = card_of(model)
     index = _head_index(model, card)
@@ -133,9 +130,9 @@ def _compare(wide: NDArray[Any], half: NDArray[Any], card: ModelCard, size: Size
     return LabelCount.of(same, clear, max_logit_error=error)
 
 
-def _head_index(model: Any, card: ModelCard | None) -> int:
+def _head_index(model: Model, card: ModelCard | None) -> int:
     """Position of the output that holds the head: the one the card names, else the first."""
-    names = [value.name for value in model.graph.output]
+    names = [value.name for value in model.graph.outputs]
     return names.index(card.output) if card is not None and card.output in names else 0
 
 

@@ -13,8 +13,8 @@ that is kept fp32 *because* it exceeds 65504 is infinite all the same; (2) it me
 its scales where a Constant makes them; (4) it appends its casts at the end of the node list, and
 onnx.checker refuses the graph as unsorted.
 
-Files: ``../graph`` prepares, ``rules`` decides, ``../measure`` runs, ``retype`` rewrites, ``check``
-compares.
+Files: ``graph/typed`` prepares, ``rules`` decides, ``../measure`` runs, ``retype`` rewrites,
+``check`` compares.
 """
 
 from __future__ import annotations
@@ -23,10 +23,19 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import ModelError, UsageError, nearest_name
+from segedge.graph.kit import FLOAT, FLOAT16, Model, Node
+from segedge.graph.typed import (
+    TypedGraph,
+    float_outputs,
+    is_float_cast,
+    is_weight,
+    maker,
+    prepare,
+    values_of,
+)
 from segedge.precision.fp16.check import Fp16Check, check_fp16, compare, overflowing
 from segedge.precision.fp16.retype import FP16_MAX, retype
 from segedge.precision.fp16.rules import (
@@ -38,7 +47,6 @@ from segedge.precision.fp16.rules import (
     range_reasons,
     static_reasons,
 )
-from segedge.precision.graph import FLOAT, TypedGraph, prepare
 from segedge.precision.measure import Probes, input_tensors, probe
 
 RANGE_LIMIT = 0.5 * FP16_MAX
@@ -125,16 +133,16 @@ class Fp16Report:
 
 
 def to_fp16(
-    model: Any,
+    model: Model,
     *,
     keep: Sequence[str] = (),
     images: Sequence[NDArray[Any]] | None = None,
     keep_io: bool = True,
     limit: float = RANGE_LIMIT,
-) -> tuple[Any, Fp16Report]:
+) -> tuple[Model, Fp16Report]:
     """Convert a network to fp16 where that is safe, and check it against fp32.
 
-    ``model`` is a float32 ``onnx.ModelProto`` with one input, weights loaded; it is not changed.
+    ``model`` is a float32 network with one input, weights loaded; it is not changed.
     ``keep`` holds patterns (as of the shell) of node names or operators that stay fp32. Ranges are
     measured on ``images``, preprocessed network inputs 3xHxW or Nx3xHxW; None measures on noise,
     and the report says so. ``keep_io`` leaves the graph's inputs and outputs float32. ``limit`` is
@@ -166,7 +174,7 @@ def to_fp16(
 
 def _report(
     graph: TypedGraph,
-    converted: Any,
+    converted: Model,
     wide: Reasons,
     ranges: Probes,
     overflow: KeptLayer | None,
@@ -174,11 +182,10 @@ def _report(
 ) -> Fp16Report:
     largest = max(ranges.absmax, key=lambda name: ranges.absmax[name])
     weights, flushed, subnormal = lost_weights(graph, wide)
-    known = {node.name for node in graph.nodes}
     return Fp16Report(
         converted=tuple(n.name for n in _computing(graph) if n.name not in wide),
         kept=_kept(graph, wide),
-        casts=tuple(n.name for n in converted.graph.node if n.name not in known),
+        casts=tuple(n.name for n in converted.graph if n.name not in graph.named),
         clamped=clamped_constants(graph, wide),
         weights=weights,
         flushed=flushed,
@@ -190,10 +197,9 @@ def _report(
     )
 
 
-def _computing(graph: TypedGraph) -> list[Any]:
+def _computing(graph: TypedGraph) -> list[Node]:
     """The nodes that give floats, casts between them apart."""
-    nodes = [node for node in graph.nodes if graph.float_outputs(node)]
-    return [node for node in nodes if not graph.is_float_cast(node)]
+    return [node for node in graph.nodes if float_outputs(node) and not is_float_cast(node)]
 
 
 def _kept(graph: TypedGraph, reasons: Reasons) -> tuple[KeptLayer, ...]:
@@ -203,29 +209,30 @@ def _kept(graph: TypedGraph, reasons: Reasons) -> tuple[KeptLayer, ...]:
 
 def _first_overflow(graph: TypedGraph, ranges: Probes, reasons: Reasons) -> KeptLayer | None:
     """The first of these layers that gives values which fp16 cannot hold."""
-    beyond = {name for name, size in ranges.absmax.items() if not size <= FP16_MAX}
+    beyond = {graph.values[name] for name, size in ranges.absmax.items() if not size <= FP16_MAX}
     over = {
-        n.name: reasons[n.name] for n in graph.nodes if n.name in reasons and beyond & {*n.output}
+        n.name: reasons[n.name] for n in graph.nodes if n.name in reasons and beyond & {*n.outputs}
     }
     return next(iter(_kept(graph, over)), None)
 
 
 def _refuse_half(graph: TypedGraph) -> None:
-    half = [name for name, array in graph.constants.items() if array.dtype == np.float16]
+    weights = [value for value in values_of(graph.model) if is_weight(value)]
+    half = [weight.name for weight in weights if weight.dtype == FLOAT16]
     if half:
         raise ModelError(
             "the network is in fp16 already",
-            facts={"float16 weights": f"{len(half)} of {len(graph.constants)}, first {half[0]}"},
+            facts={"float16 weights": f"{len(half)} of {len(weights)}, first {half[0]}"},
             fix="build it as it is, without --precision, or start from the fp32 file",
         )
 
 
 def _refuse_nan(graph: TypedGraph, ranges: Probes) -> None:
-    outputs = {value.name for value in graph.model.graph.output}
+    outputs = {value.name for value in graph.model.graph.outputs}
     if outputs.intersection(ranges.nonfinite):
         raise ModelError(
             "the network gives inf or NaN in fp32 already",
-            facts={"first in": graph.maker(ranges.nonfinite[0])},
+            facts={"first in": maker(graph.values[ranges.nonfinite[0]])},
             fix="check the weights, and how the images are preprocessed",
         )
 
@@ -238,25 +245,24 @@ def _still_overflows(check: Fp16Check) -> ModelError:
     )
 
 
-def keep_fp32(model: Any, node_names: Collection[str]) -> Any:
+def keep_fp32(model: Model, node_names: Collection[str]) -> Model:
     """Set single layers of an fp16 network back to fp32, for one that TensorRT has no kernel for.
 
     Their weights keep the values that fp16 gave them; `to_fp16` with ``keep=`` on the fp32 network
     gives them back in full.
     """
     graph = prepare(model)
-    known = [node.name for node in graph.nodes]
     for name in node_names:
-        if name not in known:
-            near = nearest_name(name, known)
+        if name not in graph.named:
+            near = nearest_name(name, list(graph.named))
             raise UsageError(
                 f"the network has no layer {name!r}" + (f"; did you mean {near!r}?" * bool(near)),
-                facts={"layers": str(len(known))},
+                facts={"layers": str(len(graph.named))},
             )
-    wide = {n.name for n in graph.nodes if _computes_wide(graph, n)}
+    wide = {node.name for node in graph.nodes if _computes_wide(node)}
     return retype(graph, wide=wide | set(node_names), keep_io=True)
 
 
-def _computes_wide(graph: TypedGraph, node: Any) -> bool:
+def _computes_wide(node: Node) -> bool:
     """Whether a node of a mixed graph is in fp32, by what it gives."""
-    return any(graph.types[name] == FLOAT for name in graph.float_outputs(node))
+    return any(value.dtype == FLOAT for value in float_outputs(node))

@@ -8,27 +8,39 @@ that the decisions need: one a value and type, none behind another, each with a 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from segedge.errors import ModelError
-from segedge.machine.optional import require
-from segedge.precision.graph import (
+from segedge.graph.kit import (
     FLOAT,
     FLOAT16,
     FLOATS,
+    Model,
+    Node,
+    Value,
+    drop_unused_weights,
+    initializer,
+    ir,
+    new_node,
+    opset_of,
+    set_type,
+)
+from segedge.graph.typed import (
     STANDARD_DOMAINS,
     TypedGraph,
     captured,
-    copied,
+    check,
+    data_inputs,
+    float_outputs,
     fresh,
-    infer,
-    onnx,
-    refill,
+    is_float,
+    is_float_cast,
+    redirect_captures,
     subgraphs,
+    values_of,
 )
+from segedge.machine.optional import require
 
 FP16_MAX = 65504.0
 """Largest finite float16."""
@@ -38,29 +50,29 @@ _PINNED = {("Resize", 1): "roi"}
 (Resize's scales): positions need more than 11 bits."""
 
 
-def retype(graph: TypedGraph, *, wide: Collection[str], keep_io: bool) -> Any:
+def retype(graph: TypedGraph, *, wide: Collection[str], keep_io: bool) -> Model:
     """A new model with the nodes named in ``wide`` in float32 and all others in float16.
 
     ``keep_io`` keeps the types of the graph's inputs and outputs; else its float ones get float16.
     """
-    writer = _Writer(graph, frozenset(wide), keep_io)
-    return writer.write()
+    return _Writer(graph.model.clone(), frozenset(wide), keep_io).write()
 
 
-def is_frozen(node: Any) -> bool:
+def is_frozen(node: Node) -> bool:
     """Whether a node keeps all its types: it holds subgraphs, or its operator is not ONNX's."""
     return node.domain not in STANDARD_DOMAINS or any(True for _ in subgraphs(node))
 
 
-def formal_types(node: Any, opset: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
+def formal_types(node: Node, opset: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
     """Type variable of each input and each output of a node, and what each variable allows.
 
     A type that is fixed, such as ``tensor(float)`` of Resize's scales, stands for itself.
     """
-    schema = onnx().defs.get_schema(node.op_type, opset, "")
+    defs = require("onnx.defs", purpose="convert a network to fp16")
+    schema = defs.get_schema(node.op_type, opset, "")
     allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
-    inputs = _each(schema.inputs, len(node.input))
-    return inputs, _each(schema.outputs, len(node.output)), allowed
+    inputs = _each(schema.inputs, len(node.inputs))
+    return inputs, _each(schema.outputs, len(node.outputs)), allowed
 
 
 def _each(formals: Any, count: int) -> list[str]:
@@ -80,183 +92,149 @@ def _plain(name: str) -> str:
     return name.removesuffix("_fp16").removesuffix("_fp32")
 
 
-@dataclass
 class _Writer:
-    """One pass over the nodes in order, making each value in the types that its readers want."""
+    """One pass over the nodes in order, giving each the types that it wants to read."""
 
-    graph: TypedGraph
-    wide: frozenset[str]
-    keep_io: bool
-    nodes: list[Any] = field(default_factory=list)
-    weights: dict[str, Any] = field(default_factory=dict)
-    roots: dict[str, str] = field(default_factory=dict)
-    """Output of a dissolved Cast to the value behind it."""
-    names: dict[tuple[str, int], str] = field(default_factory=dict)
-    """(value, type) to the tensor's name in the new graph."""
-    made: dict[str, int] = field(default_factory=dict)
-    """Value to the type that its producer gives it."""
-    present: set[tuple[str, int]] = field(default_factory=set)
-    """(value, type) pairs that exist in the new graph by now."""
+    def __init__(self, model: Model, wide: frozenset[str], keep_io: bool) -> None:
+        self.model, self.wide, self.keep_io = model, wide, keep_io
+        self.opset = opset_of(model)
+        values = list(values_of(model))
+        self.own = {value: value.dtype for value in values}
+        """The types before; a value that has been passed has the type that it is given."""
+        self.own_names = {value: value.name for value in values}
+        self.taken = set(self.own_names.values())
+        self.casts = [node for node in model.graph if is_float_cast(node)]
+        """They are dissolved."""
+        self.taken_nodes = {node.name for node in model.graph} - {n.name for n in self.casts}
+        self.roots: dict[Value, Value] = {}
+        """Output of a dissolved Cast to the value behind it."""
+        self.names: dict[tuple[Value, int], str] = {}
+        """(value, type) to the tensor's name in the new graph."""
+        self.present: dict[tuple[Value, int], Value] = {}
+        """(value, type) to the tensor, where it exists by now."""
 
-    def write(self) -> Any:
-        graph = self.graph.model.graph
-        self.taken = set(self.graph.types)
-        kept = [node for node in graph.node if not self.graph.is_float_cast(node)]
-        self.taken_nodes = {node.name for node in kept}
+    def write(self) -> Model:
+        graph = self.model.graph
         self._reserve_names()
-        for value in graph.input:
-            self._define(value.name, self._io_type(value.name))
-        for node in kept:
+        outputs = [(value, value.name, value.shape) for value in graph.outputs]
+        for value in graph.inputs:
+            self._define(value, self._io_type(value))
+        for node in [node for node in graph if not is_float_cast(node)]:
             self._node(node)
-        for value in graph.output:
-            self._output(value.name)
-        return self._assemble()
+        for index, (value, name, shape) in enumerate(outputs):
+            if is_float(value):
+                graph.outputs[index] = self._output(value, name)
+                graph.outputs[index].shape = shape
+        graph.remove(self.casts, safe=True)
+        drop_unused_weights(self.model)
+        check(self.model, types=True)
+        return self.model
 
-    def _io_type(self, name: str) -> int:
-        own = self.graph.types[name]
+    def _io_type(self, value: Value) -> int:
+        own: int = self.own[value]
         return FLOAT16 if own in FLOATS and not self.keep_io else own
 
     def _reserve_names(self) -> None:
         """Inputs and outputs keep their names, and so do the casts that are dissolved."""
-        graph = self.graph.model.graph
-        for node in graph.node:
-            if self.graph.is_float_cast(node):
-                source = node.input[0]
-                self.roots[node.output[0]] = self.roots.get(source, source)
-        for value in (*graph.input, *graph.output):
-            if self.graph.is_float(value.name):
-                key = (self._root(value.name), self._io_type(value.name))
-                self.names.setdefault(key, value.name)
-        ends = {value.name for value in (*graph.input, *graph.output)}
-        for name in {*self.roots, *self.roots.values()} - ends:
-            self.names.setdefault((self._root(name), self.graph.types[name]), name)
+        for node in self.casts:
+            self.roots[node.outputs[0]] = self._root(node.inputs[0])
+        ends = [v for v in (*self.model.graph.inputs, *self.model.graph.outputs) if is_float(v)]
+        for value in ends:
+            self.names.setdefault((self._root(value), self._io_type(value)), value.name)
+        for value in {*self.roots, *self.roots.values()} - {*ends}:
+            self.names.setdefault((self._root(value), self.own[value]), value.name)
         self.reserved = set(self.names.values())
 
-    def _root(self, name: str) -> str:
-        return self.roots.get(name, name)
+    def _root(self, value: Value) -> Value:
+        return self.roots.get(value, value)
 
-    def _name(self, root: str, dtype: int) -> str:
+    def _name(self, root: Value, dtype: int) -> str:
         """The tensor's name: the value's own where the type is its own, else with a suffix."""
         key = (root, dtype)
         if key not in self.names:
-            own = dtype == self.graph.types[root] and root not in self.reserved
-            suffixed = f"{_plain(root)}_{_SUFFIX[dtype]}"
-            self.names[key] = root if own else fresh(suffixed, self.taken)
+            name = self.own_names[root]
+            own = dtype == self.own[root] and name not in self.reserved
+            suffixed = f"{_plain(name)}_{_SUFFIX[dtype]}"
+            self.names[key] = name if own else fresh(suffixed, self.taken)
         return self.names[key]
 
-    def _define(self, name: str, dtype: int) -> str:
-        """A tensor that a graph input or a node gives; its name in the new graph."""
-        self.made[name] = dtype
-        if dtype not in FLOATS:
-            return name
-        self.present.add((name, dtype))
-        return self._name(name, dtype)
+    def _define(self, value: Value, dtype: int) -> None:
+        """A tensor that a graph input or a node gives."""
+        if dtype in FLOATS:
+            value.name = self._name(value, dtype)
+            set_type(value, dtype)
+            self.present[value, dtype] = value
 
-    def _get(self, name: str, dtype: int) -> str:
-        """The name of a value in a type, made by a Cast or as an initializer where it is new."""
-        root = self._root(name)
-        key = (root, dtype)
-        new = self._name(root, dtype)
+    def _get(self, value: Value, dtype: int, reader: Node | None) -> Value:
+        """A value in a type, made by a Cast before its reader or as a weight where it is new."""
+        key = (root, dtype) = (self._root(value), dtype)
         if key not in self.present:
-            self.present.add(key)
-            if root in self.graph.constants:
-                self._weight(root, dtype, new)
+            name = self._name(*key)
+            if root.is_initializer():
+                self.present[key] = self._weight(root, dtype, name)
             else:
-                self._cast(self._name(root, self.made[root]), new, dtype)
-        return new
+                self.present[key] = self._cast(root, dtype, name, reader)
+        return self.present[key]
 
-    def _weight(self, root: str, dtype: int, new: str) -> None:
-        array = self.graph.constants[root]
-        if dtype != self.graph.types[root]:
-            array = narrow(array) if dtype == FLOAT16 else array.astype(np.float32)
-        numpy_helper = require("onnx.numpy_helper", purpose="convert a network to fp16")
-        self.weights[new] = numpy_helper.from_array(array, new)
+    def _weight(self, root: Value, dtype: int, name: str) -> Value:
+        if dtype == self.own[root] and name == root.name:
+            return root
+        array = root.const_value.numpy()
+        if dtype != self.own[root]:
+            array = narrow(array) if dtype == FLOAT16 else np.asarray(array, np.float32)
+        return initializer(self.model, name, array)
 
-    def _cast(self, source: str, result: str, dtype: int) -> None:
-        name = fresh(f"{_plain(source)}_to_{_SUFFIX[dtype]}", self.taken_nodes)
-        cast = onnx().helper.make_node("Cast", [source], [result], name=name, to=dtype)
-        self.nodes.append(cast)
+    def _cast(self, root: Value, dtype: int, name: str, reader: Node | None) -> Value:
+        own = fresh(f"{_plain(root.name)}_to_{_SUFFIX[dtype]}", self.taken_nodes)
+        cast = new_node("Cast", [root], name, dtype=dtype, shape=root.shape, name=own, to=dtype)
+        self._insert(cast, reader)
+        return cast.outputs[0]
 
-    def _node(self, node: Any) -> None:
-        copy = onnx().NodeProto()
-        copy.CopyFrom(node)
-        wanted = self._input_types(node)
-        for index, dtype in enumerate(wanted):
+    def _insert(self, node: Node, reader: Node | None) -> None:
+        """Put a node before its reader, or at the end of the graph."""
+        graph = self.model.graph
+        graph.append(node) if reader is None else graph.insert_before(reader, node)
+
+    def _node(self, node: Node) -> None:
+        computes = self._computes_in(node)
+        for index, dtype in enumerate(self._input_types(node, computes)):
             if dtype is not None:
-                copy.input[index] = self._get(node.input[index], dtype)
-        self._serve_captures(node)
-        self.nodes.append(copy)  # after the casts that it needs
-        for index, name in enumerate(node.output):
-            if name:
-                copy.output[index] = self._define(name, self._output_type(node, index))
-        if node.op_type == "Cast" and self.graph.is_float(node.output[0]):
-            for attribute in copy.attribute:
-                if attribute.name == "to":
-                    attribute.i = self.made[node.output[0]]
+                node.replace_input_with(index, self._get(node.inputs[index], dtype, node))
+        for value in sorted(captured(node), key=lambda value: value.name):
+            if is_float(value):
+                redirect_captures(node, value, self._get(value, self.own[value], node))
+        for value in node.outputs:
+            if is_float(value):
+                self._define(value, self.own[value] if is_frozen(node) else computes)
+        if node.op_type == "Cast" and is_float(node.outputs[0]):
+            node.attributes["to"] = ir().AttrInt64("to", int(node.outputs[0].dtype))
 
-    def _computes_in(self, node: Any) -> int:
+    def _computes_in(self, node: Node) -> int:
         """The decision; nodes without float outputs (ArgMax, Shape) take what they are given."""
         if node.name in self.wide:
             return FLOAT
-        data = self.graph.data_inputs(node)
-        if data and not self.graph.float_outputs(node):
-            return self.made.get(self._root(data[0]), FLOAT)
+        data = [self._root(value) for value in data_inputs(node)]
+        if data and not float_outputs(node):
+            return FLOAT if data[0].is_initializer() else data[0].dtype
         return FLOAT16
 
-    def _input_types(self, node: Any) -> list[int | None]:
+    def _input_types(self, node: Node, computes: int) -> list[int | None]:
         """The type that each input must have; None where it is no float."""
-        types = self.graph.types
-        own = [types[n] if self.graph.is_float(n) else None for n in node.input]
+        own = [self.own[value] if is_float(value) else None for value in node.inputs]
         if is_frozen(node):
             return own
-        formals, _, allowed = formal_types(node, self.graph.opset)
-        computes = self._computes_in(node)
-        for index, name in enumerate(node.input):
-            pinned = formals[index] not in allowed or (node.op_type, index) in _PINNED
-            if self.graph.is_float(name) and not pinned:
-                own[index] = computes
-        return own
+        formals, _, allowed = formal_types(node, self.opset)
+        pinned = [f not in allowed or (node.op_type, i) in _PINNED for i, f in enumerate(formals)]
+        return [t if t is None or fixed else computes for t, fixed in zip(own, pinned, strict=True)]
 
-    def _output_type(self, node: Any, index: int) -> int:
-        own = self.graph.types[node.output[index]]
-        return own if own not in FLOATS or is_frozen(node) else self._computes_in(node)
-
-    def _serve_captures(self, node: Any) -> None:
-        """Subgraphs go on reading values by name, so these must exist in their own type."""
-        for name in sorted(captured(node)):
-            if self.graph.is_float(name) and self._get(name, self.graph.types[name]) != name:
-                raise ModelError(
-                    f"{node.op_type} reads the graph's input or output {name!r} from inside",
-                    facts={"node": node.name, "wanted": "float16 inputs and outputs"},
-                    fix="keep float32 inputs and outputs (keep_io=True)",
-                )
-
-    def _output(self, name: str) -> None:
-        if not self.graph.is_float(name):
-            return
-        found = self._get(name, self._io_type(name))
-        if found != name:  # two outputs of one value
-            identity = onnx().helper.make_node("Identity", [found], [name], name=f"{name}_identity")
-            self.nodes.append(identity)
-
-    def _assemble(self) -> Any:
-        model = copied(self.graph.model)
-        graph = model.graph
-        others = [w for w in graph.initializer if w.data_type not in FLOATS]
-        refill(graph.node, self.nodes)
-        refill(graph.initializer, [*others, *self.weights.values()])
-        refill(graph.value_info, self._frozen_infos())
-        for value in (*graph.input, *graph.output):
-            if self.graph.is_float(value.name):
-                value.type.tensor_type.elem_type = self._io_type(value.name)
-        return infer(model)
-
-    def _frozen_infos(self) -> list[Any]:
-        """Types of what inference cannot know: the outputs of custom operators."""
-        custom = {
-            name
-            for node in self.graph.nodes
-            if node.domain not in STANDARD_DOMAINS
-            for name in node.output
-        }
-        return [v for v in self.graph.model.graph.value_info if v.name in custom]
+    def _output(self, value: Value, name: str) -> Value:
+        """An output in its type and by its name."""
+        dtype = self._io_type(value)
+        found = self._get(value, dtype, None)
+        if found.name == name:
+            return found
+        identity = new_node(  # two outputs of one value
+            "Identity", [found], name, dtype=dtype, shape=found.shape, name=f"{name}_identity"
+        )
+        self._insert(identity, None)
+        return identity.outputs[0]

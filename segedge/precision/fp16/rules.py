@@ -15,8 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError, nearest_name
+from segedge.graph.kit import Node, Value, attribute
+from segedge.graph.typed import (
+    STANDARD_DOMAINS,
+    TypedGraph,
+    data_inputs,
+    float_outputs,
+    is_float,
+    is_float_cast,
+    is_weight,
+)
 from segedge.precision.fp16.retype import FP16_MAX, formal_types, is_frozen
-from segedge.precision.graph import TypedGraph, attribute
 
 Reasons = dict[str, str]
 
@@ -68,10 +77,11 @@ def range_reasons(graph: TypedGraph, absmax: Mapping[str, float], limit: float) 
     """Nodes that read or write a value whose measured magnitude is over the limit."""
     reasons: Reasons = {}
     for node in graph.nodes:
-        names = [n for n in (*node.output, *node.input) if n in absmax]
+        given = [value.name for value in node.outputs]
+        names = [n for n in (*given, *(v.name for v in node.inputs if v)) if n in absmax]
         largest = max(names, key=lambda name: absmax[name], default=None)
         if largest is not None and absmax[largest] > limit:
-            what = "gives" if largest in node.output else "reads"
+            what = "gives" if largest in given else "reads"
             reasons[node.name] = (
                 f"{what} values up to {absmax[largest]:.6g}; the limit is {limit:g}"
             )
@@ -99,7 +109,7 @@ def close_over(graph: TypedGraph, reasons: Reasons) -> Reasons:
     while changed:
         changed = False
         for node in graph.nodes:
-            if node.name in result or not graph.float_outputs(node) or graph.is_float_cast(node):
+            if node.name in result or not float_outputs(node) or is_float_cast(node):
                 continue
             reason = next((r for r, rule in rules.items() if rule(graph, node, result)), None)
             if reason is not None:
@@ -140,7 +150,7 @@ def lost_weights(graph: TypedGraph, wide: Iterable[str]) -> tuple[int, int, int]
     return total, zero, subnormal
 
 
-def _add(reasons: Reasons, node: Any, reason: str) -> None:
+def _add(reasons: Reasons, node: Node, reason: str) -> None:
     reasons.setdefault(node.name, reason)
 
 
@@ -148,20 +158,20 @@ def _frozen(graph: TypedGraph, reasons: Reasons) -> None:
     """Subgraphs and custom operators, and standard ones that ONNX does not define for fp16."""
     for node in graph.nodes:
         if is_frozen(node):
-            own = node.domain in ("", "ai.onnx")
+            own = node.domain in STANDARD_DOMAINS
             _add(reasons, node, "holds subgraphs" if own else f"custom operator of {node.domain}")
         elif not _takes_fp16(graph, node):
             _add(reasons, node, f"ONNX {graph.opset} does not define it for fp16")
 
 
-def _takes_fp16(graph: TypedGraph, node: Any) -> bool:
+def _takes_fp16(graph: TypedGraph, node: Node) -> bool:
     """Whether a node can compute in fp16, its float outputs following its float inputs.
 
     False also where the output's type comes from an attribute (RandomNormal, EyeLike ...).
     """
     inputs, outputs, allowed = formal_types(node, graph.opset)
-    variables = {v for v, n in zip(inputs, node.input, strict=True) if graph.is_float(n)}
-    made = {v for v, n in zip(outputs, node.output, strict=True) if graph.is_float(n)}
+    variables = {v for v, one in zip(inputs, node.inputs, strict=True) if is_float(one)}
+    made = {v for v, one in zip(outputs, node.outputs, strict=True) if is_float(one)}
     if not variables and not made:
         return True
     if any("tensor(float16)" not in allowed[v] for v in variables | made if v in allowed):
@@ -192,47 +202,47 @@ def _user(graph: TypedGraph, keep: Sequence[str], reasons: Reasons) -> None:
 
 def _operators(graph: TypedGraph, reasons: Reasons) -> None:
     for node in graph.nodes:
-        if node.op_type in WIDE_OPS and graph.float_outputs(node):
+        if node.op_type in WIDE_OPS and float_outputs(node):
             _add(reasons, node, WIDE_OPS[node.op_type])
 
 
 def _masks(graph: TypedGraph, reasons: Reasons) -> None:
     """The sum over queries of a class's share times a mask's probability, and that sigmoid."""
     for node in graph.nodes:
-        makers = [_maker(graph, name) for name in node.input] if node.op_type == "MatMul" else []
+        makers = [_computer(value) for value in node.inputs] if node.op_type == "MatMul" else []
         if sorted(maker.op_type for maker in makers if maker) == ["Sigmoid", "Softmax"]:
             for each in (node, *makers):
                 reasons.setdefault(each.name, "masks and classes: sums of probabilities")
 
 
-def _maker(graph: TypedGraph, name: str) -> Any:
+def _computer(value: Value) -> Node | None:
     """The node that computes a value; those that only move it are passed over."""
-    node = graph.producers.get(name)
+    node = value.producer()
     while node is not None and node.op_type in _MOVERS:
-        node = graph.producers.get(node.input[0])
+        node = node.inputs[0].producer()
     return node
 
 
 def _arithmetic(graph: TypedGraph, reasons: Reasons) -> None:
     """Float nodes that no pixel reaches: shape arithmetic and constants, folded by any compiler."""
-    reached = {v.name for v in graph.model.graph.input}
+    reached = set(graph.model.graph.inputs)
     for node in graph.nodes:
         if node.op_type in ("Shape", "Size"):
             continue
-        if reached.intersection(node.input) or is_frozen(node):
-            reached.update(node.output)
-        elif graph.float_outputs(node) and node.op_type not in _QUANTIZERS:
+        if reached.intersection(node.inputs) or is_frozen(node):
+            reached.update(node.outputs)
+        elif float_outputs(node) and node.op_type not in _QUANTIZERS:
             _add(reasons, node, ARITHMETIC)
 
 
 def _coordinates(graph: TypedGraph, reasons: Reasons) -> None:
     """The cheap nodes that prepare GridSample's positions: a flow added to a grid."""
-    todo = [n.input[1] for n in graph.nodes if n.op_type == "GridSample"]
+    todo = [n.inputs[1] for n in graph.nodes if n.op_type == "GridSample"]
     while todo:
-        node = graph.producers.get(todo.pop())
+        node = todo.pop().producer()
         if node is not None and node.op_type in _CHEAP and node.name not in reasons:
             _add(reasons, node, "computes sampling positions")
-            todo += graph.data_inputs(node)
+            todo += data_inputs(node)
 
 
 def _constants(graph: TypedGraph, reasons: Reasons) -> None:
@@ -248,13 +258,14 @@ def _constants(graph: TypedGraph, reasons: Reasons) -> None:
                 _add(reasons, node, f"constant {name} is {float(array.reshape(-1)[0]):.3g}")
 
 
-def _weights(graph: TypedGraph, node: Any) -> list[tuple[str, NDArray[Any]]]:
+def _weights(graph: TypedGraph, node: Node) -> list[tuple[str, NDArray[Any]]]:
     """The float constants that a node would read in fp16."""
     if is_frozen(node):
         return []
     formals, _, allowed = formal_types(node, graph.opset)
-    pairs = zip(node.input, formals, strict=True)
-    return [(n, graph.constants[n]) for n, v in pairs if n in graph.constants and v in allowed]
+    pairs = zip(node.inputs, formals, strict=True)
+    read = [value for value, formal in pairs if is_weight(value) and formal in allowed]
+    return [(value.name, value.const_value.numpy()) for value in read]
 
 
 def _beyond(array: NDArray[Any]) -> NDArray[np.bool_]:
@@ -269,29 +280,28 @@ def _is_too_small(value: float) -> bool:
     return abs(float(np.float16(value)) - value) > 0.01 * abs(value)
 
 
-def _made_wide(graph: TypedGraph, name: str, reasons: Reasons) -> bool:
+def _made_wide(value: Value, reasons: Reasons) -> bool:
     """Whether a value is computed in fp32 from the image."""
-    producer = graph.producers.get(name)
+    producer = value.producer()
     return producer is not None and reasons.get(producer.name, ARITHMETIC) != ARITHMETIC
 
 
-def _divides_by_wide(graph: TypedGraph, node: Any, reasons: Reasons) -> bool:
-    return node.op_type == "Div" and _made_wide(graph, node.input[1], reasons)
+def _divides_by_wide(graph: TypedGraph, node: Node, reasons: Reasons) -> bool:
+    return node.op_type == "Div" and _made_wide(node.inputs[1], reasons)
 
 
-def _is_summed_square(graph: TypedGraph, node: Any, reasons: Reasons) -> bool:
-    if node.op_type != "Mul" or node.input[0] != node.input[1]:
+def _is_summed_square(graph: TypedGraph, node: Node, reasons: Reasons) -> bool:
+    if node.op_type != "Mul" or node.inputs[0] is not node.inputs[1]:
         return False
-    readers = graph.consumers.get(node.output[0], [])
+    readers = graph.readers[node.outputs[0]]
     return any(reader.op_type in _REDUCTIONS and reader.name in reasons for reader in readers)
 
 
-def _is_between(graph: TypedGraph, node: Any, reasons: Reasons) -> bool:
+def _is_between(graph: TypedGraph, node: Node, reasons: Reasons) -> bool:
     if node.op_type not in _CHEAP:
         return False
-    outputs = {v.name for v in graph.model.graph.output}
-    readers = [r for name in node.output for r in graph.consumers.get(name, [])]
-    if not readers or outputs.intersection(node.output):
+    readers = [reader for value in node.outputs for reader in graph.readers.get(value, [])]
+    if not readers or any(value.is_graph_output() for value in node.outputs):
         return False
-    fed = any(_made_wide(graph, name, reasons) for name in graph.data_inputs(node))
+    fed = any(_made_wide(value, reasons) for value in data_inputs(node))
     return fed and all(r.name in reasons for r in readers)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import ModelError
+from segedge.graph.kit import Model, session_of
+from segedge.graph.typed import TypedGraph, maker, values_of
 from segedge.machine.onnx_session import Session
-from segedge.precision.graph import FLOAT, TypedGraph, copied, onnx
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
 
 Tensors = Callable[[], Iterable[NDArray[np.float32]]]
@@ -32,7 +33,7 @@ def measure(
 
     ``tensors`` gives the inputs anew at each of two passes; ``tick`` is called after each image.
     """
-    session = Session(_with_outputs(graph, names))
+    session = session_of(with_outputs(graph.model, names))
     absmax = dict.fromkeys(names, 0.0)
     for values in _values(session, names, tensors(), tick):
         for name, array in values.items():
@@ -60,7 +61,7 @@ def measure_channels(
     graph: TypedGraph, names: Sequence[str], tensors: Iterable[NDArray[np.float32]]
 ) -> dict[str, Channels]:
     """Extremes and means of the channels (second axis) of each named value of the float network."""
-    session = Session(_with_outputs(graph, names))
+    session = session_of(with_outputs(graph.model, names))
     absmax: dict[str, Any] = dict.fromkeys(names, 0.0)
     total: dict[str, Any] = dict.fromkeys(names, 0.0)
     count = 0
@@ -79,18 +80,24 @@ def measure_channels(
 
 
 def thresholds(
-    groups: Sequence[Sequence[str]],
+    groups: Sequence[tuple[str, ...]],
     histograms: Mapping[str, MagnitudeHistogram],
     method: Method,
     *,
     percentile: float = 99.99,
+    known: dict[tuple[Method, tuple[str, ...]], float] | None = None,
 ) -> dict[str, float]:
-    """The range of each value; one for all of a group. A value that is always 0 gets 1."""
-    found: dict[str, float] = {}
+    """The range of each value; one for all of a group. A value that is always 0 gets 1.
+
+    ``known``: what was found before of these histograms by this percentile; it grows.
+    """
+    known, found = {} if known is None else known, dict[str, float]()
     for group in groups:
-        merged = merge([histograms[name] for name in group])
-        chosen = threshold(merged, method, percentile=percentile) or 1.0
-        found |= dict.fromkeys(group, chosen)
+        key = (method, group)
+        if key not in known:
+            merged = merge([histograms[name] for name in group])
+            known[key] = threshold(merged, method, percentile=percentile) or 1.0
+        found |= dict.fromkeys(group, known[key])
     return found
 
 
@@ -116,18 +123,19 @@ def _values(
         tick()
 
 
-def _with_outputs(graph: TypedGraph, names: Sequence[str]) -> Any:
-    copy = copied(graph.model)
-    known = {v.name for v in (*copy.graph.output, *copy.graph.input)}
-    for name in names:
-        if name not in known:
-            copy.graph.output.append(onnx().helper.make_tensor_value_info(name, FLOAT, None))
+def with_outputs(model: Model, names: Sequence[str]) -> Model:
+    """The network with these values among its outputs, but for those that are its inputs."""
+    copy = model.clone()
+    for value in values_of(copy):
+        is_end = value.is_graph_input() or value.is_graph_output()
+        if value.name in names and not is_end:
+            copy.graph.outputs.append(value)
     return copy
 
 
 def _not_finite(graph: TypedGraph, name: str) -> ModelError:
     return ModelError(
         "the network gives inf or NaN on the calibration images",
-        facts={"first in": graph.maker(name)},
+        facts={"first in": maker(graph.values[name])},
         fix="check the weights, and how the images are preprocessed",
     )

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.machine.optional import require
-from segedge.precision.graph import TypedGraph, copied
+from segedge.graph.kit import Model, ir
+from segedge.graph.typed import TypedGraph, is_weight
 from segedge.precision.int8.place import Layer, group_of
 
 _MOST = 256.0
@@ -49,20 +49,16 @@ def find_pairs(graph: TypedGraph, layers: Sequence[Layer]) -> tuple[Pair, ...]:
 
     Layers that stay float for a reason may be the first of a pair.
     """
-    nodes = {node.name: node for node in graph.nodes}
-    given = {value.name for value in graph.model.graph.output}
     sources = {layer.source: layer for layer in layers if not layer.reason}
     pairs = []
     for first in layers:
-        second = sources.get(first.output)
-        readers = graph.consumers.get(first.output, [])
-        if second is None or len(readers) != 1 or first.output in given:
+        second, value = sources.get(first.output), graph.values[first.output]
+        if second is None or len(graph.readers[value]) != 1 or value.is_graph_output():
             continue
-        alone = all(_is_alone(graph, name) for name in _weights(nodes[first.name], first)) and (
-            _is_alone(graph, second.weight)
-        )
-        passes = _is_homogeneous(graph, first, nodes[first.name])
-        if alone and passes and not _is_grouped_transpose(nodes, first, second):
+        weights = (*_weights(graph, first), second.weight)
+        alone = all(_is_alone(graph, name) for name in weights)
+        passes = _is_homogeneous(graph, first)
+        if alone and passes and not _is_grouped_transpose(graph, first, second):
             pairs.append(Pair(first, second))
     return tuple(pairs)
 
@@ -74,20 +70,21 @@ def equalized(
 
     ``absmax``: the largest magnitude of each channel of each pair's value.
     """
-    nodes = {node.name: node for node in graph.nodes}
     arrays: dict[str, NDArray[Any]] = {}
+
+    def array_of(name: str) -> NDArray[Any]:
+        return arrays[name] if name in arrays else graph.values[name].const_value.numpy()
+
     for pair in pairs:
-        first, second = nodes[pair.first.name], nodes[pair.second.name]
-        reading = arrays.get(pair.second.weight, graph.constants[pair.second.weight])
-        scales = factors(absmax[pair.value], reading, pair.second.op, group_of(second))
-        for name in _weights(first, pair.first):
-            array = arrays.get(name, graph.constants[name])
+        group = group_of(graph.named[pair.second.name])
+        reading = array_of(pair.second.weight)
+        scales = factors(absmax[pair.value], reading, pair.second.op, group)
+        for name in _weights(graph, pair.first):
+            array = array_of(name)
             axis = pair.first.weight_axis if name == pair.first.weight else 0
             arrays[name] = array / _along(scales, axis, array.ndim)
-        arrays[pair.second.weight] = reading * _of_inputs(
-            scales, reading, pair.second.op, group_of(second)
-        )
-    return TypedGraph(_with_weights(graph.model, arrays), graph.types)
+        arrays[pair.second.weight] = reading * _of_inputs(scales, reading, pair.second.op, group)
+    return TypedGraph(_with_weights(graph.model, arrays))
 
 
 def factors(
@@ -115,24 +112,26 @@ def factors(
     return found.astype(np.float32)
 
 
-def _weights(node: Any, layer: Layer) -> tuple[str, ...]:
+def _weights(graph: TypedGraph, layer: Layer) -> tuple[str, ...]:
     """A layer's weights and its bias, where it has one."""
-    return (layer.weight, *(name for name in node.input[2:3] if name))
+    bias = graph.named[layer.name].inputs[2:3]
+    return (layer.weight, *(value.name for value in bias if value is not None))
 
 
 def _is_alone(graph: TypedGraph, name: str) -> bool:
     """Whether a constant may be changed for the one node that reads it."""
-    return name in graph.constants and len(graph.consumers.get(name, [])) == 1
+    value = graph.values[name]
+    return is_weight(value) and len(graph.readers[value]) == 1
 
 
-def _is_homogeneous(graph: TypedGraph, layer: Layer, node: Any) -> bool:
+def _is_homogeneous(graph: TypedGraph, layer: Layer) -> bool:
     """Whether what lies between a layer and its output is nothing or a Relu."""
-    is_bare: bool = layer.output == node.output[0]
-    return is_bare or graph.producers[layer.output].op_type == "Relu"
+    node = graph.values[layer.output].producer()
+    return bool(node.name == layer.name or node.op_type == "Relu")
 
 
-def _is_grouped_transpose(nodes: Mapping[str, Any], *layers: Layer) -> bool:
-    return any(layer.op != "Conv" and group_of(nodes[layer.name]) > 1 for layer in layers)
+def _is_grouped_transpose(graph: TypedGraph, *layers: Layer) -> bool:
+    return any(layer.op != "Conv" and group_of(graph.named[layer.name]) > 1 for layer in layers)
 
 
 def _along(scales: NDArray[np.float32], axis: int, rank: int) -> NDArray[np.float32]:
@@ -152,11 +151,9 @@ def _of_inputs(
     return factor.reshape(made, read, *([1] * (weights.ndim - 2)))
 
 
-def _with_weights(model: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
-    numpy_helper = require("onnx.numpy_helper", purpose="quantize a network")
-    copy = copied(model)
-    for initializer in copy.graph.initializer:
-        if initializer.name in arrays:
-            array = arrays[initializer.name].astype(np.float32)
-            initializer.CopyFrom(numpy_helper.from_array(array, initializer.name))
+def _with_weights(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Model:
+    copy = model.clone()
+    for name, array in arrays.items():
+        weight = copy.graph.initializers[name]
+        weight.const_value = ir().tensor(array.astype(np.float32), name=name)
     return copy

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from segedge.card.axes import channel_axis
 from segedge.card.card import ModelCard
+from segedge.graph.kit import Model, session_of
 from segedge.machine.onnx_session import Session
 from segedge.reference.agreement import LabelCount
 
@@ -49,11 +50,11 @@ class Reference:
 
     @classmethod
     def of(
-        cls, model: Any, card: ModelCard, tensors: Iterable[NDArray[np.float32]], count: int
+        cls, model: Model, card: ModelCard, tensors: Iterable[NDArray[np.float32]], count: int
     ) -> Reference:
         """Run the float network on the first ``count`` of the tensors, spread evenly."""
         kept = spread(tensors, count)
-        session = Session(model)
+        session = session_of(model)
         answers = tuple(_head(session, card, tensor) for tensor in kept)
         return cls(card, tuple(kept), answers)
 
@@ -62,9 +63,9 @@ class Reference:
         """How many images."""
         return len(self.tensors)
 
-    def error(self, model: Any, *, count: int | None = None) -> QuantizationError:
+    def error(self, model: Model, *, count: int | None = None) -> QuantizationError:
         """How a quantized network compares, simulated, on the first ``count`` images."""
-        session = Session(model, simulate=True)
+        session = session_of(model, simulate=True)
         total = LabelCount()
         squares = spread = 0.0
         pairs = islice(zip(self.tensors, self.answers, strict=True), count)

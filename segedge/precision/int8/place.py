@@ -16,10 +16,17 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from segedge.errors import ModelError, UsageError, nearest_name
-from segedge.precision.graph import FLOAT, TypedGraph, attribute, copied, onnx
+from segedge.graph.kit import FLOAT, Node, Value, attribute, forget_shapes, ir, shape_of
+from segedge.graph.typed import (
+    TypedGraph,
+    data_inputs,
+    float_outputs,
+    inferred,
+    is_weight,
+    values_of,
+)
 
 LAYER_OPS = ("Conv", "ConvTranspose")
 _JOINS = ("Add", "Concat", "MaxPool")
@@ -91,7 +98,7 @@ def find_layers(
     Multiplications are counted at the shape of one image. ``keep`` holds patterns (as of the shell)
     of names that stay float; ``classifier``: the last layers before the outputs may be int8, too.
     """
-    nodes = [n for n in graph.nodes if n.op_type in LAYER_OPS and _has_weights(graph, n)]
+    nodes = [n for n in graph.nodes if n.op_type in LAYER_OPS and _has_weights(n)]
     _check_patterns(keep, [node.name for node in nodes])
     shapes = _shapes(graph, input_shape)
     last = _classifiers(graph, {node.name for node in nodes})
@@ -109,11 +116,11 @@ def find_layers(
             Layer(
                 name=node.name,
                 op=node.op_type,
-                source=node.input[0],
-                weight=node.input[1],
+                source=node.inputs[0].name,
+                weight=node.inputs[1].name,
                 weight_axis=0 if node.op_type == "Conv" else 1,
-                output=_unit_output(graph, node),
-                macs=_macs(graph, node, shapes),
+                output=_unit_output(graph, node).name,
+                macs=_macs(node, shapes),
                 reason=reason,
             )
         )
@@ -155,59 +162,52 @@ def _is_fed(join: Join, given: Collection[str]) -> bool:
     return any(fed) if join.op == "Concat" else all(fed)
 
 
-def _join(graph: TypedGraph, node: Any) -> Join | None:
-    if node.op_type not in _JOINS or not graph.float_outputs(node):
+def _join(graph: TypedGraph, node: Node) -> Join | None:
+    if node.op_type not in _JOINS or not float_outputs(node):
         return None
-    sources = tuple(graph.data_inputs(node))
-    if len(sources) != len([name for name in node.input if name]) or len(node.output) > 1:
+    sources = data_inputs(node)
+    if len(sources) != sum(value is not None for value in node.inputs) or len(node.outputs) > 1:
         return None  # a constant among them, or MaxPool's indices
-    if node.op_type == "Add" and not _same_shape(graph, sources):
+    if node.op_type == "Add" and not _same_shape(sources):
         return None
-    output = _unit_output(graph, node) if node.op_type == "Add" else node.output[0]
-    return Join(node.name, node.op_type, sources, output)
+    output = _unit_output(graph, node) if node.op_type == "Add" else node.outputs[0]
+    return Join(node.name, node.op_type, tuple(value.name for value in sources), output.name)
 
 
-def _same_shape(graph: TypedGraph, names: Sequence[str]) -> bool:
+def _same_shape(values: Sequence[Value]) -> bool:
     """Whether values have one known shape: a broadcast sum is no residual one."""
-    infos = {v.name: v for v in (*graph.model.graph.value_info, *graph.model.graph.input)}
-    shapes = [_dims(infos[name]) for name in names if name in infos]
-    return len(shapes) == len(names) and len(set(shapes)) == 1
+    return values[0].shape is not None and all(value.shape == values[0].shape for value in values)
 
 
-def _dims(info: Any) -> tuple[Any, ...]:
-    return tuple(d.dim_value or d.dim_param for d in info.type.tensor_type.shape.dim)
-
-
-def _unit_output(graph: TypedGraph, node: Any) -> str:
+def _unit_output(graph: TypedGraph, node: Node) -> Value:
     """A node's output, or that of the Relu or Clip that alone reads it."""
-    output: str = node.output[0]
-    readers = graph.consumers.get(output, [])
-    given = {value.name for value in graph.model.graph.output}
-    if len(readers) == 1 and readers[0].op_type in _FUSED and output not in given:
-        bounds = [name for name in readers[0].input[1:] if name]
-        if readers[0].input[0] == output and all(name in graph.constants for name in bounds):
-            return str(readers[0].output[0])
+    output = node.outputs[0]
+    readers = graph.readers[output]
+    if len(readers) == 1 and readers[0].op_type in _FUSED and not output.is_graph_output():
+        first, *bounds = readers[0].inputs
+        if first is output and all(bound is None or is_weight(bound) for bound in bounds):
+            return readers[0].outputs[0]
     return output
 
 
-def _has_weights(graph: TypedGraph, node: Any) -> bool:
-    return graph.types.get(node.input[0]) == FLOAT and node.input[1] in graph.constants
+def _has_weights(node: Node) -> bool:
+    return node.inputs[0].dtype == FLOAT and is_weight(node.inputs[1])
 
 
 def _classifiers(graph: TypedGraph, layers: Collection[str]) -> set[str]:
     """The layers that an output is computed from without another layer in between."""
     found: set[str] = set()
-    todo, seen = [value.name for value in graph.model.graph.output], set[str]()
+    todo, seen = list(graph.model.graph.outputs), set[Value]()
     while todo:
-        name = todo.pop()
-        node = graph.producers.get(name)
-        if node is None or name in seen:
+        value = todo.pop()
+        node = None if value is None else value.producer()
+        if node is None or value in seen:
             continue
-        seen.add(name)
+        seen.add(value)
         if node.name in layers:
             found.add(node.name)
         else:
-            todo += list(node.input)
+            todo += node.inputs
     return found
 
 
@@ -225,40 +225,34 @@ def _check_patterns(keep: Sequence[str], names: list[str]) -> None:
 
 def _shapes(graph: TypedGraph, input_shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
     """Shapes of the values at one input shape; without those that inference cannot tell."""
-    copy = copied(graph.model)
-    del copy.graph.value_info[:]
-    for dim, size in zip(copy.graph.input[0].type.tensor_type.shape.dim, input_shape, strict=False):
-        dim.dim_value = size
-    for value in copy.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    copy = graph.model.clone()
+    copy.graph.inputs[0].shape = ir().Shape(input_shape)
+    forget_shapes(copy)
     try:
-        inferred = onnx().shape_inference.infer_shapes(copy, data_prop=True)
+        known = inferred(copy, data_prop=True)
     except Exception as error:  # inference raises classes of its own
         raise ModelError(
             f"the network has no shapes at input {'x'.join(map(str, input_shape))}",
             facts={"says": " ".join(str(error).split())[:200]},
         ) from error
-    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
-    dims = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
-    return {name: shape for name, shape in dims.items() if shape and all(shape)}
+    shapes = {value.name: shape_of(value) or () for value in values_of(known)}
+    return {name: tuple(filter(None, axes)) for name, axes in shapes.items() if axes and all(axes)}
 
 
-def _macs(graph: TypedGraph, node: Any, shapes: dict[str, tuple[int, ...]]) -> int:
+def _macs(node: Node, shapes: dict[str, tuple[int, ...]]) -> int:
     """Weights times positions: of the output, or of the input where the layer transposes."""
-    where = node.output[0] if node.op_type == "Conv" else node.input[0]
-    positions = math.prod(shapes.get(where, (1, 1))[2:])
-    return int(graph.constants[node.input[1]].size * positions)
+    where = node.outputs[0] if node.op_type == "Conv" else node.inputs[0]
+    positions = math.prod(shapes.get(where.name, (1, 1))[2:])
+    return int(node.inputs[1].const_value.size * positions)
 
 
-def group_of(node: Any) -> int:
+def group_of(node: Node) -> int:
     """Groups of a Conv or ConvTranspose."""
     return int(attribute(node, "group", 1))
 
 
 def _order(graph: TypedGraph) -> dict[str, int]:
-    names = [v.name for v in graph.model.graph.input]
-    names += [name for node in graph.nodes for name in node.output]
-    return {name: number for number, name in enumerate(names)}
+    return {name: number for number, name in enumerate(graph.values)}
 
 
 class _Union:

@@ -15,9 +15,9 @@ from segedge.card.modelfile import require_card, with_metadata
 from segedge.card.proof import PROOF, PROOF_KEY
 from segedge.convert.proof import levels_of, prove
 from segedge.errors import ModelError, UsageError, unknown_name_error
+from segedge.graph.kit import FLOAT16, Model, load_model, to_bytes
+from segedge.graph.typed import TypedGraph, check, prepare, values_of
 from segedge.machine.files import write_atomically
-from segedge.machine.optional import require
-from segedge.precision.graph import FLOAT16, TypedGraph, prepare
 from segedge.precision.int8.calibrate import Channels, measure, measure_channels, thresholds
 from segedge.precision.int8.equalize import equalized, find_pairs
 from segedge.precision.int8.error import Reference, spread
@@ -30,7 +30,6 @@ Activations = Literal["int8", "uint8"]
 ACTIVATIONS: tuple[Activations, ...] = ("int8", "uint8")
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many steps are done, and how many there are."""
-_PURPOSE = "quantize a network"
 _OPSET = 13
 """The first with a scale a channel."""
 _COMPARED = 8
@@ -115,6 +114,8 @@ class Quantizer:
     """What they were measured on."""
     options: QuantizeOptions
     """How it is quantized."""
+    ranges: dict[tuple[Method, tuple[str, ...]], float] = field(default_factory=dict, repr=False)
+    """Ranges that have been chosen by the histograms, each of a group of values."""
     equalized: int = 0
     """Pairs of layers whose channels were rescaled; `equalized`."""
     means: dict[str, NDArray[np.float32]] | None = field(default=None, repr=False)
@@ -152,7 +153,7 @@ class Quantizer:
                 progress(what, done, 2 * images.count)
 
         found = measure(self.graph, names, lambda: images.tensors(self.card), tick=tick)
-        return replace(self, histograms=found)
+        return replace(self, histograms=found, ranges={})
 
     def with_equal_channels(self, progress: Progress | None = None) -> Quantizer | None:
         """The same network with rescaled channels and its own ranges; None: there is no pair."""
@@ -185,8 +186,8 @@ class Quantizer:
         """The layers that may be int8."""
         return tuple(layer for layer in self.layers if not layer.reason)
 
-    def network(self, method: Method, *, kept: Collection[str] = ()) -> Any:
-        """The quantized ``onnx.ModelProto``, without the new card."""
+    def network(self, method: Method, *, kept: Collection[str] = ()) -> Model:
+        """The quantized network, without the new card."""
         placement = place(self.graph, self.layers, kept=kept)
         return rewrite(
             self.graph, self.layers, placement, self._thresholds(placement, method),
@@ -195,8 +196,10 @@ class Quantizer:
         )  # fmt: skip
 
     def _thresholds(self, placement: Placement, method: Method) -> dict[str, float]:
-        percentile = self.options.percentile
-        return thresholds(placement.groups, self.histograms, method, percentile=percentile)
+        return thresholds(
+            placement.groups, self.histograms, method, percentile=self.options.percentile,
+            known=self.ranges,
+        )  # fmt: skip
 
     def reference(self, count: int = _COMPARED) -> Reference:
         """The float network's answers on some calibration images, to compare with."""
@@ -230,19 +233,18 @@ class Quantizer:
         )
 
     def write(
-        self, network: Any, out: Path, record: Quantization, *, is_proved: bool = True
+        self, network: Model, out: Path, record: Quantization, *, is_proved: bool = True
     ) -> int:
         """Write a quantized network with its card, whole or not at all; returns its bytes.
 
         Its proof is of what its own nodes say, computed without rounding in between.
         """
         card = self.card.replace(quantization=record)
-        properties = {p.key: p.value for p in self.graph.model.metadata_props}
-        source = PROOF.read(properties)
-        properties.pop(PROOF_KEY, None)
-        properties |= card.to_metadata()
-        require("onnx.helper", purpose=_PURPOSE).set_model_props(network, properties)
-        data: bytes = network.SerializeToString()
+        check(network, types=True)
+        source = PROOF.read(network.metadata_props)
+        network.metadata_props.pop(PROOF_KEY, None)
+        network.metadata_props.update(card.to_metadata())
+        data = to_bytes(network)
         if is_proved:
             proof = prove(data, card, precision="int8", levels=levels_of(source))
             data = with_metadata(data, PROOF.metadata(proof))
@@ -251,15 +253,8 @@ class Quantizer:
 
 
 def _prepared(path: Path, card: ModelCard) -> TypedGraph:
-    onnx = require("onnx", purpose=_PURPOSE)
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf and onnx raise classes of their own
-        raise ModelError(
-            f"{path.name} is damaged", facts={"says": " ".join(str(error).split())[:200]},
-            fix="copy or export the file again",
-        ) from error  # fmt: skip
-    integer = [node for node in model.graph.node if node.op_type in _INTEGER_OPS]
+    model = load_model(path)
+    integer = [node for node in model.graph if node.op_type in _INTEGER_OPS]
     if integer or card.quantization is not None:
         raise ModelError(
             f"{path.name} is quantized already",
@@ -269,10 +264,11 @@ def _prepared(path: Path, card: ModelCard) -> TypedGraph:
             fix="start from the float32 file",
         )
     graph = prepare(model)
-    if FLOAT16 in graph.types.values():
+    half = sum(value.dtype == FLOAT16 for value in values_of(graph.model))
+    if half:
         raise ModelError(
             f"{path.name} is in fp16",
-            facts={"float16 values": str(list(graph.types.values()).count(FLOAT16))},
+            facts={"float16 values": str(half)},
             fix="start from the float32 file",
         )
     if graph.opset < _OPSET:

@@ -34,7 +34,8 @@ def zoo() -> Zoo:
 @pytest.fixture(scope="session")
 def halved(zoo: Zoo) -> Zoo:
     """``halved(name, dynamic=None)``: (fp32 model, fp16 model, report), converted once."""
-    from segedge.precision.fp16.fp16 import to_fp16
+    from precision_helpers import to_fp16
+
     from tests.networks import size_of, smooth_images
 
     done: dict[Any, Any] = {}

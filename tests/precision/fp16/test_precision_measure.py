@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from precision_helpers import conv_weight, images, network, run_model
+from precision_helpers import (
+    conv_weight,
+    emulated,
+    graph_of,
+    images,
+    network,
+    prepare,
+    retype,
+    run_model,
+    to_fp16,
+)
 
 from segedge.card.card import ModelCard
-from segedge.precision.fp16.fp16 import to_fp16
-from segedge.precision.fp16.retype import retype
-from segedge.precision.graph import prepare
-from segedge.precision.measure import emulated, float_values, input_tensors, probe
+from segedge.precision.measure import float_values, input_tensors, probe
 
 WEIGHTS = {"w": conv_weight(4, 3), "k": np.array([[400.0]], np.float32)}
 BODY = "a = Conv(image, w) b = Relu(a) logits = Mul(b, k)"
@@ -45,7 +52,7 @@ def test_an_overflow_shows_in_the_emulation_and_not_in_a_plain_run() -> None:
     graph = prepare(network(body, {"k": np.float32(400)}))
     half = retype(graph, wide=(), keep_io=True)
     image = np.ones((1, 3, 8, 16), np.float32)
-    found = probe(emulated(half), [image], names=float_values(half))
+    found = probe(graph_of(emulated(half)), [image], names=float_values(graph_of(half)))
     assert found.nonfinite[0] == "b_fp16"
     assert np.isinf(found.outputs[0][0]).all()
     assert np.isfinite(run_model(half, image)).all()
@@ -55,9 +62,9 @@ def test_noise_has_the_size_of_the_card_where_the_graph_leaves_it_open() -> None
     model = network("logits = Relu(image)")
     for axis, name in ((2, "h"), (3, "w")):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
-    assert input_tensors(model, None)[0][0].shape == (1, 3, 256, 512)
+    assert input_tensors(graph_of(model), None)[0][0].shape == (1, 3, 256, 512)
     card = ModelCard(("a", "b", "c"), ((0, 0, 0),) * 3, 96, 160)
     onnx.helper.set_model_props(model, card.to_metadata())
-    tensors, kind = input_tensors(model, [])
+    tensors, kind = input_tensors(graph_of(model), [])
     assert (tensors[0].shape, kind) == ((1, 3, 96, 160), "noise")
     assert to_fp16(model)[1].check.parity.sizes == ("96x160",)

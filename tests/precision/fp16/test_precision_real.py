@@ -9,10 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from precision_helpers import build_rtx, open_model, require_sound
-
-from segedge.precision.fp16.fp16 import to_fp16
-from segedge.precision.measure import emulated
+from precision_helpers import build_rtx, emulated, open_model, require_sound, to_fp16
 
 SHARED = Path(__file__).parents[4] / "shared"
 CLASSES, IGNORE, EVERY = 11, 11, 4

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import helper
-from precision_helpers import CONV, convert, network, value
+from precision_helpers import CONV, convert, graph_of, keep_fp32, network, to_fp16, value
 
 from segedge.errors import ModelError, UsageError
-from segedge.precision.fp16.fp16 import check_fp16, keep_fp32, to_fp16
+from segedge.precision.fp16.fp16 import check_fp16
 
 
 def test_a_network_in_fp16_already_is_refused() -> None:
@@ -69,4 +69,4 @@ def test_noise_is_reported_as_noise() -> None:
     half, report = to_fp16(model)
     assert report.check.parity.kind == "noise"
     assert "noise" in report.lines()[1]
-    assert check_fp16(model, half).parity == report.check.parity
+    assert check_fp16(graph_of(model), graph_of(half)).parity == report.check.parity

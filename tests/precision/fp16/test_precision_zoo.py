@@ -15,18 +15,20 @@ from precision_helpers import (
     FLOAT16,
     build_rtx,
     casts,
+    emulated,
+    keep_fp32,
     node_types,
     open_model,
+    prepare,
+    proto_of,
     require_sound,
+    retype,
     run_model,
+    to_fp16,
     types_of,
 )
 
-from segedge.precision.fp16.fp16 import keep_fp32
-from segedge.precision.fp16.retype import retype
 from segedge.precision.fp16.rules import WIDE_OPS
-from segedge.precision.graph import prepare
-from segedge.precision.measure import emulated
 from tests.networks import NETWORKS, STATIC_ONLY, deformable, size_of, smooth_images
 
 Zoo = Callable[..., Any]
@@ -134,12 +136,10 @@ def test_single_layers_go_back_to_fp32(halved: Zoo) -> None:
     changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
     assert changed == set(chosen)
     assert build_rtx(back) == ""
-    assert keep_fp32(half, []).graph.node == prepare(half).nodes
+    assert keep_fp32(half, []).graph.node == proto_of(prepare(half).model).graph.node
 
 
 def test_metadata_and_producer_survive(zoo: Zoo) -> None:
-    from segedge.precision.fp16.fp16 import to_fp16
-
     model = zoo("unet")
     onnx.helper.set_model_props(model, {"some.key": "some text"})
     half, _ = to_fp16(model)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir
 from onnx import helper, numpy_helper
 
 from segedge.card.card import ModelCard
+from segedge.graph import typed
 from segedge.precision.int8.place import Layer, find_layers
 
 SIZE = (24, 32)
@@ -81,6 +83,10 @@ def pictures(folder: Path, count: int = 4) -> Path:
         image = cv2.resize(coarse, (SIZE[1], SIZE[0]), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f"{number}.png"), image)
     return folder
+
+
+def prepare(model: Any) -> typed.TypedGraph:
+    return typed.prepare(onnx_ir.from_proto(model))
 
 
 def layers_of(graph: Any, **options: Any) -> tuple[Layer, ...]:

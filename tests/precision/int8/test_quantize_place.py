@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quantize_nets import RESIDUAL, WEIGHTS, layers_of, network, weight
+from quantize_nets import RESIDUAL, WEIGHTS, layers_of, network, prepare, weight
 
 from segedge.errors import UsageError
-from segedge.precision.graph import prepare
 from segedge.precision.int8.place import Placement, place
 
 

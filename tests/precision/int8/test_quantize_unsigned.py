@@ -10,14 +10,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from quantize_nets import RESIDUAL, WEIGHTS, network, save, weight
+from quantize_nets import RESIDUAL, WEIGHTS, network, prepare, save, weight
 
 import segedge
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata
 from segedge.engine.source import read_buildable
 from segedge.errors import ModelError, UsageError
-from segedge.precision.graph import prepare
 from segedge.precision.int8.int8 import quantize
 from segedge.precision.int8.quantizer import QuantizeOptions
 from segedge.precision.int8.rewrite import never_negative
