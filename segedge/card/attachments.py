@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 from segedge.card.plain import from_plain, parse_json, to_plain
 from segedge.errors import SegedgeError
 
+PROOF_KEY, FAMILIAR_KEY = "segedge.proof", "segedge.familiar"
+"""Where they lie among a file's metadata, for who hands them on unread."""
 T = TypeVar("T")
 log = logging.getLogger("segedge")
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from segedge.card.attachments import Attachment
+from segedge.card.attachments import FAMILIAR_KEY, Attachment
 from segedge.errors import CardError
 
 BINS = 10
@@ -52,5 +52,5 @@ class Familiar:
         return max(0.0, self.confidence - max(_SPREADS * self.spread, _LEAST_FALL))
 
 
-FAMILIAR = Attachment("segedge.familiar", Familiar, version=1, most_bytes=1 << 17)
+FAMILIAR = Attachment(FAMILIAR_KEY, Familiar, version=1, most_bytes=1 << 17)
 """How it lies among a file's metadata."""

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+_PLAIN = (str, int, float, bool, type(None))
 
 
 class PlainError(ValueError):
@@ -37,6 +38,8 @@ def parse_json(text: str | bytes) -> Any:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses and mappings as dicts, tuples as lists, paths as text, all else as it is."""
+    if type(value) in _PLAIN:  # most are, and what follows takes its time
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -78,6 +81,8 @@ def _field(hint: Any, value: Any, name: str) -> Any:
 
 def _typed(hint: Any, value: Any, name: str) -> Any:
     """One plain value in a field's type; TypeError where it is of another."""
+    if type(value) is hint:
+        return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return _any_of(arguments, value, name)

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.attachments import PROOF_KEY as PROOF_KEY
 from segedge.card.attachments import Attachment
 from segedge.card.geometry import Size
 from segedge.card.packed import packed, unpacked
@@ -130,7 +131,6 @@ class Proof:
         return Size(self.height, self.width)
 
 
-PROOF_KEY = "segedge.proof"
 PROOF = Attachment(PROOF_KEY, Proof, version=1, most_bytes=MOST_BYTES)
 """How a proof lies among a file's metadata."""
 

@@ -13,7 +13,6 @@ import typer
 
 from segedge.cli import standard
 from segedge.cli.console import print_error, say
-from segedge.cli.groups import expanded
 from segedge.cli.leave import leave
 from segedge.errors import SegedgeError, UsageError
 from segedge.version import __version__
@@ -39,12 +38,12 @@ VERBS = {
 """Verb to its line in the help; ``VERB_command`` stands in ``segedge/cli/verbs/VERB.py``."""
 
 MAY_STAND_ALONE = {
-    "--live": re.compile(r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}"),
-    "--smooth": re.compile(r"-?\d*\.\d+"),
-    "--sequence": re.compile(r".+\.(txt|lst|list|csv)"),
-    "--ray": re.compile(r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto"),
+    "--live": r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d+|\d{3,5}",
+    "--smooth": r"-?\d*\.\d+",
+    "--sequence": r".+\.(txt|lst|list|csv)",
+    "--ray": r"(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+|auto",
 }
-"""Options that may stand alone, and which word that follows is theirs.
+"""Options that may stand alone, and the pattern of a word that follows and is theirs.
 
 Others would be taken for a source: a host without a port, a number without a point (a camera).
 ``--live=HOST`` and ``--smooth=0`` are clear.
@@ -117,7 +116,7 @@ def with_values(words: list[str]) -> list[str]:
     """An option that may stand alone gets an empty value where none follows that it can mean."""
     given = list(words)
     for number, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
-        if word in MAY_STAND_ALONE and not MAY_STAND_ALONE[word].fullmatch(following):
+        if word in MAY_STAND_ALONE and not re.fullmatch(MAY_STAND_ALONE[word], following):
             given[number] = f"{word}="
     return given
 
@@ -133,6 +132,8 @@ def build_app(words: list[str]) -> typer.Typer:
 
 
 def _command(verb: str) -> Callable[..., None]:
+    from segedge.cli.groups import expanded
+
     module = "segedge.cli.run.command" if verb == "run" else f"segedge.cli.verbs.{verb}"
     function: Callable[..., None] = getattr(importlib.import_module(module), f"{verb}_command")
     return expanded(function)

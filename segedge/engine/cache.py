@@ -117,15 +117,20 @@ class EngineCache:
     def entries(self) -> list[CacheEntry]:
         """Every readable engine, the most recently used first."""
         found = []
+        for used, size, path in self._by_use():
+            with contextlib.suppress(SegedgeError, OSError):
+                if (facts := read_facts_beside(path)) is not None:
+                    found.append(CacheEntry(path.stem, path, facts, size, used))
+        return found
+
+    def _by_use(self) -> list[tuple[float, int, Path]]:
+        """When each engine was used last, its bytes and its plan, the most recent first."""
+        found = []
         for path in self.folder.glob("*.engine"):
-            try:
-                facts, stat = read_facts_beside(path), facts_path(path).stat()
-                size = path.stat().st_size + stat.st_size
-            except (SegedgeError, OSError):
-                continue
-            if facts is not None:
-                found.append(CacheEntry(path.stem, path, facts, size, stat.st_mtime))
-        return sorted(found, key=lambda entry: -entry.used)
+            with contextlib.suppress(OSError):
+                beside = facts_path(path).stat()
+                found.append((beside.st_mtime, path.stat().st_size + beside.st_size, path))
+        return sorted(found, reverse=True)
 
     def clear(self) -> tuple[int, int]:
         """Delete everything: how many engines there were, and how many bytes were freed."""
@@ -152,14 +157,14 @@ class EngineCache:
             replace_file(self.folder / f"{name}.timings", data)
 
     def _evict(self, *, keep: str) -> None:
-        entries = self.entries()
-        total = sum(entry.size_bytes for entry in entries)
-        for entry in reversed(entries):
+        engines = self._by_use()
+        total = sum(size for _, size, _ in engines)
+        for _, size, path in reversed(engines):
             if total <= self.limit_bytes:
                 return
-            if entry.key != keep:
-                self._delete(entry.path)
-                total -= entry.size_bytes
+            if path.stem != keep:
+                self._delete(path)
+                total -= size
 
     def _delete(self, path: Path) -> None:
         for one in (path, facts_path(path), kernels_path(path), path.with_suffix(".lock")):

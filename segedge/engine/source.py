@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from segedge.card.attachments import FAMILIAR_KEY, PROOF_KEY
 from segedge.card.card import ModelCard
-from segedge.card.familiar import FAMILIAR
 from segedge.card.modelfile import read_facts
-from segedge.card.proof import PROOF_KEY
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
 from segedge.machine.files import refused
@@ -30,7 +29,7 @@ class EngineSource:
     proof: str = field(default="", repr=False)
     """What the file's metadata holds under `PROOF_KEY`, which is read where it is needed."""
     familiar: str = field(default="", repr=False)
-    """What it holds under `FAMILIAR`'s key."""
+    """What it holds under `FAMILIAR_KEY`."""
 
     @property
     def origin(self) -> str:
@@ -48,7 +47,7 @@ def read_source(model: str | Path) -> EngineSource:
     told = facts.metadata
     return EngineSource(
         path, data, sha256(data, beside), ModelCard.from_metadata(told),
-        proof=told.get(PROOF_KEY, ""), familiar=told.get(FAMILIAR.key, ""),
+        proof=told.get(PROOF_KEY, ""), familiar=told.get(FAMILIAR_KEY, ""),
     )  # fmt: skip
 
 

@@ -174,6 +174,16 @@ def test_the_least_recently_used_goes_first(make: Any, cache: EngineCache) -> No
     assert len(kept) == 2
 
 
+def test_an_engine_whose_description_is_spoilt_makes_room(make: Any, cache: EngineCache) -> None:
+    spoilt = make().path
+    facts_path(spoilt).write_text("{")
+    os.utime(facts_path(spoilt), (1000, 1000))
+    limit = int(1.5 * spoilt.stat().st_size)
+    kept = make(BuildOptions(tf32=False), cache=EngineCache(cache.folder, limit_bytes=limit))
+    assert not spoilt.exists()
+    assert kept.path.exists()
+
+
 def test_an_engine_larger_than_the_limit_is_kept_alone(make: Any, cache: EngineCache) -> None:
     built = make(cache=EngineCache(cache.folder, limit_bytes=10))
     assert [entry.path for entry in cache.entries()] == [built.path]

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from segedge.cli.console import err, print_json, print_row
 from segedge.cli.groups import Option
@@ -130,14 +129,18 @@ def built_report(built: EngineBuild) -> EngineReport:
 @contextlib.contextmanager
 def _bar(console: Console) -> Iterator[ProgressCallback]:
     """A bar with the phase in TensorRT's words; nothing where the console is no terminal."""
+    if not console.is_terminal:
+        yield lambda progress: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
     columns = (
         TextColumn("{task.description:<32.32}"),
         BarColumn(24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-    with bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading the model", total=1.0)
 
         def report(progress: BuildProgress) -> None:
