@@ -70,6 +70,11 @@ class CheckGroup:
         if self.strict and not self.check:
             raise UsageError("--strict needs the check", fix="leave --no-check out")
 
+    @property
+    def words(self) -> dict[str, Any]:
+        """As `segedge.load` takes them."""
+        return {"check": self.check, "strict": self.strict}
+
 
 @dataclass(frozen=True)
 class SlideGroup:

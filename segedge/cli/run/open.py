@@ -70,8 +70,7 @@ def open_model(
         slide=wanted.slide.value,
         smoothing=wanted.smoothing.value,
         motion=wanted.motion.value,
-        check=wanted.check.check,
-        strict=wanted.check.strict,
+        **wanted.check.words,
         kernels="none" if is_short(sources) else "beside",
     )
     opened.callback(segmenter.close)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 import typer
@@ -33,16 +34,32 @@ _INCOMPLETE = 1
 _MOST_IMAGES = 64
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImagesGroup:
+    """What both are run on."""
+
+    panel: ClassVar[str] = "Images"
+    images: Annotated[str | None, "Image, folder, glob or video; default: smooth noise."] = None
+    dataset: Annotated[Path | None, "A labelled data set: mIoU of both; docs/evaluate.md."] = None
+    labels: DataGroup
+    limit: Annotated[
+        int | None, "How many images at most, evenly sampled; 64, of a data set all."
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.images is not None and self.dataset is not None:
+            headline = "--images and --dataset both say what to look at"
+            raise UsageError(headline, fix="give one of them")
+        if self.limit is not None and self.limit < 1:
+            facts = {"found": str(self.limit)}
+            raise UsageError("--limit must be positive", facts=facts, fix="--limit 64")
+
+
 def compare_command(
     first: Annotated[str, typer.Argument(help="The reference: MODEL or MODEL@BACKEND.")],
     second: Annotated[str, typer.Argument(help="What is compared: MODEL or MODEL@BACKEND.")],
     *,
-    images: Annotated[str | None, "Image, folder, glob or video; default: smooth noise."] = None,
-    dataset: Annotated[Path | None, "A labelled data set: mIoU of both; docs/evaluate.md."] = None,
-    labels: DataGroup,
-    limit: Annotated[
-        int | None, "How many images at most, evenly sampled; 64, of a data set all."
-    ] = None,
+    on: ImagesGroup,
     worst: Annotated[int, Option("How many of the worst images to name.", min=0)] = 3,
     out: Annotated[
         Path | None, Option("x.png: where they differ most; folder/: every image.", "-o --out")
@@ -57,31 +74,24 @@ def compare_command(
     out and counted. Exit code 1: done, but images of the data set could not be read or have no
     labels.
     """
-    if images is not None and dataset is not None:
-        raise UsageError("--images and --dataset both say what to look at", fix="give one of them")
-    if limit is not None and limit < 1:
-        raise UsageError("--limit must be positive", facts={"found": str(limit)}, fix="--limit 64")
     drawing = _Drawing(out)
     (path_a, backend_a), (path_b, backend_b) = map(parse_model, (first, second))
     with (
-        load(
-            path_a, backend=backend_a, slide=slide.value, check=check.check, strict=check.strict
-        ) as one,
-        load(
-            path_b, backend=backend_b, slide=slide.value, check=check.check, strict=check.strict
-        ) as two,
+        load(path_a, backend=backend_a, slide=slide.value, **check.words) as one,
+        load(path_b, backend=backend_b, slide=slide.value, **check.words) as two,
     ):
         check_classes(one.card, two.card)
         drawing.palette_rgb = one.card.palette_rgb
         scores = None
-        if dataset is None:
-            pictures = list(named_images(images, limit or _MOST_IMAGES, one.card.input_size))
+        if on.dataset is None:
+            most = on.limit or _MOST_IMAGES
+            pictures = list(named_images(on.images, most, one.card.input_size))
             with frame_progress() as progress:
                 shown = progress.track(pictures, description="comparing")
                 found = compare(one, two, shown, each=drawing.add)
         else:
-            data = labels.open(dataset, one.card)
-            scores = _on_labels(one, two, data, limit, drawing)
+            data = on.labels.open(on.dataset, one.card)
+            scores = _on_labels(one, two, data, on.limit, drawing)
             found = scores.agreement
         names = {
             "first": f"{path_a.name} on {one.backend_name}",
@@ -89,10 +99,10 @@ def compare_command(
         }
     wrote = drawing.finish()
     if as_json:
-        plain = as_data(found, names, str(dataset or images or "noise"), scores)
+        plain = as_data(found, names, str(on.dataset or on.images or "noise"), scores)
         print_json({**plain, "checked": [checked_dict(one), checked_dict(two)]})
     else:
-        told = str(images or "smooth noise: a weak test; --images FOLDER takes yours")
+        told = str(on.images or "smooth noise: a weak test; --images FOLDER takes yours")
         told = scores.dataset.name if scores is not None else told
         print_agreement(found, names, told, scores=scores, worst=worst)
         print_checked(one, "first ")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
@@ -31,11 +32,57 @@ _NAMED, _SHOWN = 3, 8
 """Worst images that are named, and that the page shows."""
 
 
+@dataclass(frozen=True)
+class ReportsGroup:
+    """What is written and named."""
+
+    panel: ClassVar[str] = "Reports"
+    worst: Annotated[
+        int | None,
+        Option("How many of the worst images to name (3) and to show in --html (8).", min=0),
+    ] = None
+    html: Annotated[Path | None, "Write a page with charts and the worst images here."] = None
+    output: Annotated[Path | None, Option("Write the JSON here.", "-o --out")] = None
+
+    def __post_init__(self) -> None:
+        page = self.html
+        if page is not None and page.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{page} is no .html file", fix=f"--html {page.with_suffix('.html')}")
+        check_folder(self.output)
+        check_folder(page)
+
+    @property
+    def named(self) -> int:
+        """How many of the worst images are named."""
+        return _NAMED if self.worst is None else self.worst
+
+    def write_page(
+        self,
+        found: Evaluation,
+        segmenter: Segmenter | CudaSegmenter,
+        dataset: Dataset,
+        sequence: Sequence[TimedSample] | None,
+        **told: str,
+    ) -> None:
+        """The page, where one is wanted, with what is ``told`` of the model."""
+        from segedge.machine.files import write_atomically
+        from segedge.measure.evaluate.html import html
+        from segedge.measure.evaluate.shots import take_shots
+
+        if self.html is None:
+            return
+        worst = found.worst(_SHOWN if self.worst is None else self.worst)
+        shots = take_shots(segmenter, dataset, worst, sequence=sequence)
+        text = html(found, shots, palette_rgb=segmenter.card.palette_rgb, **told)
+        write_atomically(self.html, text.encode("utf-8"))
+
+
 def eval_command(
     model: Model,
     data: Annotated[Path, typer.Argument(metavar="DATASET", help="Its folder; docs/evaluate.md.")],
     labels: DataGroup,
     frame: FrameGroup,
+    *,
     sequence: Annotated[
         str | None,
         Option(
@@ -49,13 +96,8 @@ def eval_command(
     threads: Threads = 0,
     limit: Annotated[int | None, "At most so many images, evenly spread."] = None,
     boundary: Annotated[bool, "Measure the boundary F-score, too."] = True,
-    worst: Annotated[
-        int | None,
-        Option("How many of the worst images to name (3) and to show in --html (8).", min=0),
-    ] = None,
-    html: Annotated[Path | None, "Write a page with charts and the worst images here."] = None,
+    reports: ReportsGroup,
     as_json: AsJson = False,
-    output: Annotated[Path | None, Option("Write the JSON here.", "-o --out")] = None,
 ) -> None:
     """Measure mIoU, accuracy and boundary F-score of a model, as `segedge run` would segment.
 
@@ -64,18 +106,13 @@ def eval_command(
     """
     from segedge.machine.files import write_atomically
     from segedge.measure.evaluate.evaluate import evaluate
-    from segedge.measure.evaluate.html import html as evaluation_page
-    from segedge.measure.evaluate.shots import take_shots
     from segedge.segment.load import load
 
-    check_folder(output)
-    _check_page(html)
     if sequence is not None and frame.motion.value is None:
         raise UsageError("--sequence without --every: each image stands alone", fix="add --every 4")
     with load(
-        model, backend=backend, threads=threads or None, **frame.words,
-        check=frame.check.check, strict=frame.check.strict,
-    ) as segmenter:  # fmt: skip
+        model, backend=backend, threads=threads or None, **frame.words, **frame.check.words
+    ) as segmenter:
         dataset = labels.open(data, segmenter.card)
         frames = None if frame.motion.value is None else _in_order(dataset, sequence)
         with frame_progress() as bar:
@@ -85,26 +122,18 @@ def eval_command(
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )  # fmt: skip
         sha256 = _sha256(model)
-        if html is not None:
-            shown = found.worst(_SHOWN if worst is None else worst)
-            shots = take_shots(segmenter, dataset, shown, sequence=frames)
-            text = evaluation_page(
-                found, shots, model=model.name, sha256=sha256,
-                palette_rgb=segmenter.card.palette_rgb,
-            )  # fmt: skip
-            write_atomically(html, text.encode("utf-8"))
-    named = _NAMED if worst is None else worst
+        reports.write_page(found, segmenter, dataset, frames, model=model.name, sha256=sha256)
     facts = {
         "model": model.name, "sha256": sha256, "checked": checked_dict(segmenter),
-        **found.to_dict(worst=named),
+        **found.to_dict(worst=reports.named),
     }  # fmt: skip
-    if output is not None:
-        write_atomically(output, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
+    if reports.output is not None:
+        write_atomically(reports.output, (json.dumps(facts, indent=2) + "\n").encode("utf-8"))
     if as_json:
         print_json(facts)
     else:
-        _print(found, model, named, segmenter)
-        for path in filter(None, (output, html)):
+        _print(found, model, reports.named, segmenter)
+        for path in filter(None, (reports.output, reports.html)):
             print_row("wrote", str(path))
         print_row("next", f"segedge bench {model}    says how fast it is")
     raise typer.Exit(_INCOMPLETE if found.failures or found.missing else 0)
@@ -122,13 +151,6 @@ def _in_order(dataset: Dataset, sequence: str | None) -> Sequence[TimedSample]:
 def _sha256(model: Path) -> str:
     """Of the file; empty where it lies on a server."""
     return "" if is_address(model) else file_sha256(model)
-
-
-def _check_page(path: Path | None) -> None:
-    """A wrong output is found before anything runs."""
-    if path is not None and path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path} is no .html file", fix=f"--html {path.with_suffix('.html')}")
-    check_folder(path)
 
 
 def _print(

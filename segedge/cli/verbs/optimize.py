@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, cast
 
 import typer
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from segedge.card.card import ModelCard
     from segedge.measure.datasets.datasets import Dataset
     from segedge.measure.optimize.optimize import Tuning
-    from segedge.measure.optimize.options import Objective, Precision
+    from segedge.measure.optimize.options import Precision
     from segedge.measure.optimize.trial import Named
 
 _COMPARED, _UNLABELLED = 32, 64
@@ -67,6 +69,29 @@ class AccuracyGroup:
         return data, [(one.name, one.image()) for one in shown]
 
 
+@dataclass(frozen=True)
+class SpeedGroup:
+    """What is timed, and how long."""
+
+    panel: ClassVar[str] = "Speed"
+    objective: Annotated[str, "What shall be fast: frame (image to overlay) or network."] = "frame"
+    frame_size: Annotated[
+        str | None, "HEIGHTxWIDTH that is timed; default: twice the network's."
+    ] = None
+    video: Annotated[
+        Path | None,
+        "Try the recommended one on this clip with the network on every frame, every 2nd and 4th.",
+    ] = None
+    rounds: Annotated[int, "Turns of each candidate."] = 3
+    seconds: Seconds = 2.0
+
+    @cached_property
+    def words(self) -> dict[str, Any]:
+        """As `TuneOptions` takes them."""
+        size = parse_sizes([self.frame_size])[0] if self.frame_size else None
+        return {**vars(self), "frame_size": size}
+
+
 def optimize_command(
     models: Annotated[
         list[Path],
@@ -78,17 +103,8 @@ def optimize_command(
         list[str] | None, "As `segedge doctor` lists; repeatable; none: all."
     ] = None,
     precision: Annotated[list[str] | None, "fp32, bf16, fp16, int8; commas; none: all."] = None,
-    objective: Annotated[str, "What shall be fast: frame (image to overlay) or network."] = "frame",
     accuracy: AccuracyGroup,
-    frame_size: Annotated[
-        str | None, "HEIGHTxWIDTH that is timed; default: twice the network's."
-    ] = None,
-    video: Annotated[
-        Path | None,
-        "Try the recommended one on this clip with the network on every frame, every 2nd and 4th.",
-    ] = None,
-    rounds: Annotated[int, "Turns of each candidate."] = 3,
-    seconds: Seconds = 2.0,
+    speed: SpeedGroup,
     folder: Annotated[Path | None, Option("Folder that keeps the files made.", "-o --out")] = None,
     html_file: Annotated[
         Path | None, Option("Write a page with the Pareto picture here.", "--html")
@@ -101,7 +117,6 @@ def optimize_command(
     medians, and loses no more than --max-drop.
     """
     from segedge.card.modelfile import require_card
-    from segedge.machine.files import prepare_folder
     from segedge.measure.bench.results import write_text
     from segedge.measure.optimize.html import html
     from segedge.measure.optimize.make import given
@@ -110,22 +125,15 @@ def optimize_command(
 
     options = TuneOptions(
         backends=parse_words(backend),
-        objective=cast("Objective", objective), max_drop=accuracy.max_drop, rounds=rounds,
-        seconds=seconds, limit=accuracy.limit,
         precisions=cast("tuple[Precision]", parse_words(precision or PRECISIONS)),
-        frame_size=parse_sizes([frame_size])[0] if frame_size else None,
-        video=video,
-    )  # fmt: skip
+        max_drop=accuracy.max_drop,
+        limit=accuracy.limit,
+        **speed.words,
+    )
     check_folder(html_file)
     given(models)
     data, pictures = accuracy.open(require_card(models[0]))
-    with ExitStack() as stack:
-        if folder is None:
-            temporary = tempfile.TemporaryDirectory(prefix="segedge-optimize-")
-            place = Path(stack.enter_context(temporary))
-        else:
-            place = folder
-            prepare_folder(place, purpose=place)
+    with _made_in(folder) as place:
         found = tune(
             models, options, dataset=data, images=pictures, calibrate=calibrate, folder=place,
             say=say,
@@ -141,6 +149,19 @@ def optimize_command(
             if html_file is not None:
                 print_row("wrote", str(html_file))
             _print(found, is_kept=folder is not None)
+
+
+@contextmanager
+def _made_in(folder: Path | None) -> Iterator[Path]:
+    """Where files are made: the folder, or one that goes afterwards."""
+    from segedge.machine.files import prepare_folder
+
+    if folder is not None:
+        prepare_folder(folder, purpose=folder)
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="segedge-optimize-") as temporary:
+        yield Path(temporary)
 
 
 def _print(found: Tuning, *, is_kept: bool) -> None:
