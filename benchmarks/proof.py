@@ -46,7 +46,7 @@ from segedge.card.card import RESIZE_RULES, ModelCard  # noqa: E402
 from segedge.card.geometry import FITS, Size  # noqa: E402
 from segedge.errors import CardError  # noqa: E402
 from segedge.machine.environment import Environment  # noqa: E402
-from segedge.segment import segmenter as segmenter_module  # noqa: E402
+from segedge.segment import common as common_module  # noqa: E402
 from segedge.segment.check import Prover  # noqa: E402
 from segedge.segment.checked import Checked  # noqa: E402
 
@@ -167,7 +167,7 @@ def _stale(backend: Any, path: Path, folder: Path) -> Any:
 
 def _shifted(part: str, axis: int, path: Path, place: Place) -> str:
     """A part of the segmenter that is off by a place."""
-    sound = getattr(segmenter_module, part)
+    sound = getattr(common_module, part)
 
     class Wrong(sound):  # type: ignore[misc, valid-type]
         def run(self, first: Any, *rest: Any, **named: Any) -> None:
@@ -177,7 +177,7 @@ def _shifted(part: str, axis: int, path: Path, place: Place) -> str:
             super().run(first, *rest, **named)
             named["labels"][:] = np.roll(named["labels"], 1, axis=axis)
 
-    with mock.patch.object(segmenter_module, part, Wrong):
+    with mock.patch.object(common_module, part, Wrong):
         return verdict(place.looked(path))
 
 

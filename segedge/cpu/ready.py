@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Literal
@@ -35,6 +36,8 @@ class Ready:
         """Begin to load, in a thread; without a card, what most networks need."""
         self._card, self._patience = card, patience
         self._settled = threading.Event()
+        self._settling = threading.Lock()
+        self._steps: list[Callable[[], object]] = []
         self._usable = threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._closing = threading.Lock()
@@ -49,6 +52,18 @@ class Ready:
         """Wait until it is decided: all is loaded, or is being compiled elsewhere."""
         self._settled.wait()
 
+    def afterwards(self, step: Callable[[], object]) -> None:
+        """Take a step when it is decided, in the thread that loads, and before `settle` returns.
+
+        Where it has been decided before, at once. Steps beside the loading would hold it up, and
+        it them: threads share an interpreter.
+        """
+        with self._settling:
+            if not self._settled.is_set():
+                self._steps.append(step)
+                return
+        step()
+
     def close(self) -> None:
         """End what still compiles."""
         with self._closing:
@@ -62,7 +77,7 @@ class Ready:
             if self._patience == "wait":
                 run_small_frame(self._card)
             elif self._is_brief or not self._load():
-                self._settled.set()
+                self._decide()
                 if self._patience == "none":
                     return
                 if cache_folder().problem is None:
@@ -70,7 +85,15 @@ class Ready:
                 if not self._is_closed:
                     run_small_frame(self._card)
         self._usable.set()
-        self._settled.set()
+        self._decide()
+
+    def _decide(self) -> None:
+        with self._settling:
+            steps, self._steps = self._steps, []
+            with suppress(Exception):  # as above
+                for step in steps:
+                    step()
+            self._settled.set()
 
     @property
     def _is_brief(self) -> bool:

@@ -116,8 +116,16 @@ def interpolate_at(
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """`interpolate` at some rows and columns of the frame only."""
-    return _bilinear(class_logits(logits, card), card, geometry, rows, columns)
+    """`interpolate` at some rows and columns of the frame only, by what these read of the grid."""
+    is_nhwc = card.logits_layout == "nhwc"
+    whole: NDArray[Any] = logits.reshape(logits.shape[-3:])
+    height, width = whole.shape[:2] if is_nhwc else whole.shape[-2:]
+    grid = Size(height, width)
+    axis = geometry.grid_from_frame(grid, align_corners=card.align_corners).y
+    low, high, _ = _between(axis, rows, grid.height)
+    read = slice(int(low.min()), int(high.max()) + 1)
+    planes = class_logits(whole[read] if is_nhwc else whole[:, read], card)
+    return _bilinear(planes, card, geometry, rows, columns, grid=grid, first=read.start)
 
 
 def _bilinear(
@@ -126,14 +134,19 @@ def _bilinear(
     geometry: Geometry,
     rows: NDArray[np.int64] | None = None,
     columns: NDArray[np.int64] | None = None,
+    *,
+    grid: Size | None = None,
+    first: int = 0,
 ) -> NDArray[np.float64]:
-    grid, frame = Size(planes.shape[-2], planes.shape[-1]), geometry.frame
+    """Of all rows of the grid, or of some from the ``first`` on."""
+    grid, frame = grid or Size(planes.shape[-2], planes.shape[-1]), geometry.frame
     maps = geometry.grid_from_frame(grid, align_corners=card.align_corners)
     rows = np.arange(frame.height) if rows is None else rows
     columns = np.arange(frame.width) if columns is None else columns
     top, bottom, down = _between(maps.y, rows, grid.height)
     left, right, along = _between(maps.x, columns, grid.width)
-    mixed = _mixed(planes.take(top, axis=1), planes.take(bottom, axis=1), down[:, None])
+    above, below = (planes.take(rows - first, axis=1) for rows in (top, bottom))
+    mixed = _mixed(above, below, down[:, None])
     return _mixed(mixed.take(left, axis=2), mixed.take(right, axis=2), along)
 
 

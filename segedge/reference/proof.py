@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from segedge.reference import frame as reference
 
 _TAIL_POINTS = 1 << 13
 """Pixels at which a tail is compared: it is the same arithmetic everywhere."""
+_STRIP = 12 << 10
+"""Logits that are interpolated at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,43 @@ def nearness(answer: Answer, output: NDArray[Any], card: ModelCard) -> Nearness:
     if card.head == "labels":
         labels = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
         return Nearness(_share(labels == told, told >= 0), None)
-    planes = reference.interpolate_at(output, card, geometry, rows, columns)
-    labels = np.argmax(planes, axis=0)
-    return Nearness(_share(labels == told, told >= 0), _error(answer, planes))
+    labels, margins = np.empty_like(told), np.empty(told.shape)
+    rival = rivals(np.arange(told.size), answer.classes).reshape(told.shape)
+    for strip, planes in _strips(output, card, geometry, rows, columns):
+        labels[strip] = np.argmax(planes, axis=0)
+        margins[strip] = _at(planes, told[strip]) - _at(planes, rival[strip])
+    return Nearness(_share(labels == told, told >= 0), _error(answer, margins))
 
 
-def _error(answer: Answer, planes: NDArray[np.float64]) -> float | None:
+def _at(planes: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The plane of each place's label there."""
+    return np.asarray(np.take_along_axis(planes, labels[None], axis=0)[0])
+
+
+def _strips(
+    output: NDArray[Any],
+    card: ModelCard,
+    geometry: Geometry,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Interpolated logits of some of the rows at a time: memory that is used again and again.
+
+    An array of all of them is memory new from the system for every step.
+    """
+    height = max(1, _STRIP // (len(card.classes) * columns.size))
+    for first in range(0, rows.size, height):
+        strip = slice(first, first + height)
+        yield strip, reference.interpolate_at(output, card, geometry, rows[strip], columns)
+
+
+def _error(answer: Answer, margins: NDArray[np.float64]) -> float | None:
     wanted = answer.margin_at_points
     known = np.isfinite(wanted)
     if not known.any():
         return None
     points = margin_points(answer.rows * answer.columns, answer.step)[known]
-    flat = planes.reshape(planes.shape[0], -1)
-    winner, rival = answer.label_at_points.reshape(-1)[points], rivals(points, answer.classes)
-    found = flat[winner, points] - flat[rival, points]
+    found = margins.reshape(-1)[points]
     error = float(np.max(np.abs(found - wanted[known]))) / answer.span
     return error if np.isfinite(error) else float("inf")
 
@@ -70,8 +96,16 @@ def tail_share(
     if card.head == "labels":
         wanted = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
         return _share(found == wanted, np.ones(found.shape, np.bool_))
-    planes = reference.interpolate_at(output, card, geometry, rows, columns)
-    wanted, sure = np.argmax(planes, axis=0), clear(planes)
+    wanted, lead = np.empty(found.shape, np.int64), np.empty(found.shape)
+    least, most = np.inf, -np.inf
+    for strip, planes in _strips(output, card, geometry, rows, columns):
+        least, most = min(least, planes.min()), max(most, planes.max())
+        best = planes.argmax(axis=0)
+        lead[strip] = _at(planes, best)
+        np.put_along_axis(planes, best[None], -np.inf, axis=0)
+        lead[strip] -= planes.max(axis=0)
+        wanted[strip] = best
+    sure = lead > reference.TIE * (most - least)
     top, left, bottom, right = geometry.seen()
     unseen = ((rows < top) | (rows >= bottom))[:, None] | (columns < left) | (columns >= right)
     wanted[unseen] = np.iinfo(reference.label_dtype(card.classes)).max

@@ -13,15 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, cast
 
 from segedge.backends.base import Backend, DeviceBackend, Precision
 from segedge.backends.registry import (
@@ -33,14 +30,15 @@ from segedge.backends.registry import (
 from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import graph_sha256, read_metadata
+from segedge.card.modelfile import read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
-from segedge.card.proof import PROOF, PROOF_KEY, Answer, Proof
+from segedge.card.proof import PROOF, PROOF_KEY, Proof
 from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError, CardError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name
 from segedge.machine.gpu import find_driver
 from segedge.machine.kept import Kept
+from segedge.segment.ahead import Ahead
 from segedge.segment.checked import (
     EXACT_ENOUGH,
     WRONG_WEIGHTS,
@@ -48,8 +46,12 @@ from segedge.segment.checked import (
     bound_of,
     coarser,
 )
+from segedge.segment.common import Common
 from segedge.segment.fitting import check_network, network_size
 from segedge.version import __version__
+
+if TYPE_CHECKING:
+    from segedge.cpu.ready import Ready
 
 _SCHEMA = 3
 _SURELY_ROUNDING = 0.008
@@ -75,6 +77,8 @@ class Prover:
     graphs: bool = True
     code: Code = kernels
     """What the CPU's part of a frame runs."""
+    ready: Ready | None = None
+    """Says it instead, while kernels are being loaded, and what it needs is prepared after that."""
     found: dict[str, Checked] = field(default_factory=dict)
     """Backend with its variant to what came of it."""
     _entries: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -109,9 +113,13 @@ class Prover:
         return cls(path, own, proof, told or "", threads, graphs, code)
 
     def begin(self, name: str) -> None:
-        """Make the picture beside the opening of a backend that nothing is known of."""
+        """Prepare beside the opening of a backend that nothing is known of."""
         if may_run_on_host(name) and not self._entry(name):
-            _ = self._ahead
+            self._ahead.begin(self.ready)
+
+    def recall(self, name: str) -> None:
+        """Look up what is known of a backend, and whatever that needs of the machine."""
+        self._entry(name)
 
     def refuses(self, name: str, backend: Backend | None) -> str:
         """Why `auto` does not take a backend; without it opened, as far as that is known."""
@@ -142,7 +150,7 @@ class Prover:
         exact = exact_variant(name)
         if found.rounds and changes > _SURELY_ROUNDING and exact is not None:
             found = replace(found, exact=self._is_exact(exact))
-        return replace(found, same_weights=self._ahead.result().has_its_weights)
+        return replace(found, same_weights=self._ahead.has_its_weights())
 
     def _is_exact(self, name: str) -> bool:
         """Whether the backend is right in float32: what a coarse precision changes may hide it."""
@@ -153,12 +161,11 @@ class Prover:
     def _shown(self, backend: Backend) -> Checked:
         from segedge.reference.proof import nearness, tail_share
 
-        network = self.proof.network
-        card = self.card.replace(input_height=network.height, input_width=network.width)
+        network, card = self.proof.network, self._proved_card
         near, tails = [], []
         with self._segmenter(card, backend) as segmenter:
             for answer in self.proof.answers[: 1 if backend.memory == "host" else None]:
-                result = segmenter(self._pixels(answer), outputs=("labels",))
+                result = segmenter(self._ahead.pixels(answer), outputs=("labels",))
                 near.append(nearness(answer, result.logits, card))
                 geometry = card.place(answer.picture.size, network)
                 tails.append(tail_share(result.labels, result.logits, card, geometry))
@@ -178,37 +185,34 @@ class Prover:
             and tail >= EXACT_ENOUGH,
         )
 
-    def _segmenter(self, card: ModelCard, backend: Backend) -> Any:
-        """One for a single frame, plainly; it leaves the backend open."""
-        lent = _Lent(backend)
+    @property
+    def _proved_card(self) -> ModelCard:
+        """The file's, at the size that it is proved at."""
+        network = self.proof.network
+        return self.card.replace(input_height=network.height, input_width=network.width)
+
+    @contextmanager
+    def _segmenter(self, card: ModelCard, backend: Backend) -> Iterator[Any]:
+        """One for a single frame, plainly; it leaves the backend open, and what is common."""
         if backend.memory == "host":
             from segedge.segment.segmenter import Segmenter
 
-            return Segmenter(card, cast("Backend", lent), threads=self.threads, code=self.code)
+            yield Segmenter(card, backend, common=self.common)
+            return
         from segedge.segment.on_gpu import CudaSegmenter
 
-        return CudaSegmenter(card, cast("DeviceBackend", lent), slots=1, graphs=self.graphs)
+        lent = cast("DeviceBackend", _Lent(backend))
+        with CudaSegmenter(card, lent, slots=1, graphs=self.graphs) as segmenter:
+            yield segmenter
 
     @cached_property
-    def _ahead(self) -> Future[_Ahead]:
-        """What needs no backend, made in a thread from when it is first asked for."""
-        pool = ThreadPoolExecutor(1, thread_name_prefix="segedge-proof")
-        try:
-            return pool.submit(self._prepare)
-        finally:
-            pool.shutdown(wait=False)
+    def common(self) -> Common:
+        """What the picture's frame and later ones have in common, on the CPU."""
+        return Common(self.threads, self.ready or self.code)
 
-    def _prepare(self) -> _Ahead:
-        """An engine's plan has a digest of its own, which is checked when it is read."""
-        is_engine = self.path.suffix.lower() in ENGINE_SUFFIXES
-        return _Ahead(
-            self.proof.answers[0].picture.pixels(),
-            is_engine or graph_sha256(self.path) == self.proof.graph_sha256,
-        )
-
-    def _pixels(self, answer: Answer) -> NDArray[np.uint8]:
-        is_first = answer is self.proof.answers[0]
-        return self._ahead.result().pixels if is_first else answer.picture.pixels()
+    @cached_property
+    def _ahead(self) -> Ahead:
+        return Ahead(self.path, self._proved_card, self.proof, self.common)
 
     @cached_property
     def _store(self) -> Kept:
@@ -253,15 +257,6 @@ class Prover:
         stats = [path.stat() for path in (self.path, beside) if path.exists()]
         stamps = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
         return [stamps, hashlib.sha256(said.encode()).hexdigest(), self.graphs]
-
-
-@dataclass(frozen=True)
-class _Ahead:
-    """What can be known while a backend opens."""
-
-    pixels: NDArray[np.uint8]
-    """Of the first picture."""
-    has_its_weights: bool
 
 
 def exact_variant(name: str) -> str | None:

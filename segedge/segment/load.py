@@ -11,7 +11,6 @@ from segedge.backends.remote.address import is_address
 from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR, Familiar
 from segedge.card.modelfile import no_card_error, read_card, read_metadata
-from segedge.cpu.code import kernels as always_kernels
 from segedge.cpu.ready import Patience, Ready
 from segedge.errors import CardError
 from segedge.options.cleaning import Cleaning
@@ -82,22 +81,27 @@ def load(
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
-    ready = None
+    prover = None
+    if card is not None and (check or strict):
+        prover = Prover.of(path, card, threads=threads, graphs=graphs)
+    if prover is not None:
+        prover.recall(backend)  # while no thread competes for the interpreter
+    ready = common = None
     if is_address(path) or may_run_on_host(backend):
         ready = Ready(card, patience=kernels)
+    if prover is not None and ready is not None:
+        prover.ready = ready
+        common = prover.common
     try:
-        prover = None
-        if card is not None and (check or strict):
-            code = ready or always_kernels
-            prover = Prover.of(path, card, threads=threads, graphs=graphs, code=code)
         choice = _opened(path, backend, threads, prover, ready)
         name = choice.name if backend == "auto" else backend
         checked = _checked(path, name, choice, prover, strict=strict)
         card = card or _served_card(path, choice.backend)
         if choice.backend.memory == "host":
             segmenter: Segmenter | CudaSegmenter = Segmenter(
-                card, choice.backend, options=options, threads=threads, ready=ready
-            )
+                card, choice.backend,
+                options=options, threads=threads, ready=ready, common=common,
+            )  # fmt: skip
         else:
             from segedge.segment.on_gpu import CudaSegmenter
 

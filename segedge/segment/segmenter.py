@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,26 +13,21 @@ from numpy.typing import NDArray
 from segedge.backends.base import Backend
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Size
 from segedge.cpu.code import Code, kernels
-from segedge.cpu.memory import ArrayPool
-from segedge.cpu.plan import Axis
-from segedge.cpu.preprocess import Preprocess
-from segedge.cpu.tail import Tail
-from segedge.cpu.workers import Workers
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
-from segedge.machine.processors import usable_processors
 from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
 from segedge.segment.checked import Checked
+from segedge.segment.common import Common, Plan, Whole
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
 from segedge.segment.result import Result
-from segedge.segment.windows import Infer, SlidePlan, window_size
+from segedge.segment.windows import SlidePlan, window_size
 
 if TYPE_CHECKING:
     from segedge.cpu.motion import Carrier, Key
@@ -71,6 +66,7 @@ class Segmenter(Closing):
         threads: int | None = None,
         code: Code = kernels,
         ready: Ready | None = None,
+        common: Common | None = None,
     ) -> None:
         """Put a network and its card together.
 
@@ -81,6 +77,7 @@ class Segmenter(Closing):
             threads: CPU threads for preprocessing and tail; None takes all available.
             code: Which code they run.
             ready: Says it instead, while kernels become ready; closed with the segmenter.
+            common: Threads, memory and code of a segmenter before this one, instead of new ones.
 
         Raises:
             CardError: Card and network contradict each other.
@@ -96,7 +93,7 @@ class Segmenter(Closing):
         self.options = options or FrameOptions()
         self.options.check(card)
         smoothing, slide = self.options.smoothing, self.options.slide
-        self._code, self._ready = ready or code, ready
+        self._ready = ready
         self._smoother = None if smoothing is None else _smooth_streams(card, smoothing)
         self._input, self._output = check_network(card, backend)
         self._network_size = network_size(card, self._input)
@@ -104,9 +101,9 @@ class Segmenter(Closing):
         """The windows that slide over each frame, for people; empty where none do."""
         if slide is not None:
             self.windows = slide.describe(window_size(card, self._input, slide))
-        self._workers = Workers(threads or usable_processors())
-        self._pool = ArrayPool()
-        self._plans: OrderedDict[Size, _Plan] = OrderedDict()
+        self._common = common or Common(threads, ready or code)
+        self._workers, self._pool = self._common.workers, self._common.pool
+        self._plans: OrderedDict[Size, Plan] = OrderedDict()
         self._output_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
 
     def __call__(self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()) -> Result:
@@ -132,7 +129,7 @@ class Segmenter(Closing):
         plan = self._plan(frame)
         logits = plan.way.run(frame, self._infer, self._pool)
         if self._smoother is not None and frame.stream is not None:
-            assert isinstance(plan.way, _Whole), "smoothing is refused with windows"
+            assert isinstance(plan.way, Whole), "smoothing is refused with windows"
             with frame.times.measure("smoothing"):
                 self._smoother.run(frame, logits, plan.way.tensor, self._workers)
         return logits
@@ -255,7 +252,7 @@ class Segmenter(Closing):
         self._plans.clear()
         self._workers.close()
 
-    def _plan(self, frame: Frame) -> _Plan:
+    def _plan(self, frame: Frame) -> Plan:
         size = Size(*frame.size)
         plan = self._plans.get(size)
         if plan is None:
@@ -265,16 +262,11 @@ class Segmenter(Closing):
         self._plans.move_to_end(size)
         return plan
 
-    def _new_plan(self, size: Size) -> _Plan:
+    def _new_plan(self, size: Size) -> Plan:
         slide, spec = self.options.slide, self._input
         if slide is not None:
-            return _Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
-        geometry = self.card.place(size, self._network_size)
-        dtype = np.dtype(spec.dtype)
-        preprocessor = Preprocess(
-            self.card, geometry, workers=self._workers, dtype=dtype.name, code=self._code
-        )
-        return _Plan(_Whole(preprocessor, geometry, np.zeros(preprocessor.shape, dtype)))
+            return Plan(SlidePlan(self.card, size, slide, spec=spec, workers=self._workers))
+        return self._common.plan(self.card, size, self._network_size, np.dtype(spec.dtype).name)
 
     def _infer(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """Run the network into pooled arrays; the backend's own, at first, tell their shapes."""
@@ -291,49 +283,11 @@ class Segmenter(Closing):
         self.backend.run([tensor], outputs)
         return outputs[index]
 
-    def _renderer(self, plan: _Plan, logits: NDArray[Any]) -> Renderer:
+    def _renderer(self, plan: Plan, logits: NDArray[Any]) -> Renderer:
         grid = self.card.grid_size(logits.shape)
         if grid not in plan.renderers:
-            geometry, workers = plan.way.geometry, self._workers
-            axes = plan.axes.get(grid)
-            if isinstance(plan.way, SlidePlan):
-                axes = plan.way.grid.axes
-            tail = Tail(
-                self.card, geometry, grid, workers=workers,
-                cleaning=self.options.cleaning, axes=axes, code=self._code,
-            )  # fmt: skip
-            plan.renderers[grid] = Renderer(self.card, geometry, grid, tail, pool=self._pool)
+            self._common.add_renderer(plan, self.card, grid, self.options.cleaning)
         return plan.renderers[grid]
-
-
-@dataclass
-class _Whole:
-    """The whole frame, brought to the network's size."""
-
-    preprocessor: Preprocess
-    geometry: Geometry
-    tensor: NDArray[Any]
-
-    def run(self, frame: Frame, infer: Infer, pool: ArrayPool) -> NDArray[Any]:
-        """The frame's logits; the twin of `SlidePlan.run`."""
-        with frame.times.measure("preprocess"):
-            self.preprocessor.run(frame.image_hwc, self.tensor)
-        with frame.times.measure("network"):
-            return infer(self.tensor)
-
-
-@dataclass
-class _Plan:
-    """Tables and buffers for one frame size."""
-
-    way: _Whole | SlidePlan
-    """How the frame comes to the network."""
-    renderers: dict[Size, Renderer] = field(default_factory=dict)
-    carriers: dict[tuple[Size, int], Carrier] = field(default_factory=dict)
-    """By the grid that they carry from, and how much finer theirs is."""
-    axes: dict[Size, tuple[Axis, Axis]] = field(default_factory=dict)
-    """Of grids that the tail reads otherwise than the network's: those that logits are carried to.
-    """
 
 
 @dataclass(frozen=True)

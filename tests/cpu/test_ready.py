@@ -55,6 +55,20 @@ def test_few_frames_are_left_to_numpy_until_kernels_are_kept(tmp_path: Path) -> 
     assert python(few, tmp_path).stdout.split() == [kept.__name__, "[]"]
 
 
+def test_steps_are_taken_before_anybody_goes_on() -> None:
+    done = python(
+        "import threading, time\nfrom segedge.cpu.ready import Ready\n"
+        "ready, taken = Ready(), []\n"
+        "def step():\n time.sleep(0.2); taken.append(threading.current_thread().name)\n"
+        "ready.afterwards(step)\n"
+        "ready.settle()\nprint(taken)\n"
+        "ready.afterwards(step)\nprint(taken[1:])\n"
+        "failing = Ready()\nfailing.afterwards(lambda: 1 / 0)\nfailing.settle()\nprint('settled')"
+    )
+    assert done.stdout.splitlines() == ["['segedge-ready']", "['MainThread']", "settled"]
+    assert not done.stderr
+
+
 def test_the_compiling_process_ends_with_its_parent(tmp_path: Path) -> None:
     """Killed, the parent has no chance to end it."""
     code = f"{BESIDE}ready.settle()\nwhile ready._child is None: time.sleep(0.01)\n"

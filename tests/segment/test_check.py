@@ -22,6 +22,7 @@ from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.proof import PROOF_KEY
 from segedge.errors import BackendError, ModelError
 from segedge.segment import check as check_module
+from segedge.segment import common as common_module
 from segedge.segment import segmenter as segmenter_module
 from segedge.segment.check import Prover
 from segedge.segment.checked import Checked
@@ -112,23 +113,23 @@ def test_a_fault_of_the_input_is_found(name: str) -> None:
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_wrong_tail_is_found(axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(segmenter_module.Tail):
+    class Wrong(common_module.Tail):
         def run(self, logits: Any, **arrays: Any) -> None:
             super().run(logits, **arrays)
             arrays["labels"][:] = np.roll(arrays["labels"], 1, axis=axis)
 
-    monkeypatch.setattr(segmenter_module, "Tail", Wrong)
+    monkeypatch.setattr(common_module, "Tail", Wrong)
     found = looked(proved.exported("varied"))
     assert not found.passed
     assert "of pixels drawn as their logits say" in found.text
 
 
 def test_a_wrong_preprocessing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(segmenter_module.Preprocess):
+    class Wrong(common_module.Preprocess):
         def run(self, image: Any, tensor: Any) -> None:
             super().run(np.roll(image, 1, axis=1), tensor)
 
-    monkeypatch.setattr(segmenter_module, "Preprocess", Wrong)
+    monkeypatch.setattr(common_module, "Preprocess", Wrong)
     assert not looked(proved.exported("varied")).passed
 
 

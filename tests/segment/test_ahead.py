@@ -1,0 +1,175 @@
+"""What a first opening does beside the opening of its backend, and what it leaves warm."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import segedge
+from segedge.backends import onnxruntime as backend_module
+from segedge.card.geometry import Size
+from segedge.card.modelfile import read_metadata, with_metadata
+from segedge.card.picture import Picture
+from segedge.card.proof import PROOF_KEY
+from segedge.segment import common as common_module
+from segedge.segment.common import Common
+from segedge.segment.segmenter import Segmenter
+from tests.segment import proved
+
+
+@pytest.fixture(autouse=True)
+def cache(own_cache: Path) -> Path:
+    return own_cache
+
+
+def test_the_pictures_frame_is_prepared_while_the_backend_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The backend opens only when the picture has come to the network's size."""
+    path = proved.exported("plain")
+    made, waited = threading.Event(), []
+    session, run = backend_module.cpu_session, common_module.Preprocess.run
+
+    def preprocessed(self: Any, *given: Any) -> None:
+        run(self, *given)
+        if self._frame != Size(40, 72):  # that of the kernels' own small frame
+            made.set()
+
+    def opened(*given: Any, **named: Any) -> Any:
+        waited.append(made.wait(60))
+        return session(*given, **named)
+
+    monkeypatch.setattr(common_module.Preprocess, "run", preprocessed)
+    monkeypatch.setattr(backend_module, "cpu_session", opened)
+    with segedge.load(path, backend="onnxruntime") as segmenter:
+        assert segmenter.checked is not None
+        assert segmenter.checked.is_sound
+    assert waited == [True]
+    made.clear()
+    monkeypatch.setattr(backend_module, "cpu_session", session)
+    segedge.load(path, backend="onnxruntime").close()
+    assert not made.is_set(), "what is known is not prepared for"
+
+
+def test_what_cannot_be_prepared_is_told_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = proved.exported("plain")
+
+    def refused(self: Any, *given: Any) -> None:
+        raise RuntimeError("no such pixels")
+
+    monkeypatch.setattr(Picture, "pixels", refused)
+    with pytest.raises(RuntimeError, match="no such pixels"):
+        segedge.load(path, backend="onnxruntime")
+
+
+def test_frames_find_the_threads_and_memory_of_the_picture() -> None:
+    with segedge.load(proved.exported("plain"), backend="onnxruntime") as segmenter:
+        assert isinstance(segmenter, Segmenter)
+        common = segmenter._common
+        (tensor,) = common._tensors.values()
+        for height, width in ((100, 60), (64, 96), (31, 200)):
+            picture = Picture(height, width, 4).pixels()
+            segmenter(picture, outputs=("labels",))
+        assert len(common._tensors) == 1
+        assert [way.tensor is tensor for way in _ways(segmenter)] == [True] * 3
+
+
+def _ways(segmenter: Segmenter) -> list[Any]:
+    return [plan.way for plan in segmenter._plans.values()]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
+def test_sizes_that_take_turns_leave_nothing_of_each_other(fit: str, tmp_path: Path) -> None:
+    """They share the network's input, borders included."""
+    card = proved.card_and_proof(proved.exported("plain"))[0].replace(fit=fit)
+    data = proved.exported("plain").read_bytes()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(with_metadata(data, {**card.to_metadata(), PROOF_KEY: ""}))
+    assert read_metadata(path)[PROOF_KEY] == ""
+    pictures = [Picture(*size, 9).pixels() for size in ((100, 60), (50, 200), (64, 96))]
+    with segedge.load(path, backend="onnxruntime") as one:
+        together = [one(picture).logits.copy() for picture in pictures * 2]
+    for number, picture in enumerate(pictures):
+        with segedge.load(path, backend="onnxruntime") as one:
+            alone = one(picture).logits
+        assert np.array_equal(together[number], alone)
+        assert np.array_equal(together[number + 3], alone)
+
+
+def test_what_was_made_ahead_is_used_once_and_only_where_it_fits() -> None:
+    card = proved.card_and_proof(proved.exported("plain"))[0]
+    network, picture = card.input_size, Picture(70, 90, 1).pixels()
+    common = Common(1)
+    common.rehearse(card, picture, network)
+    other = common.plan(card, Size(70, 90), network, "float16")
+    first = common.plan(card, Size(70, 90), network, "float32")
+    second = common.plan(card, Size(70, 90), network, "float32")
+    assert first.renderers
+    assert not other.renderers
+    assert not second.renderers
+
+
+SECOND_RUN = """
+import resource, sys
+import numpy as np
+from pathlib import Path
+from segedge.backends.onnxruntime import OnnxRuntimeBackend
+from segedge.cpu.memory import ArrayPool
+backend = OnnxRuntimeBackend(Path(sys.argv[1]), threads=1)
+tensor = np.ones([length or 1 for length in backend.specs[0][0].shape], np.float32)
+out = np.ones([length or 1 for length in backend.specs[1][0].shape], np.float32)
+pages = []
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    backend.run([tensor], [out])
+    pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(*pages)
+"""
+"""Pages that are new to each run of a network."""
+
+
+def test_the_second_run_of_a_network_finds_the_memory_of_the_first(tmp_path: Path) -> None:
+    path = wide_network(tmp_path / "m.onnx")
+    words = [sys.executable, "-c", SECOND_RUN, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    first, second, third = map(int, done.stdout.split())
+    assert first > 4000
+    assert second < first / 8, done.stdout
+    assert third < first / 8
+
+
+def wide_network(path: Path) -> Path:
+    """Some 20 MB of features, of several sizes, as networks have them."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random, nodes, weights, name = np.random.default_rng(1), [], [], "x"
+    for number, (inner, outer, stride) in enumerate(
+        ((3, 24, 2), (24, 32, 1), (32, 48, 2), (48, 64, 1), (64, 64, 2), (64, 5, 1))
+    ):
+        values = random.standard_normal((outer, inner, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(values / 30, f"w{number}"))
+        nodes.append(
+            helper.make_node(
+                "Conv", [name, f"w{number}"], [f"y{number}"],
+                pads=[1] * 4, strides=[stride] * 2,
+            )
+        )  # fmt: skip
+        nodes.append(helper.make_node("Relu", [f"y{number}"], [f"z{number}"]))
+        name = f"z{number}"
+    graph = helper.make_graph(
+        nodes, "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 512, 1024])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 5, 64, 128])],
+        weights,
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
