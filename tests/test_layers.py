@@ -49,7 +49,7 @@ HEAVY = {
     "torch": {"backends/eager.py", "backends/eager_cuda.py", "convert"},
     "transformers": {"convert"},
     "safetensors": {"convert"},
-    "onnx": {"graph", "convert", "precision", "engine"},
+    "onnx": {"graph", "convert", "precision"},
     "onnxscript": {"convert"},
     "onnx_ir": {"graph"},
     "onnxruntime": {

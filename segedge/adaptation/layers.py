@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from segedge.adaptation.moves import Move
 from segedge.card.statistics import Channels, Statistics
-from segedge.graph.kit import Model, Node, attribute, initializer, ir
-from segedge.graph.typed import fresh, values_by_name
+from segedge.graph.kit import Model, Node, attribute, initializer, set_constant, values_by_name
+from segedge.graph.typed import fresh
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def folded(model: Model, layers: Sequence[Layer], moves: Mapping[str, Move]) -> 
         for place, array in enumerate(moved, start=1):
             old = node.inputs[place]
             if old is not None and len(old.uses()) == 1:
-                old.const_value = ir().tensor(array, name=old.name)
+                set_constant(old, array)
             else:
                 name = fresh(f"{layer.value}_shift" if old is None else old.name, taken)
                 node.replace_input_with(place, initializer(copy, name, array))

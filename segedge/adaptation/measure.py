@@ -28,8 +28,8 @@ from segedge.graph.kit import (
     put_behind,
     session_of,
     to_bytes,
+    values_by_name,
 )
-from segedge.graph.typed import values_by_name
 from segedge.machine.onnx_session import cpu_session
 
 FEW_POSITIONS = 16

@@ -8,8 +8,7 @@ from segedge.adaptation.choose import Candidates
 from segedge.adaptation.frames import Frames
 from segedge.adaptation.moves import move_of
 from segedge.errors import ParityError
-from segedge.graph.kit import Formula, Model, put_behind, session_of
-from segedge.graph.typed import values_by_name
+from segedge.graph.kit import Formula, Model, put_behind, session_of, values_by_name
 from segedge.reference import frame as reference
 from segedge.reference.agreement import LabelCount
 

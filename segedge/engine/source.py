@@ -13,8 +13,8 @@ from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_facts
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
+from segedge.graph.kit import constant, load_model
 from segedge.machine.files import refused
-from segedge.machine.optional import require
 
 
 @dataclass(frozen=True)
@@ -83,18 +83,13 @@ def _check_codes(source: EngineSource) -> None:
     TensorRT refuses the zero points itself, but takes uint8 for int8: all above half of the range
     would be cut off without a word.
     """
-    onnx = require("onnx", purpose="look at a quantized network")
-    graph = onnx.load_from_string(source.data).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    made = (node for node in graph.node if node.op_type == "Constant" and node.attribute)
-    constants |= {node.output[0]: node.attribute[0].t for node in made}
-    nodes = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    nodes = [node for node in load_model(source.path).graph if node.op_type == "QuantizeLinear"]
     kinds = []
     for node in nodes:
-        zero = constants.get(node.input[2]) if len(node.input) > 2 else None
-        if len(node.input) > 2 and zero is None:
+        zero = node.inputs[2] if len(node.inputs) > 2 else None
+        codes = np.zeros(1, np.uint8) if zero is None else constant(zero)
+        if codes is None:
             return  # made by a node: TensorRT will say what it thinks of that
-        codes = onnx.numpy_helper.to_array(zero) if zero is not None else np.zeros(1, np.uint8)
         if codes.dtype == np.uint8 or codes.any():
             kinds.append((node.name, codes.dtype.name, int(codes.flat[0])))
     if not kinds:

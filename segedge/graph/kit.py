@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +118,12 @@ def set_type(value: Value, dtype: int) -> None:
     value.type = ir().TensorType(ir().DataType(dtype))
 
 
+def set_constant(value: Value, array: NDArray[Any]) -> None:
+    """Give an initializer other numbers."""
+    value.const_value = ir().tensor(array, name=value.name)
+    set_type(value, value.const_value.dtype)
+
+
 def attribute(node: Node, name: str, default: Any) -> Any:
     """An attribute's value, bytes decoded, or the default where the node has none."""
     found = node.attributes.get(name)
@@ -147,6 +152,12 @@ def new_node(
     lib = ir()
     output = lib.val(result, None if dtype is None else lib.DataType(dtype), shape)
     return lib.node(op, inputs, attributes=attributes, outputs=[output], name=name)
+
+
+def new_model(inputs: Sequence[Value], opset: int) -> Model:
+    """A graph of these inputs alone, to be filled."""
+    graph = ir().Graph(inputs, [], nodes=[], opset_imports={"": opset}, name="graph")
+    return ir().Model(graph, ir_version=8)
 
 
 class Formula:
@@ -206,6 +217,20 @@ def replace_node(node: Node, nodes: Sequence[Node], names: Sequence[str]) -> Non
     result.replace_all_uses_with(last, replace_graph_outputs=True)
 
 
+def values_of(model: Model) -> Iterator[Value]:
+    """The main graph's values: inputs, weights, and what nodes give, in order."""
+    graph = model.graph
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from (value for value in node.outputs if value.name)
+
+
+def values_by_name(model: Model) -> dict[str, Value]:
+    """The main graph's values by name."""
+    return {value.name: value for value in values_of(model)}
+
+
 def image_input(model: Model) -> Value:
     """The one graph input (`onnx_file.prepare_input` checks that)."""
     return model.graph.inputs[0]
@@ -251,49 +276,25 @@ def session_of(model: Model, **options: Any) -> Session:
     return Session(ir().to_proto(model), **options)
 
 
+def with_outputs(model: Model, names: Collection[str]) -> Model:
+    """A copy with these values among its outputs, but for those that are its inputs."""
+    copy = model.clone()
+    for value in values_of(copy):
+        is_end = value.is_graph_input() or value.is_graph_output()
+        if value.name in names and not is_end:
+            copy.graph.outputs.append(value)
+    return copy
+
+
 def measure_shapes(
     model: Model, values: Sequence[Value], input_shape: Sequence[int]
 ) -> dict[str, tuple[int, ...]]:
     """Real shapes of inner values, by running the network once on zeros; it stays as it is."""
-    outputs = model.graph.outputs
-    own = list(outputs)
-    outputs.extend([value for value in values if not any(value is o for o in own)])
-    try:
-        session = session_of(model, error=ExportError)
-    finally:
-        outputs[:] = own
-    zeros = np.zeros(tuple(input_shape), image_input(model).dtype.numpy())
     names = [value.name for value in values]
+    session = session_of(with_outputs(model, names), error=ExportError)
+    zeros = np.zeros(tuple(input_shape), image_input(model).dtype.numpy())
     arrays = session.run(zeros, names)
     return {name: array.shape for name, array in zip(names, arrays, strict=True)}
-
-
-@dataclass(frozen=True)
-class Operator:
-    """A node to be made: its further inputs are constants, which take the type of the first."""
-
-    op: str
-    """ONNX operator type."""
-    constants: tuple[NDArray[Any], ...] = ()
-    """Floats become what the first input is; all else stays what it is."""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-def append(model: Model, value: Value, operator: Operator) -> Value:
-    """Put an operator behind a value, at the end of the graph; its result."""
-    node = _node(model, value, operator)
-    model.graph.append(node)
-    return node.outputs[0]
-
-
-def put_behind_input(model: Model, value: Value, operators: Sequence[Operator]) -> None:
-    """Put operators between a graph's input and all that reads it."""
-    nodes, last = list[Node](), value
-    for operator in operators:
-        nodes.append(_node(model, last, operator))
-        last = nodes[-1].outputs[0]
-    if nodes:
-        put_behind(model, value, nodes)
 
 
 def put_behind(
@@ -320,28 +321,6 @@ def put_behind(
         graph.insert_before(graph[0], nodes)
     else:
         graph.insert_after(producer, nodes)
-
-
-def _node(model: Model, value: Value, operator: Operator) -> Node:
-    lib = ir()
-    codes = operator.op == "DequantizeLinear"
-    inputs = [value]
-    for index, array in enumerate(operator.constants):
-        is_float = array.dtype.kind == "f" and not codes
-        tensor = array.astype(value.dtype.numpy()) if is_float else array
-        inputs.append(initializer(model, f"{value.name}_{operator.op}_{index}", tensor))
-    node = lib.node(operator.op, inputs=inputs, attributes=dict(operator.attributes))
-    node.outputs[0].name = f"{value.name}_{operator.op}"
-    node.outputs[0].type = lib.TensorType(_result_type(value, operator))
-    return node
-
-
-def _result_type(value: Value, operator: Operator) -> Any:
-    if operator.op == "Cast":
-        return ir().DataType(operator.attributes["to"])
-    if operator.op == "DequantizeLinear":
-        return ir().DataType.from_numpy(operator.constants[0].dtype)
-    return ir().DataType.BOOL if operator.op == "Equal" else value.dtype
 
 
 def infer_shapes(model: Model) -> None:

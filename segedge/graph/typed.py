@@ -21,6 +21,8 @@ from segedge.graph.kit import (
     ir,
     opset_of,
     run_passes,
+    values_by_name,
+    values_of,
 )
 from segedge.machine.optional import require
 
@@ -62,20 +64,6 @@ class TypedGraph:
                 if value is not None:
                     found[value].append(node)
         return found
-
-
-def values_of(model: Model) -> Iterator[Value]:
-    """The main graph's values: inputs, weights, and what nodes give, in order."""
-    graph = model.graph
-    yield from graph.inputs
-    yield from graph.initializers.values()
-    for node in graph:
-        yield from (value for value in node.outputs if value.name)
-
-
-def values_by_name(model: Model) -> dict[str, Value]:
-    """The main graph's values by name."""
-    return {value.name: value for value in values_of(model)}
 
 
 def is_float(value: Value | None) -> bool:

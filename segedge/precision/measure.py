@@ -27,10 +27,13 @@ from segedge.graph.kit import (
     new_node,
     put_behind,
     session_of,
+    set_constant,
     set_type,
     shape_of,
+    values_by_name,
+    values_of,
 )
-from segedge.graph.typed import card_of, fresh, is_float, values_by_name, values_of
+from segedge.graph.typed import card_of, fresh, is_float
 
 Kind = Literal["images", "noise"]
 _DEFAULT_SIZE = (256, 512)
@@ -134,10 +137,7 @@ def emulated(model: Model) -> Model:
     copy = model.clone()
     graph = copy.graph
     for weight in filter(_is_half, graph.initializers.values()):
-        weight.const_value = ir().tensor(
-            weight.const_value.numpy().astype(np.float32), name=weight.name
-        )
-        set_type(weight, FLOAT)
+        set_constant(weight, weight.const_value.numpy().astype(np.float32))
     nodes = list(graph)
     for value in filter(_is_half, graph.inputs):
         put_behind(copy, value, _rounding(value))

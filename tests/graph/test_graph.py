@@ -16,8 +16,16 @@ import onnx_ir
 from onnx import TensorProto, helper, numpy_helper
 
 from segedge.errors import ModelError
-from segedge.graph.kit import FLOAT16, Formula, load_model, put_behind, session_of, set_type
-from segedge.graph.typed import captured, is_float, maker, prepare, values_by_name
+from segedge.graph.kit import (
+    FLOAT16,
+    Formula,
+    load_model,
+    put_behind,
+    session_of,
+    set_type,
+    values_by_name,
+)
+from segedge.graph.typed import captured, is_float, maker, prepare
 
 HEAD = (
     '<ir_version: 9, opset_import: ["" : 20]> g (float[1,3,4,4] image) => (float[n,c,h,w] logits)'

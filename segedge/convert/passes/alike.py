@@ -29,17 +29,20 @@ from segedge.convert.passes.separable import (
 )
 from segedge.errors import ModelError
 from segedge.graph.kit import (
+    FLOAT,
     Model,
     Node,
     attribute,
     constant,
     drop_dead,
+    initializer,
     ir,
+    new_model,
+    new_node,
     opset_of,
+    session_of,
     shape_of,
 )
-from segedge.machine.onnx_session import Session
-from segedge.machine.optional import require
 
 _MOST_MACS = 1 << 30
 """Of matrix products for one Resize: what costs more is left to the backends that have it."""
@@ -163,31 +166,29 @@ def _agrees(node: Node, plane: _Plane, rows: Matrix, columns: Matrix, opset: int
     """Whether ONNX Runtime's Resize of random numbers is the same."""
     probe = np.random.default_rng(7).standard_normal((1, 1, *plane.source)).astype(np.float32)
     try:
-        found = Session(_alone(node, plane, opset), optimise=False)(probe)
+        found = session_of(_alone(node, plane, opset), optimise=False)(probe)
     except ModelError:
         return False
     wanted = rows @ probe @ columns.T
     return found.shape == wanted.shape and np.allclose(found, wanted, rtol=0, atol=_EXACT)
 
 
-def _alone(node: Node, plane: _Plane, opset: int) -> Any:
+def _alone(node: Node, plane: _Plane, opset: int) -> Model:
     """The node as a network of its own, with one channel."""
-    helper = require("onnx.helper", purpose="simplify the graph")
-    numpy_helper = require("onnx.numpy_helper", purpose="simplify the graph")
-    proto, constants = ir().to_proto(node), []
-    proto.input[0], proto.output[0] = "probe", "found"
-    for index, value in enumerate(node.inputs[1:], start=1):
-        array = constant(value)
-        if array is None:
-            continue
-        proto.input[index] = f"c{index}"
-        constants.append(numpy_helper.from_array(_one_channel(array, index), f"c{index}"))
-    ends = [
-        helper.make_tensor_value_info(name, 1, [1, 1, *size])
-        for name, size in (("probe", plane.source), ("found", plane.result))
+    probe, dtype = ir().val("probe", ir().DataType.FLOAT, [1, 1, *plane.source]), FLOAT
+    model = new_model([probe], opset)
+    given = [constant(value) for value in node.inputs[1:]]
+    inputs = [
+        None if array is None else initializer(model, f"c{index}", _one_channel(array, index))
+        for index, array in enumerate(given, start=1)
     ]
-    graph = helper.make_graph([proto], "resize", ends[:1], ends[1:], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    same = new_node(
+        node.op_type, [probe, *inputs], "found", dtype=dtype, shape=[1, 1, *plane.result],
+        **node.attributes,
+    )  # fmt: skip
+    model.graph.append(same)
+    model.graph.outputs.extend(same.outputs)
+    return model
 
 
 def _one_channel(array: NDArray[Any], index: int) -> NDArray[Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from segedge.convert.passes.base import Pass
 from segedge.convert.passes.head import FoundHead
-from segedge.graph.kit import Model, append, drop_dead, image_input, ir, shape_of
+from segedge.graph.kit import Model, drop_dead, image_input, ir, shape_of
+from segedge.graph.operators import append
 
 
 def cut_tail(head: FoundHead) -> Pass:

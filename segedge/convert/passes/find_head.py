@@ -30,15 +30,8 @@ from segedge.convert.passes.extent import fits
 from segedge.convert.passes.head import TO_FLOAT, FoundHead, HeadFacts, about_zero, one_channel
 from segedge.convert.passes.resize import LinearUpsample, linear_upsample
 from segedge.errors import ExportError
-from segedge.graph.kit import (
-    Model,
-    Operator,
-    Value,
-    attribute,
-    constant,
-    ir,
-    measure_shapes,
-)
+from segedge.graph.kit import Model, Value, attribute, constant, ir, measure_shapes
+from segedge.graph.operators import Operator
 
 _COARSE_LABELS = (
     "the original labels a grid of {grid}: here its logits are enlarged, with finer borders; "

@@ -11,7 +11,8 @@ from segedge.card.card import Head
 from segedge.card.geometry import Size
 from segedge.convert.options import TailReport
 from segedge.convert.passes.chain import TailState
-from segedge.graph.kit import Operator, Value
+from segedge.graph.kit import Value
+from segedge.graph.operators import Operator
 
 TO_FLOAT = (Operator("Cast", attributes={"to": 1}),)
 """Integers to float32."""

@@ -28,6 +28,8 @@ from segedge.graph.kit import (
     constant,
     drop_dead,
     ir,
+    run_passes,
+    set_constant,
     shape_of,
 )
 from segedge.machine.optional import require
@@ -55,8 +57,8 @@ def _fuse(model: Model) -> str:
     for node in list(model.graph):
         if node.graph is None or node.op_type not in ("Div", "ReduceMean"):
             continue
-        for source, region in _regions(node):
-            pooled = _proven_size(source, node.outputs[0], region)
+        for source in _sources(node):
+            pooled = _proven_size(source, node.outputs[0])
             if pooled is not None:
                 height, width = (int(axis or 1) for axis in (shape_of(source) or ())[2:])
                 rows, columns = pooling_matrix(height, pooled[0]), pooling_matrix(width, pooled[1])
@@ -79,23 +81,23 @@ def pooling_matrix(source: int, result: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _regions(end: Node) -> Iterator[tuple[Value, list[Node]]]:
-    """Each value that the end's result is linear in, nearest first, and the operators between.
+def _sources(end: Node) -> Iterator[Value]:
+    """Each value that the end's result is linear in, nearest first.
 
     Going back, the value that is computed last is replaced by what it is computed from, until all
     branches have met in one value: that is a source.
     """
     frontier: dict[int, Value] = {id(v): v for v in _linear_operands(end) or []}
-    nodes: list[Node] = [end]
-    while frontier and len(nodes) < _MAX_NODES:
+    nodes = 1
+    while frontier and nodes < _MAX_NODES:
         latest = max(frontier.values(), key=lambda value: _position(value.producer()))
-        if len(frontier) == 1 and len(nodes) >= _MIN_NODES:
-            yield latest, list(nodes)
+        if len(frontier) == 1 and nodes >= _MIN_NODES:
+            yield latest
         producer = latest.producer()
         operands = None if producer is None else _linear_operands(producer)
         if operands is None:
             return
-        nodes.append(producer)
+        nodes += 1
         del frontier[id(latest)]
         frontier.update({id(value): value for value in operands})
 
@@ -121,7 +123,7 @@ def _linear_operands(node: Node) -> list[Value] | None:
     return None
 
 
-def _proven_size(source: Value, result: Value, nodes: list[Node]) -> tuple[int, int] | None:
+def _proven_size(source: Value, result: Value) -> tuple[int, int] | None:
     """The pooled height and width, where the region is proven to be adaptive pooling."""
     before, after = shape_of(source), shape_of(result)
     if before is None or after is None or len(before) != 4 or len(after) != 4:
@@ -132,7 +134,7 @@ def _proven_size(source: Value, result: Value, nodes: list[Node]) -> tuple[int, 
     shape = tuple(axis or 1 for axis in before)
     probe = np.random.default_rng(7).standard_normal(shape)
     try:
-        found = _run(source, result, nodes, probe)
+        found = _run(source, result, probe)
     except Exception:  # the reference evaluator may lack a type or operator: then nothing is proven
         return None
     rows, columns = int(after[2] or 0), int(after[3] or 0)
@@ -142,35 +144,14 @@ def _proven_size(source: Value, result: Value, nodes: list[Node]) -> tuple[int, 
     return rows, columns
 
 
-def _run(
-    source: Value, result: Value, nodes: list[Node], probe: NDArray[np.float64]
-) -> NDArray[Any]:
+def _run(source: Value, result: Value, probe: NDArray[np.float64]) -> NDArray[Any]:
     """Compute the region in float64 with onnx's reference evaluator."""
-    operators = require("onnx.reference", purpose="simplify the graph")
-    helper = require("onnx.helper", purpose="simplify the graph")
-    serialize = ir().to_proto
-    feeds: dict[str, NDArray[Any]] = {source.name: probe}
-    ordered = sorted(nodes, key=_position)
-    for node in ordered:
-        for value in node.inputs:
-            array = None if value is None or value.name in feeds else constant(value)
-            if array is not None:
-                double = array.astype(np.float64) if array.dtype.kind == "f" else array
-                feeds[value.name] = double
-    types = {
-        name: helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(array.dtype), list(array.shape)
-        )
-        for name, array in feeds.items()
-    }
-    produced = {output.name for node in ordered for output in node.outputs}
-    graph = helper.make_graph(
-        [serialize(node) for node in ordered],
-        "region",
-        [types[name] for name in feeds if name not in produced],
-        [helper.make_tensor_value_info(result.name, 11, None)],
-    )
-    version = ordered[0].graph.opset_imports.get("", 20)
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
-    pooled: NDArray[Any] = operators.ReferenceEvaluator(proto).run(None, feeds)[0]
+    reference, lib = require("onnx.reference", purpose="simplify the graph"), ir()
+    region = lib.Model(lib.convenience.extract(source.graph, [source], [result]), ir_version=10)
+    run_passes(region, "LiftConstantsToInitializers", lift_all_constants=True, size_limit=0)
+    for weight in region.graph.initializers.values():
+        if weight.dtype.is_floating_point():
+            set_constant(weight, weight.const_value.numpy().astype(np.float64))
+    evaluator = reference.ReferenceEvaluator(lib.to_proto(region))
+    pooled: NDArray[Any] = evaluator.run(None, {source.name: probe})[0]
     return pooled

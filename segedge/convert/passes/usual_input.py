@@ -18,7 +18,6 @@ from segedge.convert.passes.base import Pass
 from segedge.graph.kit import (
     Model,
     Node,
-    Operator,
     Value,
     attribute,
     constant,
@@ -27,8 +26,8 @@ from segedge.graph.kit import (
     infer_shapes,
     initializer,
     ir,
-    put_behind_input,
 )
+from segedge.graph.operators import Operator, put_behind_input
 
 LUMA_RGB = (0.299, 0.587, 0.114)
 """What OpenCV, Pillow and torchvision make grey of (ITU-R BT.601); their sum is 1, so that a grey

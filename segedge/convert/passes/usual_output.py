@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
 from segedge.convert.passes.base import Pass
-from segedge.graph.kit import Model, Operator, append
+from segedge.graph.kit import Model
+from segedge.graph.operators import Operator, append
 
 _LARGEST_STRIDE, _SMALLEST_SIDE = 64, 4
 """What is coarser than that is no map, but says something of the whole image."""

@@ -26,16 +26,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segedge.errors import ModelError, UsageError, nearest_name
-from segedge.graph.kit import FLOAT, FLOAT16, Model, Node
-from segedge.graph.typed import (
-    TypedGraph,
-    float_outputs,
-    is_float_cast,
-    is_weight,
-    maker,
-    prepare,
-    values_of,
-)
+from segedge.graph.kit import FLOAT, FLOAT16, Model, Node, values_of
+from segedge.graph.typed import TypedGraph, float_outputs, is_float_cast, is_weight, maker, prepare
 from segedge.precision.fp16.check import Fp16Check, check_fp16, compare, overflowing
 from segedge.precision.fp16.retype import FP16_MAX, retype
 from segedge.precision.fp16.rules import (

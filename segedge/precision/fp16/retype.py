@@ -25,6 +25,7 @@ from segedge.graph.kit import (
     new_node,
     opset_of,
     set_type,
+    values_of,
 )
 from segedge.graph.typed import (
     STANDARD_DOMAINS,
@@ -38,7 +39,6 @@ from segedge.graph.typed import (
     is_float_cast,
     redirect_captures,
     subgraphs,
-    values_of,
 )
 from segedge.machine.optional import require
 

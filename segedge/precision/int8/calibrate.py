@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import ModelError
-from segedge.graph.kit import Model, session_of
-from segedge.graph.typed import TypedGraph, maker, values_of
+from segedge.graph.kit import session_of, with_outputs
+from segedge.graph.typed import TypedGraph, maker
 from segedge.machine.onnx_session import Session
 from segedge.precision.int8.ranges import BINS, MagnitudeHistogram, Method, threshold
 
@@ -121,16 +121,6 @@ def _values(
         results[session.input] = tensor
         yield {name: results[name] for name in names}
         tick()
-
-
-def with_outputs(model: Model, names: Sequence[str]) -> Model:
-    """The network with these values among its outputs, but for those that are its inputs."""
-    copy = model.clone()
-    for value in values_of(copy):
-        is_end = value.is_graph_input() or value.is_graph_output()
-        if value.name in names and not is_end:
-            copy.graph.outputs.append(value)
-    return copy
 
 
 def _not_finite(graph: TypedGraph, name: str) -> ModelError:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.graph.kit import Model, ir
+from segedge.graph.kit import Model, set_constant
 from segedge.graph.typed import TypedGraph, is_weight
 from segedge.precision.int8.place import Layer, group_of
 
@@ -154,6 +154,5 @@ def _of_inputs(
 def _with_weights(model: Model, arrays: Mapping[str, NDArray[Any]]) -> Model:
     copy = model.clone()
     for name, array in arrays.items():
-        weight = copy.graph.initializers[name]
-        weight.const_value = ir().tensor(array.astype(np.float32), name=name)
+        set_constant(copy.graph.initializers[name], array.astype(np.float32))
     return copy

@@ -15,8 +15,8 @@ from segedge.card.modelfile import require_card, with_metadata
 from segedge.card.proof import PROOF, PROOF_KEY
 from segedge.convert.proof import levels_of, prove
 from segedge.errors import ModelError, UsageError, unknown_name_error
-from segedge.graph.kit import FLOAT16, Model, load_model, to_bytes
-from segedge.graph.typed import TypedGraph, check, prepare, values_of
+from segedge.graph.kit import FLOAT16, Model, load_model, to_bytes, values_of
+from segedge.graph.typed import TypedGraph, check, prepare
 from segedge.machine.files import write_atomically
 from segedge.precision.int8.calibrate import Channels, measure, measure_channels, thresholds
 from segedge.precision.int8.equalize import equalized, find_pairs

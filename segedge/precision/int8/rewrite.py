@@ -17,8 +17,9 @@ from segedge.graph.kit import (
     initializer,
     new_node,
     put_behind,
+    values_by_name,
 )
-from segedge.graph.typed import TypedGraph, fresh, is_weight, values_by_name
+from segedge.graph.typed import TypedGraph, fresh, is_weight
 from segedge.precision.int8.place import Layer, Placement, group_of
 from segedge.precision.int8.ranges import LEVELS, quantized, weight_scales
 
