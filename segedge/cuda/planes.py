@@ -60,11 +60,12 @@ class FramePlanes:
         for plane, source in zip(self._planes, sources, strict=True):
             self._device.copy_rows(plane.side, source, plane.row_bytes, plane.rows, self._stream)
 
-    def upload_staged(self, stream: Any) -> None:
-        """Enqueue the copy of what was staged, where there must be one."""
+    def upload_staged(self, stream: Any) -> bool:
+        """Enqueue the copy of what was staged; false where none is needed."""
         if not self._shared:
             for plane, host in zip(self._planes, self._staged(), strict=True):
                 self._device.copy(plane, host, stream)
+        return not self._shared
 
     def close(self) -> None:
         """Free the memory."""

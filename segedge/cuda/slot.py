@@ -250,8 +250,7 @@ class Slot:
         self._mark("network")
 
     def _upload(self, source: Source, stream: Any) -> None:
-        if source == "host" and not self._shared:
-            self.frame.upload_staged(stream)
+        if source == "host" and self.frame.upload_staged(stream):
             self._mark("upload")
 
     def _from_logits(self, request: Request, stream: Any) -> None:
