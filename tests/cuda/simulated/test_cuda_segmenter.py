@@ -220,6 +220,21 @@ def test_garbage_waits_for_the_end_of_a_capture(device: Device) -> None:
         gc.enable()
 
 
+def test_a_slot_keeps_the_graphs_of_its_last_requests(device: Device, sim: Control) -> None:
+    image = image_of(40, 56)
+    asked = [("labels",), ("overlay",), ("confidence",), ("class_pixels",), ("labels", "overlay")]
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=1) as segmenter:
+        for outputs in (*asked[:4], asked[0], asked[4]):
+            segmenter(image, outputs=outputs).wait()
+            assert sim.counter("graph_execs") <= 4
+        kernels = sim.counter("launches")
+        segmenter(image, outputs=asked[0]).wait()
+        assert sim.counter("launches") == kernels  # none by itself: its graph is there
+        segmenter(image, outputs=asked[1]).wait()
+        assert sim.counter("launches") > kernels
+        assert_like_the_host(CARD, image, segmenter(image, outputs=asked[0]))
+
+
 @pytest.mark.parametrize("outputs", [("labels",), ("overlay",), OUTPUTS])
 def test_a_graph_that_computes_something_else_is_not_used(
     device: Device, sim: Control, outputs: tuple[str, ...]
