@@ -26,7 +26,7 @@ from segedge.drift.glance import familiar_of, glance
 from segedge.engine.file import is_engine
 from segedge.errors import ModelError
 from segedge.graph.kit import Model, load_model, session_of, to_bytes
-from segedge.graph.typed import graph_precision
+from segedge.graph.typed import precision_of
 from segedge.machine.files import write_atomically
 from segedge.measure.datasets.datasets import Dataset
 
@@ -129,10 +129,10 @@ def _card_of(path: Path) -> ModelCard:
 def _loaded(path: Path) -> Model:
     """The graph, in float32."""
     model = load_model(path)
-    precision = graph_precision(model)
-    if precision != "float32":
+    precision = precision_of(model)
+    if precision != "f32":
         raise ModelError(
-            f"{path.name} is in {precision}",
+            f"{path.name} is in {'int8' if precision == 'int8' else 'float16'}",
             fix="segedge adapt the float32 file, then convert the adapted one: "
             "segedge build --precision fp16",
         )

@@ -26,7 +26,7 @@ from segedge.convert.onnx_file import (
     prepare_input,
 )
 from segedge.convert.options import ExportOptions
-from segedge.convert.original import Original, precision_of
+from segedge.convert.original import Original
 from segedge.convert.outputs import OutputSpec
 from segedge.convert.parity import Network
 from segedge.convert.passes.inner_scaling import inner_scaling
@@ -39,6 +39,7 @@ from segedge.convert.statistics import batch_norms
 from segedge.convert.way import Labelling
 from segedge.errors import UsageError
 from segedge.graph.kit import Model, opset_of
+from segedge.graph.typed import precision_of
 
 _WINDOWS = (
     "its processor cuts frames into windows along the longer side: run it with --slide auto "

@@ -14,7 +14,6 @@ from segedge.convert.mask_head import Run
 from segedge.convert.passes.usual_input import InputForm
 from segedge.convert.passes.usual_output import OutputForm
 from segedge.errors import ExportError
-from segedge.graph.kit import Model, holds, ir
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 
@@ -39,14 +38,6 @@ class Original:
         if self.given.batch > 1:
             output = output[:1]
         return output if self.form is None else self.form(output)
-
-
-def precision_of(model: Model) -> FilePrecision:
-    """int8 where there are codes of activations, f16 where weights are half floats."""
-    if holds(model, "QuantizeLinear"):
-        return "int8"
-    kinds = {value.dtype for value in model.graph.initializers.values()}
-    return "f16" if ir().DataType.FLOAT16 in kinds else "f32"
 
 
 def open_session(

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from segedge.card.card import ModelCard
+from segedge.card.proof import FilePrecision
 from segedge.errors import ModelError
 from segedge.graph.kit import (
     FLOAT16,
@@ -208,9 +209,9 @@ def card_of(model: Model) -> ModelCard | None:
     return ModelCard.from_metadata(model.metadata_props)
 
 
-def graph_precision(model: Model) -> str:
-    """``int8`` with Q/DQ nodes, ``float16`` with weights in it, else ``float32``."""
+def precision_of(model: Model) -> FilePrecision:
+    """int8 where there are codes of activations, f16 where weights are half floats."""
     if holds(model, "QuantizeLinear"):
         return "int8"
     weights = model.graph.initializers.values()
-    return "float16" if any(weight.dtype == FLOAT16 for weight in weights) else "float32"
+    return "f16" if any(weight.dtype == FLOAT16 for weight in weights) else "f32"

@@ -23,7 +23,7 @@ from segedge.version import __version__
 
 _BASE = ("numpy", "opencv-python", "numba", "av")
 _LABEL = len("onnxruntime-cuda")
-_EXPORT = ("torch", "onnx", "onnxscript")
+_EXPORT = ("torch", "onnx", "onnx-ir", "onnxscript")
 
 
 def doctor_command(

@@ -29,7 +29,7 @@ def prove_command(
     from segedge.convert.onnx_card import check_output
     from segedge.convert.proof import levels_of, prove
     from segedge.graph.kit import load_model
-    from segedge.graph.typed import graph_precision
+    from segedge.graph.typed import precision_of
     from segedge.machine.files import write_atomically
 
     card, facts = require_card(file), read_facts(file)
@@ -48,12 +48,8 @@ def prove_command(
             f"{file.name} has its weights in {facts.external_data.name}: it stays beside them",
             fix=f"segedge prove {file}",
         )
-    precision = "int8" if card.quantization is not None else graph_precision(load_model(file))
-    proof = prove(
-        file, card,
-        precision={"int8": "int8", "float16": "f16", "fp16": "f16"}.get(precision, "f32"),  # type: ignore[arg-type]
-        levels=levels_of(before),
-    )  # fmt: skip
+    precision = "int8" if card.quantization is not None else precision_of(load_model(file))
+    proof = prove(file, card, precision=precision, levels=levels_of(before))
     data = with_metadata(file.read_bytes(), PROOF.metadata(proof))
     write_atomically(target, data, durable=True)
     size = len(PROOF.metadata(proof)[PROOF_KEY])

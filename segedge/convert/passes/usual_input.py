@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from segedge.card.axes import Layout, channel_axis
 from segedge.convert.passes.base import Pass
 from segedge.graph.kit import (
+    FLOAT,
+    FLOATS,
     Model,
     Node,
     Value,
@@ -26,6 +28,7 @@ from segedge.graph.kit import (
     infer_shapes,
     initializer,
     ir,
+    set_type,
 )
 from segedge.graph.operators import Operator, put_behind_input
 
@@ -34,7 +37,6 @@ LUMA_RGB = (0.299, 0.587, 0.114)
 picture in three channels stays what it was."""
 INPUT_TYPES = ("float32", "float16", "float64", "uint8")
 _SHUFFLES = ("Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze")
-_FLOATS = (1, 10)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def usual_input(form: InputForm) -> Pass:
             value.shape = ir().Shape(shape)
         codes = form.dtype == "uint8" and not _becomes_float(value)
         if form.dtype in ("uint8", "float64"):
-            value.type = ir().TensorType(ir().DataType.FLOAT)
+            set_type(value, FLOAT)
         if not (form.channels == 1 and form.dtype == "float32" and _in_convolutions(model, value)):
             put_behind_input(model, value, form.operators(codes=codes))
         forget_shapes(model)
@@ -165,12 +167,12 @@ def _becomes_float(value: Value) -> bool:
     while pending:
         for use in pending.pop().uses():
             node = use.node
-            if node.op_type == "Cast" and attribute(node, "to", 1) in _FLOATS:
+            if node.op_type == "Cast" and attribute(node, "to", 1) in FLOATS:
                 continue
             if node.op_type not in _SHUFFLES or use.idx != 0:
                 return False
             pending.append(node.outputs[0])
             between.append(node.outputs[0])
     for inner in between:
-        inner.type = ir().TensorType(ir().DataType.FLOAT)
+        set_type(inner, FLOAT)
     return True

@@ -21,8 +21,7 @@ from segedge.measure.optimize.options import Precision
 if TYPE_CHECKING:
     from segedge.precision.int8.quantizer import QuantizeOptions
 
-_WORDS: dict[str, Precision] = {"float32": "fp32", "float16": "fp16", "fp16": "fp16",
-                                "int8": "int8"}  # fmt: skip
+_WORDS: dict[str, Precision] = {"f32": "fp32", "f16": "fp16", "int8": "int8"}
 
 
 def given(models: Sequence[Path]) -> list[Artifact]:
@@ -55,9 +54,9 @@ def _stored(path: Path) -> Precision:
     if not is_importable("onnx_ir"):
         return "fp32"
     from segedge.graph.kit import load_model
-    from segedge.graph.typed import graph_precision
+    from segedge.graph.typed import precision_of
 
-    return _WORDS[graph_precision(load_model(path))]
+    return _WORDS[precision_of(load_model(path))]
 
 
 def make_fp16(source: Artifact, folder: Path, images: Sequence[Any] | None) -> Artifact:
