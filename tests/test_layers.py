@@ -49,7 +49,7 @@ HEAVY = {
     "torch": {"backends/eager.py", "backends/eager_cuda.py", "convert"},
     "transformers": {"convert"},
     "safetensors": {"convert"},
-    "onnx": {"graph", "convert", "precision"},
+    "onnx": {"graph", "convert"},
     "onnxscript": {"convert"},
     "onnx_ir": {"graph"},
     "onnxruntime": {

@@ -99,6 +99,29 @@ def maker(value: Value) -> str:
     return f"{node.name} ({node.op_type})" if node is not None else f"input {value.name}"
 
 
+def is_frozen(node: Node) -> bool:
+    """Whether a node keeps all its types: it holds subgraphs, or its operator is not ONNX's."""
+    return node.domain not in STANDARD_DOMAINS or any(True for _ in subgraphs(node))
+
+
+def formal_types(node: Node, opset: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
+    """Type variable of each input and each output of a node, and what each variable allows.
+
+    A type that is fixed, such as ``tensor(float)`` of Resize's scales, stands for itself.
+    """
+    defs = require("onnx.defs", purpose="look up an operator")
+    schema = defs.get_schema(node.op_type, opset, "")
+    allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
+    inputs = _each(schema.inputs, len(node.inputs))
+    return inputs, _each(schema.outputs, len(node.outputs)), allowed
+
+
+def _each(formals: Any, count: int) -> list[str]:
+    """The type variable of each actual parameter; the last formal one may be variadic."""
+    last = len(formals) - 1
+    return [formals[min(i, last)].type_str for i in range(count)]
+
+
 def subgraphs(node: Node) -> Iterator[Any]:
     """The graphs that a control-flow node holds (If, Loop, Scan), and those inside them."""
     kinds = ir().AttributeType

@@ -28,19 +28,18 @@ from segedge.graph.kit import (
     values_of,
 )
 from segedge.graph.typed import (
-    STANDARD_DOMAINS,
     TypedGraph,
     captured,
     check,
     data_inputs,
     float_outputs,
+    formal_types,
     fresh,
     is_float,
     is_float_cast,
+    is_frozen,
     redirect_captures,
-    subgraphs,
 )
-from segedge.machine.optional import require
 
 FP16_MAX = 65504.0
 """Largest finite float16."""
@@ -56,29 +55,6 @@ def retype(graph: TypedGraph, *, wide: Collection[str], keep_io: bool) -> Model:
     ``keep_io`` keeps the types of the graph's inputs and outputs; else its float ones get float16.
     """
     return _Writer(graph.model.clone(), frozenset(wide), keep_io).write()
-
-
-def is_frozen(node: Node) -> bool:
-    """Whether a node keeps all its types: it holds subgraphs, or its operator is not ONNX's."""
-    return node.domain not in STANDARD_DOMAINS or any(True for _ in subgraphs(node))
-
-
-def formal_types(node: Node, opset: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
-    """Type variable of each input and each output of a node, and what each variable allows.
-
-    A type that is fixed, such as ``tensor(float)`` of Resize's scales, stands for itself.
-    """
-    defs = require("onnx.defs", purpose="convert a network to fp16")
-    schema = defs.get_schema(node.op_type, opset, "")
-    allowed = {c.type_param_str: set(c.allowed_type_strs) for c in schema.type_constraints}
-    inputs = _each(schema.inputs, len(node.inputs))
-    return inputs, _each(schema.outputs, len(node.outputs)), allowed
-
-
-def _each(formals: Any, count: int) -> list[str]:
-    """The type variable of each actual parameter; the last formal one may be variadic."""
-    last = len(formals) - 1
-    return [formals[min(i, last)].type_str for i in range(count)]
 
 
 def narrow(array: Any) -> Any:

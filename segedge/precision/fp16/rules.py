@@ -21,11 +21,13 @@ from segedge.graph.typed import (
     TypedGraph,
     data_inputs,
     float_outputs,
+    formal_types,
     is_float,
     is_float_cast,
+    is_frozen,
     is_weight,
 )
-from segedge.precision.fp16.retype import FP16_MAX, formal_types, is_frozen
+from segedge.precision.fp16.retype import FP16_MAX
 
 Reasons = dict[str, str]
 

@@ -257,6 +257,16 @@ def test_a_subgraph_reads_a_narrowed_input_in_its_own_type() -> None:
     assert report.check.parity.agreement > 0.98
 
 
+def test_a_subgraph_reads_what_a_dissolved_cast_gave() -> None:
+    narrow = "c = Cast<to = 10>(a) d = Cast<to = 1>(c) m = ReduceMax(d)"
+    body = BRANCHES.replace("m = ReduceMax(a)", narrow).replace("Neg(a)", "Cast<to = 1>(c)")
+    half, report = convert(body.replace("Relu(a)", "Relu(d)"), {"zero": np.float32(0)})
+    branches = next(node for node in half.graph.node if node.op_type == "If").attribute
+    read = {name for branch in branches for node in branch.g.node for name in node.input}
+    assert {types_of(half)[name] for name in read} == {FLOAT, FLOAT16}
+    assert report.check.parity.agreement > 0.98
+
+
 def test_functions_are_inlined() -> None:
     text = """
         <ir_version: 9, opset_import: ["" : 20, "local" : 1]>
