@@ -135,7 +135,8 @@ def run_once(start: Start, root: Path) -> tuple[float, float]:
         told = Path(folder, "told")
         done = subprocess.run(
             [sys.executable, "-S", "-c", LAUNCH, told, *start.command],
-            env=environment, stderr=subprocess.PIPE, text=True, check=True,
+            # Elsewhere than in a checkout: -m looks for the package in the working folder first.
+            cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
         code, seconds, megabytes = json.loads(told.read_text())
     if code != 0:

@@ -276,3 +276,10 @@ def test_help_imports_little() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
+
+
+def test_a_build_of_a_float_network_needs_no_numpy() -> None:
+    """It is a tenth of the time of a small one."""
+    code = "import sys, segedge.cli.verbs.build\nprint('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr[-2000:]

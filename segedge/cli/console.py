@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import textwrap
@@ -56,6 +55,8 @@ def print_prose(label: str, text: str) -> None:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout, for machines."""
+    import json
+
     sys.stdout.write(json.dumps(data, indent=2) + "\n")
 
 

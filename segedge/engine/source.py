@@ -6,14 +6,11 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from segedge.card.attachments import FAMILIAR_KEY, PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_facts
 from segedge.engine.file import sha256
 from segedge.errors import ModelError
-from segedge.graph.kit import constant, load_model
 from segedge.machine.files import refused
 
 
@@ -83,6 +80,10 @@ def _check_codes(source: EngineSource) -> None:
     TensorRT refuses the zero points itself, but takes uint8 for int8: all above half of the range
     would be cut off without a word.
     """
+    import numpy as np  # a float network is built without
+
+    from segedge.graph.kit import constant, load_model
+
     nodes = [node for node in load_model(source.path).graph if node.op_type == "QuantizeLinear"]
     kinds = []
     for node in nodes:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.engine.source import EngineSource
 from segedge.errors import CardError
-from segedge.graph.kit import load_model, to_bytes
 
-Images = Sequence[NDArray[Any]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Images: TypeAlias = "Sequence[NDArray[Any]]"
 """Preprocessed network inputs, 3xHxW or Nx3xHxW float32."""
 _MOST_IMAGES = 16
 
@@ -53,6 +53,7 @@ def half_graph(
     source: EngineSource, *, keep_fp32: tuple[str, ...], images: Images | None
 ) -> Prepared:
     """The fp16 form of a model; ``keep_fp32`` holds patterns of node names to leave in fp32."""
+    from segedge.graph.kit import load_model, to_bytes
     from segedge.precision.fp16.fp16 import to_fp16
 
     converted, report = to_fp16(load_model(source.path), keep=keep_fp32, images=images)
