@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
@@ -33,9 +34,11 @@ class Ahead:
     def __init__(self, path: Path, card: ModelCard, proof: Proof, common: Common) -> None:
         """Nothing is made yet; the card is of the size that the file is proved at."""
         self._path, self._card, self._proof, self._common = path, card, proof, common
+        self._library = ""
 
-    def begin(self, ready: Ready | None) -> None:
-        """Make it all for a backend on the CPU, when its kernels are loaded."""
+    def begin(self, library: str, ready: Ready | None) -> None:
+        """Make it all for a backend on the CPU, when its kernels and its library are loaded."""
+        self._library = library
         if ready is None:
             self._make()
         else:
@@ -62,7 +65,12 @@ class Ahead:
 
     @cached_property
     def _picture(self) -> Future[NDArray[np.uint8]]:
-        return self._thread.submit(self._proof.answers[0].picture.pixels)
+        return self._thread.submit(self._draw)
+
+    def _draw(self) -> NDArray[np.uint8]:
+        if self._library in sys.modules:
+            importlib.import_module(self._library)  # waits for who is importing it
+        return self._proof.answers[0].picture.pixels()
 
     @cached_property
     def _rehearsed(self) -> Future[None]:

@@ -3,9 +3,9 @@
 The first time that a file meets a backend, a version, a device and a precision, its pictures go
 through preprocessing, network and tail. On a device they are several, and differ: one alone is
 answered rightly where frames in flight are mixed up. On the host, where a call returns what it has
-computed, it is the first, which is resized as frames are: a frame's time is all that it costs, as
-the picture is made while the backend opens. What came of it is kept in the user's cache; later
-openings only look there.
+computed, it is the first, which is resized as frames are. It is made while the backend opens, see
+`segedge.segment.ahead`; what remains is a run of the network and the comparing. What came of it is
+kept in the user's cache; later openings only look there.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Prover:
     def begin(self, name: str) -> None:
         """Prepare beside the opening of a backend that nothing is known of."""
         if may_run_on_host(name) and not self._entry(name):
-            self._ahead.begin(self.ready)
+            self._ahead.begin(name.partition(":")[0], self.ready)
 
     def recall(self, name: str) -> None:
         """Look up what is known of a backend, and whatever that needs of the machine."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.picture import Picture
 from segedge.card.proof import PROOF_KEY
 from segedge.segment import common as common_module
+from segedge.segment.ahead import Ahead
 from segedge.segment.common import Common
 from segedge.segment.segmenter import Segmenter
 from tests.segment import proved
@@ -55,6 +57,34 @@ def test_the_pictures_frame_is_prepared_while_the_backend_opens(
     monkeypatch.setattr(backend_module, "cpu_session", session)
     segedge.load(path, backend="onnxruntime").close()
     assert not made.is_set(), "what is known is not prepared for"
+
+
+def test_the_picture_waits_for_the_backends_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads share an interpreter, and the backend's import is what is waited for."""
+    (tmp_path / "slow_library.py").write_text(
+        "import builtins\nbuiltins.slow_begun.set()\nassert builtins.slow_goes_on.wait(60)\n"
+    )
+    begun, goes_on = threading.Event(), threading.Event()
+    monkeypatch.setattr("builtins.slow_begun", begun, raising=False)
+    monkeypatch.setattr("builtins.slow_goes_on", goes_on, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    card, proof = proved.card_and_proof(proved.exported("plain"))
+    ahead = Ahead(proved.exported("plain"), card, proof, Common(1))
+    importing = threading.Thread(target=lambda: importlib.import_module("slow_library"))
+    importing.start()
+    assert begun.wait(60)
+    ahead.begin("slow_library", None)
+    try:
+        with pytest.raises(TimeoutError):
+            ahead._picture.result(0.3)
+    finally:
+        goes_on.set()
+    assert np.array_equal(ahead.pixels(proof.answers[0]), proof.answers[0].picture.pixels())
+    assert ahead.has_its_weights()
+    importing.join()
+    del sys.modules["slow_library"]
 
 
 def test_what_cannot_be_prepared_is_told_where_it_is_needed(
