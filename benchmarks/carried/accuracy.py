@@ -111,9 +111,9 @@ SETS = {"camvid": camvid, "clip": clip}
 FRAMES = {"camvid": 101, "clip": 120}
 
 
-def by_flow(film: Film) -> Motion:
-    """From neighbour to neighbour by flow, put one behind the other."""
-    return tracked(Tracker("flow"), [Frame(image) for image in film.images])
+def by_flow(film: Film, *, both: bool = False) -> Motion:
+    """From neighbour to neighbour by flow, put one behind the other; of a file, or live."""
+    return tracked(Tracker("flow", is_file=both), [Frame(image) for image in film.images])
 
 
 def tracked(tracker: Tracker, frames: list[Frame]) -> Motion:
@@ -252,14 +252,16 @@ def accuracy(name: str, folder: Path, count: int, distances: tuple[int, ...]) ->
         rows[f"{name}, N={distance}, past, fused"] = fused(film, by_flow(film), distance)
         say(rows)
     codecs = {"codec": {}} if film.path else X264
-    motions = {"flow": by_flow(film), "whole flow": by_whole_flow(film)}
-    motions |= {kind: by_vectors(film, options, folder) for kind, options in codecs.items()}
-    for kind, motion in motions.items():
+    whole = by_whole_flow(film)
+    motions = {"flow": (by_flow(film), by_flow(film, both=True)), "whole flow": (whole, whole)}
+    for kind, options in codecs.items():
+        motions[kind] = (by_vectors(film, options, folder),) * 2
+    for kind, ways in motions.items():
         for form, finer in FINERS.items() if kind == "flow" else (("refined", 2),):
             carried = Carried(film, finer)
             for both in (False, True):
                 for distance in distances if form == "refined" else distances[:2]:
-                    labels = carried_labels(plain, carried, motion, distance, both)
+                    labels = carried_labels(plain, carried, ways[both], distance, both)
                     side = "both" if both else "past"
                     rows[f"{name}, N={distance}, {side}, {kind}, {form}"] = score(film, labels)
                     say(rows)
@@ -272,20 +274,21 @@ def fused(film: Film, motion: Motion, distance: int) -> float:
     geometry = Geometry.fit(film.frame, card.input_size, card.fit)
     grid, shape = card.grid_size(film.logits[0].shape), film.logits[0].shape
     own, plain = Carrier(card, geometry, grid, finer=1), Tail(card, geometry, grid)
-    past = np.empty(shape, np.float32)
+    past, looked = np.empty(shape, np.float32), list(film.logits)
     for key in range(distance, len(film.images), distance):
         before = key - distance
         field = motion(key, before)
         own.run([Key(carried.key(before), field)], past)
         share = reference.past_share(field, card, geometry, grid, share=FUSED_SHARE)
-        carried.kept[key] = own.keep(reference.fused(film.logits[key], past, share))
+        looked[key] = reference.fused(film.logits[key], past, share)
+        carried.kept[key] = own.keep(looked[key])
 
     def labels(number: int) -> Image:
         key = number // distance * distance
         if number != key:
             return carried.labels([(key, motion(number, key), 1.0)])
         found = np.empty((film.frame.height, film.frame.width), np.uint8)
-        plain.run(carried.key(key).reshape(film.logits[0].shape), labels=found)
+        plain.run(looked[key], labels=found)
         return found
 
     return score(film, labels)

@@ -15,6 +15,7 @@ from segedge.cpu import plan
 from segedge.cpu.arrays import FlatOutput
 from segedge.cpu.kernels import motion
 from segedge.cpu.kernels.motion import Blocks, Places, Points, Way
+from segedge.cpu.kernels.tables import TILE
 from segedge.cpu.workers import Workers, shared_workers
 from segedge.errors import UsageError
 from segedge.motion.carry import FINER, LEAST_RESIDUAL, finer_grid, finer_map
@@ -29,7 +30,7 @@ class Key:
     """A key frame, as another frame sees it."""
 
     logits: NDArray[np.float32]
-    """From `Carrier.keep`."""
+    """From `Carrier.keep`, Gh x Gw x channels filled up."""
     field: MotionField
     """From the other frame to this one."""
     frames: float = 1.0
@@ -83,7 +84,10 @@ class Carrier:
         self._output = FlatOutput(card, grid, self._workers)
         self._ticket = np.zeros(1, np.int64)
         self._places: list[tuple[Places, Places]] = []
-        self._lines = np.zeros((self._workers.count, self._grid.width), np.float32)
+        channels = self._output.channels
+        self._kept = (grid.height, grid.width, -(-channels // TILE) * TILE)
+        self._tiles = np.zeros((self._workers.count, TILE, TILE), np.float32)
+        self._fields = [np.empty((3, 0, 0), np.float32)] * KEYS
         self._arguments: tuple[Any, ...] = ()
 
     @property
@@ -106,14 +110,14 @@ class Carrier:
         )
 
     def keep(self, logits: NDArray[Any]) -> NDArray[np.float32]:
-        """A copy of a key's logits, float32 or float16, as `run` reads them.
+        """A copy of a key's logits, float32 or float16, as `run` reads them: Gh x Gw x channels.
 
         Raises:
             ModelError: They do not have the shape that the card and the grid say.
         """
-        kept = np.empty(self._output.size, np.float32)
+        kept = np.empty(self._kept, np.float32)
         self._output.take(logits)
-        motion.copy_finite(self._output.flat, kept)
+        motion.keep_finite(self._output.flat, self._output.strides, self._output.channels, kept)
         self._output.release()
         return kept
 
@@ -136,10 +140,10 @@ class Carrier:
                 "the array for carried logits does not fit",
                 facts={"expected": f"{self._shape} float32", "found": f"{out.shape} {out.dtype}"},
             )
-        ways = [self._way(key) for key in keys]
+        ways = [self._way(key, self._planes_of(index, key)) for index, key in enumerate(keys)]
         self._make_places(max(key.field.blocks.width for key in keys))
         self._arguments = (
-            self._ticket, self._rows, self._columns, self._output.strides, self._output.channels,
+            self._ticket, self._rows, self._columns, self._output.channels,
             ways[0], ways[-1], len(ways) == KEYS, LEAST_RESIDUAL,
             out.reshape(-1), self._carried.strides,
         )  # fmt: skip
@@ -148,24 +152,29 @@ class Carrier:
         self._arguments = ()
 
     def _carry(self, participant: int) -> None:
-        line = self._lines[participant]
-        motion.carry_rows(*self._arguments, *self._places[participant], line)
+        scratch = self._places[participant]
+        motion.carry_rows(*self._arguments, *scratch, self._tiles[participant])
 
-    def _way(self, key: Key) -> Way:
+    def _planes_of(self, index: int, key: Key) -> NDArray[np.float32]:
+        """Scratch for a key's field, kept: 150 kB come and go with page faults."""
+        shape = (3, *key.field.residual.shape)
+        if self._fields[index].shape != shape:
+            self._fields[index] = np.empty(shape, np.float32)
+        return self._fields[index]
+
+    def _way(self, key: Key, planes: NDArray[np.float32]) -> Way:
         field = key.field
-        if field.frame != self._frame or key.logits.size != self._output.size:
+        if field.frame != self._frame or key.logits.shape != self._kept:
             raise UsageError(
                 "a key's field or logits are of another size",
                 facts={
-                    "expected": f"frame {self._frame}, {self._output.size} logits",
-                    "found": f"frame {field.frame}, {key.logits.size} logits",
+                    "expected": f"frame {self._frame}, logits {self._kept}",
+                    "found": f"frame {field.frame}, logits {key.logits.shape}",
                 },
             )
         rows, columns = self._blocks_of(field.blocks)
-        return Way(
-            key.logits, np.ascontiguousarray(field.displacement),
-            np.ascontiguousarray(field.residual), rows, columns, 1.0 / key.frames,
-        )  # fmt: skip
+        planes[:2], planes[2] = field.displacement.transpose(2, 0, 1), field.residual
+        return Way(key.logits, planes, rows, columns, 1.0 / key.frames)
 
     def _blocks_of(self, blocks: Size) -> tuple[Blocks, Blocks]:
         """Tables for fields of so many blocks; made once."""
@@ -182,7 +191,7 @@ class Carrier:
         """Scratch for fields of so many columns; made once."""
         if self._places and self._places[0][0].line.shape[1] >= block_columns:
             return
-        width = self._grid.width
+        width = max(TILE, self._grid.width)
         self._places = [
             (_new_places(width, block_columns), _new_places(width, block_columns))
             for _ in range(self._workers.count)
@@ -190,9 +199,9 @@ class Carrier:
 
 
 def _new_places(width: int, block_columns: int) -> Places:
-    integers = np.zeros((3, width), np.uint32)
-    floats = np.zeros((3, width), np.float32)
-    return Places(np.zeros((3, block_columns)), *integers, *floats)
+    rows = np.zeros((6, width), np.uint32)
+    line, moves = np.zeros((3, block_columns)), np.zeros((3, width))
+    return Places(line, moves, *rows[:3], *rows[3:].view(np.float32))
 
 
 def _shape(grid: Size, channels: int, is_nhwc: bool) -> tuple[int, ...]:

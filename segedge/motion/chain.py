@@ -14,9 +14,6 @@ from segedge.card.geometry import Size
 from segedge.motion.field import Displacement
 from segedge.motion.grey import one_thread, positions
 
-_ROUNDS = 3
-"""Of turning around: each brings it nearer, by how fast the motion varies from place to place."""
-
 
 def composed(first: Displacement, then: Displacement, frame: Size) -> Displacement:
     """The motion over two steps: ``first``, and ``then`` from where that leads."""
@@ -24,11 +21,12 @@ def composed(first: Displacement, then: Displacement, frame: Size) -> Displaceme
 
 
 def turned_around(there: Displacement, frame: Size) -> Displacement:
-    """The motion back, from the motion there: what ``there`` leads to comes from here."""
-    back = -there
-    for _ in range(_ROUNDS):
-        back = -_read_moved(there, back, frame)
-    return back
+    """The motion back, from the motion there: what ``there`` leads to comes from here.
+
+    It is that of where the motion itself leads back to. Looking again from there brings it nearer,
+    by how fast the motion varies from place to place; no figure of `benchmarks/motion.py` saw it.
+    """
+    return -_read_moved(there, -there, frame)
 
 
 def _read_moved(values: Displacement, moved: Displacement, frame: Size) -> Displacement:

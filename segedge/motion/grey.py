@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -93,24 +93,33 @@ def judged(displacement: Displacement, grey: Grey, key: Grey) -> MotionField:
 
     What most of the picture has in common, a camera's exposure changed.
     """
-    planes = np.ascontiguousarray(displacement.transpose(2, 0, 1))
-    differs = read_centres(key, planes, 1.0).astype(np.float32) - grey.centres
-    differs -= np.median(differs[::_SPARSE, ::_SPARSE])
-    return MotionField(displacement, np.abs(differs), grey.frame)
+    with one_thread():
+        moved = read_centres(key, cv2.split(displacement), 1.0)
+        found = cv2.subtract(moved, grey.centres, dtype=cv2.CV_32F)
+    differs = np.asarray(found, np.float32)
+    some = differs[::_SPARSE, ::_SPARSE].reshape(-1)
+    middle = some.size // 2
+    differs -= np.partition(some, middle)[middle]
+    return MotionField(displacement, np.abs(differs, out=differs), grey.frame)
 
 
-def read_centres(grey: Grey, motion: NDArray[np.float32], factor: float, every: int = 1) -> Plane:
+def read_centres(
+    grey: Grey,
+    motion: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    factor: float,
+    every: int = 1,
+) -> Plane:
     """A frame at the centres of blocks (one of so many) after so many times a motion.
 
-    The motion is 2 x Bh x Bw, x before y, in pixels of the frame.
+    The motion is two planes of Bh x Bw, x before y, in pixels of the frame.
     """
     height, width = grey.image.shape
-    x, y = _centre_positions(*motion.shape[1:], BLOCK * every)
+    x, y = _centre_positions(*motion[0].shape, BLOCK * every)
     with one_thread():
         found = cv2.remap(
             grey.smooth,
-            x + motion[0] * np.float32(factor * width / grey.frame.width),
-            y + motion[1] * np.float32(factor * height / grey.frame.height),
+            cv2.scaleAdd(motion[0], factor * width / grey.frame.width, x),
+            cv2.scaleAdd(motion[1], factor * height / grey.frame.height, y),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )

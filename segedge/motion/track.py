@@ -11,13 +11,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from threading import Lock
 
+import numpy as np
+from numpy.typing import NDArray
+
+from segedge.card.geometry import Size
 from segedge.frames.frame import Frame
 from segedge.motion.chain import composed, turned_around
 from segedge.motion.field import Displacement, MotionField
-from segedge.motion.flow import Flow
+from segedge.motion.flow import COARSE, FINE, Flow
 from segedge.motion.grey import Grey, judged
 from segedge.motion.vectors import vector_step
 from segedge.options.motion import MotionSource
+
+
+class _Later:
+    """The grey image of a frame, made when it is first asked for."""
+
+    def __init__(self, image_hwc: NDArray[np.uint8]) -> None:
+        self.frame = Size(*image_hwc.shape[:2])
+        self._image: NDArray[np.uint8] | None = image_hwc
+        self._lock = Lock()
+        self._grey: Grey | None = None
+
+    def get(self) -> Grey:
+        with self._lock:
+            if self._grey is None:
+                assert self._image is not None, "it is let go when the grey image is made"
+                self._grey, self._image = Grey.of(self._image), None
+            return self._grey
 
 
 class Seen:
@@ -26,20 +47,28 @@ class Seen:
     Its methods may be called by several threads; what one has found the others have, too.
     """
 
-    def __init__(self, grey: Grey, before: Grey | None, step: Displacement | None) -> None:
+    def __init__(self, grey: _Later, before: _Later | None, step: Displacement | None) -> None:
         """Where the codec knows the step to the frame before, none is looked for."""
-        self.grey = grey
-        self._before = before
+        self._grey, self._before = grey, before
         self._lock = Lock()
         self._back = step
         self._forth: Displacement | None = None
+
+    @property
+    def grey(self) -> Grey:
+        """Its grey image; until it is asked for, the frame is held."""
+        return self._grey.get()
+
+    def prepare(self) -> None:
+        """Let go of the frame: who gets it may draw on it."""
+        self._grey.get()
 
     def to_before(self, flow: Flow) -> Displacement:
         """The motion to the frame before it."""
         with self._lock:
             if self._back is None:
                 assert self._before is not None, "the first frame has none before it"
-                self._back = flow.step(self.grey, self._before)
+                self._back = flow.step(self.grey, self._before.get())
             self._before = None
             return self._back
 
@@ -48,18 +77,21 @@ class Seen:
         back = self.to_before(flow)
         with self._lock:
             if self._forth is None:
-                self._forth = turned_around(back, self.grey.frame)
+                self._forth = turned_around(back, self._grey.frame)
             return self._forth
 
 
 class Tracker:
     """Sees the frames of one video in order. `field` may be asked by several threads."""
 
-    def __init__(self, source: MotionSource) -> None:
-        """Begin; ``auto`` is flow, which sees more than an encoder needs."""
+    def __init__(self, source: MotionSource, *, is_file: bool = False) -> None:
+        """Begin; ``auto`` is flow, which sees more than an encoder needs.
+
+        In a file frames lie between two keys, and the flow may be coarser.
+        """
         self._asks_codec = source == "codec"
-        self._flow = Flow()
-        self._before: Grey | None = None
+        self._flow = Flow(COARSE if is_file else FINE)
+        self._before: _Later | None = None
         self._sums = _Sums()
         self.asked = 0
         """Frames of which the codec was asked for vectors."""
@@ -67,15 +99,15 @@ class Tracker:
         """Those of which it had some."""
 
     def see(self, frame: Frame) -> Seen:
-        """Take the next frame."""
-        grey, before = Grey.of(frame.image_hwc), self._before
+        """Take the next frame; its pixels must stay as they are until its motion is asked for."""
+        grey, before = _Later(frame.image_hwc), self._before
         if before is not None and before.frame != grey.frame:
             before = None
         step: Displacement | None = None
         if self._asks_codec and before is not None:
             self.asked += 1
             if frame.motion_vectors is not None and frame.motion_vectors.size:
-                step = vector_step(frame.motion_vectors, grey, before)
+                step = vector_step(frame.motion_vectors, grey.get(), before.get())
             self.answered += step is not None
         frame.motion_vectors = None
         self._before = grey

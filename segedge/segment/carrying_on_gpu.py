@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
+from segedge.cpu.agreement import agreement
 from segedge.cuda.pool import Lease
 from segedge.cuda.slot import CarriedFrom
 from segedge.cuda.slot import Source as FrameSource
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
-from segedge.motion.agreement import Agreement, agreement
+from segedge.motion.agreement import Agreement
 from segedge.options.frame import FrameOptions
 from segedge.reference import motion as reference
 from segedge.segment.drawing import checked_outputs
@@ -60,6 +61,10 @@ class DeviceCarrying:
                 "key frames are not fused on a GPU",
                 fix="leave --fuse out, or take a host backend: openvino, onnxruntime",
             )
+
+    def beside(self) -> list[DeviceCarrying]:
+        """None: the GPU takes its frames in turn, and nobody waits for them here."""
+        return []
 
     def look(self, frame: Frame) -> _Under:
         """The frame through the network."""

@@ -8,7 +8,7 @@ backend opens.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ from segedge.machine.processors import usable_processors
 from segedge.options.cleaning import Cleaning
 from segedge.segment.drawing_on_host import Renderer
 from segedge.segment.windows import Infer, SlidePlan
-
-if TYPE_CHECKING:
-    from segedge.cpu.motion import Carrier
 
 
 @dataclass
@@ -54,11 +51,6 @@ class Plan:
     way: Whole | SlidePlan
     """How the frame comes to the network."""
     renderers: dict[Size, Renderer] = field(default_factory=dict)
-    carriers: dict[tuple[Size, int], Carrier] = field(default_factory=dict)
-    """By the grid that they carry from, and how much finer theirs is."""
-    axes: dict[Size, tuple[Axis, Axis]] = field(default_factory=dict)
-    """Of grids that the tail reads otherwise than the network's: those that logits are carried to.
-    """
 
 
 class Common:
@@ -77,19 +69,16 @@ class Common:
         ahead = self._ahead.pop((card, frame, network, dtype), None)
         return ahead or self._new_plan(card, frame, network, dtype)
 
-    def add_renderer(
-        self, plan: Plan, card: ModelCard, grid: Size, cleaning: Cleaning | None = None
-    ) -> Renderer:
-        """What draws frames of this plan by logits on a grid."""
-        geometry, axes = plan.way.geometry, plan.axes.get(grid)
-        if isinstance(plan.way, SlidePlan):
-            axes = plan.way.grid.axes
+    def renderer(
+        self, card: ModelCard, geometry: Geometry, grid: Size, *, cleaning: Cleaning | None = None,
+        axes: tuple[Axis, Axis] | None = None, workers: Workers | None = None,
+    ) -> Renderer:  # fmt: skip
+        """What draws frames by logits on a grid; by these threads, if no others are given."""
         tail = Tail(
-            card, geometry, grid,
-            workers=self.workers, cleaning=cleaning, axes=axes, code=self.code,
+            card, geometry, grid, workers=workers or self.workers,
+            cleaning=cleaning, axes=axes, code=self.code,
         )  # fmt: skip
-        plan.renderers[grid] = Renderer(card, geometry, grid, tail, pool=self.pool)
-        return plan.renderers[grid]
+        return Renderer(card, geometry, grid, tail, pool=self.pool)
 
     def rehearse(self, card: ModelCard, picture: NDArray[np.uint8], network: Size) -> None:
         """Make what a picture needs and bring it to the network's size, for a first time.
@@ -99,7 +88,8 @@ class Common:
         size, dtype = Size(*picture.shape[:2]), "float32"
         plan = self._ahead[card, size, network, dtype] = self._new_plan(card, size, network, dtype)
         height, width = (-(-length // card.stride) for length in (network.height, network.width))
-        self.add_renderer(plan, card, Size(height, width))
+        grid = Size(height, width)
+        plan.renderers[grid] = self.renderer(card, plan.way.geometry, grid)
         if self.code() is not plain() and isinstance(plan.way, Whole):
             plan.way.preprocessor.run(picture, plan.way.tensor)
 

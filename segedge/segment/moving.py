@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeVar
 
 from segedge.frames.frame import Frame, MotionNote
+from segedge.machine.processors import usable_processors
 from segedge.motion.agreement import Agreement
 from segedge.motion.field import MotionField
 from segedge.motion.pace import Pace
 from segedge.motion.summary import MotionSummary
 from segedge.motion.track import Seen, Tracker
 from segedge.options.motion import MOST_HELD, Motion
+from segedge.segment.helpers import Helpers
 from segedge.segment.result import Result
 
 LEAST_EXPLAINED = 0.5
 """Share of a picture that the motion must explain; a frame below it begins a new scene."""
-_FLOW_THREADS = 2
-"""Flow is single-threaded: while one frame is drawn, that of the next two is found."""
+_MOST_HELPERS = 2
+"""Flow is single-threaded: that of several frames is found at the same time, as two are drawn."""
 
 Shown = tuple[Frame, Result]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,9 @@ class Source:
 
 class Carrying(Protocol):
     """A segmenter whose frames can get the logits of others; on the CPU or on a GPU."""
+
+    def beside(self) -> Sequence[Carrying]:
+        """Those that carry, compare and show frames at the same time, each in a thread; or none."""
 
     def look(self, frame: Frame) -> Any:
         """The frame through the network."""
@@ -86,12 +95,22 @@ class Moving:
     def __init__(self, segmenter: Carrying, motion: Motion, *, live: bool) -> None:
         """Begin."""
         self._segmenter, self._motion, self._live = segmenter, motion, live
-        self._tracker = Tracker(motion.source)
+        self._tracker = Tracker(motion.source, is_file=not live)
         self._pace = Pace(motion, most=None if live else MOST_HELD)
-        self._threads = ThreadPoolExecutor(_FLOW_THREADS, "segedge-motion")
+        helpers = max(1, min(_MOST_HELPERS, usable_processors() - 1))
+        self._helpers = Helpers(helpers, "segedge-motion")
+        self._hands: SimpleQueue[Carrying] = SimpleQueue()
+        """Of those beside the segmenter, the idle ones; for files alone."""
+        for hand in () if live else segmenter.beside():
+            self._hands.put(hand)
+        self._has_hands = not self._hands.empty()
         self._key: Key | None = None
         self._between: list[Held] = []
         """Frames of a file that wait for the next key."""
+        self._drawn: deque[tuple[Held, Callable[[], Result]]] = deque()
+        """Frames of a file that are being drawn."""
+        self._measuring: tuple[Held, Source, Callable[[], Agreement]] | None = None
+        """The last key, while it is compared."""
         self._passed: list[Seen] = []
         """What is kept of live frames that have passed since the key."""
         self._size: tuple[int, int] | None = None
@@ -125,7 +144,8 @@ class Moving:
     def close(self) -> None:
         """End the threads; frames that wait are given up."""
         self._between.clear()
-        self._threads.shutdown(cancel_futures=True)
+        self._drawn.clear()
+        self._helpers.close()
 
     def _begins_anew(self, frame: Frame) -> bool:
         """Whether size or time leap: another scene, or another video."""
@@ -142,9 +162,14 @@ class Moving:
         return False
 
     def _file_step(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
+        """For each frame that comes one goes, as long as some are being drawn."""
+        if self._drawn:
+            yield self._next_drawn()
+        self._settle()
         distance = self._pace.distance(self._fps)
         while len(self._between) >= distance:
             yield from self._close(outputs)
+            self._settle()
 
     def _live_step(self, held: Held, outputs: tuple[str, ...]) -> Shown:
         source = self._follow(held)
@@ -153,7 +178,7 @@ class Moving:
             return self._become_key(held, outputs)
         if len(self._passed) >= self._pace.distance(self._fps):
             return self._become_key(held, outputs, source)
-        return self._carried(held, [source], outputs)
+        return self._carried(held, source, outputs)
 
     def _follow(self, held: Held) -> Source:
         """The key as a live frame sees it, which has come after it."""
@@ -167,69 +192,102 @@ class Moving:
     def _finish(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
         while self._between:
             yield from self._close(outputs)
+        yield from self._all_drawn()
         self._passed.clear()
 
     def _close(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
-        """The frames that wait, up to the last or the first of a new scene, which is a key."""
+        """The frames that wait, up to the last or the first of a new scene, which is a key.
+
+        They are drawn from now on, and given one for each frame that comes; at once where nobody
+        draws beside. What was drawn before them is given first.
+        """
+        yield from self._all_drawn()
         with self._between[-1].frame.times.measure("motion"):
             number = self._first_unexplained()
         cut = number is not None
         last = len(self._between) if number is None else number + 1
         run, rest = self._between[:last], self._between[last:]
-        assert self._key is not None, "frames wait for a key after another"
-        after = run.pop()
-        logits = self._segmenter.look(after.frame)
-        to_after = None if cut else self._motions_to(after, run)  # found while logits are compared
-        if not cut:
-            logits = self._measured(after, self._from_key(after, len(run) + 1), logits)
+        before, after = self._key, run.pop()
+        assert before is not None, "frames wait for a key after another"
+        looked = logits = self._segmenter.look(after.frame)
+        to_after = [] if cut else self._motions_to(after, run)
+        source = None if cut else self._from_key(after, len(run) + 1)
+        if source is not None:
+            logits = self._fused(after, source, looked)
         kept = self._keep(after.frame, logits)
-        self._note_key(after)
-        yield from self._interpolated(run, kept, to_after, outputs)
-        self._between = rest
-        self._key = Key(after, kept)
+        if source is not None:
+            self._measuring = after, source, self._do(partial(_agree, after.frame, source, looked))
+        for place, held in enumerate(run):
+            ways = [_Way(before.logits, _future_of(held), place + 1)]
+            if to_after:
+                ways.append(_Way(kept, to_after[place], len(run) - place))
+            self._note_carried(held, before, min(way.frames for way in ways))
+            self._drawn.append((held, self._do(partial(_carry, held.frame, ways, outputs))))
+        self._drawn.append((after, self._do(partial(_show, after.frame, logits, outputs))))
+        self._between, self._key = rest, Key(after, kept)
         for place, held in enumerate(rest, 1):
             held.to_key = self._motion_to_key(place)
         if cut:
             self._pace.new_scene()
-        yield after.frame, self._segmenter.show(after.frame, logits, outputs)
+        if not self._has_hands:
+            yield from self._all_drawn()
+
+    def _settle(self) -> None:
+        """Wait until it is known how well carrying has foretold the last key."""
+        if self._measuring is not None:
+            held, source, found = self._measuring
+            self._measuring = None
+            self._note_measured(held, source, found())
+
+    def _all_drawn(self) -> Iterator[Shown]:
+        while self._drawn:
+            yield self._next_drawn()
+
+    def _next_drawn(self) -> Shown:
+        self._settle()
+        held, result = self._drawn.popleft()
+        self._note_key(held)
+        return held.frame, result()
 
     def _motions_to(self, after: Held, run: list[Held]) -> list[Future[MotionField]]:
         """Those of frames between two keys to the later one."""
         chain = [held.seen for held in (*run, after)]
-        return [self._submit(chain, place, len(run)) for place in range(len(run))]
+        places = reversed(range(len(run)))  # each begins with what the next one needs
+        return [self._submit(chain, place, len(run)) for place in places][::-1]
 
-    def _interpolated(
-        self,
-        run: list[Held],
-        kept: Any,
-        to_after: list[Future[MotionField]] | None,
-        outputs: tuple[str, ...],
-    ) -> Iterator[Shown]:
-        """Frames between two keys, or, where the later one is of another scene, after one."""
-        for place, held in enumerate(run):
-            sources = [self._from_key(held, place + 1)]
-            if to_after is not None:
-                with held.frame.times.measure("motion"):
-                    motion = to_after[place].result()
-                sources.append(Source(kept, motion, len(run) - place))
-            yield self._carried(held, sources, outputs)
+    def _do(self, task: Callable[[Carrying], T]) -> Callable[[], T]:
+        """Begin a task, if there are hands for it; what comes of it, when that is asked for."""
+        if not self._has_hands:
+            return partial(task, self._segmenter)
+        return partial(self._helpers.wait, self._helpers.begin(self._by_a_hand, task))
+
+    def _by_a_hand(self, task: Callable[[Carrying], T]) -> T:
+        hand = self._hands.get()
+        try:
+            return task(hand)
+        finally:
+            self._hands.put(hand)
 
     def _see(self, frame: Frame) -> Held:
         with frame.times.measure("motion"):
             held = Held(frame, self._tracker.see(frame))
+            if self._live or self._key is None:  # given out before its motion is asked for
+                held.seen.prepare()
         self.summary.codec(self._tracker.asked, self._tracker.answered)
         return held
 
-    def _carried(self, held: Held, sources: list[Source], outputs: tuple[str, ...]) -> Shown:
-        frame = held.frame
-        with frame.times.measure("motion"):
-            logits = self._segmenter.carry(frame, sources)
+    def _carried(self, held: Held, source: Source, outputs: tuple[str, ...]) -> Shown:
+        """A live frame, from the key before it."""
         assert self._key is not None
-        age_ns = frame.captured_ns - self._key.held.frame.captured_ns
-        nearest = min(int(source.frames) for source in sources)
-        frame.motion = MotionNote(False, nearest, age_ns / 1e6)
-        self.summary.carried(frame.motion)
-        return frame, self._segmenter.show(frame, logits, outputs)
+        with held.frame.times.measure("motion"):
+            logits = self._segmenter.carry(held.frame, [source])
+        self._note_carried(held, self._key, round(source.frames))
+        return held.frame, self._segmenter.show(held.frame, logits, outputs)
+
+    def _note_carried(self, held: Held, before: Key, nearest: int) -> None:
+        age_ns = held.frame.captured_ns - before.held.frame.captured_ns
+        held.frame.motion = MotionNote(False, nearest, age_ns / 1e6)
+        self.summary.carried(held.frame.motion)
 
     def _become_key(
         self, held: Held, outputs: tuple[str, ...], source: Source | None = None
@@ -237,7 +295,10 @@ class Moving:
         """The frame goes through the network, and the next ones come after it."""
         logits = self._segmenter.look(held.frame)
         if source is not None:
-            logits = self._measured(held, source, logits)
+            with held.frame.times.measure("motion"):
+                found = self._segmenter.agree(held.frame, source, logits)
+            self._note_measured(held, source, found)
+            logits = self._fused(held, source, logits)
         self._note_key(held)
         self._key = Key(held, self._keep(held.frame, logits))
         self._passed.clear()
@@ -247,13 +308,13 @@ class Moving:
         with frame.times.measure("motion"):
             return self._segmenter.keep(frame, logits)
 
-    def _measured(self, held: Held, source: Source, logits: Any) -> Any:
-        """A key frame's logits, once it is known what carrying would have said to it."""
-        with held.frame.times.measure("motion"):
-            found = self._segmenter.agree(held.frame, source, logits)
+    def _note_measured(self, held: Held, source: Source, found: Agreement) -> None:
         held.frame.motion = MotionNote(True, agreement=found.clear, agreement_all=found.everywhere)
         self.summary.key(held.frame.motion)
         self._pace.measured(found.clear, round(source.frames))
+
+    def _fused(self, held: Held, source: Source, logits: Any) -> Any:
+        """A key frame's logits, leaning on the past where that is wanted."""
         if not self._motion.fuse:
             return logits
         with held.frame.times.measure("motion"):
@@ -266,13 +327,16 @@ class Moving:
 
     def _from_key(self, held: Held, frames: int) -> Source:
         assert self._key is not None
-        return Source(self._key.logits, _result_of(held), frames)
+        return Source(self._key.logits, self._to_key(held), frames)
 
     def _first_unexplained(self) -> int | None:
         for number, held in enumerate(self._between):
-            if _result_of(held).explained < LEAST_EXPLAINED:
+            if self._to_key(held).explained < LEAST_EXPLAINED:
                 return number
         return None
+
+    def _to_key(self, held: Held) -> MotionField:
+        return self._helpers.wait(_future_of(held))
 
     def _motion_to_key(self, place: int) -> Future[MotionField]:
         assert self._key is not None
@@ -280,13 +344,41 @@ class Moving:
         return self._submit(chain, place, 0)
 
     def _submit(self, chain: list[Seen], start: int, end: int) -> Future[MotionField]:
-        return self._threads.submit(self._tracker.field, chain, start, end)
+        return self._helpers.begin(self._tracker.field, chain, start, end)
 
     @property
     def _fps(self) -> float | None:
         return None if not self._frame_seconds else 1.0 / self._frame_seconds
 
 
-def _result_of(held: Held) -> MotionField:
+@dataclass(frozen=True)
+class _Way:
+    """A `Source` whose motion is still being found."""
+
+    logits: Any
+    motion: Future[MotionField]
+    frames: int
+
+    def found(self) -> Source:
+        """It, once that is done."""
+        return Source(self.logits, self.motion.result(), self.frames)
+
+
+def _carry(frame: Frame, ways: Sequence[_Way], outputs: tuple[str, ...], by: Carrying) -> Result:
+    with frame.times.measure("motion"):
+        logits = by.carry(frame, [way.found() for way in ways])
+    return by.show(frame, logits, outputs)
+
+
+def _agree(frame: Frame, source: Source, logits: Any, by: Carrying) -> Agreement:
+    with frame.times.measure("motion"):
+        return by.agree(frame, source, logits)
+
+
+def _show(frame: Frame, logits: Any, outputs: tuple[str, ...], by: Carrying) -> Result:
+    return by.show(frame, logits, outputs)
+
+
+def _future_of(held: Held) -> Future[MotionField]:
     assert held.to_key is not None, "asked for when the frame came"
-    return held.to_key.result()
+    return held.to_key

@@ -70,7 +70,7 @@ class LiveMoving(Moving):
         if source is None or source.field.explained < LEAST_EXPLAINED:
             self._start_scene(held)
             return
-        shown = self._carried(held, [source], outputs)
+        shown = self._carried(held, source, outputs)
         self._ask(held, source)
         yield shown
 

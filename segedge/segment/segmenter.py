@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from segedge.backends.base import Backend
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
-from segedge.card.geometry import Size
+from segedge.card.geometry import Geometry, Size
 from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
-from segedge.motion.carry import FINER
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
 from segedge.segment.checked import Checked
@@ -26,18 +24,16 @@ from segedge.segment.common import Common, Plan, Whole
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
 from segedge.segment.fitting import check_network, checked_image, network_size
+from segedge.segment.plans import Plans
 from segedge.segment.result import Result
 from segedge.segment.windows import SlidePlan, window_size
 
 if TYPE_CHECKING:
-    from segedge.cpu.motion import Carrier, Key
+    from segedge.cpu.plan import Axis
     from segedge.cpu.ready import Ready
     from segedge.cpu.smoothing import SmoothStreams
-    from segedge.motion.agreement import Agreement
-    from segedge.segment.moving import Moving, Source
-
-_PLANS_KEPT = 4
-"""Frame sizes whose tables are kept: a folder of mixed images does not grow memory."""
+    from segedge.cpu.workers import Workers
+    from segedge.segment.moving import Moving
 
 
 class Segmenter(Closing):
@@ -102,8 +98,8 @@ class Segmenter(Closing):
         if slide is not None:
             self.windows = slide.describe(window_size(card, self._input, slide))
         self._common = common or Common(threads, ready or code)
-        self._workers, self._pool = self._common.workers, self._common.pool
-        self._plans: OrderedDict[Size, Plan] = OrderedDict()
+        self._workers, self.pool = self._common.workers, self._common.pool
+        self._plans = Plans(self._new_plan)
         self._output_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
 
     def __call__(self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()) -> Result:
@@ -126,8 +122,8 @@ class Segmenter(Closing):
 
     def look(self, frame: Frame) -> NDArray[Any]:
         """The frame's logits by the network, smoothed where that is wanted."""
-        plan = self._plan(frame)
-        logits = plan.way.run(frame, self._infer, self._pool)
+        plan = self._plans.of(Size(*frame.size))
+        logits = plan.way.run(frame, self._infer, self.pool)
         if self._smoother is not None and frame.stream is not None:
             assert isinstance(plan.way, Whole), "smoothing is refused with windows"
             with frame.times.measure("smoothing"):
@@ -135,68 +131,29 @@ class Segmenter(Closing):
         return logits
 
     def show(self, frame: Frame, logits: NDArray[Any], outputs: Iterable[str]) -> Result:
-        """The result of a frame by its logits, from `look` or `carry`."""
-        drawing = HostDrawing(frame, logits, self._renderer(self._plan(frame), logits))
+        """The result of a frame by its logits, from `look`."""
+        plan, grid = self._plans.of(Size(*frame.size)), self.card.grid_size(logits.shape)
+        if grid not in plan.renderers:
+            axes = plan.way.grid.axes if isinstance(plan.way, SlidePlan) else None
+            plan.renderers[grid] = self.renderer(plan.way.geometry, grid, axes=axes)
+        drawing = HostDrawing(frame, logits, plan.renderers[grid])
         result = Result(frame, self.card, drawing, self.options.style)
         result.compute(outputs)
         return result
 
-    def keep(self, frame: Frame, logits: NDArray[Any]) -> KeptLogits:
-        """A key frame's logits, to be carried from; see `segedge.segment.moving`."""
-        grid = self.card.grid_size(logits.shape)
-        return KeptLogits(grid, self._carrier(frame, grid).keep(logits))
+    def geometry(self, frame: Size) -> Geometry:
+        """How frames of a size lie in the network's input."""
+        return self.card.place(frame, self._network_size)
 
-    def carry(self, frame: Frame, sources: Sequence[Source]) -> NDArray[Any]:
-        """The frame's logits from one key or two, on a finer grid than theirs."""
-        carrier = self._carrier(frame, sources[0].logits.grid)
-        logits = self._pool.take(carrier.shape, np.float32)
-        carrier.run([_key_of(source) for source in sources], logits)
-        return logits
-
-    def agree(self, frame: Frame, source: Source, logits: NDArray[Any]) -> Agreement:
-        """How far a key's logits are what carrying would have said, at the points of its grid."""
-        from segedge.motion.agreement import agreement
-
-        return agreement(self._carried_planes(frame, source), self._planes(logits))
-
-    def fuse(self, frame: Frame, source: Source, logits: NDArray[Any]) -> NDArray[Any]:
-        """A key's logits, leaning on those carried to it; see `Motion.fuse`."""
-        from segedge.reference.motion import fused, past_share
-
-        assert self.options.motion is not None, "asked for by it"
-        share = past_share(
-            source.field, self.card, self._plan(frame).way.geometry, source.logits.grid,
-            share=self.options.motion.fuse,
-        )  # fmt: skip
-        planes = fused(self._planes(logits), self._carried_planes(frame, source), share)
-        is_nhwc = self.card.logits_layout == "nhwc"
-        return np.ascontiguousarray((planes.transpose(1, 2, 0) if is_nhwc else planes)[None])
-
-    def _carried_planes(self, frame: Frame, source: Source) -> NDArray[Any]:
-        carrier = self._carrier(frame, source.logits.grid, finer=1)
-        carried = self._pool.take(carrier.shape, np.float32)
-        carrier.run([_key_of(source)], carried)
-        return self._planes(carried)
-
-    def _planes(self, logits: NDArray[Any]) -> NDArray[Any]:
-        is_nhwc = self.card.logits_layout == "nhwc"
-        planes: NDArray[Any] = logits[0].transpose(2, 0, 1) if is_nhwc else logits[0]
-        return planes
-
-    def _carrier(self, frame: Frame, grid: Size, *, finer: int = FINER) -> Carrier:
-        """Carries between grids of this size; its own grid is drawn through tables of its own."""
-        plan = self._plan(frame)
-        carrier = plan.carriers.get((grid, finer))
-        if carrier is None:
-            from segedge.cpu.motion import Carrier
-
-            carrier = Carrier(
-                self.card, plan.way.geometry, grid, finer=finer, workers=self._workers
-            )
-            plan.carriers[grid, finer] = carrier
-            if finer > 1:
-                plan.axes[carrier.grid] = carrier.axes
-        return carrier
+    def renderer(
+        self, geometry: Geometry, grid: Size, *,
+        axes: tuple[Axis, Axis] | None = None, workers: Workers | None = None,
+    ) -> Renderer:  # fmt: skip
+        """What draws frames of one size by logits on a grid, one at a time; see `Tail`."""
+        cleaning = self.options.cleaning
+        return self._common.renderer(
+            self.card, geometry, grid, cleaning=cleaning, axes=axes, workers=workers
+        )
 
     def moving(self, *, live: bool) -> Moving | None:
         """What takes the frames of one video where `FrameOptions.motion` is asked for, else None.
@@ -206,12 +163,14 @@ class Segmenter(Closing):
         motion = self.options.motion
         if motion is None:
             return None
+        from segedge.segment.carrying_on_host import HostCarrying
         from segedge.segment.moving import Moving
         from segedge.segment.moving_live import LiveMoving
 
+        carrying = HostCarrying(self, self._workers)
         if live and motion.independent:
-            return LiveMoving(self, motion)
-        return Moving(self, motion, live=live)
+            return LiveMoving(carrying, motion)
+        return Moving(carrying, motion, live=live)
 
     def stream(
         self, frames: Iterable[Frame | NDArray[np.uint8]], *, outputs: Iterable[str] = ()
@@ -252,16 +211,6 @@ class Segmenter(Closing):
         self._plans.clear()
         self._workers.close()
 
-    def _plan(self, frame: Frame) -> Plan:
-        size = Size(*frame.size)
-        plan = self._plans.get(size)
-        if plan is None:
-            plan = self._plans[size] = self._new_plan(size)
-            if len(self._plans) > _PLANS_KEPT:
-                self._plans.popitem(last=False)
-        self._plans.move_to_end(size)
-        return plan
-
     def _new_plan(self, size: Size) -> Plan:
         slide, spec = self.options.slide, self._input
         if slide is not None:
@@ -277,34 +226,14 @@ class Segmenter(Closing):
             first: NDArray[Any] = arrays[index]
             return first
         outputs = [
-            self._pool.take(shape, np.dtype(spec.dtype))
+            self.pool.take(shape, np.dtype(spec.dtype))
             for shape, spec in zip(shapes[tensor.shape], self.backend.specs[1], strict=True)
         ]
         self.backend.run([tensor], outputs)
         return outputs[index]
-
-    def _renderer(self, plan: Plan, logits: NDArray[Any]) -> Renderer:
-        grid = self.card.grid_size(logits.shape)
-        if grid not in plan.renderers:
-            self._common.add_renderer(plan, self.card, grid, self.options.cleaning)
-        return plan.renderers[grid]
-
-
-@dataclass(frozen=True)
-class KeptLogits:
-    """Of a key frame, as `Carrier` reads them."""
-
-    grid: Size
-    values: NDArray[np.float32]
 
 
 def _smooth_streams(card: ModelCard, smoothing: Smoothing) -> SmoothStreams:
     from segedge.cpu.smoothing import SmoothStreams
 
     return SmoothStreams(card, smoothing)
-
-
-def _key_of(source: Source) -> Key:
-    from segedge.cpu.motion import Key
-
-    return Key(source.logits.values, source.field, source.frames)

@@ -9,9 +9,8 @@ https://github.com/triton-inference-server/python_backend#usage
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +25,12 @@ from segedge.errors import BackendError, CardError, SegedgeError
 from segedge.machine.optional import require
 from segedge.machine.processors import usable_processors
 from segedge.segment.fitting import checked_image
+from segedge.segment.plans import Plans
 from segedge.serve.config import FRAME, LABELS, LOGITS, OVERLAY, TENSOR
 
 _PLANS_KEPT = 8
 """Frame sizes whose tables are kept: many cameras of few sizes."""
 _OPACITY = 0.5
-
-Plan = TypeVar("Plan")
-
-
-class _Plans(Generic[Plan]):
-    """Tables by frame size, the least recently used ones let go."""
-
-    def __init__(self, make: Callable[[Size], Plan]) -> None:
-        self._make = make
-        self._plans: OrderedDict[Size, Plan] = OrderedDict()
-
-    def of(self, size: Size) -> Plan:
-        if size not in self._plans:
-            self._plans[size] = self._make(size)
-            if len(self._plans) > _PLANS_KEPT:
-                self._plans.popitem(last=False)
-        self._plans.move_to_end(size)
-        return self._plans[size]
 
 
 class FramePreprocessor:
@@ -62,7 +44,7 @@ class FramePreprocessor:
             return Preprocess(card, geometry, workers=workers, dtype=dtype)
 
         self._dtype = np.dtype(dtype)
-        self._plans = _Plans(make)
+        self._plans = Plans(make, _PLANS_KEPT)
 
     def __call__(self, frame: NDArray[np.uint8]) -> NDArray[Any]:
         """A fresh tensor of one frame, H x W x 3 uint8 BGR."""
@@ -83,7 +65,7 @@ class FrameTail:
         def make(frame: Size) -> dict[Size, Tail]:
             return {}
 
-        self._plans = _Plans(make)
+        self._plans = Plans(make, _PLANS_KEPT)
 
     def __call__(
         self, frame: NDArray[np.uint8], logits: NDArray[Any], *, outputs: Sequence[str]

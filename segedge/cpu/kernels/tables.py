@@ -17,6 +17,8 @@ HUGE = 1e30
 """Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
 LANES = 4
 """Pixels that `simd.mix_taps` makes at once: one vector a pixel, then a 4 x 4 transposition."""
+TILE = 8
+"""Points and channels of `simd.read_tile`; a key's channels are filled up to whole tiles."""
 UNIT_BLOCKS = 4096
 """Blocks of values that are converted at a time."""
 PROBABILITY, MARGIN, ENTROPY = 0, 1, 2

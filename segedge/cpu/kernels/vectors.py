@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from segedge.cpu.kernels.tables import BLOCK, LANES
+from segedge.cpu.kernels.tables import BLOCK, LANES, TILE
 
 _I8, _I16, _I32, _I64 = map(ir.IntType, (8, 16, 32, 64))
 _F16, _F32 = ir.HalfType(), ir.FloatType()
@@ -278,6 +278,98 @@ def _load(builder: Any, address: Any, offset: int, kind: Any, align: int = 1) ->
 def _store(builder: Any, value: Any, address: Any, offset: int) -> None:
     pointer = builder.add(address, ir.Constant(_I64, offset))
     builder.store(value, builder.inttoptr(pointer, value.type.as_pointer()), align=1)
+
+
+@intrinsic
+def read_tile(
+    typing_context: Any, key: Any, places: Any, stride: Any, out: Any, plane: Any, count: Any
+) -> Any:
+    """Bilinear reads of `TILE` points: `TILE` channels of them, the first ``count`` written.
+
+    ``key`` addresses the first of these channels at the grid's first point, where the channels of
+    a point lie side by side. ``places`` addresses five rows of 32-bit numbers, ``stride`` bytes
+    apart: values from there to the point above left, from that to the one on its right, to the one
+    below it, and the float32 weights of both. Channels are written as rows ``plane`` bytes apart.
+    """
+    return types.void(*[types.intp] * 6), _tile_codegen(is_pair=False)
+
+
+@intrinsic
+def mix_tiles(
+    typing_context: Any, key: Any, places: Any, other: Any, its_places: Any, stride: Any,
+    out: Any, plane: Any, count: Any,
+) -> Any:  # fmt: skip
+    """`read_tile` of two keys, mixed; a sixth row of ``its_places`` is the other's share."""
+    return types.void(*[types.intp] * 8), _tile_codegen(is_pair=True)
+
+
+def _tile_codegen(is_pair: bool) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        *keys, stride, out, plane, count = args
+        points = []
+        for lane in range(TILE):
+            value = _read_point(builder, keys[0], keys[1], stride, lane)
+            if is_pair:
+                other = _read_point(builder, keys[2], keys[3], stride, lane)
+                share = _splat(builder, _entry(builder, keys[3], stride, 5, lane, _F32), value.type)
+                value = _between(builder, value, other, share)
+            points.append(value)
+        for channel, values in enumerate(_transposed(builder, points)):
+            with builder.if_then(builder.icmp_signed(">", count, _i64(channel)), likely=True):
+                _store(builder, values, out, 0)
+            out = builder.add(out, plane)
+        return context.get_dummy_value()
+
+    return codegen
+
+
+def _entry(builder: Any, places: Any, stride: Any, row: int, lane: int, kind: Any) -> Any:
+    address = builder.add(places, builder.mul(stride, _i64(row)))
+    return _load(builder, address, 4 * lane, kind, align=4)
+
+
+def _read_point(builder: Any, key: Any, places: Any, stride: Any, lane: int) -> Any:
+    """`TILE` channels at one point, bilinear."""
+    vector = ir.VectorType(_F32, TILE)
+    above_left, right, below = (
+        builder.shl(builder.zext(_entry(builder, places, stride, row, lane, _I32), _I64), _i64(2))
+        for row in range(3)
+    )
+    across, down = (
+        _splat(builder, _entry(builder, places, stride, row, lane, _F32), vector) for row in (3, 4)
+    )
+
+    def line(start: Any) -> Any:
+        left = _load(builder, start, 0, vector, align=4)
+        there = _load(builder, builder.add(start, right), 0, vector, align=4)
+        return _between(builder, left, there, across)
+
+    above = builder.add(key, above_left)
+    return _between(builder, line(above), line(builder.add(above, below)), down)
+
+
+def _between(builder: Any, low: Any, high: Any, share: Any) -> Any:
+    return _multiply_add(builder, builder.fsub(high, low), share, low)
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """As many vectors as each has lanes, a power of two: in each round neighbours swap halves."""
+    count, size = len(rows), 1
+    while size < count:
+        first = [lane + (count - size if lane & size else 0) for lane in range(count)]
+        masks = [
+            ir.Constant(ir.VectorType(_I32, count), [lane + more for lane in first])
+            for more in (0, size)
+        ]
+        swapped = list(rows)
+        for low in range(count):
+            if not low & size:
+                pair = rows[low], rows[low + size]
+                swapped[low], swapped[low + size] = (
+                    builder.shuffle_vector(*pair, mask) for mask in masks
+                )
+        rows, size = swapped, 2 * size
+    return rows
 
 
 @intrinsic

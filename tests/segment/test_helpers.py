@@ -1,0 +1,74 @@
+"""Small tasks, done by helpers and by who waits."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from concurrent.futures import CancelledError
+
+import pytest
+
+from segedge.segment.helpers import Helpers
+
+WAIT_SECONDS = 30.0
+
+
+def test_who_waits_does_what_the_helpers_have_not_begun() -> None:
+    helpers, gate, entered = Helpers(1, "help"), threading.Event(), threading.Event()
+
+    def busy() -> str:
+        entered.set()
+        assert gate.wait(WAIT_SECONDS)
+        return threading.current_thread().name
+
+    first = helpers.begin(busy)
+    assert entered.wait(WAIT_SECONDS)  # the helper has it
+    names = [helpers.begin(lambda: threading.current_thread().name) for _ in range(3)]
+    here = threading.current_thread().name
+    assert [helpers.wait(name) for name in names] == [here] * 3
+    gate.set()
+    assert helpers.wait(first) == "help-1"
+    helpers.close()
+
+
+def test_errors_are_those_of_the_task_that_is_waited_for() -> None:
+    helpers = Helpers(2, "help")
+    futures = [helpers.begin(divmod, 7, divisor) for divisor in (2, 0, 3)]
+    assert helpers.wait(futures[2]) == (2, 1)
+    with pytest.raises(ZeroDivisionError):
+        helpers.wait(futures[1])
+    assert helpers.wait(futures[0]) == (3, 1)
+    helpers.close()
+
+
+def test_what_was_not_begun_is_dropped_at_the_end() -> None:
+    helpers, gate, entered = Helpers(1, "help"), threading.Event(), threading.Event()
+
+    def busy() -> int:
+        entered.set()
+        assert gate.wait(WAIT_SECONDS)
+        return 1
+
+    first = helpers.begin(busy)
+    assert entered.wait(WAIT_SECONDS)
+    second = helpers.begin(int)
+    closing = threading.Thread(target=helpers.close)
+    closing.start()
+    with pytest.raises(CancelledError):
+        second.result(WAIT_SECONDS)
+    gate.set()
+    closing.join(WAIT_SECONDS)
+    assert not closing.is_alive()
+    assert first.result() == 1
+
+
+def test_helpers_that_nobody_holds_end() -> None:
+    helpers = Helpers(1, "help")
+    assert helpers.begin(int, "7").result(WAIT_SECONDS) == 7
+    threads, alive = list(helpers._threads), weakref.ref(helpers)
+    del helpers
+    gc.collect()
+    assert alive() is None
+    threads[0].join(WAIT_SECONDS)
+    assert not threads[0].is_alive()
