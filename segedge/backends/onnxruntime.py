@@ -38,9 +38,7 @@ class OnnxRuntimeBackend:
         self._ort = require("onnxruntime", purpose="run ONNX models on a CPU")
         self._ort.set_default_logger_severity(3)
         try:
-            self._session = cpu_session(
-                path, threads=threads, simulate=simulate, shares_memory=True
-            )
+            self._session = cpu_session(path, threads=threads, simulate=simulate)
         except Exception as error:  # onnxruntime raises a class of its own per status code
             raise cannot_open(path, error) from error
         self._binding = self._session.io_binding()

@@ -7,7 +7,6 @@ The backend that runs on video binds its arrays to one; exporting, fp16 and int8
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,6 @@ from segedge.errors import ModelError
 from segedge.machine.optional import require
 
 _FATAL = 4
-_ARENA_BYTES = 64 << 20
-"""Of the first piece of the common memory, which costs nothing before it is used."""
 _PURPOSE = "run ONNX models on a CPU"
 _PLAIN = {
     "could not find an implementation": "an operator that ONNX Runtime does not have here",
@@ -33,14 +30,12 @@ def cpu_session(
     threads: int = 0,
     simulate: bool = False,
     optimise: bool = True,
-    shares_memory: bool = False,
 ) -> Any:
     """ONNX Runtime's own session; it raises a class of its own a status code.
 
     ``threads`` 0 leaves them to ONNX Runtime. ``simulate`` runs Q and DQ nodes as they stand, and
     the layers between them in float32, as int8 hardware with wide sums computes. Without
-    ``optimise`` every node is run as the file has it, one by one. With ``shares_memory`` it
-    computes in the memory of all such sessions, which the process keeps.
+    ``optimise`` every node is run as the file has it, one by one.
     """
     runtime = require("onnxruntime", purpose=_PURPOSE)
     options = runtime.SessionOptions()
@@ -51,30 +46,10 @@ def cpu_session(
     # from preprocessing, the tail, the decoder and the encoder.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.disable_quant_qdq", str(int(simulate)))
-    if shares_memory:
-        _lay_out_memory()
-        options.add_session_config_entry("session.use_env_allocators", "1")
     if not optimise:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model
     return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-
-
-@cache
-def _lay_out_memory() -> None:
-    """Let the sessions that share memory take it from one large piece.
-
-    A session of its own takes pieces of 1, 2, 4 ... MB in its first run, and in its second, which
-    knows what the first one needed, a piece of the whole size again: the memory twice, and every
-    page of it is new to two runs instead of one.
-    """
-    runtime = require("onnxruntime", purpose=_PURPOSE)
-    runtime.create_and_register_allocator(
-        runtime.OrtMemoryInfo(
-            "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
-        ),
-        runtime.OrtArenaCfg({"initial_chunk_size_bytes": _ARENA_BYTES}),
-    )
 
 
 class Session:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -142,61 +141,3 @@ def test_what_was_made_ahead_is_used_once_and_only_where_it_fits() -> None:
     assert first.renderers
     assert not other.renderers
     assert not second.renderers
-
-
-SECOND_RUN = """
-import resource, sys
-import numpy as np
-from pathlib import Path
-from segedge.backends.onnxruntime import OnnxRuntimeBackend
-from segedge.cpu.memory import ArrayPool
-backend = OnnxRuntimeBackend(Path(sys.argv[1]), threads=1)
-tensor = np.ones([length or 1 for length in backend.specs[0][0].shape], np.float32)
-out = np.ones([length or 1 for length in backend.specs[1][0].shape], np.float32)
-pages = []
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    backend.run([tensor], [out])
-    pages.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(*pages)
-"""
-"""Pages that are new to each run of a network."""
-
-
-def test_the_second_run_of_a_network_finds_the_memory_of_the_first(tmp_path: Path) -> None:
-    path = wide_network(tmp_path / "m.onnx")
-    words = [sys.executable, "-c", SECOND_RUN, str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    first, second, third = map(int, done.stdout.split())
-    assert first > 4000
-    assert second < first / 8, done.stdout
-    assert third < first / 8
-
-
-def wide_network(path: Path) -> Path:
-    """Some 20 MB of features, of several sizes, as networks have them."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    random, nodes, weights, name = np.random.default_rng(1), [], [], "x"
-    for number, (inner, outer, stride) in enumerate(
-        ((3, 24, 2), (24, 32, 1), (32, 48, 2), (48, 64, 1), (64, 64, 2), (64, 5, 1))
-    ):
-        values = random.standard_normal((outer, inner, 3, 3)).astype(np.float32)
-        weights.append(numpy_helper.from_array(values / 30, f"w{number}"))
-        nodes.append(
-            helper.make_node(
-                "Conv", [name, f"w{number}"], [f"y{number}"],
-                pads=[1] * 4, strides=[stride] * 2,
-            )
-        )  # fmt: skip
-        nodes.append(helper.make_node("Relu", [f"y{number}"], [f"z{number}"]))
-        name = f"z{number}"
-    graph = helper.make_graph(
-        nodes, "wide",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 512, 1024])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 5, 64, 128])],
-        weights,
-    )  # fmt: skip
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
-    return path
