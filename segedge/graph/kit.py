@@ -120,7 +120,7 @@ def set_type(value: Value, dtype: int) -> None:
 
 def set_constant(value: Value, array: NDArray[Any]) -> None:
     """Give an initializer other numbers."""
-    value.const_value = ir().tensor(array, name=value.name)
+    value.const_value = ir().Tensor(np.asarray(array), name=value.name)
     set_type(value, value.const_value.dtype)
 
 
@@ -133,7 +133,7 @@ def attribute(node: Node, name: str, default: Any) -> Any:
 
 def initializer(model: Model, name: str, array: NDArray[Any]) -> Value:
     """A new constant of the graph."""
-    value = ir().val(name, const_value=ir().tensor(array, name=name))
+    value = ir().val(name, const_value=ir().Tensor(np.asarray(array), name=name))
     model.graph.register_initializer(value)
     return value
 
