@@ -145,10 +145,9 @@ def by_vectors(film: Film, options: dict[str, str], folder: Path) -> Motion:
     path = film.path or written(folder / "film.mp4", film.images, options)
     with closing(open_source(path, options=SourceOptions(motion_vectors=True))) as source:
         frames = list(islice(source.frames(), len(film.images)))
-    tracker = Tracker("codec")
-    motion = tracked(tracker, frames)
-    print(f"{tracker.answered} of {tracker.asked} frames have vectors", file=sys.stderr)
-    return motion
+    told = sum(f.motion_vectors is not None and f.motion_vectors.size > 0 for f in frames)
+    print(f"{told} of {len(frames)} frames have vectors", file=sys.stderr)
+    return tracked(Tracker("codec"), frames)
 
 
 def written(path: Path, images: list[Image], options: dict[str, str]) -> Path:

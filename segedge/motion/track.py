@@ -8,8 +8,10 @@ would take two motions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +49,16 @@ class Seen:
     Its methods may be called by several threads; what one has found the others have, too.
     """
 
-    def __init__(self, grey: _Later, before: _Later | None, step: Displacement | None) -> None:
-        """Where the codec knows the step to the frame before, none is looked for."""
-        self._grey, self._before = grey, before
+    def __init__(
+        self,
+        grey: _Later,
+        before: _Later | None,
+        by_codec: Callable[[Grey, Grey], Displacement | None] | None = None,
+    ) -> None:
+        """``by_codec`` is asked for the step to the frame before, and flow where it has none."""
+        self._grey, self._before, self._by_codec = grey, before, by_codec
         self._lock = Lock()
-        self._back = step
+        self._back: Displacement | None = None
         self._forth: Displacement | None = None
 
     @property
@@ -68,8 +75,10 @@ class Seen:
         with self._lock:
             if self._back is None:
                 assert self._before is not None, "the first frame has none before it"
-                self._back = flow.step(self.grey, self._before.get())
-            self._before = None
+                here, there, ask = self.grey, self._before.get(), self._by_codec
+                found = None if ask is None else ask(here, there)
+                self._back = flow.step(here, there) if found is None else found
+            self._before = self._by_codec = None
             return self._back
 
     def from_before(self, flow: Flow) -> Displacement:
@@ -94,24 +103,32 @@ class Tracker:
         self._before: _Later | None = None
         self._sums = _Sums()
         self.asked = 0
-        """Frames of which the codec was asked for vectors."""
+        """Frames of which the codec was asked for vectors, as their motion was needed."""
         self.answered = 0
         """Those of which it had some."""
+        self._lock = Lock()
 
     def see(self, frame: Frame) -> Seen:
         """Take the next frame; its pixels must stay as they are until its motion is asked for."""
         grey, before = _Later(frame.image_hwc), self._before
         if before is not None and before.frame != grey.frame:
             before = None
-        step: Displacement | None = None
-        if self._asks_codec and before is not None:
-            self.asked += 1
-            if frame.motion_vectors is not None and frame.motion_vectors.size:
-                step = vector_step(frame.motion_vectors, grey.get(), before.get())
-            self.answered += step is not None
-        frame.motion_vectors = None
+        vectors, frame.motion_vectors = frame.motion_vectors, None
         self._before = grey
-        return Seen(grey, before, step)
+        if not self._asks_codec or before is None:
+            return Seen(grey, before)
+        return Seen(grey, before, partial(self._by_codec, vectors))
+
+    def _by_codec(
+        self, vectors: NDArray[Any] | None, here: Grey, there: Grey
+    ) -> Displacement | None:
+        step = None
+        if vectors is not None and vectors.size:
+            step = vector_step(vectors, here, there)
+        with self._lock:
+            self.asked += 1
+            self.answered += step is not None
+        return step
 
     def field(self, frames: Sequence[Seen], start: int, end: int) -> MotionField:
         """The motion from frame ``start`` of consecutive frames to frame ``end``, either way.

@@ -194,6 +194,7 @@ class Moving:
             yield from self._close(outputs)
         yield from self._all_drawn()
         self._passed.clear()
+        self.summary.codec(self._tracker.asked, self._tracker.answered)
 
     def _close(self, outputs: tuple[str, ...]) -> Iterator[Shown]:
         """The frames that wait, up to the last or the first of a new scene, which is a key.
