@@ -325,7 +325,24 @@ def put_behind(
 
 def infer_shapes(model: Model) -> None:
     """Write the shapes of all inner values into the model, where they can be known."""
+    if any("Sequence" in node.op_type for node in model.graph.all_nodes()):
+        _type_sequences(model)
     run_passes(model, "ShapeInference")
+
+
+def _type_sequences(model: Model) -> None:
+    """Say what is a sequence of tensors: onnx_ir's pass takes it for a tensor where nobody has."""
+    with contextlib.suppress(Exception):  # what cannot be inferred stays unknown, as to the pass
+        for graph, known in zip(model.graphs(), inferred(model).graphs(), strict=True):
+            for node, same in zip(graph, known, strict=True):
+                for value, found in zip(node.outputs, same.outputs, strict=True):
+                    value.type = value.type or found.type
+
+
+def inferred(model: Model, **options: Any) -> Model:
+    """A copy with the types and shapes that onnx's own inference knows; it raises its errors."""
+    inference = require("onnx.shape_inference", purpose="infer the shapes of a graph")
+    return ir().from_proto(inference.infer_shapes(ir().to_proto(model), **options))
 
 
 def forget_shapes(model: Model) -> None:

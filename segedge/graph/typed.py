@@ -19,6 +19,7 @@ from segedge.graph.kit import (
     Value,
     drop_weights_from_inputs,
     holds,
+    inferred,
     ir,
     opset_of,
     run_passes,
@@ -100,8 +101,15 @@ def maker(value: Value) -> str:
 
 
 def is_frozen(node: Node) -> bool:
-    """Whether a node keeps all its types: it holds subgraphs, or its operator is not ONNX's."""
-    return node.domain not in STANDARD_DOMAINS or any(True for _ in subgraphs(node))
+    """Whether a node keeps all its types: a custom operator, one with subgraphs or of sequences."""
+    is_custom = node.domain not in STANDARD_DOMAINS
+    return is_custom or any(True for _ in subgraphs(node)) or has_sequence(node)
+
+
+def has_sequence(node: Node) -> bool:
+    """Whether a node reads or gives anything but tensors."""
+    types = [value.type for value in (*node.inputs, *node.outputs) if value is not None]
+    return any(one is not None and not isinstance(one, ir().TensorType) for one in types)
 
 
 def formal_types(node: Node, opset: int) -> tuple[list[str], list[str], dict[str, set[str]]]:
@@ -184,15 +192,6 @@ def _valid_onnx() -> Iterator[None]:
             facts={"says": " ".join(str(error).split())[:300]},
             fix="export it again, or check it with onnx.checker.check_model(..., full_check=True)",
         ) from error
-
-
-def inferred(model: Model, **options: Any) -> Model:
-    """A copy with the types and shapes that onnx's own inference knows.
-
-    onnx_ir's pass for it swallows errors, and takes sequences of tensors for tensors.
-    """
-    inference = require("onnx.shape_inference", purpose="infer the shapes of a graph")
-    return ir().from_proto(inference.infer_shapes(ir().to_proto(model), **options))
 
 
 def _name_nodes(graph: Any) -> None:

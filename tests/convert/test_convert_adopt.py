@@ -129,6 +129,29 @@ def test_channels_last_network(tmp_path: Path) -> None:
     assert report.card.stride == 8
 
 
+def test_sequences_of_tensors_stay_what_they_are(tmp_path: Path) -> None:
+    """As exporters write a loop over chunks; onnx_ir's inference takes them for tensors."""
+    text = (
+        '<ir_version: 9, opset_import: ["" : 17]> g (float[1,3,64,96] image) => '
+        "(float[1,4,32,48] logits) { c = Conv<strides = [2, 2]>(image, w) "
+        "s = SplitToSequence<axis = 1>(c) y = ConcatFromSequence<axis = 1>(s) logits = Conv(y, v) }"
+    )
+    model = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (8, 3, 1, 1)), ("v", (4, 8, 1, 1))):
+        array = rng.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    onnx.save(model, tmp_path / "theirs.onnx")
+    out = tmp_path / "ours.onnx"
+    adopt(tmp_path / "theirs.onnx", out, options=ExportOptions(classes=tuple("abcd")))
+    image = rng.normal(size=(1, 3, 64, 96)).astype(np.float32)
+    theirs, ours = (
+        onnxruntime.InferenceSession(str(path)).run(None, {"image": image})[0]
+        for path in (tmp_path / "theirs.onnx", out)
+    )
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_open_axes_are_closed_unless_asked(tmp_path: Path) -> None:
     tail = SCALES + RESIZE.format("half_pixel")
     path = small(tmp_path / "a.onnx", tail, "float[N, 3, 32, 64]", n="N")

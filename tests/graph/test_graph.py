@@ -19,6 +19,7 @@ from segedge.errors import ModelError
 from segedge.graph.kit import (
     FLOAT16,
     Formula,
+    infer_shapes,
     load_model,
     put_behind,
     session_of,
@@ -92,6 +93,19 @@ def test_a_sequence_of_floats_is_no_float() -> None:
     values = prepare(graph(body)).values
     assert is_float(values["logits"])
     assert not is_float(values["s"])
+
+
+def test_shapes_are_inferred_where_there_are_sequences_too() -> None:
+    model = graph(
+        "{ s = SplitToSequence<axis = 1>(image) a = ConcatFromSequence<axis = 1>(s) "
+        "logits = Relu(a) }"
+    )
+    infer_shapes(model)
+    values = values_by_name(model)
+    assert isinstance(values["s"].type, onnx_ir.SequenceType)
+    assert values["a"].dtype == onnx_ir.DataType.FLOAT
+    (found,) = session_of(model).run(np.ones((1, 3, 4, 4), np.float32))
+    assert (found == 1).all()
 
 
 def beside(folder: Path) -> Path:

@@ -22,6 +22,7 @@ from segedge.graph.typed import (
     data_inputs,
     float_outputs,
     formal_types,
+    has_sequence,
     is_float,
     is_float_cast,
     is_frozen,
@@ -160,8 +161,9 @@ def _frozen(graph: TypedGraph, reasons: Reasons) -> None:
     """Subgraphs and custom operators, and standard ones that ONNX does not define for fp16."""
     for node in graph.nodes:
         if is_frozen(node):
+            reason = "works on sequences" if has_sequence(node) else "holds subgraphs"
             own = node.domain in STANDARD_DOMAINS
-            _add(reasons, node, "holds subgraphs" if own else f"custom operator of {node.domain}")
+            _add(reasons, node, reason if own else f"custom operator of {node.domain}")
         elif not _takes_fp16(graph, node):
             _add(reasons, node, f"ONNX {graph.opset} does not define it for fp16")
 

@@ -18,8 +18,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from segedge.errors import ModelError, UsageError, nearest_name
-from segedge.graph.kit import FLOAT, Node, Value, attribute, forget_shapes, ir, shape_of, values_of
-from segedge.graph.typed import TypedGraph, data_inputs, float_outputs, inferred, is_weight
+from segedge.graph.kit import (
+    FLOAT,
+    Node,
+    Value,
+    attribute,
+    forget_shapes,
+    inferred,
+    ir,
+    shape_of,
+    values_of,
+)
+from segedge.graph.typed import TypedGraph, data_inputs, float_outputs, is_weight
 
 LAYER_OPS = ("Conv", "ConvTranspose")
 _JOINS = ("Add", "Concat", "MaxPool")

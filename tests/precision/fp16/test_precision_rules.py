@@ -267,6 +267,18 @@ def test_a_subgraph_reads_what_a_dissolved_cast_gave() -> None:
     assert report.check.parity.agreement > 0.98
 
 
+def test_sequences_stay_fp32() -> None:
+    body = """
+        a = Conv(image, w) s = SplitToSequence<axis = 1>(a) first = SequenceAt(s, at)
+        b = ConcatFromSequence<axis = 1>(s) c = Add(b, first) logits = Conv(c, v)
+    """
+    _, report = convert(body, {"at": np.array(0)})
+    assert kept(report) == dict.fromkeys(("first", "b"), "works on sequences")
+    assert report.casts == ("image_to_fp16", "a_to_fp32", "b_to_fp16", "first_to_fp16",
+                            "logits_to_fp32")  # fmt: skip
+    assert report.check.parity.agreement > 0.98
+
+
 def test_functions_are_inlined() -> None:
     text = """
         <ir_version: 9, opset_import: ["" : 20, "local" : 1]>
