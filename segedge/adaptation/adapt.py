@@ -15,10 +15,11 @@ from segedge.adaptation.expected import (
 from segedge.adaptation.frames import FrameFacts, Frames, sample_frames
 from segedge.adaptation.options import SHARES, AdaptOptions, AdaptReport, Trial
 from segedge.adaptation.unfolded import agreement_with_unfolded
-from segedge.card.card import Adaptation, ModelCard
+from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR
 from segedge.card.modelfile import read_facts, require_card, with_metadata
 from segedge.card.proof import PROOF
+from segedge.card.records import Adaptation
 from segedge.card.statistics import STATISTICS, Statistics
 from segedge.convert.onnx_card import check_output
 from segedge.convert.proof import prove

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segedge.card.card import Adaptation
 from segedge.card.plain import to_plain
+from segedge.card.records import Adaptation
 from segedge.errors import UsageError
 
 SHARES = (0.25, 0.5, 0.75, 0.9, 1.0)

@@ -28,10 +28,7 @@ from segedge.card.ranges import (
     check_ranges,
     check_sizes,
 )
-from segedge.card.records import Adaptation as Adaptation
-from segedge.card.records import Parity as Parity
-from segedge.card.records import Provenance
-from segedge.card.records import Quantization as Quantization
+from segedge.card.records import Adaptation, Parity, Provenance, Quantization
 from segedge.errors import CardError
 
 log = logging.getLogger("segedge")

@@ -19,8 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.attachments import PROOF_KEY as PROOF_KEY
-from segedge.card.attachments import Attachment
+from segedge.card.attachments import PROOF_KEY, Attachment
 from segedge.card.geometry import Size
 from segedge.card.packed import packed, unpacked
 from segedge.card.picture import MOST_PIXELS, Picture

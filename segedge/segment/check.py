@@ -28,11 +28,12 @@ from segedge.backends.registry import (
     open_backend,
 )
 from segedge.backends.remote.address import is_address
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
-from segedge.card.proof import PROOF, PROOF_KEY, Proof
+from segedge.card.proof import PROOF, Proof
 from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError, CardError, ModelError
 from segedge.machine.environment import cpu_flags, cpu_name

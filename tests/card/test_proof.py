@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 import pytest
 
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import graph_sha256, read_metadata, with_metadata
 from segedge.card.picture import Picture
 from segedge.card.proof import (
     MOST_BYTES,
     PROOF,
-    PROOF_KEY,
     Answer,
     Proof,
     margin_points,

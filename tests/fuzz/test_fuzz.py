@@ -154,8 +154,8 @@ def _accuracy(path: Path) -> object:
 def _proof(path: Path) -> object:
     """A file is opened with it, and the network, which takes any size, is shown its picture."""
     from segedge.backends.onnxruntime import OnnxRuntimeBackend
+    from segedge.card.attachments import PROOF_KEY
     from segedge.card.modelfile import require_card, with_metadata
-    from segedge.card.proof import PROOF_KEY
     from segedge.cpu.code import plain
     from segedge.segment.check import Prover
 
@@ -221,8 +221,9 @@ def _right(name: str) -> Any:
 
 @functools.cache
 def _right_proof() -> str:
+    from segedge.card.attachments import PROOF_KEY
     from segedge.card.modelfile import require_card
-    from segedge.card.proof import PROOF, PROOF_KEY
+    from segedge.card.proof import PROOF
     from segedge.convert.proof import prove
 
     with tempfile.TemporaryDirectory() as folder:

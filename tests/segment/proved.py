@@ -17,12 +17,13 @@ from onnx import numpy_helper
 from torch import nn
 
 import segedge
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.card.labels import distinct_palette
 from segedge.card.modelfile import read_card, read_metadata, with_metadata
 from segedge.card.picture import Picture
-from segedge.card.proof import PROOF, PROOF_KEY, Proof
+from segedge.card.proof import PROOF, Proof
 from segedge.convert.proof import prove
 from tests import networks
 from tests.built import built

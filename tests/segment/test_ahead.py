@@ -13,10 +13,10 @@ import pytest
 
 import segedge
 from segedge.backends import onnxruntime as backend_module
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.picture import Picture
-from segedge.card.proof import PROOF_KEY
 from segedge.segment import common as common_module
 from segedge.segment.ahead import Ahead
 from segedge.segment.common import Common, Whole

@@ -17,9 +17,9 @@ import segedge
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.openvino import OpenVinoBackend, openvino_abilities
 from segedge.backends.registry import open_backend
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata, with_metadata
-from segedge.card.proof import PROOF_KEY
 from segedge.errors import BackendError, ModelError
 from segedge.segment import check as check_module
 from segedge.segment import common as common_module

@@ -10,9 +10,10 @@ import typer
 
 from segedge.backends.registry import open_backend
 from segedge.backends.remote.address import address_text, is_address
+from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.modelfile import ModelFacts, graph_sha256, read_facts
-from segedge.card.proof import PROOF, PROOF_KEY
+from segedge.card.proof import PROOF
 from segedge.card.records import Adaptation, Quantization
 from segedge.cli.console import print_json, print_prose, print_row
 from segedge.cli.options import AsJson

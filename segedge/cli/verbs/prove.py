@@ -24,8 +24,9 @@ def prove_command(
     `segedge export` does this with the original network. Here the file is taken at its word: what
     other backends make of it is compared with that.
     """
+    from segedge.card.attachments import PROOF_KEY
     from segedge.card.modelfile import read_facts, require_card, with_metadata
-    from segedge.card.proof import PROOF, PROOF_KEY
+    from segedge.card.proof import PROOF
     from segedge.convert.onnx_card import check_output
     from segedge.convert.proof import levels_of, prove
     from segedge.graph.kit import load_model

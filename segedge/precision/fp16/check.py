@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard, Parity
+from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
+from segedge.card.records import Parity
 from segedge.errors import ModelError
 from segedge.graph.kit import Model, Value, session_of
 from segedge.graph.typed import TypedGraph, card_of, prepare

@@ -10,9 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.card import ModelCard, Quantization
+from segedge.card.attachments import PROOF_KEY
+from segedge.card.card import ModelCard
 from segedge.card.modelfile import require_card, with_metadata
-from segedge.card.proof import PROOF, PROOF_KEY
+from segedge.card.proof import PROOF
+from segedge.card.records import Quantization
 from segedge.convert.proof import levels_of, prove
 from segedge.errors import ModelError, UsageError, unknown_name_error
 from segedge.graph.kit import FLOAT16, Model, load_model, to_bytes, values_of
