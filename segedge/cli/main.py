@@ -15,6 +15,7 @@ from segedge.cli import standard
 from segedge.cli.console import print_error, say
 from segedge.cli.leave import leave
 from segedge.errors import SegedgeError, UsageError
+from segedge.pipeline.interrupt import noted_interrupts
 from segedge.version import __version__
 
 VERBS = {
@@ -75,7 +76,8 @@ def run(arguments: list[str] | None = None) -> None:
     _show_log()
     words = with_values([word for word in words if word != "--debug"])
     try:
-        build_app(words)(words)
+        with noted_interrupts():
+            build_app(words)(words)
     except SegedgeError as error:
         if debug:
             raise

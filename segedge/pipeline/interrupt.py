@@ -18,6 +18,32 @@ _OURS: dict[signal.Signals, Any] = {
 if hasattr(signal, "SIGHUP"):  # Windows has none
     _OURS[signal.SIGHUP] = signal.SIG_DFL
 """The handlers that mean that nobody else has taken the signal."""
+_noted: list[str] = []
+"""Signals that were raised as KeyboardInterrupt within `noted_interrupts`."""
+
+
+def _note_and_raise(number: int, frame: FrameType | None) -> None:
+    _noted.append(signal.Signals(number).name)
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[None]:
+    """Within the ``with`` statement a Ctrl-C that Python loses is heard of by `on_interrupt`.
+
+    KeyboardInterrupt is raised wherever the main thread is. In a finalizer, which the garbage
+    collector may begin at any time, it is printed and ignored: what comes next would run on.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    is_ours = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, _note_and_raise)
+    try:
+        yield
+    finally:
+        _noted.clear()
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leave_closed_terminal() -> None:
@@ -44,11 +70,12 @@ def on_interrupt(request: Callable[[str], None]) -> Iterator[None]:
     program has a handler of its own, nothing changes: those get KeyboardInterrupt, or nothing.
     """
     main = threading.current_thread() is threading.main_thread()
-    ours = [number for number, usual in _OURS.items() if main and signal.getsignal(number) == usual]
+    before = {number: signal.getsignal(number) for number in _OURS} if main else {}
+    ours = {n: h for n, h in before.items() if h in (_OURS[n], _note_and_raise)}
 
     def restore() -> None:
-        for number in ours:
-            signal.signal(number, _OURS[number])
+        for number, usual in ours.items():
+            signal.signal(number, usual)
 
     def handler(number: int, frame: FrameType | None) -> None:
         restore()
@@ -60,6 +87,8 @@ def on_interrupt(request: Callable[[str], None]) -> Iterator[None]:
     for number in ours:
         signal.signal(number, handler)
     try:
+        if _noted:
+            request(_noted[-1])
         yield
     finally:
         restore()

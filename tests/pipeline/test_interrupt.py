@@ -1,0 +1,57 @@
+"""A Ctrl-C is heard of, wherever it strikes."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from segedge.pipeline.interrupt import noted_interrupts, on_interrupt
+
+
+class InterruptedWhenFreed:
+    """The garbage collector frees it at any time, in the main thread."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_ctrl_c_that_a_finalizer_swallows_stops_what_begins_after_it() -> None:
+    heard: list[str] = []
+    with noted_interrupts():
+        InterruptedWhenFreed()
+        with on_interrupt(heard.append):
+            pass
+    assert heard == ["SIGINT"]
+    with noted_interrupts(), on_interrupt(heard.append):
+        pass
+    assert heard == ["SIGINT"]  # it is forgotten with the command
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_first_is_a_request_and_the_second_raises() -> None:
+    heard: list[str] = []
+
+    def twice() -> None:
+        with noted_interrupts(), on_interrupt(heard.append):
+            signal.raise_signal(signal.SIGINT)
+            assert heard == ["SIGINT"]
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+    assert heard == ["SIGINT"]
+
+
+def test_a_handler_of_the_program_stays() -> None:
+    heard: list[str] = []
+    own: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: own.append(number))
+    try:
+        with noted_interrupts(), on_interrupt(heard.append):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+    assert own == [signal.SIGINT]
+    assert not heard
