@@ -162,9 +162,11 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(
 
 
 def expect_error(done: subprocess.CompletedProcess[str], *texts: str) -> None:
-    assert done.stderr.startswith("error: "), done.stderr
+    lines = done.stderr.splitlines(keepends=True)  # the first test of a process is told, besides
+    said = "".join(line for line in lines if "carries no proof" not in line)
+    assert said.startswith("error: "), done.stderr
     for text in texts:
-        assert text in done.stderr
+        assert text in said
 
 
 def test_errors_of_models(segedge: Run, model: Path, tmp_path: Path) -> None:
