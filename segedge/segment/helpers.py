@@ -81,4 +81,6 @@ def _do_next(tasks: _Tasks) -> bool:
         future.set_result(task())
     except BaseException as error:  # handed to who asks for the result
         future.set_exception(error)
+        if not isinstance(error, Exception):  # Ctrl-C struck here, and is meant for who waits
+            raise
     return True

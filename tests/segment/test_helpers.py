@@ -42,6 +42,19 @@ def test_errors_are_those_of_the_task_that_is_waited_for() -> None:
     helpers.close()
 
 
+def test_a_ctrl_c_is_raised_at_once_where_it_strikes() -> None:
+    helpers = Helpers(0, "help")
+
+    def struck() -> None:
+        raise KeyboardInterrupt
+
+    first, second = helpers.begin(struck), helpers.begin(int)
+    with pytest.raises(KeyboardInterrupt):
+        helpers.wait(second)  # which begins with the first
+    assert first.done()
+    assert helpers.wait(second) == 0
+
+
 def test_what_was_not_begun_is_dropped_at_the_end() -> None:
     helpers, gate, entered = Helpers(1, "help"), threading.Event(), threading.Event()
 
