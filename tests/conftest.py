@@ -6,10 +6,10 @@ See segedge/video/ffmpeg.py for the second.
 import gc
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 # The workers of pytest-xdist share the cores. PyTorch's and NumPy's threads wait by spinning: two
 # in each worker take twice the time of one.
@@ -21,9 +21,12 @@ from segedge.machine.cache_folder import CACHE_VARIABLE, cache_path
 
 # The same examples in every run: a suite that fails once in a hundred runs says nothing about the
 # change that it was run for. With SEGEDGE_FUZZ set, hypothesis draws others each time.
-settings.register_profile("repeatable", derandomize=True)
 if "SEGEDGE_FUZZ" not in os.environ:
-    settings.load_profile("repeatable")
+    with suppress(ImportError):  # where only some tests are to be run, it may be absent
+        from hypothesis import settings
+
+        settings.register_profile("repeatable", derandomize=True)
+        settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
