@@ -124,6 +124,10 @@ class FrameStream(Closing):
         self._inbox: Mailbox[Job] = Mailbox(CAPACITY[chosen], policy=chosen)
         self._ledger = Ledger(sinks=(), expected=source.info.frame_count, clock_ns=clock_ns)
         self._closed = False
+        self._stepping = threading.RLock()
+        """Held while a frame is computed: who closes waits for it, or leaves the end to it."""
+        self._in_step = False
+        self._fate = "dropped"
         self._thread = threading.Thread(
             target=_read,
             args=(source, self._inbox, self._ledger),
@@ -170,18 +174,29 @@ class FrameStream(Closing):
 
     def _next_done(self) -> tuple[Frame, Result] | None:
         """The next of the frames that are done, or None where another must come first."""
-        start_ns = self._clock_ns()
-        try:
-            done = next(self._done, None)
-            if done is not None:
-                done[1].wait()
-        except BaseException:
-            self.close(fate="failed")
-            raise
-        if done is None:
+        with self._stepping:
+            if self._closed:
+                return None
+            self._in_step = True
+            try:
+                shown = self._step()
+            except BaseException:
+                self.close(fate="failed")
+                raise
+            finally:
+                self._in_step = False
+                self._end_if_closed()
+        if shown is None:
             self._take()
+        return shown
+
+    def _step(self) -> tuple[Frame, Result] | None:
+        start_ns = self._clock_ns()
+        done = next(self._done, None)
+        if done is None:
             return None
         job, result = done
+        result.wait()
         compute_ms = (self._clock_ns() - start_ns) / 1e6
         self._ledger.computed(job, result, self._feed.own_ms(compute_ms))
         self._ledger.written(job, job.for_sink().times)
@@ -210,17 +225,30 @@ class FrameStream(Closing):
         self._done = self._feed.push(job)
 
     def close(self, *, fate: str = "dropped") -> None:
-        """End the reading. More than once does nothing; results given out stay usable."""
+        """End the reading. More than once does nothing; results given out stay usable.
+
+        From another thread it waits for the frame that is being computed; from a signal handler
+        in the midst of one, that frame is the last.
+        """
         if self._closed:
             return
-        self._closed = True
+        self._closed, self._fate = True, fate
         self._inbox.close(self._inbox.error)
         self._source.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+        with self._stepping:
+            self._end_if_closed()
+
+    def _end_if_closed(self) -> None:
+        """Let go of what was computed with, once nothing is being computed."""
+        if self._in_step or not self._closed:
+            return
+        on_close, self._on_close = self._on_close, _nothing
+        self._done = iter(())
         self._feed.close()
-        self._ledger.settle_rest("failed" if fate == "failed" else "dropped")
-        self._on_close()
+        self._ledger.settle_rest("failed" if self._fate == "failed" else "dropped")
+        on_close()
 
 
 def _read(source: Source, inbox: Mailbox[Job], ledger: Ledger) -> None:

@@ -66,6 +66,9 @@ class DeviceCarrying:
         """None: the GPU takes its frames in turn, and nobody waits for them here."""
         return []
 
+    def end(self) -> None:
+        """Nothing: none came from `beside`."""
+
     def look(self, frame: Frame) -> _Under:
         """The frame through the network."""
         lease, renderer, source = self._segmenter.take(frame, is_carried=False)

@@ -90,6 +90,10 @@ class HostCarrying:
             return []
         return [HostCarrying(self._segmenter, Workers(share)) for _ in range(_AT_ONCE)]
 
+    def end(self) -> None:
+        """End the threads of one that came from `beside`; its results stay usable."""
+        self._workers.close()
+
     def look(self, frame: Frame) -> NDArray[Any]:
         """The frame's logits by the network."""
         return self._segmenter.look(frame)

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -69,7 +70,8 @@ class Helpers:
 
 def _serve(bell: SimpleQueue[bool], tasks: _Tasks) -> None:
     while bell.get():
-        _do_next(tasks)
+        with suppress(KeyboardInterrupt):  # it struck who waits, in a task that this one rests on
+            _do_next(tasks)
 
 
 def _do_next(tasks: _Tasks) -> bool:

@@ -48,6 +48,9 @@ class Carrying(Protocol):
     def beside(self) -> Sequence[Carrying]:
         """Those that carry, compare and show frames at the same time, each in a thread; or none."""
 
+    def end(self) -> None:
+        """End the threads of one that came from `beside`; its results stay usable."""
+
     def look(self, frame: Frame) -> Any:
         """The frame through the network."""
 
@@ -146,6 +149,8 @@ class Moving:
         self._between.clear()
         self._drawn.clear()
         self._helpers.close()
+        while not self._hands.empty():
+            self._hands.get().end()
 
     def _begins_anew(self, frame: Frame) -> bool:
         """Whether size or time leap: another scene, or another video."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -136,3 +137,71 @@ def test_an_unknown_policy_closes_the_source(segmenter: segedge.Segmenter) -> No
 def test_it_closes_a_model_that_it_opened(tmp_path) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(segedge.SegedgeError, match="does not exist"):
         segedge.stream(tmp_path / "gone.onnx", segedge.MemorySource(images(1)))
+
+
+def panning(number: int) -> list[np.ndarray]:
+    """A texture that moves by a pixel a frame: it can be carried along."""
+    rng = np.random.default_rng(0)
+    wide = np.kron(rng.integers(0, 256, (12, 40)), np.ones((8, 8))).astype(np.uint8)
+    return [np.repeat(wide[:, k : k + 96, None], 3, axis=2) for k in range(number)]
+
+
+@pytest.mark.parametrize("motion", [None, segedge.Motion(every=4)])
+def test_another_thread_closes_it_in_the_midst_of_a_frame(motion: segedge.Motion | None) -> None:
+    """The loop ends, and the model is not closed under it."""
+    closers: list[threading.Thread] = []
+    computing: list[bool] = []
+    closed: list[bool] = []
+    backend = segedge.FakeBackend(card())
+    plain = backend.run
+
+    def run(*given: object) -> object:
+        computing.append(True)
+        if len(computing) == 3:
+            closer = threading.Thread(target=stream.close)
+            closers.append(closer)
+            closer.start()
+            source._closed.wait(WAIT_SECONDS)  # it is on its way
+            closer.join(0.05)  # it must wait, and would be done if it did not
+        made = plain(*given)  # type: ignore[arg-type]
+        computing.append(False)
+        return made
+
+    backend.run = run  # type: ignore[method-assign, assignment]
+    source = segedge.MemorySource(panning(40))
+    from segedge.options.frame import FrameOptions
+    from segedge.pipeline.stream import FrameStream
+
+    with segedge.Segmenter(card(), backend, options=FrameOptions(motion=motion), threads=2) as made:
+        stream = FrameStream(source, made, on_close=lambda: closed.append(computing[-1]))
+        shown = [frame.index for frame, _ in stream]
+        closers[0].join(WAIT_SECONDS)
+    assert shown == list(range(len(shown)))
+    assert len(shown) < 40
+    assert closed == [False]
+    assert_no_reader()
+
+
+def test_a_signal_handler_closes_it_in_the_midst_of_a_frame() -> None:
+    """It runs in the thread that computes: what that needs is let go of after the frame."""
+    closed: list[int] = []
+
+    def interrupted(frame: Frame, *, outputs: frozenset[str]) -> segedge.Result:
+        if frame.index == 1:
+            signal.raise_signal(signal.SIGUSR1)
+        assert not closed
+        return made(frame, outputs=outputs)
+
+    from segedge.pipeline.stream import FrameStream
+
+    with segedge.Segmenter(card(), segedge.FakeBackend(card()), threads=1) as made:
+        source = segedge.MemorySource(images(30))
+        stream = FrameStream(source, interrupted, on_close=lambda: closed.append(1))
+        before = signal.signal(signal.SIGUSR1, lambda *_: stream.close())
+        try:
+            assert [frame.index for frame, _ in stream] == [0, 1]
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert closed == [1]
+    assert stream.progress.written == 2
+    assert_no_reader()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import pytest
 
@@ -85,3 +85,20 @@ def test_helpers_that_nobody_holds_end() -> None:
     assert alive() is None
     threads[0].join(WAIT_SECONDS)
     assert not threads[0].is_alive()
+
+
+def test_an_interrupt_does_not_end_a_helper_whose_task_rests_on_what_it_struck(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    helpers: Helpers = Helpers(1, "help")
+    struck: Future[int] = Future()
+    struck.set_exception(KeyboardInterrupt())
+    rests = helpers.begin(struck.result)
+    with pytest.raises(KeyboardInterrupt):
+        rests.result(WAIT_SECONDS)
+    assert helpers.begin(int, "7").result(WAIT_SECONDS) == 7
+    assert helpers._threads[0].is_alive()
+    helpers.close()
+    assert not told

@@ -464,6 +464,23 @@ def test_a_stream_gives_all_frames_in_order_and_tells_the_agreement() -> None:
     assert told["network_frames"] == 4
 
 
+def test_a_closed_stream_holds_no_thread_and_no_frame_even_while_results_are_kept() -> None:
+    before = set(threading.enumerate())
+    images = [frame.image_hwc for frame in pan(40)]
+    backend = FakeBackend(CARD)
+    options = FrameOptions(motion=Motion(every=4))
+    with Segmenter(CARD, backend, options=options, threads=4) as made:
+        stream = segedge.stream(made, segedge.MemorySource(images, fps=25.0))
+        with stream:
+            kept = [next(stream) for _ in range(8)]
+    assert set(threading.enumerate()) <= before
+    assert [result.overlay().shape for _, result in kept] == [(*SIZE, 3)] * 8
+    frames = [weakref.ref(frame) for frame, _ in kept]
+    del kept
+    gc.collect()
+    assert [frame() for frame in frames] == [None] * 8
+
+
 def test_a_pipeline_accounts_for_every_frame() -> None:
     images = [frame.image_hwc for frame in pan(11)]
     sink = segedge.MemorySink()
