@@ -54,12 +54,14 @@ def cost(folder: Path, threads: int) -> Callable[[], dict[str, float]]:
 
     def step() -> dict[str, float]:
         before = tracker.see(Frame(images[0]))
+        before.prepare()
         watch, laps = Stopwatch(), {}
         backend.run([tensor])
         laps["network"] = watch.lap()
         own.run(logits, overlay=overlay, frame=image, blend=blend)
         laps["tail of the network's grid"] = watch.lap()
         here = tracker.see(Frame(images[1]))
+        here.prepare()
         laps["grey"] = watch.lap()
         chain = [before, here, tracker.see(Frame(images[2]))]
         tracker.field(chain, 2, 1)
