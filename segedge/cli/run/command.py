@@ -200,7 +200,9 @@ def _run_until_end(
             path for lane in lanes if lane.report for path in lane.report.paths if path.is_file()
         ]
         if kept:
-            error.facts.setdefault("kept", f"{', '.join(map(str, kept))}: the frames before it")
+            error.facts.setdefault(
+                "kept", f"{', '.join(map(str, kept))}: the frames written before"
+            )
         raise
     finally:
         if timer is not None:

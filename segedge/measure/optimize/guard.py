@@ -287,8 +287,9 @@ class _Trial:
 
     def _score(self, path: Path, side: int, what: str) -> tuple[float, float | None]:
         """Score, 0..1, and the time of the network alone, where the judge really computes."""
-        backend = JUDGES[self.guard.judge][side]
-        with load(path, backend=backend) as segmenter:
+        backend, source = JUDGES[self.guard.judge][side], self.quantizer.source
+        # What is tried has no proof yet: it gets one when it is written.
+        with load(path, backend=backend, check=path == source) as segmenter:
             if self.dataset is not None:
                 found = evaluate(
                     segmenter, self.dataset, boundary=False, limit=self.guard.limit,
@@ -296,7 +297,7 @@ class _Trial:
                 )  # fmt: skip
                 return found.miou, self._time(segmenter)
             images = self.quantizer.images
-            with load(self.quantizer.source, backend=JUDGES[self.guard.judge][0]) as reference:
+            with load(source, backend=JUDGES[self.guard.judge][0]) as reference:
                 agreement = compare(reference, segmenter, images.images()).agreement
             return agreement, self._time(segmenter)
 
