@@ -56,13 +56,15 @@ class Ready:
         """Take a step when it is decided, in the thread that loads, and before `settle` returns.
 
         Where it has been decided before, at once. Steps beside the loading would hold it up, and
-        it them: threads share an interpreter.
+        it them: threads share an interpreter. One that fails is left, either way: what it was to
+        make is made where it is needed.
         """
         with self._settling:
             if not self._settled.is_set():
                 self._steps.append(step)
                 return
-        step()
+        with suppress(Exception):
+            step()
 
     def close(self) -> None:
         """End what still compiles."""

@@ -63,7 +63,8 @@ def test_steps_are_taken_before_anybody_goes_on() -> None:
         "ready.afterwards(step)\n"
         "ready.settle()\nprint(taken)\n"
         "ready.afterwards(step)\nprint(taken[1:])\n"
-        "failing = Ready()\nfailing.afterwards(lambda: 1 / 0)\nfailing.settle()\nprint('settled')"
+        "failing = Ready()\nfailing.afterwards(lambda: 1 / 0)\nfailing.settle()\n"
+        "failing.afterwards(lambda: 1 / 0)\nprint('settled')"
     )
     assert done.stdout.splitlines() == ["['segedge-ready']", "['MainThread']", "settled"]
     assert not done.stderr

@@ -126,7 +126,7 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(SinkError, match="the disk is full: cannot write") as caught:
         sink.write(Frame(BLANK), FakeResult())
-    assert caught.value.facts["needed"] == "0.0 MB"
+    assert caught.value.facts["needed"] == "0.1 kB"
     assert "MB on the disk of" in caught.value.facts["free"]
     assert (tmp_path / "a.png").read_bytes() == b"before"
     assert sink.paths == ()

@@ -201,7 +201,7 @@ def test_really_full_disk(tiny_disk: Path) -> None:
         feed(sink, noise_images(1000))
     sink.close(error=True)
     facts = caught.value.facts
-    assert facts["free"].startswith("0.0 MB on the disk of")
+    assert facts["free"].startswith("0.0 kB on the disk of")
     assert "more for 1000 frames" in facts["needed"]
     assert [path.name for path in tiny_disk.iterdir()] == ["a.partial.mp4"]
     assert sink.paths == (tiny_disk / "a.partial.mp4",)
