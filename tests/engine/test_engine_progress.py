@@ -62,17 +62,34 @@ def test_an_exception_in_the_callback_comes_out(rtx: Flavour, model: Path) -> No
         build_plan(model, flavour=rtx, progress=fail)
 
 
+CANCELLED = """
+import signal, sys
+from pathlib import Path
+from segedge.engine.builder.builder import build_plan
+from segedge.engine.flavour import load_flavour
+
+before = signal.getsignal(signal.SIGINT)
+
+def press(progress):
+    if progress.fraction > 0.4:
+        signal.raise_signal(signal.SIGINT)
+
+try:
+    build_plan(Path(sys.argv[1]), flavour=load_flavour("tensorrt_rtx"), progress=press)
+except KeyboardInterrupt:
+    print("cancelled", signal.getsignal(signal.SIGINT) is before)
+"""
+
+
 def test_ctrl_c_cancels(rtx: Flavour, model: Path) -> None:
-    """The handler only sets a flag; TensorRT's C++ is left in its own way."""
-    before = signal.getsignal(signal.SIGINT)
+    """The handler only sets a flag; TensorRT's C++ is left in its own way.
 
-    def press(progress: BuildProgress) -> None:
-        if progress.fraction > 0.4:
-            signal.raise_signal(signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        build_plan(model, flavour=rtx, progress=press)
-    assert signal.getsignal(signal.SIGINT) is before
+    In a process of its own: TensorRT-RTX 1.7.1 has once taken down a long one that it was cancelled
+    in, and 78 times not.
+    """
+    words = [sys.executable, "-c", CANCELLED, str(model)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "cancelled True\n"
 
 
 @pytest.mark.parametrize("message", [1, 20, -1])
