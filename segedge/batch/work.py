@@ -119,10 +119,16 @@ class Worker:
             pipeline = Pipeline(source, self._segmenter, sinks, on_progress=_every(tell))
             try:
                 report = pipeline.run()
-            except SourceError:
+            except SourceError as error:
                 if shard.kind == "images" and facts.rows == [] and source.failures:
                     return _named(source.failures, shard), None  # all of them, by name
-                raise
+                if pipeline.report is None or not facts.rows:
+                    raise
+                report = pipeline.report  # of what there was before
+                found = error.facts.get("found", "")
+                reason = f"{error.headline}{found and ': '}{found}"
+                broken = SourceFailure(shard.paths[0], reason, cut=True)
+                return [*_named(source.failures, shard), broken], report.motion
             if report.interrupted:
                 raise Interrupted(f"{shard.label} was interrupted")
             return _named(source.failures, shard), report.motion

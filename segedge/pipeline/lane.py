@@ -19,7 +19,9 @@ class Lane:
     """A source and its sinks, in threads of their own.
 
     The runner takes jobs from `inbox` and hands them back with `hand_on`. What goes wrong here
-    ends this lane; whether it ends others is the runner's business.
+    ends this lane; whether it ends others is the runner's business. What a part was done with
+    before it, or another one, failed still passes the parts behind: frames that were read before
+    their source broke are written, results from before the network failed are, too.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Lane:
             result.wait()
             self._compare(job, result)
             self.ledger.written(job, job.for_sink().times)
-        with suppress(MailboxClosed):  # a sink failed: the inbox is closed too
+        with suppress(MailboxClosed):  # a sink failed: the inbox is closed, too
             for number, outbox in enumerate(self._outboxes):
                 pushed_out = outbox.put(job)
                 if pushed_out is not None:
@@ -145,22 +147,27 @@ class Lane:
             self.source.close()
 
     def close_outboxes(self) -> None:
-        """No result follows: the sinks finish."""
+        """No result follows: the sinks finish, and are told of an error."""
         for outbox in self._outboxes:
-            outbox.close()
+            outbox.close(self.error)
 
-    def fail(self, error: BaseException) -> None:
-        """Keep the first error and wake everyone."""
+    def end_reading(self, error: BaseException) -> None:
+        """Nothing follows what was read so far, because of an error here or elsewhere."""
         with self._failing:
             first = self.error is None
             self.error = self.error or error
-        self.inbox.close(error)
-        for outbox in self._outboxes:
-            outbox.close(error)
+        self.inbox.close()
         with suppress(Exception):
             self.source.close()
         if first:
             self._on_failed(error)
+
+    def fail(self, error: BaseException, *, at_once: bool = False) -> None:
+        """Compute nothing more; the sinks take what was computed, unless all ends ``at_once``."""
+        self.inbox.close(error, drop=True)
+        for outbox in self._outboxes:
+            outbox.close(error, drop=at_once)
+        self.end_reading(error)
 
     def finish(self, *, interrupted: bool, machine: dict[str, Any]) -> RunReport:
         """Close the source, settle the accounts; all threads have ended."""
@@ -175,7 +182,7 @@ class Lane:
         try:
             self.ledger.enter_all(self.source, self.inbox)
         except BaseException as error:
-            self.fail(error)
+            self.end_reading(error)
         finally:
             self.inbox.close()
 

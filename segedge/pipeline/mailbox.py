@@ -106,15 +106,15 @@ class Mailbox(Generic[T]):
             except MailboxClosed:
                 return
 
-    def close(self, error: BaseException | None = None) -> None:
-        """Wake both ends; an error throws away what is inside.
+    def close(self, error: BaseException | None = None, *, drop: bool = False) -> None:
+        """Wake both ends; what is inside can still be taken, unless it is to ``drop``.
 
-        Again with an error after without one makes it an error.
+        ``error`` is why nothing follows; again with one after without makes it an error.
         """
         with self._changed:
             self._closed = True
-            if error is not None:
-                self._error = self._error or error
+            self._error = self._error or error
+            if drop:
                 self._items.clear()
             self._changed.notify_all()
 

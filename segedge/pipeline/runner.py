@@ -47,7 +47,8 @@ class MultiPipeline:
     `run` (GPU contexts belong to threads) and takes frames from the lanes in turn. Bounded
     mailboxes join them, so frames keep their order and a slow stage holds back the ones before it,
     or with ``latest`` drops. An error ends its lane; the first error of the segmenter, of the last
-    lane or (with ``fail_fast``) of any ends everything, once.
+    lane or (with ``fail_fast``) of any ends everything, once. What was read before a source failed
+    is computed and written, and what was computed before anything failed is written.
 
     Use it once. It closes the sources and the sinks, and leaves the segmenter open.
     """
@@ -149,7 +150,7 @@ class MultiPipeline:
             step()
         except KeyboardInterrupt as error:  # the second one, or where we have no signal handler
             if self._signal is not None:
-                self._fail_all(error)
+                self._fail_all(error, at_once=True)
                 raise
             self._interrupt("SIGINT")
         except BaseException as error:
@@ -180,7 +181,7 @@ class MultiPipeline:
 
     def _end_lane(self, number: int) -> None:
         """No frame of a lane follows."""
-        if self._signal is None and self._lanes[number].error is None:
+        if self._signal is None and self._lanes[number].inbox.error is None:
             self._hand_on(number, self._feeds[number].end())
         self._lanes[number].close_outboxes()
 
@@ -208,20 +209,22 @@ class MultiPipeline:
 
     def _lane_failed(self, error: BaseException) -> None:
         with self._failing:
+            ends_all = self._fail_fast and self._fatal is None
             self._first = self._first or error
-        if self._fail_fast:
-            self._fail_all(error)
+            if self._fail_fast:
+                self._fatal = self._fatal or error
+        if ends_all:
+            for lane in self._lanes:
+                lane.end_reading(error)
 
-    def _fail_all(self, error: BaseException) -> None:
+    def _fail_all(self, error: BaseException, *, at_once: bool = False) -> None:
         """Keep the first error and wake everyone."""
         with self._failing:
-            already = self._fatal is not None
             # A lane that failed before is the cause where there is no other lane.
             alone = self._first if len(self._lanes) == 1 else None
             self._fatal = self._fatal or alone or error
-        if not already:
-            for lane in self._lanes:
-                lane.fail(error)
+        for lane in self._lanes:
+            lane.fail(error, at_once=at_once)
 
 
 class Pipeline:

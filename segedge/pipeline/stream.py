@@ -164,7 +164,8 @@ class FrameStream(Closing):
 
         Raises:
             StopIteration: The source has ended, or the stream is closed.
-            SegedgeError: The source or the network failed; nothing follows.
+            SegedgeError: The source failed, and all that was read before it has come; or the
+                network did. Nothing follows.
         """
         while not self._closed:
             shown = self._next_done()
@@ -209,14 +210,12 @@ class FrameStream(Closing):
         """Take the next frame from the source, or at its end the frames that still wait."""
         if self._ended:
             self.close()
+            if self._inbox.error is not None:
+                raise self._inbox.error from None
             return
         try:
             job = self._inbox.get()
         except MailboxClosed:
-            error = self._inbox.error
-            if error is not None:
-                self.close()
-                raise error from None
             self._ended, self._done = True, self._feed.end()
             return
         self._ledger.taken(job)
@@ -233,7 +232,7 @@ class FrameStream(Closing):
         if self._closed:
             return
         self._closed, self._fate = True, fate
-        self._inbox.close(self._inbox.error)
+        self._inbox.close(drop=True)
         self._source.close()
         if threading.current_thread() is not self._thread:
             self._thread.join()

@@ -213,11 +213,15 @@ def test_fail_fast_ends_the_others() -> None:
             yield from super().frames()
             assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
 
-    good = MemorySink()
-    lanes = [Lane(FailingSource(images(9)), []), Lane(Endless(images(3)), [good])]
+    first, good = MemorySink(), MemorySink()
+    lanes = [Lane(FailingSource(images(9)), [first]), Lane(Endless(images(3)), [good])]
     error = run_in_thread(MultiPipeline(lanes, segment, fail_fast=True))
     assert isinstance(error, Broken)
     assert good.closed_with_error is True
+    for lane, sink in zip(lanes, (first, good), strict=True):  # what was read is written
+        assert lane.report is not None
+        assert lane.report.read == lane.report.written == len(sink.written)
+    assert len(first.written) == FailingSource.after
 
 
 def test_an_error_of_the_model_ends_all() -> None:

@@ -96,9 +96,10 @@ def test_close_lets_the_rest_be_taken() -> None:
         box.get()
 
 
-def test_close_with_an_error_throws_the_rest_away() -> None:
+def test_close_with_an_error_lets_the_rest_be_taken_unless_it_is_to_be_dropped() -> None:
     box: Mailbox[int] = Mailbox(3)
     box.put(1)
+    box.put(2)
     first, second = ValueError("first"), ValueError("second")
     box.close()
     assert box.error is None
@@ -106,6 +107,8 @@ def test_close_with_an_error_throws_the_rest_away() -> None:
     box.close(second)
     box.close()
     assert box.error is first
+    assert box.get() == 1
+    box.close(drop=True)
     assert list(box) == []
 
 

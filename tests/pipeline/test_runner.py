@@ -234,6 +234,86 @@ def test_an_error_in_the_source_ends_everything_once(sinks: int) -> None:
     assert all(out.closed_with_error is True for out in outs)
 
 
+@pytest.mark.parametrize("after", [0, 1, 9])
+@pytest.mark.parametrize("sinks", [0, 1, 2])
+def test_what_was_read_before_the_source_failed_is_written(after: int, sinks: int) -> None:
+    """The last frames are not computed before it has failed: they wait in their box."""
+    failed = threading.Event()
+
+    class Source(FailingSource):
+        def frames(self) -> Iterator[Frame]:
+            self.after = after
+            try:
+                yield from super().frames()
+            finally:
+                failed.set()
+
+    def late(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
+        if frame.index + 3 >= after:
+            assert failed.wait(WAIT_SECONDS)
+        return segment(frame, outputs=outputs)
+
+    outs = [MemorySink() for _ in range(sinks)]
+    pipeline = Pipeline(Source(images(20)), late, outs)
+    assert str(finished(pipeline)) == "source"
+    report = pipeline.report
+    assert report is not None
+    assert (report.read, report.written, report.failed) == (after, after, 0)
+    assert (report.ended_by, report.error) == ("error", "source")
+    for out in outs:
+        assert [entry.frame.index for entry in out.written] == list(range(after))
+        assert out.closed_with_error is True
+
+
+def test_of_a_live_source_that_is_lost_the_newest_frame_is_shown() -> None:
+    failed = threading.Event()
+
+    class Lost(FailingSource):
+        def frames(self) -> Iterator[Frame]:
+            try:
+                yield from super().frames()
+            finally:
+                failed.set()
+
+    def slow(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
+        assert failed.wait(WAIT_SECONDS)
+        return segment(frame, outputs=outputs)
+
+    sink = MemorySink()
+    pipeline = Pipeline(Lost(images(9), live=True), slow, [sink])
+    assert str(finished(pipeline)) == "source"
+    assert sink.written[-1].frame.index == FailingSource.after - 1
+
+
+def test_what_was_computed_before_an_error_goes_to_the_sinks_that_work() -> None:
+    """A sink fails at its first frame, the network at a later one: the other sink gets what was."""
+    stuck = WaitingSink()
+    computed: list[int] = []
+
+    class Bad(FailingSink):
+        def close(self, *, error: bool = False) -> None:
+            super().close(error=error)
+            stuck.may.set()
+
+    def compute(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
+        computed.append(frame.index)
+        if frame.index == 3 and bad is None:
+            stuck.may.set()
+            raise Broken("network")
+        return segment(frame, outputs=outputs)
+
+    bad: Bad | None = None
+    assert str(finished(Pipeline(MemorySource(images(9)), compute, [stuck]))) == "network"
+    assert [entry.frame.index for entry in stuck.written] == [0, 1, 2]
+    assert stuck.closed_with_error is True
+
+    stuck, bad = WaitingSink(), Bad(at=2)
+    assert str(finished(Pipeline(MemorySource(images(99)), segment, [stuck, bad]))) == "sink"
+    assert [entry.frame.index for entry in stuck.written] == list(range(len(stuck.written)))
+    assert len(stuck.written) >= 3, "what the sink that failed had, the other one has"
+    assert stuck.closed_with_error is True
+
+
 def test_an_error_in_the_segmenter_ends_everything_once() -> None:
     outs = [MemorySink(), MemorySink()]
     pipeline = Pipeline(MemorySource(images(100)), Failing(at=5), outs)

@@ -94,19 +94,33 @@ def test_an_abandoned_loop_frees_the_source(segmenter: segedge.Segmenter) -> Non
     assert_no_reader()
 
 
-def test_an_error_of_the_source_comes_after_the_frames_before_it_at_the_latest(
-    segmenter: segedge.Segmenter,
+@pytest.mark.parametrize("motion", [None, segedge.Motion(every=4)])
+def test_an_error_of_the_source_comes_after_the_frames_before_it(
+    motion: segedge.Motion | None,
 ) -> None:
+    """All of them, also those that wait for a key frame."""
+    broken = threading.Event()
+
     class Breaking(segedge.MemorySource):
         def frames(self) -> Iterator[Frame]:
             yield from super().frames()
+            broken.set()
             raise RuntimeError("unplugged")
 
-    stream = segedge.stream(segmenter, Breaking(images(2)))
-    with pytest.raises(RuntimeError, match="unplugged"):
-        list(stream)
-    with pytest.raises(StopIteration):
-        next(stream)
+    from segedge.options.frame import FrameOptions
+
+    options = FrameOptions(motion=motion)
+    with segedge.Segmenter(card(), segedge.FakeBackend(card()), options=options) as segmenter:
+        stream = segedge.stream(segmenter, Breaking(panning(7)))
+        seen = [next(stream)[0].index for _ in range(4)]
+        assert broken.wait(WAIT_SECONDS)
+        seen += [next(stream)[0].index for _ in range(3)]
+        with pytest.raises(RuntimeError, match="unplugged"):
+            next(stream)
+        assert seen == list(range(7))
+        assert stream.progress.written == stream.progress.read == 7
+        with pytest.raises(StopIteration):
+            next(stream)
     assert_no_reader()
 
 

@@ -196,13 +196,12 @@ def _run_until_end(
     try:
         return pipeline.run()
     except SegedgeError as error:
-        kept = [
-            path for lane in lanes if lane.report for path in lane.report.paths if path.is_file()
-        ]
+        reports = [lane.report for lane in lanes if lane.report is not None]
+        kept = [str(path) for report in reports for path in report.paths if path.exists()]
         if kept:
-            error.facts.setdefault(
-                "kept", f"{', '.join(map(str, kept))}: the frames written before"
-            )
+            count = sum(report.written for report in reports)
+            frames = "the frame" if count == 1 else f"the {count} frames"
+            error.facts.setdefault("kept", f"{', '.join(kept)}: {frames} written before")
         raise
     finally:
         if timer is not None:
