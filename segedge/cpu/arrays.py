@@ -128,11 +128,14 @@ class FlatOutput:
         self._converted: NDArray[Any] = np.empty(0, self._dtype)
         self.flat = self._converted
         """float32 logits, or int64 labels, in the card's layout."""
+        self._logits: Logits | None = None
 
     @property
     def logits(self) -> Logits:
         """What was taken, for the kernels."""
-        return Logits(self.flat, self.strides, self.channels, self._sigmoid)
+        if self._logits is None:
+            self._logits = Logits(self.flat, self.strides, self.channels, self._sigmoid)
+        return self._logits
 
     def take(self, output: NDArray[Any]) -> None:
         """Set `flat` to this output.
@@ -148,6 +151,7 @@ class FlatOutput:
                     "found": f"{'x'.join(map(str, output.shape))} {output.dtype}",
                 },
             )
+        self._logits = None
         if output.dtype == self._dtype and output.flags.c_contiguous:
             self.flat = output.reshape(-1)
             return
@@ -161,4 +165,4 @@ class FlatOutput:
 
     def release(self) -> None:
         """Forget the output."""
-        self.flat = self._converted
+        self.flat, self._logits = self._converted, None

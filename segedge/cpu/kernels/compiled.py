@@ -14,13 +14,14 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped
 from segedge.cpu.kernels.kept import file_of, keep_code, kept_code
+from segedge.cpu.kernels.tables import Table
 from segedge.errors import UsageError
 
 
@@ -66,18 +67,19 @@ class Kernel(Deferred):
     def __call__(self, *args: Any) -> Any:
         """Run it; the first call for new types loads or compiles it."""
         kinds: list[Any] = []
-        words = [0]
-        if not (IS_KNOWN and all(_flatten(arg, kinds, words) for arg in args)):
-            return self.made(*args)
+        block = array("q", (0,))
+        for arg in args:
+            if not (IS_KNOWN and _flatten(arg, kinds, block)):
+                return self.made(*args)
         key = tuple(kinds)
-        if key not in self._mapped:
+        mapped = self._mapped.get(key, _UNKNOWN)
+        if mapped is _UNKNOWN:
             with self._lock:
                 if key not in self._mapped:
-                    self._mapped[key] = self._find(key, len(words), args)
-        mapped = self._mapped[key]
+                    self._mapped[key] = self._find(key, len(block), args)
+                mapped = self._mapped[key]
         if mapped is None:
             return self.made(*args)
-        block = array("q", words)
         if mapped.call(block.buffer_info()[0]) != 0:
             raise RuntimeError(f"{self.__name__} failed")
         return struct.unpack_from(mapped.result, block)[0] if mapped.result else None
@@ -159,7 +161,7 @@ def _is_whole(data: bytes) -> bool:
         return False
 
 
-def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
+def _flatten(value: Any, kinds: list[Any], words: array[int]) -> bool:
     """Append what an argument is, and its numbers as a kernel's machine code takes them.
 
     That is Numba's order: of an array its owner (none: it outlives the call), count, bytes an
@@ -172,9 +174,11 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
     elif kind is np.ndarray:
         told = value.flags.num & _TOLD_FLAGS
         kinds.append((value.dtype, value.ndim, told & ~_IN_COLUMNS if told & _IN_ROWS else told))
-        words += (0, 0, value.size, value.itemsize, _address_of(value))
-        words += value.shape
-        words += value.strides
+        words.extend(
+            (0, 0, value.size, value.itemsize, _address_of(value), *value.shape, *value.strides)
+        )
+    elif isinstance(value, Table):
+        return _flatten_table(value, kinds, words)
     elif isinstance(value, tuple):
         kinds.append((kind, len(value)))
         return all(_flatten(part, kinds, words) for part in value)
@@ -183,12 +187,28 @@ def _flatten(value: Any, kinds: list[Any], words: list[int]) -> bool:
         words.append(value)
     elif kind is float:
         kinds.append("f")
-        words += struct.unpack("<q", struct.pack("<d", value))
+        words.frombytes(struct.pack("<d", value))
     elif isinstance(value, np.generic) and value.dtype.kind in "biuf":
         kinds.append(value.dtype.str)
-        words += struct.unpack("<q", value.tobytes().ljust(8, b"\0"))
+        words.frombytes(value.tobytes().ljust(8, b"\0"))
     else:
         return False
+    return True
+
+
+def _flatten_table(value: Table, kinds: list[Any], words: array[int]) -> bool:
+    """`_flatten` for what is handed over again and again: done once."""
+    if value.packed is None:
+        own: list[Any] = []
+        block = array("q")
+        if not all(_flatten(part, own, block) for part in cast("tuple[Any, ...]", value)):
+            return False
+        kind = (type(value), *own)
+        if kind not in _names:
+            _names[kind] = " ".join(map(_text, ((type(value), len(own)), *own)))
+        value.packed = _names[kind], block
+    kinds.append(value.packed[0])
+    words.extend(value.packed[1])
     return True
 
 
@@ -213,6 +233,9 @@ _SAMPLE = np.zeros(1)
 _address_of = (
     _quick_address if _quick_address(_SAMPLE) == _plain_address(_SAMPLE) else _plain_address
 )
+_UNKNOWN: Any = object()
+_names: dict[tuple[Any, ...], str] = {}
+"""What tables are, by type and parts: one text is quicker to look up than what it says."""
 _IN_ROWS, _IN_COLUMNS = 0x1, 0x2
 _TOLD_FLAGS = _IN_ROWS | _IN_COLUMNS | 0x100 | 0x400
 """Of an array: contiguous in rows, in columns (of both, rows are what Numba goes by), aligned,

@@ -155,7 +155,7 @@ def mix_levels(
     """
     height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
     top, left, content = tensor.top, tensor.left, tensor.content
-    affine = tensor.affine
+    affine, borders = tensor.affine, tensor.borders
     levels, row_first, row_weights = between.levels, rows.first, rows.weights
     plane, stride = 4 * height * width, levels.shape[1]
     row_bytes = 12 * width if channels_last else 4 * width
@@ -169,7 +169,11 @@ def mix_levels(
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
             row = target + y * row_bytes
             source = y - top
-            if not fill_border(row, source, row_first.size, tensor, plane):
+            has_content = 0 <= source < row_first.size
+            fill_border(
+                row, has_content, left, left + content, width, channels_last, plane, borders
+            )
+            if not has_content:
                 continue
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if tensor.reverse else out

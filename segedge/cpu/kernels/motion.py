@@ -24,6 +24,7 @@ from segedge.cpu.kernels.tables import (
     Ints,
     Longs,
     Strides,
+    table,
 )
 
 _ROWS = 4
@@ -31,6 +32,7 @@ _LOW, _HIGH = np.float32(-HUGE), np.float32(HUGE)
 _MOST_LEVELS = 255.0
 
 
+@table
 class Points(NamedTuple):
     """The carried points along one axis."""
 
@@ -46,6 +48,7 @@ class Points(NamedTuple):
     """Highest position on the grid."""
 
 
+@table
 class Blocks(NamedTuple):
     """The blocks of a field around each carried point along one axis."""
 
@@ -55,6 +58,7 @@ class Blocks(NamedTuple):
     """Weight of ``high``."""
 
 
+@table
 class Way(NamedTuple):
     """The way from a frame to one of its keys."""
 
@@ -68,6 +72,7 @@ class Way(NamedTuple):
     """1 / frames between."""
 
 
+@table
 class Places(NamedTuple):
     """A row of carried points in the grid of a key: scratch of one thread.
 

@@ -107,15 +107,14 @@ def fill_row(row: int, width: int, channels_last: bool, plane: int, start: int, 
 
 
 @njit(**INNER)
-def fill_border(row: int, source: int, rows: int, tensor: Tensor, plane: int) -> bool:
-    """The border's part of a tensor row; whether it has more, one of the content's ``rows``."""
-    has_content = 0 <= source < rows
-    width, channels_last, borders = tensor.width, tensor.channels_last, tensor.borders
-    left = tensor.left if has_content else width
-    fill_row(row, width, channels_last, plane, FIRST, left, borders)
-    if has_content:
-        fill_row(row, width, channels_last, plane, left + tensor.content, width, borders)
-    return has_content
+def fill_border(row: int, has_content: bool, left: int, right: int, width: int,
+                channels_last: bool, plane: int, borders: Floats) -> None:  # fmt: skip
+    """The border's part of a tensor row: around the content, or all of it."""
+    if not has_content:
+        fill_row(row, width, channels_last, plane, FIRST, width, borders)
+    elif left > 0 or right < width:
+        fill_row(row, width, channels_last, plane, FIRST, left, borders)
+        fill_row(row, width, channels_last, plane, right, width, borders)
 
 
 @njit(**INNER)
@@ -153,7 +152,7 @@ def resample(
     """
     height, width, channels_last = tensor.height, tensor.width, tensor.channels_last
     top, left, content, reverse = tensor.top, tensor.left, tensor.content, tensor.reverse
-    affine = tensor.affine
+    affine, borders, halve = tensor.affine, tensor.borders, tensor.halve
     row_first, row_weights = rows.first, rows.weights
     column_first, column_weights = columns.first, columns.weights
     plane = 4 * height * width
@@ -170,13 +169,17 @@ def resample(
         for y in range(unit, min(unit + _ROWS_A_UNIT, height)):
             row = target + y * row_bytes
             source = y - top
-            if not fill_border(row, source, row_first.size, tensor, plane):
+            has_content = 0 <= source < row_first.size
+            fill_border(
+                row, has_content, left, left + content, width, channels_last, plane, borders
+            )
+            if not has_content:
                 continue
             out = planes.ctypes.data if through_scratch else row + 4 * left
             first_plane = out + 2 * step if reverse else out
             pixels = frame[0] + row_first[source] * frame[1] + low
             apart = -step if reverse else step
-            if tensor.halve:
+            if halve:
                 halve_rows(pixels, pixels + frame[1], affine, first_plane, apart, count)
             else:
                 mix_rows(pixels, frame[1], row_weights[source], mixed[low:high])

@@ -8,7 +8,7 @@ import numpy as np
 
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.simd import float_of_bits, take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts, Strides
+from segedge.cpu.kernels.tables import INNER, KERNEL, Floats, Logits, Longs, Shorts, Strides, table
 from segedge.options.smoothing import FINER, MOST_LOGIT, STILL_LEVELS
 
 _ROWS = 8
@@ -19,6 +19,7 @@ _HALF_SCALE = np.float32(2.0**112)
 """Exponents of float16 start 112 below those of float32."""
 
 
+@table
 class Tensor(NamedTuple):
     """The network's input, and which of its values the guide is made from."""
 

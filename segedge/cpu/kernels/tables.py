@@ -6,7 +6,8 @@ loops need. Rows and cells are handed arrays; done there, it made the tail a qua
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from array import array
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,27 @@ FIRST: int = np.int64(0)
 that a count is handed to twice, a seventh of the time until a first frame."""
 
 
+class Table:
+    """A named tuple that kernels are handed, see `table`."""
+
+    packed: tuple[str, array[int]] | None = None
+    """What it is and its numbers, as `segedge.cpu.kernels.compiled` packs them: made once."""
+
+
+_T = TypeVar("_T")
+
+
+def table(kind: type[_T]) -> type[_T]:
+    """Decorator of a named tuple: it has a place for its packed form.
+
+    Packing a dozen arrays takes as long as drawing some rows, under the interpreter's lock. Tables
+    are not changed, and arrays do not move, so the packed form lives and ends with the tuple.
+    """
+    told = {"__doc__": kind.__doc__, "__module__": kind.__module__}
+    return type(kind.__name__, (Table, kind), {**told, "__qualname__": kind.__qualname__})
+
+
+@table
 class Logits(NamedTuple):
     """A network's logits as the kernels read them."""
 
@@ -62,6 +84,7 @@ class Logits(NamedTuple):
     """Whether the single channel is compared with zero: the background's logit."""
 
 
+@table
 class Spans(NamedTuple):
     """Which output pixels lie in which cell of the grid; made by `segedge.cpu.plan.spans_of`."""
 
@@ -82,6 +105,7 @@ class Spans(NamedTuple):
     map: Line
 
 
+@table
 class Targets(NamedTuple):
     """Where labels and overlay go, and what colours the overlay; no address, not asked for."""
 
@@ -99,6 +123,7 @@ class Targets(NamedTuple):
     """Of the blend; the last entry serves labels that name no class."""
 
 
+@table
 class Scratch(NamedTuple):
     """What one thread writes while it works on logits."""
 
@@ -120,6 +145,7 @@ class Scratch(NamedTuple):
     """3 x the longer of output row and grid row."""
 
 
+@table
 class Taps(NamedTuple):
     """One axis: a window of equal width for each output pixel."""
 
@@ -129,6 +155,7 @@ class Taps(NamedTuple):
     """Output pixels x window width; each row sums to one."""
 
 
+@table
 class Tensor(NamedTuple):
     """The network's input, and where the frame lies in it."""
 
@@ -151,6 +178,7 @@ class Tensor(NamedTuple):
     """Normalised border value of each channel."""
 
 
+@table
 class Between(NamedTuple):
     """The picture between the two passes."""
 

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Shorts
+from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Shorts, table
 from segedge.cpu.regions.runs import Runs
 
 _SETTLED, _UNKNOWN = -1, -2
 """What `_mark` says of regions that stay; the others get a number of their own from 0 on."""
 
 
+@table
 class Borders(NamedTuple):
     """Common borders of the numbered regions; a neighbour may come several times, with parts."""
 

@@ -17,9 +17,10 @@ import numpy as np
 from segedge.cpu.kernels.compiled import carray, njit
 from segedge.cpu.kernels.runs import append_run
 from segedge.cpu.kernels.simd import first_one, load_u64, pointer_u8, take_ticket
-from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Longs, Rows, Shorts
+from segedge.cpu.kernels.tables import INNER, KERNEL, Ints, Longs, Rows, Shorts, table
 
 
+@table
 class Runs(NamedTuple):
     """The runs of a label map; all but the last two are indexed by a run's number."""
 
