@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from segedge.card.axes import shape_text
 from segedge.errors import BackendError
+from segedge.frames.closing import check_open
 
 Memory = Literal["host", "cuda"]
 Precision = Literal["f32", "tf32", "f16", "bf16", "int8"]
@@ -56,6 +57,12 @@ def delivered(results: Arrays, outputs: Arrays | None) -> Arrays:
     for result, output in zip(results, outputs, strict=True):
         np.copyto(output, result)
     return outputs
+
+
+def check_usable(is_open: bool, description: str) -> None:
+    """Raise UsageError where a backend is to run that was closed."""
+    fix = "close it after its last run; a segmenter closes its backend with itself"
+    check_open(is_open, f"the backend {description}", fix=fix)
 
 
 def run_error(headline: str, inputs: Arrays, specs: Specs, says: str) -> BackendError:

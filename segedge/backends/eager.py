@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Arrays, Memory, Precision, delivered, one_image_specs
+from segedge.backends.base import (
+    Arrays,
+    Memory,
+    Precision,
+    check_usable,
+    delivered,
+    one_image_specs,
+)
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -61,6 +68,7 @@ class EagerBackend:
 
     def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
+        check_usable(self._module is not None, self.description)
         try:
             result = self._forward(inputs[0])
         except RuntimeError as error:

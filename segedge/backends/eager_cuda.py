@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segedge.backends.base import Memory, Precision, TensorSpec
+from segedge.backends.base import Memory, Precision, TensorSpec, check_usable
 from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
@@ -61,6 +61,7 @@ class EagerCudaBackend(OneStream):
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
     ) -> Sequence[Any]:
         """Enqueue once; see `Backend.run`."""
+        check_usable(self._module is not None, self.description)
         torch = self._torch
         device_pointer(self.specs[0][0], inputs[0])
         if outputs is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, run_error
+from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, check_usable, run_error
 from segedge.errors import BackendError
 from segedge.machine.onnx_session import cpu_session
 from segedge.machine.optional import require
@@ -51,6 +51,7 @@ class OnnxRuntimeBackend:
 
     def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
+        check_usable(self._session is not None, self.description)
         binding = self._binding
         for spec, array in zip(self.specs[0], inputs, strict=True):
             binding.bind_input(

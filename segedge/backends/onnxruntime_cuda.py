@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segedge.backends.base import Memory, Precision
+from segedge.backends.base import Memory, Precision, check_usable
 from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.onnxruntime import cannot_open, first_line, tensor_spec
 from segedge.cuda.runtime.device import Device
@@ -123,6 +123,7 @@ class OnnxRuntimeCudaBackend(OneStream):
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
     ) -> Sequence[Any]:
         """Enqueue once in the order of ``stream``; see `Backend.run`."""
+        check_usable(self._session is not None, self.description)
         if outputs is None:
             shapes = self.output_shapes([tuple(array.shape) for array in inputs])
             outputs = [

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, run_error
+from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, check_usable, run_error
 from segedge.errors import BackendError
 from segedge.machine.optional import require
 
@@ -57,6 +57,7 @@ class OpenVinoBackend:
 
     def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
+        check_usable(self._compiled is not None, self.description)
         if outputs is None and self._writes_to_caller:
             # The old request would go on writing into the arrays of the call before.
             self._request = self._compiled.create_infer_request()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segedge.backends.base import Memory, Precision, TensorSpec
+from segedge.backends.base import Memory, Precision, TensorSpec, check_usable
 from segedge.backends.device_arrays import device_pointer
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.device import Device
@@ -116,6 +116,7 @@ class TensorRtBackend:
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None, *, stream: int = 0
     ) -> Sequence[Any]:
         """Enqueue once on ``stream``; see `Backend.run`. The caller synchronises."""
+        check_usable(self._engine is not None, self.description)
         context = self._context
         for spec, array in zip(self.specs[0], inputs, strict=True):
             pointer, shape = device_pointer(spec, array)

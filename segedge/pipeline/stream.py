@@ -13,6 +13,7 @@ from segedge.errors import UsageError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Source
+from segedge.frames.turns import Turns
 from segedge.motion.summary import MotionSummary
 from segedge.pipeline.feed import Feed
 from segedge.pipeline.ledger import Job, Ledger
@@ -96,8 +97,8 @@ class FrameStream(Closing):
     """An iterator of (frame, result); made by `stream`.
 
     The frame is computed in the thread that asks for it, so that with ``latest`` it is as fresh as
-    can be. Frames and results own their arrays: keep them as long as you like. Not for several
-    threads, except `close`.
+    can be. Frames and results own their arrays: keep them as long as you like. Threads that share
+    one get each frame once, in turn.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class FrameStream(Closing):
         self._stepping = threading.RLock()
         """Held while a frame is computed: who closes waits for it, or leaves the end to it."""
         self._in_step = False
+        self._turns = Turns("the stream")
         self._fate = "dropped"
         self._thread = threading.Thread(
             target=_read,
@@ -167,10 +169,11 @@ class FrameStream(Closing):
             SegedgeError: The source failed, and all that was read before it has come; or the
                 network did. Nothing follows.
         """
-        while not self._closed:
-            shown = self._next_done()
-            if shown is not None:
-                return shown
+        with self._turns:
+            while not self._closed:
+                shown = self._next_done()
+                if shown is not None:
+                    return shown
         raise StopIteration
 
     def _next_done(self) -> tuple[Frame, Result] | None:

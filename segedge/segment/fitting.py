@@ -14,6 +14,9 @@ from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
 from segedge.errors import CardError, UsageError
 
+LOAD_ANEW = "use it inside its with statement, or segedge.load(...) it anew"
+"""What helps who calls a segmenter that is closed."""
+
 
 def checked_image(image: Any) -> NDArray[np.uint8]:
     """An image as a BGR array; UsageError where it is not H x W x 3 uint8."""

@@ -10,6 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
+from segedge.frames.closing import check_open
 from segedge.frames.frame import Frame, MotionNote
 from segedge.machine.processors import usable_processors
 from segedge.motion.agreement import Agreement
@@ -119,6 +120,7 @@ class Moving:
         self._size: tuple[int, int] | None = None
         self._seconds: float | None = None
         self._frame_seconds: float | None = None
+        self._is_closed = False
         self.summary = MotionSummary()
 
     def push(self, frame: Frame, outputs: Iterable[str]) -> Iterator[Shown]:
@@ -141,11 +143,14 @@ class Moving:
 
     def end(self, outputs: Iterable[str] = ()) -> Iterator[Shown]:
         """The video has ended: the frames that still wait, the last of them through the network."""
+        if self._is_closed:
+            return
         yield from self._finish(tuple(outputs))
         self.close()
 
     def close(self) -> None:
         """End the threads; frames that wait are given up."""
+        self._is_closed = True
         self._between.clear()
         self._drawn.clear()
         self._helpers.close()
@@ -154,6 +159,7 @@ class Moving:
 
     def _begins_anew(self, frame: Frame) -> bool:
         """Whether size or time leap: another scene, or another video."""
+        check_open(not self._is_closed, "this video's motion", fix="segmenter.moving() begins anew")
         before, self._seconds = self._seconds, frame.pts_seconds
         size, self._size = self._size, frame.size
         if size is not None and size != frame.size:

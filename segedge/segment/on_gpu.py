@@ -26,13 +26,14 @@ from segedge.cuda.smoothing import Follow, Smooth, SmoothStreams
 from segedge.errors import BackendError, UsageError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
+from segedge.frames.turns import Turns
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
 from segedge.segment.carrying_on_gpu import DeviceCarrying
 from segedge.segment.checked import Checked
 from segedge.segment.drawing import WARMED, checked_outputs
 from segedge.segment.drawing_on_gpu import DeviceDrawing, DeviceRenderer
-from segedge.segment.fitting import check_network, network_size
+from segedge.segment.fitting import LOAD_ANEW, check_network, network_size
 from segedge.segment.moving import Moving
 from segedge.segment.planes import host_planes
 from segedge.segment.result import Result
@@ -49,7 +50,8 @@ class CudaSegmenter(Closing):
 
     From a frame in memory to labels and overlay in one launch. Results are returned at once and
     wait for the GPU when they are looked at, so that copies and host work of one frame overlap with
-    the GPU's work on another. One call at a time; results may be used in other threads.
+    the GPU's work on another. Any thread may call it, and calls wait for each other; results may be
+    used in other threads.
     """
 
     backend_name = "given"
@@ -105,6 +107,7 @@ class CudaSegmenter(Closing):
         self._graphs, self._timed = graphs, timed
         self._plans: OrderedDict[Any, tuple[SlotPool, DeviceRenderer]] = OrderedDict()
         self._in_flight: deque[Slot] = deque()
+        self._turns = Turns("the segmenter", self._free, fix=LOAD_ANEW)
         self.notes: tuple[str, ...] = ()
         """What the user should know: why frames are not one launch."""
 
@@ -173,59 +176,63 @@ class CudaSegmenter(Closing):
             A result, at once; it waits for the GPU when it is looked at.
 
         Raises:
-            UsageError: The image has another type, shape or layout.
+            UsageError: The image has another type, shape or layout, or the segmenter is closed.
             DeviceError: Not enough memory, an array of another GPU, a stream of another context.
             BackendError: The network failed.
         """
-        self._device.make_current()
         frame = image if isinstance(image, Frame) else Frame(image)
         names = checked_outputs(outputs, self.options.style)
-        while len(self._in_flight) >= max(len(self._lanes), 1):
-            self._in_flight.popleft().wait()
-        if is_on_device(frame.image_hwc):
-            seen = device_frame(frame.image_hwc, self._device, pixel_format=pixel_format)
-            size, kind = seen.size, seen.pixel_format
-            lease, renderer = self._lease(size, kind, _color(frame.image_hwc))
-            producer = seen.stream if stream is None else stream
-            lease.kept = frame.image_hwc
-            self._take(lease.slot, seen, producer)
-            source: Source = "device"
-        else:
-            lease, renderer, source = self._brought(frame, pixel_format, stream)
-            size = renderer.plan.frame
-        lease.kept = lease.kept, renderer  # whose tints are read, too
-        render = renderer.render(names, self.options.style)
-        follow = self._follow(frame, lease, size)
-        lease.slot.enqueue(Request(render, source, to_host, follow is not None), follow)
-        self._heed(lease.slot)
-        self._in_flight.append(lease.slot)
-        if stream is not None:
-            lease.slot.join(foreign_stream(stream, self._device))
-        drawing = DeviceDrawing(frame, lease, renderer, computed=names, to_host=to_host)
-        return Result(frame, self.card, drawing, self.options.style)
+        with self._turns:
+            self._device.make_current()
+            while len(self._in_flight) >= max(len(self._lanes), 1):
+                self._in_flight.popleft().wait()
+            if is_on_device(frame.image_hwc):
+                seen = device_frame(frame.image_hwc, self._device, pixel_format=pixel_format)
+                size, kind = seen.size, seen.pixel_format
+                lease, renderer = self._lease(size, kind, _color(frame.image_hwc))
+                producer = seen.stream if stream is None else stream
+                lease.kept = frame.image_hwc
+                self._take(lease.slot, seen, producer)
+                source: Source = "device"
+            else:
+                lease, renderer, source = self._brought(frame, pixel_format, stream)
+                size = renderer.plan.frame
+            lease.kept = lease.kept, renderer  # whose tints are read, too
+            render = renderer.render(names, self.options.style)
+            follow = self._follow(frame, lease, size)
+            lease.slot.enqueue(Request(render, source, to_host, follow is not None), follow)
+            self._heed(lease.slot)
+            self._in_flight.append(lease.slot)
+            if stream is not None:
+                lease.slot.join(foreign_stream(stream, self._device))
+            drawing = DeviceDrawing(frame, lease, renderer, computed=names, to_host=to_host)
+            return Result(frame, self.card, drawing, self.options.style)
 
     def moving(self, *, live: bool) -> Moving | None:
         """What takes the frames of one video where `FrameOptions.motion` is asked for, else None.
 
         It is asked once a video: each has a past of its own. The network works in turn.
         """
+        self._turns.check_open()
         motion = self.options.motion
         return None if motion is None else Moving(DeviceCarrying(self), motion, live=live)
 
     def take(self, frame: Frame, *, is_carried: bool) -> tuple[Lease, DeviceRenderer, Source]:
         """A slot with a frame of the CPU in it, for the network or to be carried to."""
-        self._device.make_current()
         if is_on_device(frame.image_hwc):
             raise UsageError(
                 "motion is found on the CPU, and the frame lies on the GPU",
                 fix="hand in frames in memory of the CPU, or leave motion out",
             )
-        return self._brought(frame, "bgr", None, is_carried=is_carried)
+        with self._turns:
+            self._device.make_current()
+            return self._brought(frame, "bgr", None, is_carried=is_carried)
 
     def look(self, lease: Lease, renderer: DeviceRenderer, source: Source) -> None:
         """Enqueue the network for a frame that was taken."""
-        lease.slot.enqueue(Request(renderer.render((), self.options.style), source, False))
-        self._heed(lease.slot)
+        with self._turns:
+            lease.slot.enqueue(Request(renderer.render((), self.options.style), source, False))
+            self._heed(lease.slot)
 
     def _brought(
         self, frame: Frame, pixel_format: PixelFormat, stream: Any, *, is_carried: bool = False
@@ -364,6 +371,9 @@ class CudaSegmenter(Closing):
 
     def close(self) -> None:
         """Free the network and the slots; results already given out stay valid."""
+        self._turns.close()
+
+    def _free(self) -> None:
         while self._in_flight:
             self._in_flight.popleft().wait()
         if self._smoother is not None:

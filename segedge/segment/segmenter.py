@@ -17,13 +17,14 @@ from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
+from segedge.frames.turns import Turns
 from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker, Smoothing
 from segedge.segment.checked import Checked
 from segedge.segment.common import Common, Plan, Whole
 from segedge.segment.drawing import WARMED
 from segedge.segment.drawing_on_host import HostDrawing, Renderer
-from segedge.segment.fitting import check_network, checked_image, network_size
+from segedge.segment.fitting import LOAD_ANEW, check_network, checked_image, network_size
 from segedge.segment.plans import Plans
 from segedge.segment.result import Result
 from segedge.segment.windows import SlidePlan, window_size
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 class Segmenter(Closing):
     """A network with its preprocessing and tail, on the CPU.
 
-    One call at a time; results are independent of it and of each other and may be used in other
-    threads. Close it, or use it in a ``with`` statement.
+    Any thread may call it; calls wait for each other, as each uses all processors by itself.
+    Results are independent of it and of each other and may be used in other threads. Close it, or
+    use it in a ``with`` statement.
     """
 
     backend_name = "given"
@@ -100,6 +102,7 @@ class Segmenter(Closing):
         self._common = common or Common(threads, ready or code)
         self._workers, self.pool = self._common.workers, self._common.pool
         self._plans = Plans(self._new_plan)
+        self._turns = Turns("the segmenter", self._free, fix=LOAD_ANEW)
         self._output_shapes: dict[tuple[int, ...], tuple[tuple[int, ...], ...]] = {}
 
     def __call__(self, image: Frame | NDArray[np.uint8], *, outputs: Iterable[str] = ()) -> Result:
@@ -114,14 +117,19 @@ class Segmenter(Closing):
             A result that owns its logits and keeps a reference to the image.
 
         Raises:
-            UsageError: The image has another type or shape.
+            UsageError: The image has another type or shape, or the segmenter is closed.
             BackendError: The network failed.
         """
         frame = image if isinstance(image, Frame) else Frame(checked_image(image))
-        return self.show(frame, self.look(frame), outputs)
+        with self._turns:
+            return self.show(frame, self._look(frame), outputs)
 
     def look(self, frame: Frame) -> NDArray[Any]:
         """The frame's logits by the network, smoothed where that is wanted."""
+        with self._turns:
+            return self._look(frame)
+
+    def _look(self, frame: Frame) -> NDArray[Any]:
         plan = self._plans.of(Size(*frame.size))
         logits = plan.way.run(frame, self._infer, self.pool)
         if self._smoother is not None and frame.stream is not None:
@@ -160,6 +168,7 @@ class Segmenter(Closing):
 
         It is asked once a video: each has a past of its own.
         """
+        self._turns.check_open()
         motion = self.options.motion
         if motion is None:
             return None
@@ -205,6 +214,9 @@ class Segmenter(Closing):
 
     def close(self) -> None:
         """Free the network and the threads; results already given out stay valid."""
+        self._turns.close()
+
+    def _free(self) -> None:
         if self._ready is not None:
             self._ready.close()
         self.backend.close()

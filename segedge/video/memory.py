@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, SourceFailure, SourceInfo
 
@@ -86,6 +87,7 @@ class MemorySink:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Keep both."""
+        check_takes(self.closed_with_error is None, "the sink in memory")
         self.written.append(Written(frame, result))
 
     def close(self, *, error: bool = False) -> None:

@@ -104,6 +104,17 @@ def test_a_wrong_shape_is_our_error(conv_model: tuple[Path, np.ndarray], name: s
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
+def test_a_closed_backend_says_so(conv_model: tuple[Path, np.ndarray], name: str) -> None:
+    backend = opened(conv_model[0], name)
+    tensor = np.zeros(backend.specs[0][0].fixed_shape, np.float32)
+    backend.run([tensor])
+    for _ in range(2):
+        backend.close()
+        with pytest.raises(UsageError, match="is closed\n  fix"):
+            backend.run([tensor])
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_a_broken_file_is_our_error(tmp_path: Path, name: str) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"\x08\x07" + bytes(100))

@@ -236,7 +236,8 @@ def test_several_sources_share_a_folder(tmp_path: Path) -> None:
     with segmenter() as network:
         for seed, sink in enumerate(sinks * 3):
             frame = Frame(picture(seed % 4), seed, "x.mp4", seed / 10)
-            sink.write(frame, network(frame))
+            result = network(frame)
+            sink.write(frame, result)
     sinks[0].close(error=True)
     assert not (tmp_path / "h/cvat.zip").exists()
     sinks[1].close()
@@ -244,7 +245,7 @@ def test_several_sources_share_a_folder(tmp_path: Path) -> None:
     names = check(tmp_path / "h")
     assert len(names) == 4
     assert {name[0] for name in names} == {"a", "b"}
-    sinks[0].write(frame, network(frame))  # closed: nothing happens
+    sinks[0].write(frame, result)  # closed: nothing happens
     assert [len(sink.notes) for sink in sinks] == [1, 0]
 
 

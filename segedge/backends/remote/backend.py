@@ -19,7 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.backends.base import Arrays, Memory, Precision, Specs, TensorSpec, run_error
+from segedge.backends.base import (
+    Arrays,
+    Memory,
+    Precision,
+    Specs,
+    TensorSpec,
+    check_usable,
+    run_error,
+)
 from segedge.backends.remote.address import RemoteAddress, RemoteOptions, parse_address
 from segedge.backends.remote.facts import card_of, checked, differences, missing, unreachable
 from segedge.backends.remote.link import (
@@ -100,6 +108,7 @@ class RemoteBackend:
 
     def run(self, inputs: Arrays, outputs: Arrays | None = None, *, stream: int = 0) -> Arrays:
         """Run once; see `Backend.run`."""
+        check_usable(not self._ended.is_set(), self.description)
         pairs = list(zip(self.specs[0], map(np.ascontiguousarray, inputs), strict=True))
         try:
             return self._run(pairs, outputs)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.video.encode.encoders import choose_encoder
@@ -75,6 +76,7 @@ class PushSink:
         self._delay = FIRST_DELAY_SECONDS
         self._since = 0.0
         self._retry_at: float | None = None
+        self._is_closed = False
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
 
@@ -101,6 +103,7 @@ class PushSink:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Queue one overlay for the network."""
+        check_takes(not self._is_closed, self._name)
         with frame.times.measure("encode"):
             image = self._fitter(result.overlay(), frame.index)
             self._frames += 1
@@ -113,6 +116,7 @@ class PushSink:
 
     def close(self, *, error: bool = False) -> None:
         """Send what waits, say goodbye; after 5 s without it."""
+        self._is_closed = True
         if self._link is None:
             return
         link = self._link

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from segedge.errors import UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 
@@ -47,16 +48,19 @@ class CallableSink:
             )
         self._function = function
         self._on_close = on_close
+        self._is_closed = False
         self.needs = frozenset(needs)
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Call it."""
+        check_takes(not self._is_closed, "the callable's sink")
         self._function(frame, result)
 
     def close(self, *, error: bool = False) -> None:
         """Tell it, once."""
+        self._is_closed = True
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(error)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.machine.files import prepare_folder, write_atomically
@@ -106,12 +107,14 @@ class ContactSheetSink:
         self._tile_width, self._most = tile_width, most
         self._tiles: list[tuple[NDArray[np.uint8], str]] = []
         self._every, self._seen = 1, 0
+        self._is_closed = False
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
         self.notes: list[str] = []
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Take the frame's picture, if it is its turn."""
+        check_takes(not self._is_closed, self._path)
         if self._seen % self._every == 0:
             with frame.times.measure("encode"):
                 tile = as_tile(result.overlay(), self._tile_width)
@@ -122,6 +125,7 @@ class ContactSheetSink:
 
     def close(self, *, error: bool = False) -> None:
         """Draw the sheet and write it."""
+        self._is_closed = True
         if not self._tiles:
             return
         pictures, captions = zip(*self._tiles, strict=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import cv2
 
 from segedge.errors import SinkError, UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.machine.files import prepare_folder, same_file, write_atomically
@@ -39,10 +40,12 @@ class ImageSink:
         self.needs = _NEEDS[picture]
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()
+        self._is_closed = False
         prepare_folder(self._path.parent, purpose=self._path)
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Write the image; the name appears when it is whole. A second one is refused."""
+        check_takes(not self._is_closed, self._path)
         if self.paths:
             raise SinkError(
                 f"{self._path} is one image, and the source has more frames",
@@ -59,6 +62,7 @@ class ImageSink:
 
     def close(self, *, error: bool = False) -> None:
         """Nothing is open between frames."""
+        self._is_closed = True
 
 
 class FolderSink:
@@ -87,10 +91,12 @@ class FolderSink:
         self.needs = _NEEDS[picture]
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()
+        self._is_closed = False
         prepare_folder(self._folder, purpose=self._folder)
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Write this frame's file; refused where it would replace the image that was read."""
+        check_takes(not self._is_closed, self._folder)
         with frame.times.measure("encode"):
             path = self._folder / f"{self._names(frame)}{self._suffix}"
             _write(path, frame, self._encode(result))
@@ -101,6 +107,7 @@ class FolderSink:
 
     def close(self, *, error: bool = False) -> None:
         """Write the segments of panoptic maps; every other file is whole already."""
+        self._is_closed = True
         if self._annotations:
             data = panoptic_json(self._annotations, self._categories)
             write_atomically(self._folder / "panoptic.json", data)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from segedge.errors import SinkError, UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import DriftNote, Frame, MotionNote
 from segedge.frames.protocols import Analysis, EndOfRun, ResultView
 from segedge.machine.files import prepare_folder, sink_error, writing
@@ -69,12 +70,14 @@ class JsonLinesSink:
         self._to_stdout = str(path) == STDOUT
         self._fd: int | None = self._open()
         self._size = 0
+        self._is_closed = False
         self.needs = frozenset({"class_pixels"}).union(*(a.needs for a in self._analyses))
         self.paths: Sequence[Path] = () if self._to_stdout else (self._path,)
         self.notes: Sequence[str] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Write one line; `EndOfRun` where nobody reads standard output any more."""
+        check_takes(not self._is_closed, self._path)
         if self._fd is None:
             return
         facts = self._facts(frame, result)
@@ -83,6 +86,7 @@ class JsonLinesSink:
 
     def close(self, *, error: bool = False) -> None:
         """Close the file; what is there is whole either way."""
+        self._is_closed = True
         if self._fd is not None and not self._to_stdout:
             os.close(self._fd)
         self._fd = None

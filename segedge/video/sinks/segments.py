@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from segedge.errors import SinkError, UsageError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import PixelTags, ResultView
 from segedge.video.encode.options import EncodeOptions
@@ -58,6 +59,7 @@ class SegmentedSink:
         self._current: VideoSink | None = self._new_segment()
         self._clock = Clock(self.fps)
         self._start: int | None = None
+        self._is_closed = False
         self._size: tuple[int, ...] = ()
 
     @property
@@ -67,6 +69,7 @@ class SegmentedSink:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Encode one overlay into the segment that its time belongs to."""
+        check_takes(not self._is_closed, self.path)
         now, _ = self._clock.ticks(frame.pts_seconds)
         size = result.overlay().shape[:2]
         if self._start is not None and (
@@ -86,6 +89,7 @@ class SegmentedSink:
 
     def close(self, *, error: bool = False) -> None:
         """Finish the current segment; after a failed run it is called partial."""
+        self._is_closed = True
         self._finish(error=error)
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from segedge.errors import UsageError, unknown_name_error
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import PixelTags, ResultView
 from segedge.machine.files import megabytes, part_path, prepare_folder, sink_error
@@ -90,11 +91,13 @@ class VideoSink:
         self._stream: Any = None
         self._written = 0
         self._end_seconds = 0.0
+        self._is_closed = False
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Encode one overlay."""
+        check_takes(not self._is_closed, self._path)
         with frame.times.measure("encode"):
             picture = self._fitter.picture(result.overlay(), frame.index)
             try:
@@ -114,6 +117,7 @@ class VideoSink:
 
     def close(self, *, error: bool = False) -> None:
         """Finish the file and give it its name; see the class for which."""
+        self._is_closed = True
         if self._container is None:
             return
         try:
@@ -196,6 +200,7 @@ class VideoSink:
             with suppress(av.error.FFmpegError, OSError):
                 self._container.close()
         self._container = self._stream = None
+        self._is_closed = True
         self._close_sound()
         size = self._part.stat().st_size if self._part.exists() else 0
         facts = {"written": f"{self._written} frames, {megabytes(size)}"}

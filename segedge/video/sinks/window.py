@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SinkError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun, ResultView
 from segedge.video.picture import over_checkerboard
@@ -84,13 +85,14 @@ class WindowSink:
             )
         self._title = title or "segedge"
         self._screen: Screen = screen or _OpenCv()
-        self._ended = False
+        self._ended = self._is_closed = False
         self.needs = frozenset({"overlay"})
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Show one overlay; `EndOfRun` on "q", Escape or a closed window, and nothing after."""
+        check_takes(not self._is_closed, "the window")
         if self._ended:
             return
         try:
@@ -106,7 +108,7 @@ class WindowSink:
 
     def close(self, *, error: bool = False) -> None:
         """Close the window."""
-        self._ended = True
+        self._is_closed = True
         try:
             self._screen.close(self._title)
         except cv2.error:

@@ -242,3 +242,29 @@ def test_a_dropped_array_is_not_written_while_the_default_stream_reads_it(device
         segmenter(image_of(40, 56, 7), outputs=("labels",)).wait()
         reader.sync()
         np.testing.assert_array_equal(host.array(), expected)
+
+
+def test_threads_that_share_a_segmenter_get_the_frames_that_they_gave(device: Device) -> None:
+    images = [image_of(40, 56, seed) for seed in range(3)]
+    failures: list[BaseException] = []
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device), slots=2) as segmenter:
+        expected = [segmenter(image, outputs=("labels",)).labels.copy() for image in images]
+        assert not np.array_equal(expected[0], expected[1])
+
+        def work(number: int) -> None:
+            try:
+                for _ in range(6):
+                    found = segmenter(images[number], outputs=("labels",)).labels
+                    np.testing.assert_array_equal(found, expected[number])
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    with pytest.raises(UsageError, match="the segmenter is closed"):
+        segmenter(images[0])
+    segmenter.close()
