@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +10,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.processes import ended
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "segedge"
@@ -220,9 +221,7 @@ def test_no_import_cycles_at_module_level() -> None:
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
     code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *order], capture_output=True, text=True, check=False
-    )
+    done = ended([sys.executable, "-c", code, *order])
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -261,7 +260,7 @@ def test_the_runtime_needs_no_torch_and_no_onnx() -> None:
         "heavy = {'torch', 'onnx', 'onnxruntime', 'openvino', 'tensorrt', 'transformers'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ended([sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
 
@@ -273,7 +272,7 @@ def test_help_imports_little() -> None:
         "build_app(['--help'])\n"
         "print(sorted({'numpy', 'cv2', 'numba', 'av', 'rich.progress'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ended([sys.executable, "-c", code])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "[]"
 
@@ -281,5 +280,5 @@ def test_help_imports_little() -> None:
 def test_a_build_of_a_float_network_needs_no_numpy() -> None:
     """It is a tenth of the time of a small one."""
     code = "import sys, segedge.cli.verbs.build\nprint('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = ended([sys.executable, "-c", code])
     assert done.stdout.strip() == "False", done.stderr[-2000:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata
 from tests.fast_export import hasten_exports
+from tests.processes import ended
 from tests.small_model import run_verb
 
 pytest.importorskip("torch")
@@ -40,9 +40,7 @@ def need(name: str) -> None:
         return
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {library}"], capture_output=True, text=True, check=False
-    )
+    done = ended([sys.executable, "-c", f"import {library}"])
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["?"])[-1]
         pytest.skip(f"{library} does not import here: {reason}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from segedge.backends.fake import FakeBackend
 from segedge.backends.registry import BACKENDS, open_backend, statuses
 from segedge.card.card import ModelCard
 from segedge.errors import BackendError, UsageError
+from tests.processes import ended
 
 onnx = pytest.importorskip("onnx")
 
@@ -200,8 +200,6 @@ def test_openvino_leaves_its_converter_alone_until_it_is_wanted(
         "from openvino import convert_model\n"
         "print(convert_model is openvino.convert_model, hasattr(openvino, 'no_such'))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, conv_model[0]], capture_output=True, text=True, check=False
-    )
+    done = ended([sys.executable, "-c", code, conv_model[0]])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines() == ["[] 1", "True False"]

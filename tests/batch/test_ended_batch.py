@@ -8,7 +8,6 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 import termios
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from segedge.batch.store import LocalStore
 from tests.batch.conftest import moving, write_video
+from tests.processes import SEGEDGE, started
 
 KEPT = {"manifest.json", "plan.jsonl", ".lock", "masks", "shards"}
 
@@ -24,7 +24,7 @@ KEPT = {"manifest.json", "plan.jsonl", ".lock", "masks", "shards"}
 def command(model: Path, folder: Path) -> list[str]:
     video = write_video(folder / "x.mp4", moving(3000), key_every=10)
     words = ("batch", model, video, "-o", folder / "out", "--shard", 10, "--workers", 1)
-    return [sys.executable, "-m", "segedge", *map(str, words), "--no-confidence"]
+    return [*SEGEDGE, *map(str, words), "--no-confidence"]
 
 
 @pytest.mark.parametrize(
@@ -33,16 +33,15 @@ def command(model: Path, folder: Path) -> list[str]:
 def test_a_run_that_is_ended(model: Path, tmp_path: Path, sent: str, code: int) -> None:
     """In mid-run, by the command: no traceback, and nothing of it stays in the way."""
     out = tmp_path / "out"
-    run = subprocess.Popen(command(model, tmp_path), stderr=subprocess.PIPE, text=True)
-    assert run.stderr is not None
-    with run.stderr:
+    with started(command(model, tmp_path), stderr=subprocess.PIPE) as run:
+        assert run.stderr is not None
         while run.poll() is None and not list(out.glob("shards/*.json")):
             with suppress(subprocess.TimeoutExpired):
                 run.wait(timeout=0.05)
         run.send_signal(getattr(signal, sent))
         # Its workers hold the other end: this waits for them, too.
         assert "Traceback" not in run.stderr.read()
-    assert run.wait() == code
+        assert run.wait(60) == code
     left = {path.name for path in out.iterdir()} - {"failures.jsonl"}
     assert left >= KEPT if sent == "SIGKILL" else left == KEPT
     done = len(list(out.glob("shards/*.json")))
@@ -54,14 +53,14 @@ def test_a_run_that_is_ended(model: Path, tmp_path: Path, sent: str, code: int) 
 def test_a_run_whose_terminal_is_closed(model: Path, tmp_path: Path) -> None:
     """Its workers are told so, too, and nobody reads what is printed any more."""
     out, (ours, theirs) = tmp_path / "out", pty.openpty()
-    run = subprocess.Popen(
+    with started(
         command(model, tmp_path), stdin=theirs, stdout=theirs, stderr=theirs,
-        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
-    while run.poll() is None and not list(out.glob("shards/*.json")):
-        if select.select([ours], [], [], 0.05)[0]:
-            os.read(ours, 65536)
-    os.close(ours)
-    assert run.wait(timeout=60) == 129
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as run:  # fmt: skip
+        os.close(theirs)
+        while run.poll() is None and not list(out.glob("shards/*.json")):
+            if select.select([ours], [], [], 0.05)[0]:
+                os.read(ours, 65536)
+        os.close(ours)
+        assert run.wait(timeout=60) == 129
     assert {path.name for path in out.iterdir()} - {"failures.jsonl"} == KEPT

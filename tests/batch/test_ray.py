@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from segedge.batch.run import BatchReport, run_batch
 from segedge.errors import BackendError, SinkError, UsageError
 from tests.batch.conftest import files_below
 from tests.batch.test_archive import OPTIONS, HerePool, rows
+from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,10 +98,7 @@ def test_the_command(
     """Two workers on two nodes; standard output holds nothing but the JSON."""
     words = ["batch", model, inputs, "-o", tmp_path / "out", "--shard", 6, "--json"]
     words += ["--backend", "onnxruntime", "--ray", cluster.address]
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", *map(str, words)],
-        capture_output=True, text=True, check=False, timeout=240,
-    )  # fmt: skip
+    done = ended([sys.executable, "-m", "segedge", *map(str, words)], seconds=240)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["rows"], report["workers"], report["workers_lost"]) == (49, 2, 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from types import ModuleType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,10 +121,7 @@ def test_a_pipeline_run_gives_quantities_that_are_explained(load: Load) -> None:
     import json
 
     command = [sys.executable, str(BENCHMARKS / "pipeline.py"), "--quick", "--variant", "fixed-30"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(BENCHMARKS.parent), "PATH": ""},
-    )  # fmt: skip
+    done = ended(command, env={"PYTHONPATH": str(BENCHMARKS.parent), "PATH": ""})
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout.strip().splitlines()[-1])
     assert set(row) <= set(load("pipeline").INCLUDES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.benchmarks.conftest import BENCHMARKS, Load
+from tests.processes import ended
 from tests.small_model import write_model
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: segedge[cpu]")
@@ -28,9 +28,7 @@ def test_a_short_one_holds(tmp_path: Path) -> None:
     """With a source that is killed in its midst, a stalled viewer, a full disk and SIGTERM."""
     model = write_model(tmp_path / "model.onnx")
     words = [BENCHMARKS / "soak.py", model, "--minutes", "0.2", "--restart", "5"]
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], capture_output=True, text=True, check=False
-    )
+    done = ended([sys.executable, *map(str, words)])
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert done.stdout.rstrip().endswith("held")
 

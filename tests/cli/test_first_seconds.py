@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.processes import ended
 from tests.small_model import write_model
 
 pytest.importorskip("onnx", reason="onnx is not installed: segedge[export]")
@@ -30,9 +30,7 @@ def loaded(folder: Path, *words: str) -> str:
     cv2.imwrite(str(folder / "image.png"), np.full((48, 64, 3), 90, np.uint8))
     write_model(folder / "model.onnx")
     command = ["run", str(folder / "model.onnx"), str(folder / "image.png"), *words]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, *command], capture_output=True, text=True, check=False
-    )
+    done = ended([sys.executable, "-c", CODE, *command])
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 

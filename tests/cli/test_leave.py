@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import ended
+
 LEAVE = "from segedge.cli.leave import leave\n"
 
 
 def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *words, "-c", code], capture_output=True, text=True, check=False
-    )
+    return ended([sys.executable, *words, "-c", code])
 
 
 def test_it_skips_the_teardown_and_keeps_code_and_output() -> None:
@@ -61,10 +61,7 @@ FULL = Path("/dev/full")
 @pytest.mark.parametrize("words", [["--version"], ["doctor", "--json"]], ids=" ".join)
 def test_a_full_output_is_an_error_in_words(words: list[str]) -> None:
     with FULL.open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "segedge", *words],
-            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+        done = ended([sys.executable, "-m", "segedge", *words], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write to standard output\n")
     assert "No space left" in done.stderr
@@ -86,9 +83,7 @@ def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
         "os.write(number, str(number > 2).encode())\n"
         "sys.stdout.flush(); sys.stderr.flush()\n"
     )
-    done = subprocess.run(
-        ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code], check=False
-    )
+    done = ended(["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code])
     assert done.returncode == 0
     assert made.read_text() == "True"
 
@@ -99,17 +94,14 @@ def test_closed_streams_stop_nothing(tmp_path: Path, closed: str) -> None:
 )
 def test_exit_codes_of_the_command(words: list[str], code: int) -> None:
     for start in (["-m", "segedge"], ["-m", "segedge.cli.main"]):
-        done = subprocess.run(
-            [sys.executable, *start, *words], capture_output=True, text=True, check=False
-        )
+        done = ended([sys.executable, *start, *words])
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
 
 
 def test_a_profile_of_the_command_is_still_written(tmp_path: Path) -> None:
     found = tmp_path / "p.prof"
-    subprocess.run(
-        [sys.executable, "-m", "cProfile", "-o", str(found), "-m", "segedge", "--version"],
-        capture_output=True, check=True,
-    )  # fmt: skip
+    ended(
+        [sys.executable, "-m", "cProfile", "-o", str(found), "-m", "segedge", "--version"], code=0
+    )
     assert found.stat().st_size > 1000

@@ -19,6 +19,7 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from segedge.card.card import ModelCard  # noqa: E402
+from tests.processes import PIPES, SEGEDGE, ended, started  # noqa: E402
 from tests.small_model import run_verb  # noqa: E402
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -274,14 +275,12 @@ def test_places_that_cannot_be_written(segedge: Run, model: Path, tmp_path: Path
 
 def test_ctrl_c_leaves_a_playable_video(model: Path, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "in.mp4", frames=1500, size=(432, 768))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "segedge", "run", str(model), str(clip), "-o", "out.mp4", "--json"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while process.poll() is None and not list(tmp_path.glob(".out*")):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    words = [*SEGEDGE, "run", model, clip, "-o", "out.mp4", "--json"]
+    with started(words, cwd=tmp_path, **PIPES) as process:
+        while process.poll() is None and not list(tmp_path.glob(".out*")):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=60)
     assert "Traceback" not in stderr
     if process.returncode == 0:
         pytest.skip("the run was over before the signal came")
@@ -324,9 +323,8 @@ def test_help_version_and_unknown_verbs(segedge: Run) -> None:
 
 
 def test_debug_shows_the_traceback(model: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", "run", str(model), "gone.png", "--debug"],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
+    done = ended(
+        [sys.executable, "-m", "segedge", "run", str(model), "gone.png", "--debug"], cwd=tmp_path
+    )
     assert "Traceback" in done.stderr
     assert "SourceError" in done.stderr

@@ -11,11 +11,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import termios
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -30,16 +31,26 @@ from segedge.cli.progress import status_lines
 from segedge.cli.run.outputs import outputs_by_source, source_labels
 from segedge.errors import UsageError
 from tests.cli.test_run import Run, expect_error, model, scene, segedge, write_clip
+from tests.processes import PIPES, SEGEDGE, started
 
 __all__ = ["model", "segedge"]  # fixtures
 
 
-def start(*words: object, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "segedge", *map(str, words)],
-        cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "NO_COLOR": "1", "COLUMNS": "100"},
-    )  # fmt: skip
+def start(*words: object, cwd: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100"}
+    return started([*SEGEDGE, *words], cwd=cwd, env=environment, **PIPES)
+
+
+def wait_for_lines(
+    process: subprocess.Popen[str],
+    file: Path,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Until two frames are written, or it has ended."""
+    while process.poll() is None and not (file.is_file() and file.read_text().count("\n") >= 2):
+        meanwhile()
+        time.sleep(0.005)
 
 
 def test_two_sources_to_a_folder(segedge: Run, model: Path, tmp_path: Path) -> None:
@@ -113,17 +124,12 @@ def test_the_beginning_of_a_file(segedge: Run, model: Path, tmp_path: Path) -> N
 def test_signals_finish_all_files(
     model: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start(
-        "run", model, "test:480p30", "test:480p15", "-o", "out/", "-o", "{name}.jsonl", "--json",
-        cwd=tmp_path,
-    )  # fmt: skip
-    facts_file = tmp_path / "test-480p15.jsonl"
-    while process.poll() is None and not (
-        facts_file.is_file() and facts_file.read_text().count("\n") >= 2
-    ):
-        time.sleep(0.005)
-    process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    run = ("run", model, "test:480p30", "test:480p15")
+    outs = ("-o", "out/", "-o", "{name}.jsonl", "--json")
+    with start(*run, *outs, cwd=tmp_path) as process:
+        wait_for_lines(process, tmp_path / "test-480p15.jsonl")
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == code, stderr
     assert "Traceback" not in stderr
     for row in json.loads(stdout)["sources"]:
@@ -140,23 +146,23 @@ def test_a_closed_terminal_leaves_whole_files(model: Path, tmp_path: Path) -> No
     """Nobody reads what is printed any more."""
     ours, theirs = pty.openpty()
     words = ("run", model, "test:480p30", "-o", "out.mp4", "-o", "out.jsonl")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "segedge", *map(str, words)],
-        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, "COLUMNS": "100"}, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
     facts_file = tmp_path / "out.jsonl"
-    while process.poll() is None and not (
-        facts_file.is_file() and facts_file.read_text().count("\n") >= 2
-    ):
+    with started(
+        [*SEGEDGE, *words],
+        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "COLUMNS": "100"},
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:  # fmt: skip
+        os.close(theirs)
         os.set_blocking(ours, False)
-        with contextlib.suppress(OSError):
-            os.read(ours, 1 << 16)
-        time.sleep(0.005)
-    os.close(ours)  # the system sends the first signal
-    assert process.wait(timeout=60) == 129
+
+        def read() -> None:
+            with contextlib.suppress(OSError):
+                os.read(ours, 1 << 16)
+
+        wait_for_lines(process, facts_file, meanwhile=read)
+        os.close(ours)  # the system sends the first signal
+        assert process.wait(timeout=60) == 129
     assert {path.name for path in tmp_path.iterdir()} == {"out.mp4", "out.jsonl"}
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == facts_file.read_text().count("\n") > 0
@@ -164,7 +170,8 @@ def test_a_closed_terminal_leaves_whole_files(model: Path, tmp_path: Path) -> No
 
 def test_json_lines_alone_on_standard_output(model: Path, tmp_path: Path) -> None:
     words = ("run", model, "test:480p30", "--frames", 5, "--policy", "lossless", "-o", "-")
-    printed, _ = start(*words, cwd=tmp_path).communicate(timeout=60)
+    with start(*words, cwd=tmp_path) as process:
+        printed, _ = process.communicate(timeout=60)
     rows = [json.loads(line) for line in printed.splitlines()]
     assert [row["index"] for row in rows] == list(range(5))
 
@@ -173,21 +180,19 @@ def test_the_live_view_serves_while_it_runs(model: Path, tmp_path: Path) -> None
     pytest.importorskip("starlette")
     pytest.importorskip("uvicorn")
     pytest.importorskip("websockets")
-    process = start(
-        "run", model, "test:480p30", "--live", "127.0.0.1:0", "--token", "secret", "--no-check",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert process.stderr is not None
-    line = process.stderr.readline()
-    found = re.search(r"http://127\.0\.0\.1:\d+/\?token=secret", line)
-    assert found, line
-    with urllib.request.urlopen(found[0], timeout=20) as reply:
-        assert b"<html" in reply.read().lower()
-    with pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(found[0].replace("secret", "wrong"), timeout=20)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    run = ("run", model, "test:480p30", "--no-check")
+    with start(*run, "--live", "127.0.0.1:0", "--token", "secret", cwd=tmp_path) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=secret", line)
+        assert found, line
+        with urllib.request.urlopen(found[0], timeout=20) as reply:
+            assert b"<html" in reply.read().lower()
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(found[0].replace("secret", "wrong"), timeout=20)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        assert process.returncode == 130
 
 
 def test_a_port_in_use(segedge: Run, model: Path) -> None:

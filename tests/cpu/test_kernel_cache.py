@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 from segedge.cpu.kernels import kept
 from segedge.cpu.kernels.kept import kernel_folder_name
+from tests.processes import PIPES, started
 
 _TINY = """
 import sys
@@ -30,19 +33,18 @@ print(int("numba" not in sys.modules))
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Any:
+def start(tmp_path: Path) -> Iterator[Any]:
     """A process that calls a tiny kernel on one type and prints whether it did without Numba."""
     (tmp_path / "tiny.py").write_text(_TINY)
 
     def start(dtype: str = "float32", **environment: str) -> subprocess.Popen[str]:
         variables = {**os.environ, "SEGEDGE_CACHE_DIR": str(tmp_path / "cache"), **environment}
-        return subprocess.Popen(
-            [sys.executable, tmp_path / "tiny.py", dtype],
-            env={**variables, "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        variables["PYTHONPATH"] = str(Path(__file__).parents[2])
+        words = [sys.executable, tmp_path / "tiny.py", dtype]
+        return running.enter_context(started(words, env=variables, **PIPES))
 
-    return start
+    with ExitStack() as running:
+        yield start
 
 
 def hits(process: subprocess.Popen[str]) -> int:

@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from segedge.cpu.kernels.compiled import Kernel, njit
 from segedge.cpu.kernels.image import IS_KNOWN, Image, LinkError, Mapped, link
 from segedge.cpu.kernels.tables import table
 from segedge.cpu.small_frame import run_small_frame
+from tests.processes import ended
 
 pytestmark = pytest.mark.skipif(not IS_KNOWN, reason="machine code of this machine is not linked")
 
@@ -158,11 +158,10 @@ def test_kept_kernels_need_no_numba(tmp_path: Path) -> None:
     """A frame runs in a process that could not import it."""
 
     def run(blocked: str) -> str:
-        done = subprocess.run(
+        done = ended(
             [sys.executable, "-c", _FRAME.format(blocked=blocked)],
             env={**os.environ, "SEGEDGE_CACHE_DIR": str(tmp_path)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -15,6 +15,7 @@ from segedge.backends import registry
 from segedge.backends.registry import BACKENDS, may_run_on_host
 from segedge.cpu.code import kernels, plain
 from segedge.cpu.kernels.image import IS_KNOWN
+from tests.processes import ended, started
 
 BESIDE = "import sys, time\nfrom segedge.cpu.ready import Ready\nready = Ready(patience='beside')\n"
 
@@ -22,10 +23,7 @@ BESIDE = "import sys, time\nfrom segedge.cpu.ready import Ready\nready = Ready(p
 def python(code: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     """In an interpreter of its own, where nothing else has used the kernels."""
     extra = {} if cache is None else {"SEGEDGE_CACHE_DIR": str(cache)}
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True, text=True, check=False, env={**os.environ, **extra},
-    )  # fmt: skip
+    return ended([sys.executable, "-c", code], env={**os.environ, **extra})
 
 
 @pytest.mark.parametrize("patience", ["wait", "beside"])
@@ -74,20 +72,17 @@ def test_the_compiling_process_ends_with_its_parent(tmp_path: Path) -> None:
     """Killed, the parent has no chance to end it."""
     code = f"{BESIDE}ready.settle()\nwhile ready._child is None: time.sleep(0.01)\n"
     code += "print(ready._child.pid, ready().__name__, flush=True)\nsys.stdin.read()"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "SEGEDGE_CACHE_DIR": str(tmp_path)},
-    )  # fmt: skip
-    with parent:
+    environment = {**os.environ, "SEGEDGE_CACHE_DIR": str(tmp_path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started([sys.executable, "-c", code], env=environment, **pipes) as parent:
         assert parent.stdout, "a pipe"
         number, name = parent.stdout.readline().split()
         child = os.pidfd_open(int(number))
         assert name == plain().__name__, "frames wait for nobody"
         parent.send_signal(signal.SIGKILL)
-    ended, _, _ = select.select([child], [], [], 60)
-    os.close(child)
-    assert ended
+        is_gone, _, _ = select.select([child], [], [], 60)
+        os.close(child)
+        assert is_gone
 
 
 def test_a_process_that_cannot_compile_is_told(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from driver.simulated import ROOT, environment
 from shim.launcher import has_compiler
 
 from segedge.machine.gpu import find_driver
+from tests.processes import ended
 
 BENCHMARKS = ROOT / "benchmarks"
 SITE = Path(__file__).parent / "shim" / "site"
@@ -25,10 +26,7 @@ simulated = pytest.mark.skipif(not has_compiler(), reason="g++ is not installed"
 def run(*arguments: str, on_simulator: bool = True) -> subprocess.CompletedProcess[str]:
     found = environment(defer=1) if on_simulator else dict(os.environ)
     found["PYTHONPATH"] = os.pathsep.join([str(SITE), str(BENCHMARKS), str(ROOT)])
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=found, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    return ended([sys.executable, *arguments], cwd=ROOT, env=found)
 
 
 @pytest.mark.skipif(find_driver().gpu is not None, reason="there is a GPU here")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from driver.simulated import ROOT, environment
 from shim.launcher import has_compiler
+
+from tests.processes import ended
 
 PAGE = ROOT / "docs" / "cuda.md"
 SITE = Path(__file__).parent / "shim" / "site"
@@ -59,9 +60,9 @@ def test_blocks_run(block: str) -> None:
         if "numba" in block
         else ""
     )
-    done = subprocess.run(
-        [sys.executable, "-c", f"{PREAMBLE}{numba}{block}{POSTSCRIPT}"], cwd=ROOT,
-        env={**environment(defer=1), "PYTHONPATH": str(SITE)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    done = ended(
+        [sys.executable, "-c", f"{PREAMBLE}{numba}{block}{POSTSCRIPT}"],
+        cwd=ROOT,
+        env={**environment(defer=1), "PYTHONPATH": str(SITE)},
+    )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from shim.launcher import ASAN, has_compiler
 
+from tests.processes import ended
+
 HERE = Path(__file__).parent
 CASES = (
     "test_kernels_tail.py::test_everything_equals_the_reference[shim-2-float32-nchw-sigmoid-bgr-count]",
@@ -45,10 +47,7 @@ def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         "SEGEDGE_SHIM_ASAN": "1",
         "PYTHONMALLOC": "malloc",
     }
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=HERE, env=environment, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    return ended([sys.executable, *arguments], cwd=HERE, env=environment, seconds=1800)
 
 
 @pytest.mark.long

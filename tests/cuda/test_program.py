@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from segedge.options.cleaning import Cleaning
 from segedge.options.effect import Effect
 from segedge.options.smoothing import Smoothing, Step
 from tests.built import built
+from tests.processes import ended
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_110", "sm_120")
 SHARED_LIMIT = 48 * 1024
@@ -265,7 +265,7 @@ def test_importing_the_kernels_loads_no_cuda():
         "import sys, segedge.cuda.runtime.program, segedge.cuda.preprocess, segedge.cuda.tail\n"
         "print(sorted({'cuda', 'cuda.core'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = ended([sys.executable, "-c", code], code=0)
     assert done.stdout.strip() == "[]"
 
 

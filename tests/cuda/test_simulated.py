@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -14,6 +13,7 @@ from driver.simulated import ROOT, environment
 from shim.launcher import has_compiler
 
 from tests.built import once
+from tests.processes import ended
 
 FOLDER = Path(__file__).parent / "simulated"
 FILES = sorted(path.stem for path in FOLDER.glob("test_*.py"))
@@ -41,10 +41,8 @@ def child(run_folder: Path) -> Run:
 def _run_child(told: Path) -> None:
     report = told.with_name("report.xml")
     command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*command, f"--junitxml={report}", str(FOLDER)], cwd=ROOT, env=environment(defer=1),
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    words = [*command, f"--junitxml={report}", FOLDER]
+    done = ended(words, cwd=ROOT, env=environment(defer=1), seconds=1800)
     run = Run(_ending(done.stdout + done.stderr), done.returncode in (0, 1), {}, {})
     cases = ElementTree.parse(report).iter("testcase") if report.exists() else ()
     for case in cases:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from segedge.engine.options import BuildOptions
 from segedge.engine.source import read_source
 from segedge.errors import UsageError
 from tests.engine.graphs import CARD, conv_model, save
+from tests.processes import started
 
 
 def test_built_once_then_loaded(make: Any) -> None:
@@ -257,15 +259,15 @@ print("CACHED" if built.cached else "BUILT")
 def test_two_processes_build_once(
     rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
 ) -> None:
-    def start(mark: str) -> subprocess.Popen[str]:
+    def start(mark: str) -> AbstractContextManager[subprocess.Popen[str]]:
         words = [sys.executable, "-c", _BUILDER, model, tmp_path / mark, tmp_path / "waiting"]
-        return subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, text=True)
+        return started(words, stdout=subprocess.PIPE)
 
-    first = start("first")
-    while not (tmp_path / "first").exists() and first.poll() is None:
-        time.sleep(0.02)
-    second = start("second")
-    said = [process.communicate(timeout=120)[0] for process in (first, second)]
+    with start("first") as first:
+        while not (tmp_path / "first").exists() and first.poll() is None:
+            time.sleep(0.02)
+        with start("second") as second:
+            said = [process.communicate(timeout=120)[0] for process in (first, second)]
     assert said[0].endswith("BUILT\n")
     assert said[1].endswith("CACHED\n")
     assert "another process is building" in said[1]

@@ -18,6 +18,7 @@ from segedge.engine.file import facts_path, read_engine, write_engine
 from segedge.engine.flavour import Flavour
 from segedge.engine.options import BuildOptions
 from segedge.errors import SinkError, UsageError
+from tests.processes import ended
 
 
 def test_a_cache_that_cannot_be_used_costs_one_warning(
@@ -44,7 +45,7 @@ def unprivileged(*words: object) -> subprocess.CompletedProcess[str]:
     ):
         pytest.skip("root cannot give up its privileges here (setpriv)")
     command = [sys.executable, "-m", "segedge.cli.main", *map(str, words)]
-    return subprocess.run([*before, *command], capture_output=True, text=True, check=False)
+    return ended([*before, *command])
 
 
 def test_a_read_only_cache_is_read(rtx: Flavour, model: Path, cache: EngineCache) -> None:
@@ -93,7 +94,7 @@ def test_no_room_for_the_plan_leaves_nothing(
 ) -> None:
     def limited(*words: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", _LIMITED, *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return ended(command)
 
     done = limited("build", model)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
 import sys
 import threading
 import weakref
@@ -18,6 +17,7 @@ from segedge.engine.builder.progress import BuildProgress
 from segedge.engine.flavour import Flavour
 from segedge.errors import ModelError
 from tests.engine.graphs import nonzero_model, save
+from tests.processes import ended
 
 _OLD_BUILDER = """
 import faulthandler, gc, sys
@@ -49,13 +49,7 @@ def test_an_old_builder_freed_in_a_message_does_not_stop_the_build(
     rtx: Flavour, model: Path
 ) -> None:
     """With a logger a build, TensorRT warns of the second one under a mutex: a deadlock."""
-    done = subprocess.run(
-        [sys.executable, "-c", _OLD_BUILDER, str(model)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = ended([sys.executable, "-c", _OLD_BUILDER, str(model)], seconds=60)
     assert done.stdout == "BUILT\n", done.stderr[-2000:]
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import pty
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from segedge.engine.builder.builder import build_plan
 from segedge.engine.builder.progress import BuildProgress, PhaseTracker, stop_on_interrupt
 from segedge.engine.cache import EngineCache
 from segedge.engine.flavour import Flavour
+from tests.processes import PIPES, ended, started
 
 
 def test_nested_phases_make_one_fraction() -> None:
@@ -88,7 +88,7 @@ def test_ctrl_c_cancels(rtx: Flavour, model: Path) -> None:
     in, and 78 times not.
     """
     words = [sys.executable, "-c", CANCELLED, str(model)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = ended(words, code=0)
     assert done.stdout == "cancelled True\n"
 
 
@@ -135,9 +135,8 @@ def test_a_terminal_gets_a_bar_and_a_pipe_does_not(
     command = [sys.executable, "-m", "segedge.cli.main", "build", str(model)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    output = ended(command, seconds=60, stderr=theirs, env=environment).stdout
     os.close(theirs)
-    output, _ = process.communicate(timeout=60)
     shown = b""
     with contextlib.suppress(OSError):  # a terminal that nobody writes to any more
         while part := os.read(ours, 4096):
@@ -148,9 +147,9 @@ def test_a_terminal_gets_a_bar_and_a_pipe_does_not(
     assert "reading the model" in text
     assert "100%" in text
     assert "first build of this model" in text
-    assert "━" not in output.decode()
+    assert "━" not in output
     cache.clear()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = ended(command, seconds=60, code=0)
     assert done.stderr == "building with TensorRT-RTX 1.7.1: first build of this model\n"
 
 
@@ -170,15 +169,13 @@ def test_ctrl_c_in_the_command_leaves_nothing(
         "from segedge.cli.main import run\n"
         f"run(['build', {str(model)!r}, '-o', {str(tmp_path / 'm.engine')!r}])\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "phase\n"
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
+    with started([sys.executable, "-c", code], **PIPES) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "phase\n"
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert not (tmp_path / "m.engine").exists()
     assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]

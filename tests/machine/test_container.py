@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from segedge.machine.cache_folder import cache_path
+from tests.processes import SEGEDGE, ended
 from tests.small_model import write_model
 
 pytest.importorskip("onnx", reason="onnx is not installed: segedge[export]")
@@ -63,10 +63,7 @@ def work() -> Iterator[Path]:
 
 def segedge(work: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(
-        [*AS_USER, sys.executable, "-m", "segedge", *words],
-        env=variables, cwd=work, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+    done = ended([*AS_USER, *SEGEDGE, *words], env=variables, cwd=work)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -115,10 +112,11 @@ def test_a_private_folder_without_home(work: Path) -> None:
 
 def test_a_baked_folder_is_read(work: Path) -> None:
     """Kernels that root compiled into an image serve a user who can add nothing to them."""
-    command = [sys.executable, "-m", "segedge", "warm", "model.onnx"]
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, env=variables, cwd=work, check=True, capture_output=True)
+    ended([*SEGEDGE, "warm", "model.onnx"], env=variables, cwd=work, code=0)
     shutil.copytree(cache_path("cpu"), work / "baked" / "cpu")
+    for folder in (work / "baked" / "cpu", *(work / "baked" / "cpu").iterdir()):
+        folder.chmod(0o755)  # where the cache of the tests is below /tmp, all users may write to it
     before = {path: path.stat().st_mtime for path in (work / "baked").rglob("*")}
     done = segedge(work, *many_words(work), SEGEDGE_CACHE_DIR=str(work / "baked"))
     assert "cannot be kept" not in done.stderr  # nothing had to be

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from segedge.errors import SinkError
 from segedge.segment import warm as module
 from segedge.segment.warm import warm
+from tests.processes import ended
 from tests.small_model import write_model
 
 pytest.importorskip("onnx", reason="onnx is not installed: segedge[export]")
@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def segedge(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "segedge", *words], cwd=folder, check=False, text=True,
+    done = ended(
+        [sys.executable, "-m", "segedge", *words],
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "SEGEDGE_CACHE_DIR": str(folder / "baked")},
-        capture_output=True,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

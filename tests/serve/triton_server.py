@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.processes import started
+
 PYTRITON = "SEGEDGE_PYTRITON"
 """Environment variable: a site-packages folder with nvidia-pytriton, and NumPy 1 where its python
 backend needs that; without it the one in this environment is used."""
@@ -67,7 +69,7 @@ class TritonPythonModel:
 class Server:
     """A server that is ready."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     http: str
     """host:port"""
     grpc: str
@@ -112,13 +114,13 @@ def serve(repository: Path, folder: Path) -> Iterator[Server]:
     command += ["--backend-directory", str(backends)]
     for name, port in zip(("http", "grpc", "metrics"), ports, strict=True):
         command += [f"--{name}-port", str(port), f"--{name}-address", "127.0.0.1"]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
-    server = Server(process, f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", log)
-    try:
+    with (
+        log.open("wb") as stream,
+        started(command, env=environment, stdout=stream, stderr=stream) as process,
+    ):
+        server = Server(process, f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", log)
         _wait(server)
         yield server
-    finally:
         process.terminate()
         process.wait(timeout=60)
 

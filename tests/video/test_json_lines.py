@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +19,7 @@ from segedge.frames.protocols import ResultView, SourceInfo
 from segedge.frames.timing import StageTimes
 from segedge.video.sinks.json_lines import JsonLinesSink
 from segedge.video.sinks.open import SinkOptions, open_sink
+from tests.processes import PIPES, started
 
 LABELS = np.array([[0, 0, 1], [2, 2, 2]], np.uint8)
 
@@ -146,14 +146,12 @@ def test_a_closed_pipe_ends_the_run() -> None:
         "    sys.exit(7)\n"
     )
     root = Path(__file__).parents[2]
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=root
-    ) as process:
+    with started([sys.executable, "-c", code], cwd=root, **PIPES) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["index"] == 0
         process.stdout.close()
-        assert process.wait(60) == 7, process.stderr.read().decode()
+        assert process.wait(60) == 7, process.stderr.read()
 
 
 class Counter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from segedge.video.sinks.video import VideoSink
 from segedge.video.sources.file import VideoFile
 from segedge.video.sources.images import ImageFiles
 from segedge.video.sources.open import open_source
+from tests.processes import ended
 
 IMAGES = SourceInfo("folder", "images", frame_count=5)
 ONE = SourceInfo("a.png", "images", frame_count=1)
@@ -158,5 +158,5 @@ def test_importing_it_does_not_load_ffmpeg() -> None:
     code = (
         "import sys, segedge.video.sources.open; print('av' in sys.modules, 'cv2' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = ended([sys.executable, "-c", code], code=0)
     assert done.stdout.split() == ["False", "False"]

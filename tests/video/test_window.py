@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import cv2
@@ -15,6 +14,7 @@ from segedge.errors import SinkError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun
 from segedge.video.sinks.window import WindowSink, no_window_because
+from tests.processes import ended
 
 
 class FakeScreen:
@@ -112,7 +112,7 @@ def test_headless_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pyav_before_opencv_would_hang(lines: str, is_refused: bool) -> None:
     """segedge loads OpenCV before PyAV; where its caller did not, it says so instead of hanging."""
     code = f"{lines}\nfrom segedge.video.sinks.window import no_window_because as why; print(why())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = ended([sys.executable, "-c", code], code=0)
     assert ("imported before OpenCV" in done.stdout) == is_refused
 
 

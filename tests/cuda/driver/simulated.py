@@ -63,6 +63,7 @@ sys.path += [str(ROOT), str(HERE.parent)]  # for a shell that runs this file
 from shim.launcher import compiler, gxx  # noqa: E402
 
 from tests.built import built  # noqa: E402
+from tests.processes import ended  # noqa: E402
 
 NAME = "libcuda.so.1"
 FLAGS = [
@@ -97,10 +98,9 @@ def environment(**settings: int) -> dict[str, str]:
 
 def run_simulated(code: str, **settings: int) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own: for settings that only the environment has."""
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", code], cwd=ROOT, capture_output=True,
-        env=environment(**settings), text=True, check=False,
-    )  # fmt: skip
+    return ended(
+        [sys.executable, "-X", "faulthandler", "-c", code], cwd=ROOT, env=environment(**settings)
+    )
 
 
 class Control:
