@@ -33,8 +33,8 @@ class BatchOptions:
     overlays: bool = False
     """Whether there is a JPEG with the classes coloured for each frame."""
     confidence: bool = True
-    """Whether the table has the mean probability of the winning class; on a CPU that may take as
-    long as a small network."""
+    """Whether the table has the mean probability of the winning class; that takes a CPU some
+    milliseconds a frame."""
     opacity: float = 0.5
     """Share of the class colour in overlays, 0..1."""
     cleaning: Cleaning = field(default_factory=Cleaning)

@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from segedge.batch.ledger import SHARDS, TABLE
@@ -19,6 +18,7 @@ from segedge.errors import SourceError
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.machine.optional import require
+from segedge.segment.drawing import MEAN
 
 _GROUP_ROWS = 65_536
 """Rows of a row group: parts of a shard are put together up to this."""
@@ -55,8 +55,7 @@ class FactsSink:
         labels = result.labels
         confidence: float | None = None
         if self._needs_confidence:
-            map_hw: NDArray[np.float32] = result.confidence  # type: ignore[attr-defined]
-            confidence = float(map_hw.mean(dtype=np.float64))
+            confidence = result.mean_confidence  # type: ignore[attr-defined]
         return {
             "source": shard.paths[position if is_image else 0],
             "name": shard.source,
@@ -83,8 +82,8 @@ class FactsSink:
 
 
 def facts_needs(confidence: bool) -> frozenset[str]:
-    """What a row is made of, in the words of `segedge.segment.drawing.OUTPUTS`."""
-    return frozenset({"labels", "class_pixels"} | ({"confidence"} if confidence else set()))
+    """What a row is made of, in the words of `segedge.segment.drawing.checked_outputs`."""
+    return frozenset({"labels", "class_pixels"} | ({MEAN} if confidence else set()))
 
 
 def stem_of(shard: Shard, index: int) -> str:

@@ -20,14 +20,19 @@ from segedge.cpu.arrays import (
 )
 from segedge.cpu.code import Code, kernels
 from segedge.cpu.kernels.tables import (
+    BLOCK,
     ENTROPY,
+    LINE_BYTES,
     MARGIN,
     PROBABILITY,
+    WIDE,
     Rows,
     Scratch,
     Spans,
+    Sureness,
     Targets,
 )
+from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.workers import Task, Workers, shared_workers
 from segedge.errors import UsageError
@@ -95,6 +100,9 @@ class Tail:
         self._pixels = np.zeros((self.workers.count, self._classes + 1), np.int64)
         self.scratch = [_scratch(columns, self._classes, grid) for _ in range(self.workers.count)]
         """A participant's each."""
+        self._grid = grid
+        self._sureness: list[Sureness] = []
+        """A participant's each, made for the first confidence."""
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
         self._cleaner: Clean | None = None
         if cleaning is not None and not cleaning.is_off:
@@ -118,6 +126,7 @@ class Tail:
         blend: Blend | None = None,
         confidence: NDArray[np.float32] | None = None,
         confidence_kind: ConfidenceKind = "probability",
+        mean_confidence: NDArray[np.float64] | None = None,
         class_pixels: NDArray[np.int64] | None = None,
     ) -> None:
         """Fill the arrays that are given. Rows may be strided, pixels inside a row not.
@@ -128,16 +137,18 @@ class Tail:
 
         Labels are H x W of `label_dtype` (uint16 always fits). The overlay, H x W x 3 BGR, is the
         frame tinted by the blend, and may not share memory with it. Confidence is H x W float32,
-        ``class_pixels`` one int64 a class. Where the network sees a part of the frame, the labels
-        of the rest are the highest of their type, its confidence is 0, and it stays as it is.
+        ``class_pixels`` one int64 a class, ``mean_confidence`` one float64. Where the network sees
+        a part of the frame, the labels of the rest are the highest of their type, its confidence
+        is 0, and it stays as it is.
 
         Raises:
             ModelError: The output does not have the shape that the card and the grid say.
             UsageError: An array has a wrong shape, type or layout, or arguments do not go together.
         """
         wants_labels = not (labels is None and overlay is None and class_pixels is None)
-        self._check_maps(labels, overlay, frame)
-        self._check_rest(overlay, blend, confidence, confidence_kind, class_pixels)
+        self._check_maps(labels, overlay, frame, confidence)
+        is_asked = confidence is not None or mean_confidence is not None
+        self._check_rest(overlay, blend, confidence_kind if is_asked else None, class_pixels)
         if self._part != self._frame:
             self._fill_unseen(labels, overlay, frame, confidence)
             labels = None if labels is None else labels[self._seen]
@@ -155,8 +166,10 @@ class Tail:
             self._write(targets)
         if class_pixels is not None:
             np.sum(self._pixels[:, :-1], axis=0, out=class_pixels)
-        if confidence is not None:
-            self._be_sure(_KINDS[confidence_kind], confidence, self._part_spans)
+        if is_asked:
+            total = self._be_sure(_KINDS[confidence_kind], confidence, self._part_spans)
+            if mean_confidence is not None:
+                mean_confidence[0] = total / (self._frame.height * self._frame.width)
         # The caller's arrays are forgotten, so that their memory can go back to its pool.
         self._source = _NO_IMAGE
         self._output.release()
@@ -182,13 +195,19 @@ class Tail:
         if confidence is not None:
             confidence[:] = 0.0
 
-    def _be_sure(self, kind: int, out: NDArray[np.float32], spans: Spans) -> None:
-        logits, rows = self._output.logits, rows_of(out)
+    def _be_sure(self, kind: int, out: NDArray[np.float32] | None, spans: Spans) -> float:
+        """Fill a map, if there is one; its sum, whoever works on it."""
+        logits, rows = self._output.logits, _NO_ROWS if out is None else rows_of(out)
+        if not self._sureness:
+            count, pixels = self.workers.count, self._frame.width
+            self._sureness = [_room(self._classes, self._grid, pixels) for _ in range(count)]
+        sums = np.empty(spans.units.shape[0])
         self._share(
             lambda participant: kernels().render_confidence(
-                self._ticket, spans, logits, self.scratch[participant], kind, rows
+                self._ticket, spans, logits, self._sureness[participant], kind, rows, sums
             )
         )
+        return float(sums.sum())
 
     def _write(self, targets: Targets) -> None:
         """Labels, overlay and counts; where they are cleaned, from a map in between."""
@@ -233,7 +252,10 @@ class Tail:
         labels: NDArray[Any] | None,
         overlay: NDArray[np.uint8] | None,
         frame: NDArray[np.uint8] | None,
+        confidence: NDArray[np.float32] | None,
     ) -> None:
+        if confidence is not None:
+            check_plane("confidence", confidence, self._frame, np.float32)
         if labels is not None:
             check_plane("labels", labels, self._frame, self.label_dtype, np.uint16)
         if overlay is None:
@@ -260,14 +282,12 @@ class Tail:
         self,
         overlay: NDArray[np.uint8] | None,
         blend: Blend | None,
-        confidence: NDArray[np.float32] | None,
-        kind: ConfidenceKind,
+        kind: ConfidenceKind | None,
         class_pixels: NDArray[np.int64] | None,
     ) -> None:
         if overlay is not None and blend is None:
             raise UsageError("an overlay needs a blend", fix="blend=Blend.of(card.palette_rgb)")
-        if confidence is not None:
-            check_plane("confidence", confidence, self._frame, np.float32)
+        if kind is not None:
             if self._card.head == "labels":
                 raise UsageError("a network that gives labels has no confidence")
             if kind not in _KINDS:
@@ -320,7 +340,19 @@ def _scratch(columns: plan.Axis, classes: int, grid: Size) -> Scratch:
         values=np.zeros((spans * classes, 4)),
         corners=np.zeros((classes, 4)),
         lines=np.zeros((classes, 2)),
-        singles=np.zeros((classes, 2), np.float32),
         runs=np.zeros((pixels, 2), np.int32),
         best=np.zeros((3, max(grid.width, pixels)), np.float32),
+    )
+
+
+def _room(classes: int, grid: Size, pixels: int) -> Sureness:
+    return Sureness(
+        rows=np.zeros((4, classes, grid.width), np.float32),
+        most=np.zeros((classes, grid.width), np.float32),
+        least=np.zeros((classes, grid.width), np.float32),
+        lead=np.zeros((2, grid.width), np.float32),
+        lines=ArrayPool(0).take((classes, LINE_BYTES // 4), np.float32),
+        cells=np.zeros((WIDE, 2), np.int64),
+        weights=np.zeros(pixels + BLOCK, np.float32),
+        results=ArrayPool(0).take((2, WIDE), np.float32),
     )

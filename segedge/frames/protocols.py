@@ -151,7 +151,10 @@ class Sink(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Which of labels, overlay, confidence, class_pixels it reads: computed before it."""
+        """What it reads, computed before it.
+
+        Any of labels, overlay, confidence, mean_confidence, class_pixels.
+        """
 
     @property
     def paths(self) -> Sequence[Path]:

@@ -19,7 +19,7 @@ from segedge.frames.frame import Frame
 from segedge.motion.agreement import Agreement
 from segedge.options.frame import FrameOptions
 from segedge.reference import motion as reference
-from segedge.segment.drawing import checked_outputs
+from segedge.segment.drawing import checked_outputs, maps_of
 from segedge.segment.drawing_on_gpu import DeviceDrawing, DeviceRenderer
 from segedge.segment.moving import Source
 from segedge.segment.result import Result
@@ -104,7 +104,7 @@ class DeviceCarrying:
     def show(self, frame: Frame, logits: _Under, outputs: Iterable[str]) -> Result:
         """The result of a frame by its logits; it waits for the GPU when it is looked at."""
         style = self._segmenter.options.style
-        names = checked_outputs(outputs, style)
+        names = maps_of(checked_outputs(outputs, style))
         lease, renderer = logits.lease, logits.renderer
         render = renderer.render(names, style)
         lease.kept = lease.kept, renderer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import unknown_name_error
@@ -12,6 +13,8 @@ from segedge.options.style import OverlayStyle
 
 OUTPUTS = ("labels", "overlay", "confidence", "class_pixels")
 """What `Result.compute` takes."""
+MEAN: Final = "mean_confidence"
+"""The mean of a confidence, on a CPU without its map; `Result.compute` takes it, too."""
 WARMED = ("labels", "overlay", "class_pixels")
 """What `warm_up` prepares where it is not told."""
 MARGIN: Final = "margin"
@@ -34,7 +37,7 @@ class Drawing(Protocol):
     ) -> Arrays:
         """Outputs in one pass, the overlay still without its legend.
 
-        ``outputs`` are of `OUTPUTS`, or `MARGIN` alone; ``known`` has what was drawn before.
+        ``outputs`` are of `OUTPUTS` or `MEAN`, or `MARGIN` alone; ``known`` was drawn before.
         """
 
     def labels_of(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
@@ -47,12 +50,22 @@ class Drawing(Protocol):
 def checked_outputs(outputs: Iterable[str], style: OverlayStyle) -> tuple[str, ...]:
     """Outputs in order, and with an overlay the counts that its legend tells.
 
-    UsageError on a name that is none of `OUTPUTS`.
+    UsageError on a name that is none of `OUTPUTS`, nor `MEAN`.
     """
     names = set(outputs)
     for name in names:
-        if name not in OUTPUTS:
-            raise unknown_name_error("output", name, OUTPUTS)
+        if name not in (*OUTPUTS, MEAN):
+            raise unknown_name_error("output", name, (*OUTPUTS, MEAN))
     if "overlay" in names and style.counts_classes:
         names.add("class_pixels")
     return tuple(sorted(names))
+
+
+def maps_of(outputs: Iterable[str]) -> tuple[str, ...]:
+    """What a GPU draws of outputs: of a mean its map."""
+    return tuple(sorted({"confidence" if name == MEAN else name for name in outputs}))
+
+
+def mean_of(confidence: NDArray[Any]) -> NDArray[np.float64]:
+    """`MEAN` of a map."""
+    return np.array([confidence.mean(dtype=np.float64)])

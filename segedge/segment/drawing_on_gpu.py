@@ -20,7 +20,7 @@ from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle
 from segedge.reference.look import Look
-from segedge.segment.drawing import MARGIN, Arrays, checked_outputs
+from segedge.segment.drawing import MARGIN, MEAN, Arrays, checked_outputs, maps_of, mean_of
 
 
 class DeviceRenderer:
@@ -126,8 +126,9 @@ class DeviceDrawing:
         if outputs == (MARGIN,):
             render = Render(("confidence",), confidence_kind=MARGIN)
             return {MARGIN: self.slot.extra(render)["confidence"][0]}
-        made = self.slot.extra(self.renderer.render(outputs, style))
-        return {name: _joined(planes) for name, planes in made.items()}
+        made = self.slot.extra(self.renderer.render(maps_of(outputs), style))
+        arrays = {name: _joined(planes) for name, planes in made.items()}
+        return {**arrays, MEAN: mean_of(arrays["confidence"])} if MEAN in outputs else arrays
 
     def labels_of(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
         """Labels of a rectangle, and nothing else computed."""
@@ -141,7 +142,7 @@ class DeviceDrawing:
         if name == "logits":
             return (slot.logits[slot.plan.head].leased(self._lease, handle),)
         if name not in self._computed:
-            checked_outputs((name,), OverlayStyle())
+            checked_outputs(maps_of((name,)), OverlayStyle())
             raise UsageError(
                 f"{name} is not on the GPU: it was not asked for",
                 facts={"asked for": ", ".join(self._computed) or "nothing"},

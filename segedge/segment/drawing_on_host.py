@@ -18,7 +18,7 @@ from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle
 from segedge.reference.look import Look
-from segedge.segment.drawing import MARGIN, Arrays
+from segedge.segment.drawing import MARGIN, MEAN, Arrays
 
 if TYPE_CHECKING:
     from segedge.cpu.effects import Effects
@@ -143,6 +143,7 @@ class HostDrawing:
             "labels": ((height, width), self._renderer.tail.label_dtype),
             "overlay": (style.effect.shape(height, width), np.uint8),
             "confidence": ((height, width), np.float32),
+            MEAN: ((1,), np.float64),
             MARGIN: ((height, width), np.float32),
             "class_pixels": ((len(self._renderer.card.classes),), np.int64),
         }

@@ -31,7 +31,7 @@ from segedge.options.frame import FrameOptions
 from segedge.options.smoothing import WARM_UP, Flicker
 from segedge.segment.carrying_on_gpu import DeviceCarrying
 from segedge.segment.checked import Checked
-from segedge.segment.drawing import WARMED, checked_outputs
+from segedge.segment.drawing import WARMED, checked_outputs, maps_of
 from segedge.segment.drawing_on_gpu import DeviceDrawing, DeviceRenderer
 from segedge.segment.fitting import LOAD_ANEW, check_network, network_size
 from segedge.segment.moving import Moving
@@ -166,7 +166,8 @@ class CudaSegmenter(Closing):
             image: H x W x 3 uint8, a NumPy array or an array of PyTorch, CuPy, Numba, PyCUDA or
                 DLPack in GPU memory; an `Nv12Frame`; or a `Frame` that holds one of them.
             outputs: What to compute in the same launch: any of ``labels``, ``overlay``,
-                ``confidence``, ``class_pixels``. Anything else is computed when first asked for.
+                ``confidence``, ``mean_confidence``, ``class_pixels``. Anything else is
+                computed when first asked for.
             to_host: Copy the outputs to the CPU, too. Without, `Result.on_device` has them.
             pixel_format: Channels of ``image``: ``bgr``, ``rgb``, ``bgra``, ``rgba``, ``gray``.
             stream: The caller's CUDA stream: the image is read after what is enqueued on it, and
@@ -181,7 +182,7 @@ class CudaSegmenter(Closing):
             BackendError: The network failed.
         """
         frame = image if isinstance(image, Frame) else Frame(image)
-        names = checked_outputs(outputs, self.options.style)
+        names = maps_of(checked_outputs(outputs, self.options.style))
         with self._turns:
             self._device.make_current()
             while len(self._in_flight) >= max(len(self._lanes), 1):

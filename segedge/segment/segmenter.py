@@ -111,7 +111,8 @@ class Segmenter(Closing):
         Args:
             image: H x W x 3 uint8 BGR, or a `Frame` that holds one.
             outputs: What to compute at once, fused in one pass: any of ``labels``, ``overlay``,
-                ``confidence``, ``class_pixels``. Anything else is computed when first asked for.
+                ``confidence``, ``mean_confidence``, ``class_pixels``. Anything else is
+                computed when first asked for.
 
         Returns:
             A result that owns its logits and keeps a reference to the image.

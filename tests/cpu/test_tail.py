@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cpu.cases import OutputCase, a_card, frames, in_threads, output_cases, sizes
 from segedge.card.geometry import FITS, Geometry, Size
+from segedge.cpu import plan
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
@@ -66,6 +67,76 @@ def test_confidence_equals_the_reference(case: OutputCase, kind: str):
     expected = reference.confidence(finite, card, geometry, kind=kind)
     np.testing.assert_allclose(confidence, expected, atol=2e-5, rtol=1e-5)
     assert_untouched(around)
+
+
+@settings(deadline=None, max_examples=60)
+@given(output_cases(), st.sampled_from(("probability", "margin")))
+def test_the_mean_of_a_confidence_needs_no_map_and_no_number_of_threads(case: OutputCase, kind):
+    finite = np.nan_to_num(case.logits, nan=-3.0, posinf=3.0, neginf=-3.0)
+    expected = reference.confidence(finite, case.card, case.geometry, kind=kind)
+    size, found = case.geometry.frame, []
+    for threads in (1, 3):
+        tail = Tail(case.card, case.geometry, case.grid, workers=Workers(threads))
+        mean, beside = np.full(1, -1.0), np.full(1, -1.0)
+        confidence = np.empty((size.height, size.width), np.float32)
+        tail.run(finite, mean_confidence=mean, confidence_kind=kind)
+        tail.run(
+            finite, mean_confidence=beside, confidence=confidence, confidence_kind=kind,
+        )  # fmt: skip
+        assert mean == beside
+        found.append((mean[0], confidence))
+    assert found[0][0] == pytest.approx(expected.mean(dtype=np.float64), abs=2e-5, rel=1e-5)
+    assert found[0][0] == found[1][0]
+    assert np.array_equal(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("kind", ["probability", "margin", "entropy"])
+@pytest.mark.parametrize("steep", [30.0, 200.0, 1e4])
+def test_a_confidence_holds_where_logits_cross_steeply(kind: str, steep: float):
+    """Powers of classes far down leave float32 on their way to rows where they count."""
+    logits = np.zeros((1, 4, 3, 3), np.float32)
+    logits[0, 0] = [[0, 0, 0], [-steep, -steep, 0], [0, 0, 0]]
+    logits[0, 1] = [[-steep, -1, 1], [0, 0, -steep], [-1, 2, -steep]]
+    logits[0, 2] = [[-2, -1, 0], [0.5, -1, -2], [-steep, -steep, 0]]
+    logits[0, 3] = [[-steep, -steep, -steep], [-steep, 0, -steep], [-steep, -steep, -steep]]
+    size, card = Size(83, 71), a_card(4)
+    geometry = Geometry.fit(size, Size(48, 48), "stretch")
+    tail = Tail(card, geometry, Size(3, 3), workers=WORKERS)
+    found = np.empty((size.height, size.width), np.float32)
+    if kind == "entropy":
+        tail.entropy(logits, found)
+        values = reference.interpolate(logits, card, geometry)
+        shares = np.exp(values - values.max(axis=0))
+        shares /= shares.sum(axis=0)
+        logs = np.log(shares, out=np.zeros_like(shares), where=shares > 0.0)
+        expected = -(shares * logs).sum(axis=0) / np.log(4.0)
+        np.testing.assert_allclose(found, expected, atol=2e-4)
+        return
+    tail.run(logits, confidence=found, confidence_kind=kind)
+    expected = reference.confidence(logits, card, geometry, kind=kind)
+    np.testing.assert_allclose(found, expected, atol=2e-5 + 2e-7 * steep, rtol=1e-5)
+
+
+def test_a_confidence_between_knots_that_lie_unevenly():
+    """Rows that are clamped to the first knot belong to its cell: its rows are no even steps."""
+    rng = np.random.default_rng(3)
+    logits = rng.normal(scale=4.0, size=(1, 3, 3, 3)).astype(np.float32)
+    size, card, knots = Size(50, 60), a_card(3), np.array([0.0, 3.0, 9.0])
+    axes = tuple(plan.knot_axis(pixels, 10, knots) for pixels in (size.height, size.width))
+    geometry = Geometry.fit(size, size, "stretch")
+    tail = Tail(card, geometry, Size(3, 3), workers=WORKERS, axes=axes)
+    found = np.empty((size.height, size.width), np.float32)
+    tail.run(logits, confidence=found)
+    places = [
+        np.interp(np.clip((np.arange(n) + 0.5) * (10 / n) - 0.5, 0.0, 9.0), knots, range(3))
+        for n in (size.height, size.width)
+    ]
+    rows, columns = (
+        np.maximum(0.0, 1.0 - np.abs(place[:, None] - np.arange(3))) for place in places
+    )
+    values = rows @ logits[0].astype(np.float64) @ columns.T
+    expected = 1.0 / np.exp(values - values.max(axis=0)).sum(axis=0)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 @settings(deadline=None, max_examples=100)

@@ -64,8 +64,19 @@ def test_the_whole_frame_equals_the_reference(fit: str, size: tuple[int, int]) -
     half = np.array(PALETTE, float)[:, ::-1][np.minimum(result.labels, 3)] * 0.5 + image * 0.5
     half[~seen] = image[~seen]
     assert np.abs(result.overlay() - half).max() <= 1.0
-    assert result.confidence.shape == size
+    sure = reference.confidence(logits, card, geometry)
+    assert result.mean_confidence == pytest.approx(sure.mean(dtype=np.float64), abs=1e-5)
+    np.testing.assert_allclose(result.confidence, sure, atol=2e-5, rtol=1e-5)
     assert (result.margin >= 0).all()
+
+
+def test_the_mean_of_a_confidence_asked_for_alone() -> None:
+    card, image = make_card(fit="letterbox"), image_of(30, 200)
+    with Segmenter(card, FakeBackend(card)) as segmenter:
+        result = segmenter(image, outputs=("mean_confidence",))
+        geometry = Geometry.fit(Size(30, 200), card.input_size, card.fit)
+        sure = reference.confidence(result.logits, card, geometry)
+        assert result.mean_confidence == pytest.approx(sure.mean(dtype=np.float64), abs=1e-5)
 
 
 def test_nothing_is_computed_before_it_is_asked_for_and_then_kept() -> None:

@@ -32,7 +32,7 @@ class ArchiveGroup:
     panel: ClassVar[str] = "Archive"
     masks: Annotated[Literal[MaskKind, "none"], "PNG of class indices a frame."] = "palette"
     overlays: Annotated[bool, "A JPEG a frame, too."] = False
-    confidence: Annotated[bool, "Put it into the table; takes time on a CPU."] = True
+    confidence: Annotated[bool, "Put its mean into the table."] = True
     shard: Annotated[
         int, Option("Frames that are done or lost together; videos are cut at key frames.", min=1)
     ] = 1500

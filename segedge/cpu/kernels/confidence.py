@@ -1,199 +1,265 @@
-"""Kernel of how sure a network is: softmax probability of the winner, top-2 margin, or entropy."""
+"""Kernel of how sure a network is: softmax probability of the winner, top-2 margin, or entropy.
+
+All three stay as they are when the same number is taken off all classes of a grid point: here the
+highest of the point. Inside a cell the logits are linear from row to row, so their powers grow by
+the same factor each time: two exponentials a class and pixel of a cell do for all of its rows.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from segedge.cpu.kernels.cells import low_and_high, read_corners
 from segedge.cpu.kernels.compiled import njit
 from segedge.cpu.kernels.rows import float_row
-from segedge.cpu.kernels.simd import float_of_bits, take_ticket
+from segedge.cpu.kernels.simd import (
+    begin_powers,
+    entropy_row,
+    lay_line,
+    margin_row,
+    powers_row,
+    probability_row,
+    take_ticket,
+)
 from segedge.cpu.kernels.tables import (
+    BLOCK,
     ENTROPY,
-    FAST,
+    HUGE,
     INNER,
     KERNEL,
+    LINE_BYTES,
     MARGIN,
     PROBABILITY,
+    WIDE,
     Doubles,
     Floats,
     Ints,
     Logits,
     Longs,
     Rows,
-    Scratch,
     Spans,
+    Sureness,
 )
 
 _ERROR = 1e-5
 """What the classes that are left out may add to the softmax sum, all together. Their part of the
 entropy is then below 2e-4 nats."""
-
-
-@njit(**FAST)
-def exp_negative(x: Any) -> Any:
-    """``exp(x)`` for x <= 0 in float32, relative error below 3e-7; vectorises.
-
-    2**n by exponent bits and 2**f, -0.5 <= f <= 0.5, by the degree-6 Taylor series of exp.
-    """
-    scaled = max(x * np.float32(1.4426950408889634), np.float32(-126.0))
-    whole = np.floor(scaled + np.float32(0.5))
-    r = (scaled - whole) * np.float32(0.6931471805599453)
-    p = np.float32(1.0 / 720.0)
-    p = p * r + np.float32(1.0 / 120.0)
-    p = p * r + np.float32(1.0 / 24.0)
-    p = p * r + np.float32(1.0 / 6.0)
-    p = p * r + np.float32(0.5)
-    p = p * r + np.float32(1.0)
-    p = p * r + np.float32(1.0)
-    power: float = float_of_bits((np.int32(whole) + np.int32(127)) << np.int32(23))
-    return p * power
-
-
-@njit(**INNER)
-def _keep_relevant(corners: Doubles, classes: int, is_margin: bool, contender: Ints) -> int:
-    """Classes that matter inside a cell; for a margin at least two where there are two."""
-    first, second = -np.inf, -np.inf
-    for c in range(classes):
-        low = low_and_high(corners, c)[0]
-        if low > first:
-            first, second = low, first
-        elif low > second:
-            second = low
-    floor = second if is_margin else first + np.log(_ERROR / classes)
-    count = 0
-    for c in range(classes):
-        if low_and_high(corners, c)[1] >= floor:
-            contender[count] = c
-            count += 1
-    return count
-
-
-@njit(**FAST)
-def line_base(corners: Doubles, contender: Ints, count: int, weight: float) -> float:
-    """The highest value of all contenders at both ends of a row of a cell.
-
-    Relative to it, float32 is accurate where logits are large and their differences small.
-    """
-    base = -np.inf
-    for k in range(count):
-        v = corners[contender[k]]
-        base = max(base, max(v[0] + (v[2] - v[0]) * weight, v[1] + (v[3] - v[1]) * weight))
-    return base
-
-
-@njit(**FAST)
-def line_of(v: Doubles, weight: float, base: float) -> tuple[Any, Any]:
-    """Value at the left corner, relative to a base, and slope of one class along a row."""
-    left = v[0] + (v[2] - v[0]) * weight
-    return np.float32(left - base), np.float32(v[1] + (v[3] - v[1]) * weight - left)
-
-
-@njit(**FAST)
-def _set_lines(corners: Doubles, contender: Ints, count: int, weight: float, lines: Floats) -> None:
-    base = line_base(corners, contender, count, weight)
-    for k in range(count):
-        lines[k, 0], lines[k, 1] = line_of(corners[contender[k]], weight, base)
-
-
-@njit(**FAST)
-def _probability_run(lines: Floats, count: int, t: Floats, best: Floats, out: Floats) -> None:
-    size = t.size
-    for i in range(size):
-        best[i] = lines[0, 0] + lines[0, 1] * t[i]
-        out[i] = 0.0
-    for k in range(1, count):
-        left, slope = lines[k, 0], lines[k, 1]
-        for i in range(size):
-            best[i] = max(best[i], left + slope * t[i])
-    for k in range(count):
-        left, slope = lines[k, 0], lines[k, 1]
-        for i in range(size):
-            out[i] += exp_negative(min(left + slope * t[i] - best[i], np.float32(0.0)))
-    for i in range(size):
-        out[i] = np.float32(1.0) / out[i]
-
-
-@njit(**FAST)
-def _margin_run(lines: Floats, count: int, t: Floats, best: Floats, out: Floats) -> None:
-    size = t.size
-    for i in range(size):
-        best[i] = lines[0, 0] + lines[0, 1] * t[i]
-        out[i] = -np.inf  # the runner-up until the end
-    for k in range(1, count):
-        left, slope = lines[k, 0], lines[k, 1]
-        for i in range(size):
-            value = left + slope * t[i]
-            out[i] = max(out[i], min(best[i], value))
-            best[i] = max(best[i], value)
-    for i in range(size):
-        out[i] = best[i] - out[i]
-
-
-@njit(**FAST)
-def _entropy_run(
-    lines: Floats, count: int, t: Floats, scale: float, scratch: Floats, out: Floats
-) -> None:
-    """log(sum) - mean logit, both relative to the best one, over a row of a cell."""
-    size = t.size
-    best, total, mean = scratch[0], scratch[1], scratch[2]
-    best[:size] = np.float32(-1e30)
-    total[:size] = np.float32(0.0)
-    mean[:size] = np.float32(0.0)
-    for k in range(count):
-        start, slope = lines[k, 0], lines[k, 1]
-        for i in range(size):
-            best[i] = max(best[i], start + slope * t[i])
-    for k in range(count):
-        start, slope = lines[k, 0], lines[k, 1]
-        for i in range(size):
-            below = min(start + slope * t[i] - best[i], np.float32(0.0))
-            below = max(below, np.float32(-80.0))
-            share = exp_negative(below)
-            total[i] += share
-            mean[i] += share * below
-    for i in range(size):
-        out[i] = (np.log(total[i]) - mean[i] / total[i]) * np.float32(scale)
+_DEEPEST = np.float32(-115.0)
+"""Powers of two of lower ones would leave float32 on their way to rows where they count."""
+_EVEN = 1e-9
+_LOG2_E = np.log2(np.e)
+_LOW, _HIGH = np.float32(-HUGE), np.float32(HUGE)
 
 
 @njit(**KERNEL)
 def render_confidence(
-    ticket: Longs, spans: Spans, logits: Logits, scratch: Scratch, kind: int, out: Rows
+    ticket: Longs, spans: Spans, logits: Logits, own: Sureness, kind: int, out: Rows, sums: Doubles
 ) -> None:
     """One of the three by bilinear interpolation of the relevant classes, until no unit is left.
 
-    Entropy is that of all classes over that of equal ones, 0..1.
+    Entropy is that of all classes over that of equal ones, 0..1. Rows without an address are not
+    written; ``sums`` gets what each unit amounts to.
     """
-    units, row_weights, ends = spans.units, spans.row_weights, spans.ends
-    low, high, weights = spans.low, spans.high, spans.singles
-    corners, contender, lines = scratch.corners, scratch.contender, scratch.singles
-    best = scratch.best
-    certain = np.float32(0.0) if kind == ENTROPY else np.float32(1.0)
+    units, width = spans.units, spans.singles.size
+    own.weights[:width] = spans.singles
+    lead = own.lead[1 if kind == MARGIN else 0]
+    spare = 0.0 if kind == MARGIN else np.log2(_ERROR / own.most.shape[0])
+    scale = np.float32(1.0 if kind == MARGIN else _LOG2_E)
+    certain = np.float32(0.0 if kind == ENTROPY else 1.0)
     while True:
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
-        rows = (np.int64(units[unit, 2]), np.int64(units[unit, 3]))
-        start = 0
-        for span in range(ends.size):
-            end = np.int64(ends[span])
-            columns = (low[span], high[span])
-            classes = read_corners(logits, rows, columns, corners)
-            count = _keep_relevant(corners, classes, kind == MARGIN, contender)
-            scale = 1.0 / np.log(classes) if classes > 1 else 0.0
-            t = weights[start:end]
-            for y in range(units[unit, 0], units[unit, 1]):
-                row = float_row(out, y, weights.size)[start:end]
-                if count == 1:
-                    row[:] = certain
-                    continue
-                _set_lines(corners, contender, count, row_weights[y], lines)
-                if kind == PROBABILITY:
-                    _probability_run(lines, count, t, best[0], row)
-                elif kind == MARGIN:
-                    _margin_run(lines, count, t, best[0], row)
-                else:
-                    _entropy_run(lines, count, t, scale, best, row)
-            start = end
+        _relate(logits, np.int64(units[unit, 2]), np.int64(units[unit, 3]), scale, own)
+        is_even = kind == PROBABILITY and _is_even(spans.row_weights, units[unit])
+        total = 0.0
+        span = np.int64(0)
+        for first in range(0, width, WIDE):
+            end = min(first + WIDE, width)
+            cells, span = _find_cells(spans, span, first, end, own.cells)
+            left, right = own.cells[0, 1] // 4, np.int64(spans.high[span])
+            floor = np.min(lead[left : max(left + 1, right)]) + spare
+            count, is_shallow = _lay(own, cells, left, right, first, floor)
+            if count == 1:
+                total += _fill(spans, unit, first, end, certain, out)
+            else:
+                goes_on = is_even and is_shallow
+                total += _work_out(spans, unit, first, end, own, count, goes_on, kind, out)
+        sums[unit] = total
+
+
+@njit(**INNER)
+def _find_cells(spans: Spans, span: int, first: int, end: int, cells: Longs) -> tuple[int, int]:
+    """The cells of some pixels as `softmax.lay_line` wants them; how many, and the last span."""
+    ends, low = spans.ends, spans.low
+    x, count = first, 0
+    while True:
+        stop = min(np.int64(ends[span]), end)
+        while x < stop:
+            cells[count, 0], cells[count, 1] = 4 * (x - first), 4 * low[span]
+            count += 1
+            x += BLOCK
+        x = stop
+        if stop == end:
+            return count, span
+        span += 1
+
+
+@njit(**INNER)
+def _relate(logits: Logits, above: int, below: int, scale: float, own: Sureness) -> None:
+    """Two grid rows of all classes, relative to the best, and what is to be known of them."""
+    best, second = own.lead[0], own.lead[1]
+    _copy_row(logits, above, scale, own.rows[0], best)
+    _copy_row(logits, below, scale, own.rows[2], best)
+    best[:] = -np.inf
+    second[:] = -np.inf
+    for c in range(own.most.shape[0]):
+        upper, lower, most, least = own.rows[0, c], own.rows[2, c], own.most[c], own.least[c]
+        for x in range(best.size):
+            most[x] = max(upper[x], lower[x])
+            least[x] = min(upper[x], lower[x])
+            lower[x] -= upper[x]
+        _lead(least, best, second)
+        _slope(upper, own.rows[1, c])
+        _slope(lower, own.rows[3, c])
+
+
+@njit(**INNER)
+def _slope(values: Floats, out: Floats) -> None:
+    """To the next one; the last point's pixels have no share of another."""
+    for x in range(values.size - 1):
+        out[x] = values[x + 1] - values[x]
+    out[values.size - 1] = np.float32(0.0)
+
+
+@njit(**INNER)
+def _lead(least: Floats, best: Floats, second: Floats) -> None:
+    """A class's turn in `Sureness.lead`; the last column is a cell of its own."""
+    last = best.size - 1
+    for x in range(last):
+        lowest = min(least[x], least[x + 1])
+        second[x] = max(second[x], min(best[x], lowest))
+        best[x] = max(best[x], lowest)
+    second[last] = max(second[last], min(best[last], least[last]))
+    best[last] = max(best[last], least[last])
+
+
+@njit(**INNER)
+def _copy_row(logits: Logits, y: int, scale: float, rows: Floats, best: Floats) -> None:
+    """All classes of a grid row, finite, relative to the best, times a scale.
+
+    The background of a sigmoid head is a class with logit zero.
+    """
+    flat, strides = logits.flat, logits.strides
+    first = 0
+    if logits.sigmoid:
+        rows[0, :] = np.float32(0.0)
+        first = 1
+    for c in range(logits.channels):
+        start = c * strides[0] + y * strides[1]
+        line = rows[first + c]
+        if strides[2] == 1:
+            values = flat[start : start + line.size]
+            for x in range(line.size):
+                line[x] = _finite(values[x])
+        else:
+            for x in range(line.size):
+                line[x] = _finite(flat[start + x * strides[2]])
+    best[:] = rows[0]
+    for c in range(1, rows.shape[0]):
+        line = rows[c]
+        for x in range(best.size):
+            best[x] = max(best[x], line[x])
+    for c in range(rows.shape[0]):
+        line = rows[c]
+        for x in range(best.size):
+            line[x] = (line[x] - best[x]) * scale
+
+
+@njit(**INNER)
+def _finite(value: float) -> float:
+    """The value within +-`HUGE`; NaN is the lowest."""
+    value = value if value > _LOW else _LOW
+    return value if value < _HIGH else _HIGH
+
+
+@njit(**INNER)
+def _lay(
+    own: Sureness, cells: int, left: int, right: int, first: int, floor: float
+) -> tuple[int, bool]:
+    """Lines of the classes that reach a floor somewhere in the cells of `WIDE` pixels.
+
+    How many, and whether `_DEEPEST` is above none of their corners.
+    """
+    count, deepest = 0, np.float32(0.0)
+    line, weights = own.lines.ctypes.data, own.weights.ctypes.data + 4 * first
+    points, plane = own.rows.ctypes.data, 4 * own.most.size
+    for c in range(own.most.shape[0]):
+        most, least = own.most[c, left], own.least[c, left]
+        for x in range(left + 1, right + 1):
+            most = max(most, own.most[c, x])
+            least = min(least, own.least[c, x])
+        if most >= floor:
+            deepest = min(deepest, least)
+            lay_line(line, own.cells.ctypes.data, cells, points, plane, weights)
+            line += LINE_BYTES
+            count += 1
+        points += 4 * own.most.shape[1]
+    return count, deepest >= _DEEPEST
+
+
+@njit(**INNER)
+def _fill(spans: Spans, unit: int, first: int, end: int, value: float, out: Rows) -> float:
+    top, bottom = spans.units[unit, 0], spans.units[unit, 1]
+    if out[0] != 0:
+        for y in range(top, bottom):
+            float_row(out, y, end)[first:end] = value
+    area: float = np.float64((bottom - top) * (end - first))
+    return value * area
+
+
+@njit(**INNER)
+def _work_out(
+    spans: Spans, unit: int, first: int, end: int, own: Sureness, count: int, goes_on: bool,
+    kind: int, out: Rows,
+) -> float:  # fmt: skip
+    """The rows of `WIDE` pixels; their sum."""
+    top, bottom = spans.units[unit, 0], spans.units[unit, 1]
+    row_weights, results = spans.row_weights, own.results
+    lines, row = own.lines.ctypes.data, results.ctypes.data
+    results[1, :] = np.float32(0.0)
+    if goes_on:
+        weight = np.float32(row_weights[top])
+        step = np.float32(row_weights[top + 1] - row_weights[top])
+        for k in range(count):
+            begin_powers(lines + k * LINE_BYTES, weight, step)
+    for y in range(top, bottom):
+        weight = np.float32(row_weights[y])
+        if goes_on:
+            powers_row(lines, count, row)
+        elif kind == PROBABILITY:
+            probability_row(lines, count, weight, row)
+        elif kind == MARGIN:
+            margin_row(lines, count, weight, row)
+        else:
+            entropy_row(lines, count, weight, np.float32(1.0 / np.log2(own.most.shape[0])), row)
+        if out[0] != 0:
+            target = float_row(out, y, end)
+            for x in range(first, end):
+                target[x] = results[0, x - first]
+    total = 0.0
+    for x in range(end - first):
+        total += np.float64(results[1, x])
+    return total
+
+
+@njit(**INNER)
+def _is_even(weights: Doubles, unit: Ints) -> bool:
+    """Whether a unit's rows lie equally far apart, and are so many that it pays."""
+    top, bottom = unit[0], unit[1]
+    if bottom - top < 3:
+        return False
+    step = weights[top + 1] - weights[top]
+    for y in range(top + 2, bottom):
+        if abs(weights[y] - weights[top] - (y - top) * step) > _EVEN:
+            return False
+    return True

@@ -13,7 +13,6 @@ import numpy as np
 
 from segedge.cpu.kernels.cells import low_and_high, read_corners
 from segedge.cpu.kernels.compiled import njit
-from segedge.cpu.kernels.confidence import line_base, line_of
 from segedge.cpu.kernels.rows import byte_row
 from segedge.cpu.kernels.simd import take_ticket
 from segedge.cpu.kernels.tables import (
@@ -143,6 +142,26 @@ def _keep_sets(
 
 
 @njit(**FAST)
+def _line_base(corners: Doubles, contender: Ints, count: int, weight: float) -> float:
+    """The highest value of all contenders at both ends of a row of a cell.
+
+    Relative to it, float32 is accurate where logits are large and their differences small.
+    """
+    base = -np.inf
+    for k in range(count):
+        v = corners[contender[k]]
+        base = max(base, max(v[0] + (v[2] - v[0]) * weight, v[1] + (v[3] - v[1]) * weight))
+    return base
+
+
+@njit(**FAST)
+def _line_of(v: Doubles, weight: float, base: float) -> tuple[Any, Any]:
+    """Value at the left corner, relative to a base, and slope of one class along a row."""
+    left = v[0] + (v[2] - v[0]) * weight
+    return np.float32(left - base), np.float32(v[1] + (v[3] - v[1]) * weight - left)
+
+
+@njit(**FAST)
 def _best_line(
     corners: Doubles, contender: Ints, first: int, end: int, weight: float, base: float,
     t: Floats, out: Floats,
@@ -150,7 +169,7 @@ def _best_line(
     """The highest of some classes' lines along a row, relative to a base."""
     out[: t.size] = np.float32(-HUGE)
     for k in range(first, end):
-        start, slope = line_of(corners[contender[k]], weight, base)
+        start, slope = _line_of(corners[contender[k]], weight, base)
         for i in range(t.size):
             out[i] = max(out[i], start + slope * t[i])
 
@@ -161,7 +180,7 @@ def _mixed_run(
     lines: Floats,
 ) -> None:  # fmt: skip
     """Margins of a row of a mixed cell into ``lines[0]``."""
-    base = line_base(corners, contender, count, weight)
+    base = _line_base(corners, contender, count, weight)
     _best_line(corners, contender, 0, middle, weight, base, t, lines[1])
     _best_line(corners, contender, middle, count, weight, base, t, lines[0])
     for i in range(t.size):

@@ -1,4 +1,4 @@
-"""The operations of `segedge.cpu.kernels.vectors`, without Numba until something is compiled."""
+"""The operations of `vectors` and `softmax`, without Numba until something is compiled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ def _deferred(name: str) -> Deferred:
         from segedge.cpu.kernels import vectors
 
         return getattr(vectors, name)
+
+    return Deferred(make, name)
+
+
+def _of_softmax(name: str) -> Deferred:
+    def make() -> Any:
+        from segedge.cpu.kernels import softmax
+
+        return getattr(softmax, name)
 
     return Deferred(make, name)
 
@@ -32,3 +41,10 @@ pointer_u8 = _deferred("pointer_u8")
 read_tile = _deferred("read_tile")
 take_ticket = _deferred("take_ticket")
 widen_block = _deferred("widen_block")
+
+begin_powers = _of_softmax("begin_powers")
+entropy_row = _of_softmax("entropy_row")
+lay_line = _of_softmax("lay_line")
+margin_row = _of_softmax("margin_row")
+powers_row = _of_softmax("powers_row")
+probability_row = _of_softmax("probability_row")

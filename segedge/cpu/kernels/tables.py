@@ -20,6 +20,12 @@ LANES = 4
 """Pixels that `simd.mix_taps` makes at once: one vector a pixel, then a 4 x 4 transposition."""
 TILE = 8
 """Points and channels of `simd.read_tile`; a key's channels are filled up to whole tiles."""
+WIDE = 32
+"""Pixels of a confidence that are worked on at once: their lines stay in registers and in the first
+cache."""
+STEP_BYTES = 4 * (WIDE + BLOCK)
+"""From a class's line to its steps, see `softmax`: a cell's last block may reach over the end."""
+LINE_BYTES = 2 * STEP_BYTES
 UNIT_BLOCKS = 4096
 """Blocks of values that are converted at a time."""
 PROBABILITY, MARGIN, ENTROPY = 0, 1, 2
@@ -137,12 +143,34 @@ class Scratch(NamedTuple):
     """Classes x 4: above left, above right, below left, below right of one cell."""
     lines: Doubles
     """Classes x 2: value at the left corner and slope along an output row."""
-    singles: Floats
-    """The same, rounded, relative to the best."""
     runs: Ints
     """Pixels x 2: end and label."""
     best: Floats
     """3 x the longer of output row and grid row."""
+
+
+@table
+class Sureness(NamedTuple):
+    """What one thread writes while it works out a confidence."""
+
+    rows: Floats
+    """4 x classes x Gw: the logits of the grid row above, less the highest of each point, what is
+    added to the next point, what to the row below, and what to that to the next point."""
+    most: Floats
+    """Classes x Gw: the higher of both."""
+    least: Floats
+    """Classes x Gw: the lower of both."""
+    lead: Floats
+    """2 x Gw: in the cell right of each column, the highest of what a class has at all four
+    corners, and the second highest."""
+    lines: Floats
+    """Classes x `LINE_BYTES`, aligned: see `softmax`."""
+    cells: Longs
+    """2 x `WIDE`: cells of a line, see `softmax.lay_line`."""
+    weights: Floats
+    """`Spans.singles`, and a block behind them."""
+    results: Floats
+    """2 x `WIDE`: of a row, and their sums over the rows."""
 
 
 @table

@@ -17,10 +17,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from segedge.cpu.kernels.ir import (
+    F16,
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    i64,
+    load,
+    multiply_add,
+    splat,
+    store,
+)
 from segedge.cpu.kernels.tables import BLOCK, LANES, TILE
-
-_I8, _I16, _I32, _I64 = map(ir.IntType, (8, 16, 32, 64))
-_F16, _F32 = ir.HalfType(), ir.FloatType()
 
 
 @intrinsic
@@ -28,7 +38,7 @@ def pointer_u8(typing_context: Any, address: Any) -> Any:
     """Address to pointer, for ``numba.carray``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], _I8.as_pointer())
+        return builder.inttoptr(args[0], I8.as_pointer())
 
     return types.CPointer(types.uint8)(types.intp), codegen
 
@@ -38,7 +48,7 @@ def pointer_f32(typing_context: Any, address: Any) -> Any:
     """Address to float32 pointer, for ``numba.carray``."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], _F32.as_pointer())
+        return builder.inttoptr(args[0], F32.as_pointer())
 
     return types.CPointer(types.float32)(types.intp), codegen
 
@@ -48,7 +58,7 @@ def float_of_bits(typing_context: Any, bits: Any) -> Any:
     """The float32 with these 32 bits."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _F32)
+        return builder.bitcast(args[0], F32)
 
     return types.float32(types.int32), codegen
 
@@ -59,7 +69,7 @@ def take_ticket(typing_context: Any, counter: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(_I64, 1), "monotonic")
+        return builder.atomic_rmw("add", array.data, ir.Constant(I64, 1), "monotonic")
 
     return types.int64(counter), codegen
 
@@ -67,13 +77,13 @@ def take_ticket(typing_context: Any, counter: Any) -> Any:
 @intrinsic
 def fill_u8(typing_context: Any, address: Any, value: Any) -> Any:
     """Write `BLOCK` equal bytes."""
-    return types.void(types.intp, types.uint8), _fill_codegen(_I8)
+    return types.void(types.intp, types.uint8), _fill_codegen(I8)
 
 
 @intrinsic
 def fill_u16(typing_context: Any, address: Any, value: Any) -> Any:
     """Write `BLOCK` equal 16-bit numbers."""
-    return types.void(types.intp, types.uint16), _fill_codegen(_I16)
+    return types.void(types.intp, types.uint16), _fill_codegen(I16)
 
 
 @intrinsic
@@ -89,7 +99,7 @@ def _fill_codegen(element: ir.IntType) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(element, BLOCK)
         address = builder.inttoptr(args[0], vector.as_pointer())
-        builder.store(_splat(builder, args[1], vector), address, align=1)
+        builder.store(splat(builder, args[1], vector), address, align=1)
         return context.get_dummy_value()
 
     return codegen
@@ -97,14 +107,14 @@ def _fill_codegen(element: ir.IntType) -> Any:
 
 def _blend_codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     out, frame, colors, weight = args
-    narrow, wide = ir.VectorType(_I8, BLOCK), ir.VectorType(_I16, BLOCK)
-    weights = _splat(builder, weight, wide)
+    narrow, wide = ir.VectorType(I8, BLOCK), ir.VectorType(I16, BLOCK)
+    weights = splat(builder, weight, wide)
     for part in range(3):
-        pixels = builder.zext(_load(builder, frame, part * BLOCK, narrow), wide)
-        tint = _load(builder, colors, part * BLOCK * 2, wide)
+        pixels = builder.zext(load(builder, frame, part * BLOCK, narrow), wide)
+        tint = load(builder, colors, part * BLOCK * 2, wide)
         total = builder.add(builder.mul(pixels, weights), tint)
         mixed = builder.trunc(builder.lshr(total, ir.Constant(wide, [8] * BLOCK)), narrow)
-        _store(builder, mixed, out, part * BLOCK)
+        store(builder, mixed, out, part * BLOCK)
     return context.get_dummy_value()
 
 
@@ -113,8 +123,8 @@ def narrow_block(typing_context: Any, out: Any, source: Any) -> Any:
     """`BLOCK` float32 to float16, rounded to nearest; see `cpu.HAS_HALF`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        floats = _load(builder, args[1], 0, ir.VectorType(_F32, BLOCK))
-        _store(builder, builder.fptrunc(floats, ir.VectorType(_F16, BLOCK)), args[0], 0)
+        floats = load(builder, args[1], 0, ir.VectorType(F32, BLOCK))
+        store(builder, builder.fptrunc(floats, ir.VectorType(F16, BLOCK)), args[0], 0)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
@@ -125,8 +135,8 @@ def widen_block(typing_context: Any, out: Any, source: Any) -> Any:
     """`BLOCK` float16 to float32; see `cpu.HAS_HALF`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        halves = _load(builder, args[1], 0, ir.VectorType(_F16, BLOCK))
-        _store(builder, builder.fpext(halves, ir.VectorType(_F32, BLOCK)), args[0], 0)
+        halves = load(builder, args[1], 0, ir.VectorType(F16, BLOCK))
+        store(builder, builder.fpext(halves, ir.VectorType(F32, BLOCK)), args[0], 0)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), codegen
@@ -147,19 +157,19 @@ def halve_block(
 def _halve_codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     upper, lower, *outs, affine = args
     lanes = 6 * BLOCK
-    narrow, wide = ir.VectorType(_I8, lanes), ir.VectorType(_I16, lanes)
-    floats = ir.VectorType(_F32, BLOCK)
-    rows = [builder.zext(_load(builder, row, 0, narrow), wide) for row in (upper, lower)]
+    narrow, wide = ir.VectorType(I8, lanes), ir.VectorType(I16, lanes)
+    floats = ir.VectorType(F32, BLOCK)
+    rows = [builder.zext(load(builder, row, 0, narrow), wide) for row in (upper, lower)]
     column_sums = builder.add(*rows)
     for channel, out in enumerate(outs):
         left = _every_sixth(builder, column_sums, channel)
         right = _every_sixth(builder, column_sums, channel + 3)
         value = builder.uitofp(builder.add(left, right), floats)
         factor, bias = (
-            _splat(builder, _load(builder, affine, 4 * position, _F32, align=4), floats)
+            splat(builder, load(builder, affine, 4 * position, F32, align=4), floats)
             for position in (channel, channel + 3)
         )
-        _store(builder, builder.fadd(builder.fmul(value, factor), bias), out, 0)
+        store(builder, builder.fadd(builder.fmul(value, factor), bias), out, 0)
     return context.get_dummy_value()
 
 
@@ -188,12 +198,12 @@ def mix_taps(
 
 
 def _mix_codegen(constant_taps: int | None) -> Any:
-    vector = ir.VectorType(_F32, LANES)
+    vector = ir.VectorType(F32, LANES)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         mixed, first, weights, taps, affine, out, plane = args
         if constant_taps is not None:
-            taps = ir.Constant(_I64, constant_taps)
+            taps = ir.Constant(I64, constant_taps)
         pixels = [
             _window_sum(builder, mixed, first, weights, taps, constant_taps, lane)
             for lane in range(LANES)
@@ -201,10 +211,10 @@ def _mix_codegen(constant_taps: int | None) -> Any:
         for channel in range(3):
             value = _channel_of(builder, pixels, channel)
             factor, bias = (
-                _splat(builder, _load(builder, affine, 4 * position, _F32, align=4), vector)
+                splat(builder, load(builder, affine, 4 * position, F32, align=4), vector)
                 for position in (channel, channel + 3)
             )
-            _store(builder, _multiply_add(builder, value, factor, bias), out, 0)
+            store(builder, multiply_add(builder, value, factor, bias), out, 0)
             out = builder.add(out, plane)
         return context.get_dummy_value()
 
@@ -215,69 +225,43 @@ def _window_sum(
     builder: Any, mixed: Any, first: Any, weights: Any, taps: Any, constant: int | None, lane: int
 ) -> Any:
     """Sum over one window; lanes of the vector are the channels, the last one is waste."""
-    vector = ir.VectorType(_F32, LANES)
-    index = builder.sext(_load(builder, first, 4 * lane, _I32, align=4), _I64)
-    base = builder.add(mixed, builder.mul(index, ir.Constant(_I64, 12)))
-    row_bytes = builder.mul(taps, ir.Constant(_I64, 4 * lane))
+    vector = ir.VectorType(F32, LANES)
+    index = builder.sext(load(builder, first, 4 * lane, I32, align=4), I64)
+    base = builder.add(mixed, builder.mul(index, ir.Constant(I64, 12)))
+    row_bytes = builder.mul(taps, ir.Constant(I64, 4 * lane))
     shares = builder.add(weights, row_bytes)
 
     def term(tap: Any, total: Any) -> Any:
-        pixel = _load(builder, builder.add(base, builder.mul(tap, _i64(12))), 0, vector)
-        share = _load(builder, builder.add(shares, builder.mul(tap, _i64(4))), 0, _F32, align=4)
-        spread = _splat(builder, share, vector)
+        pixel = load(builder, builder.add(base, builder.mul(tap, i64(12))), 0, vector)
+        share = load(builder, builder.add(shares, builder.mul(tap, i64(4))), 0, F32, align=4)
+        spread = splat(builder, share, vector)
         if total is None:
             return builder.fmul(pixel, spread)
-        return _multiply_add(builder, pixel, spread, total)
+        return multiply_add(builder, pixel, spread, total)
 
-    total = term(_i64(0), None)
+    total = term(i64(0), None)
     if constant is not None:
         for tap in range(1, constant):
-            total = term(_i64(tap), total)
+            total = term(i64(tap), total)
         return total
     slot = cgutils.alloca_once_value(builder, total)
-    with cgutils.for_range_slice(builder, _i64(1), taps, _i64(1), _I64) as (tap, _):
+    with cgutils.for_range_slice(builder, i64(1), taps, i64(1), I64) as (tap, _):
         builder.store(term(tap, builder.load(slot)), slot)
     return builder.load(slot)
 
 
 def _channel_of(builder: Any, pixels: list[Any], channel: int) -> Any:
     """One lane of each of four vectors, as a vector."""
-    pair = ir.Constant(ir.VectorType(_I32, 2), [channel, channel + LANES])
-    quad = ir.Constant(ir.VectorType(_I32, 4), [0, 1, 2, 3])
+    pair = ir.Constant(ir.VectorType(I32, 2), [channel, channel + LANES])
+    quad = ir.Constant(ir.VectorType(I32, 4), [0, 1, 2, 3])
     front = builder.shuffle_vector(pixels[0], pixels[1], pair)
     back = builder.shuffle_vector(pixels[2], pixels[3], pair)
     return builder.shuffle_vector(front, back, quad)
 
 
-def _multiply_add(builder: Any, value: Any, factor: Any, addend: Any) -> Any:
-    """Rounded twice, on every machine alike."""
-    return builder.fadd(builder.fmul(value, factor), addend)
-
-
-def _i64(value: int) -> Any:
-    return ir.Constant(_I64, value)
-
-
 def _every_sixth(builder: Any, values: Any, start: int) -> Any:
-    mask = ir.Constant(ir.VectorType(_I32, BLOCK), [6 * lane + start for lane in range(BLOCK)])
+    mask = ir.Constant(ir.VectorType(I32, BLOCK), [6 * lane + start for lane in range(BLOCK)])
     return builder.shuffle_vector(values, ir.Constant(values.type, ir.Undefined), mask)
-
-
-def _splat(builder: Any, scalar: Any, vector: ir.VectorType) -> Any:
-    nothing = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(nothing, scalar, ir.Constant(_I32, 0))
-    zeros = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, nothing, zeros)
-
-
-def _load(builder: Any, address: Any, offset: int, kind: Any, align: int = 1) -> Any:
-    pointer = builder.inttoptr(builder.add(address, ir.Constant(_I64, offset)), kind.as_pointer())
-    return builder.load(pointer, align=align)
-
-
-def _store(builder: Any, value: Any, address: Any, offset: int) -> None:
-    pointer = builder.add(address, ir.Constant(_I64, offset))
-    builder.store(value, builder.inttoptr(pointer, value.type.as_pointer()), align=1)
 
 
 @intrinsic
@@ -311,12 +295,12 @@ def _tile_codegen(is_pair: bool) -> Any:
             value = _read_point(builder, keys[0], keys[1], stride, lane)
             if is_pair:
                 other = _read_point(builder, keys[2], keys[3], stride, lane)
-                share = _splat(builder, _entry(builder, keys[3], stride, 5, lane, _F32), value.type)
+                share = splat(builder, _entry(builder, keys[3], stride, 5, lane, F32), value.type)
                 value = _between(builder, value, other, share)
             points.append(value)
         for channel, values in enumerate(_transposed(builder, points)):
-            with builder.if_then(builder.icmp_signed(">", count, _i64(channel)), likely=True):
-                _store(builder, values, out, 0)
+            with builder.if_then(builder.icmp_signed(">", count, i64(channel)), likely=True):
+                store(builder, values, out, 0)
             out = builder.add(out, plane)
         return context.get_dummy_value()
 
@@ -324,24 +308,24 @@ def _tile_codegen(is_pair: bool) -> Any:
 
 
 def _entry(builder: Any, places: Any, stride: Any, row: int, lane: int, kind: Any) -> Any:
-    address = builder.add(places, builder.mul(stride, _i64(row)))
-    return _load(builder, address, 4 * lane, kind, align=4)
+    address = builder.add(places, builder.mul(stride, i64(row)))
+    return load(builder, address, 4 * lane, kind, align=4)
 
 
 def _read_point(builder: Any, key: Any, places: Any, stride: Any, lane: int) -> Any:
     """`TILE` channels at one point, bilinear."""
-    vector = ir.VectorType(_F32, TILE)
+    vector = ir.VectorType(F32, TILE)
     above_left, right, below = (
-        builder.shl(builder.zext(_entry(builder, places, stride, row, lane, _I32), _I64), _i64(2))
+        builder.shl(builder.zext(_entry(builder, places, stride, row, lane, I32), I64), i64(2))
         for row in range(3)
     )
     across, down = (
-        _splat(builder, _entry(builder, places, stride, row, lane, _F32), vector) for row in (3, 4)
+        splat(builder, _entry(builder, places, stride, row, lane, F32), vector) for row in (3, 4)
     )
 
     def line(start: Any) -> Any:
-        left = _load(builder, start, 0, vector, align=4)
-        there = _load(builder, builder.add(start, right), 0, vector, align=4)
+        left = load(builder, start, 0, vector, align=4)
+        there = load(builder, builder.add(start, right), 0, vector, align=4)
         return _between(builder, left, there, across)
 
     above = builder.add(key, above_left)
@@ -349,7 +333,7 @@ def _read_point(builder: Any, key: Any, places: Any, stride: Any, lane: int) -> 
 
 
 def _between(builder: Any, low: Any, high: Any, share: Any) -> Any:
-    return _multiply_add(builder, builder.fsub(high, low), share, low)
+    return multiply_add(builder, builder.fsub(high, low), share, low)
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -358,7 +342,7 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
     while size < count:
         first = [lane + (count - size if lane & size else 0) for lane in range(count)]
         masks = [
-            ir.Constant(ir.VectorType(_I32, count), [lane + more for lane in first])
+            ir.Constant(ir.VectorType(I32, count), [lane + more for lane in first])
             for more in (0, size)
         ]
         swapped = list(rows)
@@ -377,7 +361,7 @@ def load_u64(typing_context: Any, address: Any) -> Any:
     """The eight bytes at an address, of any alignment."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _load(builder, args[0], 0, _I64)
+        return load(builder, args[0], 0, I64)
 
     return types.uint64(types.intp), codegen
 

@@ -10,7 +10,7 @@ from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 
-KNOWN_NEEDS = frozenset({"labels", "overlay", "confidence", "class_pixels"})
+KNOWN_NEEDS = frozenset({"labels", "overlay", "confidence", "mean_confidence", "class_pixels"})
 
 
 class CallableSink:
@@ -31,8 +31,9 @@ class CallableSink:
 
         Args:
             function: Called with frame and result; what it returns is ignored.
-            needs: What it reads of the result: labels, overlay, confidence, class_pixels. They are
-                computed before it is called; the others are still there, only later.
+            needs: What it reads of the result: labels, overlay, confidence, mean_confidence,
+                class_pixels. They are computed before it is called; the others are still there,
+                only later.
             on_close: Called once at the end, with whether the run broke.
 
         Raises:

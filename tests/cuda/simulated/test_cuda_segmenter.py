@@ -99,6 +99,19 @@ def test_after_warming_up_every_frame_is_one_launch(device: Device, sim: Control
         del result, results
 
 
+@pytest.mark.parametrize("asked", [("mean_confidence",), ("labels",), OUTPUTS])
+def test_the_mean_of_a_confidence(device: Device, asked: tuple[str, ...]) -> None:
+    image = image_of(60, 80, 3)
+    with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
+        result = segmenter(image, outputs=asked)
+        mean = result.mean_confidence
+        confidence = reference.confidence(
+            result.logits, CARD, Geometry.fit(Size(60, 80), CARD.input_size, "stretch")
+        )
+        assert mean == pytest.approx(confidence.mean(dtype=np.float64), abs=1e-4)
+        assert mean == result.confidence.mean(dtype=np.float64)
+
+
 def test_outputs_asked_for_later(device: Device) -> None:
     image = image_of(60, 80, 3)
     with CudaSegmenter(CARD, FakeCudaBackend(CARD, device)) as segmenter:
