@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from segedge.card.modelfile import file_sha256
 from segedge.convert.harmless import harmless_types
 from segedge.convert.options import CheckpointReport
-from segedge.convert.state_dicts import best_fit, state_dicts
+from segedge.convert.state_dicts import best_fit, nameless, state_dicts
 from segedge.errors import CheckpointError
 from segedge.machine.optional import require
 
@@ -37,6 +37,9 @@ def load_checkpoint(
     found = list(state_dicts(stored))
     if not found:
         raise _no_state_dict(path, stored)
+    without_names = tuple(nameless(stored))
+    if key is not None and key in dict(without_names):
+        raise _no_names(path.name, without_names)
     best, others = best_fit(found, expected, key=key)
     tensors = best.tensors
     mismatched = [
@@ -61,6 +64,7 @@ def load_checkpoint(
         prefix=best.prefix,
         others=others,
         ignored=unexpected,
+        nameless=tuple(place for place, _ in without_names if place),
         epoch=_epoch(stored),
     )
 
@@ -143,7 +147,22 @@ def _read_safetensors(path: Path, size: int) -> Any:
         raise _unreadable(path, size, str(error)) from error
 
 
+def _no_names(file: str, found: Sequence[tuple[str, list[Any]]]) -> CheckpointError:
+    place, tensors = found[0]
+    where = f" at {place!r}" if place else ""
+    first = "x".join(map(str, tensors[0].shape))
+    return CheckpointError(
+        f"checkpoint {file} holds weights without their names",
+        facts={"found": f"a list of {len(tensors)} tensors{where}, the first {first}"},
+        fix="put them into the network where it was trained, as ema.copy_to(model.parameters()) "
+        "does, and save that: torch.save(model.state_dict(), 'weights.pth')",
+    )
+
+
 def _no_state_dict(path: Path, stored: Any) -> CheckpointError:
+    without_names = tuple(nameless(stored))
+    if without_names:
+        return _no_names(path.name, without_names)
     kind = type(stored).__name__
     keys = ", ".join(map(str, list(stored)[:8])) if isinstance(stored, Mapping) else kind
     return CheckpointError(

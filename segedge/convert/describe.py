@@ -15,11 +15,11 @@ from segedge.convert.options import ExportOptions
 from segedge.convert.passes.head import HeadFacts
 from segedge.convert.preparation import Preparation, prepare
 from segedge.convert.said import Said
-from segedge.errors import CardError, UsageError, unknown_name_error
+from segedge.errors import CardError, UsageError, nearest_name, unknown_name_error
 
 
 def asked_classes(options: ExportOptions) -> LabelSet | None:
-    """The classes that the user names: a label set, a text file, or a comma list."""
+    """The classes that the user names: a label set, a text file, a comma list, or one name."""
     asked = options.classes
     if asked is None:
         return None
@@ -32,9 +32,15 @@ def asked_classes(options: ExportOptions) -> LabelSet | None:
         is_file = Path(asked).is_file()
     if is_file:
         return read_classes(Path(asked))
-    if "," in asked:
-        return named_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
-    raise unknown_name_error("class set", asked, tuple(built_in_sets()))
+    if "," not in asked and _is_misspelt(asked):
+        raise unknown_name_error("class set", asked, tuple(built_in_sets()))
+    return named_set(tuple(name.strip() for name in asked.split(",") if name.strip()))
+
+
+def _is_misspelt(asked: str) -> bool:
+    """Whether one word is more likely a label set or a file than the name of a class."""
+    is_path = bool(Path(asked).suffix) or "/" in asked or "\\" in asked
+    return is_path or not asked.strip() or nearest_name(asked, tuple(built_in_sets())) is not None
 
 
 def asked_channels(options: ExportOptions, said: Said) -> int | None:
@@ -138,12 +144,14 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
         return classes
     fitting = [name for name, entry in built_in_sets().items() if len(entry) == wanted]
     hint = f"--classes {fitting[0]}, or " if fitting else ""
+    known = {"label sets": ", ".join(built_in_sets())} if len(classes) == 1 else {}
     raise CardError(
         "class names and channels of the network differ",
         facts={
             "names": f"{len(classes)}{f' ({classes.name})' if classes.name else ''}: "
             f"{', '.join(classes.names[:4])}{', ...' if len(classes) > 4 else ''}",
             "channels": str(head.channels),
+            **known,
         },
         fix=f"{hint}--classes with {wanted} names, or a text file with a name a line",
     )

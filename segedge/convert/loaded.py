@@ -31,7 +31,7 @@ from segedge.convert.outputs import OutputSpec
 from segedge.convert.parity import Network
 from segedge.convert.passes.inner_scaling import inner_scaling
 from segedge.convert.passes.usual_input import InputForm
-from segedge.convert.passes.usual_output import OutputForm, usual_output
+from segedge.convert.passes.usual_output import OutputForm, float_outputs, usual_output
 from segedge.convert.proof import runtime_name
 from segedge.convert.said import Said
 from segedge.convert.sources import Source
@@ -155,6 +155,7 @@ def load_file(source: Source, options: ExportOptions) -> Loaded:
     masks, indices = choose_outputs(outputs, options, source=source.name, channels=channels)
     chosen = [model.graph.outputs[index] for index in indices]
     model.graph.outputs[:] = chosen
+    float_outputs(model)
     form = None if masks else chosen_form(model, given.shape, given.size, channels)
     if form is not None:
         usual_output(form)(model)

@@ -130,6 +130,8 @@ class CheckpointReport:
     """Where other weights are that would fit, too."""
     ignored: tuple[str, ...] = ()
     """Tensors of the checkpoint without a place in the network (counters, auxiliary heads)."""
+    nameless: tuple[str, ...] = ()
+    """Where lists of tensors are that have no names, averaged weights mostly: they are left out."""
     epoch: int | None = None
     """The epoch, where the file names one."""
 

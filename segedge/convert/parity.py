@@ -216,7 +216,7 @@ def settled(planes: NDArray[np.float64], head: HeadFacts) -> NDArray[np.bool_]:
         values = np.sort(np.clip(values, low, high), axis=0)
         limit = 0.5 if rounding.activation == "sigmoid" else state.threshold or 0.0
         margin = np.abs(values[0] - limit) if len(values) == 1 else values[-1] - values[-2]
-        sure &= margin > rounding.step
+        sure &= margin > rounding.step + rounding.share * np.abs(values).max(axis=0)
     return sure
 
 

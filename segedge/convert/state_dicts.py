@@ -17,7 +17,7 @@ PREFERRED = (
 )  # fmt: skip
 """Where training scripts put state dicts, the one to take first where several fit: averaged
 weights, as those are evaluated. Others are found, too."""
-_DEPTH = 2
+_DEPTH = 8
 """How deep below the top they are looked for."""
 
 
@@ -75,16 +75,34 @@ def best_fit(
     return first, tuple(dict.fromkeys(path for path in differing if path))
 
 
-def state_dicts(stored: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+def state_dicts(stored: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every mapping of names to tensors at the top or below."""
-    if not isinstance(stored, Mapping):
+    for key, found in _containers(stored):
+        if isinstance(found, Mapping):
+            tensors = {str(name): value for name, value in found.items() if _is_tensor(value)}
+            if tensors:
+                yield key, tensors
+
+
+def nameless(stored: Any) -> Iterator[tuple[str, list[Any]]]:
+    """Every list of two or more tensors: averaged weights as some training scripts keep them."""
+    for key, found in _containers(stored):
+        if not isinstance(found, Mapping) and len(found) > 1 and all(map(_is_tensor, found)):
+            yield key, list(found)
+
+
+def _containers(stored: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Mappings, lists and tuples at the top or below, with where they are: ``model.0.ema``."""
+    if isinstance(stored, Mapping):
+        inner = [(name, value) for name, value in stored.items() if isinstance(name, str)]
+    elif isinstance(stored, (list, tuple)):
+        inner = [(str(place), value) for place, value in enumerate(stored)]
+    else:
         return
-    tensors = {str(name): value for name, value in stored.items() if _is_tensor(value)}
-    if tensors:
-        yield key, tensors
-    for name, inner in stored.items():
-        if depth < _DEPTH and isinstance(name, str):
-            yield from state_dicts(inner, f"{key}.{name}".strip("."), depth + 1)
+    yield key, stored
+    if depth < _DEPTH:
+        for name, value in inner:
+            yield from _containers(value, f"{key}.{name}".strip("."), depth + 1)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -18,6 +18,7 @@ from segedge.card.geometry import Size
 from segedge.card.statistics import Channels
 from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves, output_spec
+from segedge.convert.passes.usual_output import float_outputs
 from segedge.convert.statistics import batch_norms
 from segedge.errors import ExportError, SegedgeError
 from segedge.graph.kit import Model, image_input, ir, quiet, shape_of
@@ -78,7 +79,9 @@ class TorchNetwork:
 
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[Any]]:
         """The selected outputs for an N x 3 x H x W tensor."""
-        return [leaf.detach().cpu().numpy() for leaf in self._call(self._head, tensor)]
+        bfloat16 = self._torch.bfloat16  # which NumPy lacks
+        leaves = (leaf.detach().cpu() for leaf in self._call(self._head, tensor))
+        return [(leaf.float() if leaf.dtype == bfloat16 else leaf).numpy() for leaf in leaves]
 
     def to_onnx(self, size: Size, *, opset: int, dynamic: Sequence[DynamicAxis]) -> Model:
         """Export the selected outputs, traced at a size.
@@ -98,6 +101,7 @@ class TorchNetwork:
         except Exception as error:  # torch.onnx and torch.export raise dozens of classes
             raise _refused(self._name, error) from error
         _check_dynamic(model, axes, self._name)
+        float_outputs(model)
         return model
 
     def _dynamo_to_onnx(self, example: Any, opset: int, axes: dict[int, str]) -> Model:
@@ -177,6 +181,8 @@ def _head_module(torch: Any, module: Any, indices: Sequence[int]) -> Any:
 
 def _input_fix(says: str) -> str:
     """What mends a network that refuses its input: mostly its size, at times its channels."""
+    if "BFloat16" in says or "Half" in says:
+        return "segedge gives float32, and brings weights to it: leave .half() and .bfloat16() out"
     match = _CHANNELS.search(says)
     if "required positional argument" in says:
         return "wrap it in a module whose forward takes the image alone"

@@ -6,6 +6,8 @@ The backend that runs on video binds its arrays to one; exporting, fp16 and int8
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from segedge.machine.optional import require
 
 _FATAL = 4
 _PURPOSE = "run ONNX models on a CPU"
+_IN_BFLOAT16 = (
+    "it computes in bfloat16, which ONNX Runtime does not on a CPU: export it in float32, without "
+    "torch.autocast or .bfloat16() in its forward; a smaller precision is chosen when it is built"
+)
 _PLAIN = {
     "could not find an implementation": "an operator that ONNX Runtime does not have here",
     "Non-zero status code": "the network failed while it ran",
@@ -71,7 +77,9 @@ class Session:
             self._session = cpu_session(data, simulate=simulate, optimise=optimise)
         except Exception as caught:  # ONNX Runtime's, and protobuf's over 2 GB
             raise error(
-                "ONNX Runtime cannot load the network", facts={"says": _says(caught)}
+                "ONNX Runtime cannot load the network",
+                facts={"says": _says(caught)},
+                fix=_IN_BFLOAT16 if "bfloat16" in str(caught) else None,
             ) from caught
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
@@ -81,7 +89,9 @@ class Session:
             )
         self._input = inputs[0]
         self.input: str = self._input.name
-        self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
+        outputs = self._session.get_outputs()
+        self.outputs: list[str] = [output.name for output in outputs]
+        self._bfloat16 = {output.name for output in outputs if output.type == "tensor(bfloat16)"}
 
     def __call__(self, tensor: NDArray[Any], output: str | None = None) -> NDArray[Any]:
         """The named output (by default the first) for one input tensor."""
@@ -90,13 +100,16 @@ class Session:
     def run(self, tensor: NDArray[Any], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
         """The named outputs (by default all) for one tensor, which is brought to fp16 if need be.
 
-        It fails at run time as baked-in shapes do at other sizes.
+        bfloat16, which NumPy lacks, comes as the same numbers in float32. It fails at run time as
+        baked-in shapes do at other sizes.
         """
         half = self._input.type == "tensor(float16)"
         given = np.ascontiguousarray(tensor.astype(np.float16) if half else tensor)
-        names = None if outputs is None else list(outputs)
+        names = self.outputs if outputs is None else list(outputs)
         try:
-            return list(self._session.run(names, {self.input: given}))
+            if self._bfloat16.isdisjoint(names):
+                return list(self._session.run(names, {self.input: given}))
+            return self._run_bfloat16(names, given)
         except Exception as caught:
             raise self._error(
                 "the network does not run on this input",
@@ -106,6 +119,22 @@ class Session:
                     "says": _says(caught),
                 },
             ) from caught
+
+    def _run_bfloat16(self, names: list[str], given: NDArray[Any]) -> list[NDArray[Any]]:
+        value = require("onnxruntime", purpose=_PURPOSE).OrtValue.ortvalue_from_numpy(given)
+        found = self._session.run_with_ort_values(names, {self.input: value})
+        return [
+            _widened(one) if name in self._bfloat16 else one.numpy()
+            for name, one in zip(names, found, strict=True)
+        ]
+
+
+def _widened(value: Any) -> NDArray[np.float32]:
+    """A bfloat16 is the upper half of the float32 of its value."""
+    shape = tuple(value.shape())
+    size = 2 * math.prod(shape)
+    bits = np.frombuffer(ctypes.string_at(value.data_ptr(), size), np.uint16).astype(np.uint32)
+    return (bits << 16).view(np.float32).reshape(shape)
 
 
 def _says(error: Exception) -> str:

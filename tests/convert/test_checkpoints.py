@@ -117,11 +117,15 @@ def test_types_that_are_not_known_are_refused_by_name(
                          **{f"teacher.{k}": v for k, v in state(1).items()}}},
          "state_dict", "teacher.", ("state_dict.student",)),
         ({"model": state(1), "state_dict": state(1)}, "state_dict", "", ()),
+        ({"run": {"best": {"fold 1": {"net": state(1)}}}}, "run.best.fold 1.net", "", ()),
+        ((state(1), {"epoch": 3}), "0", "", ()),
+        ({"models": [{"ema": state(1)}, {"x": torch.ones(2)}]}, "models.0.ema", "", ()),
         ({"net": {k: v.numpy() for k, v in state(1).items()}}, "net", "", ()),
         ({"model": state(1), "ema": {**state(3), "head.bias": torch.zeros(7)}}, "model", "", ()),
     ],
     ids=["params_ema", "student", "generator", "teacher", "nested ema", "unknown keys",
-         "unknown prefix", "two prefixes", "the same twice", "arrays", "the one that fits"],
+         "unknown prefix", "two prefixes", "the same twice", "four deep", "a tuple",
+         "a list", "arrays", "the one that fits"],
 )  # fmt: skip
 def test_weights_are_found_and_the_choice_is_told(
     tmp_path: Path, stored: Any, key: str, prefix: str, others: tuple[str, ...]
@@ -130,6 +134,33 @@ def test_weights_are_found_and_the_choice_is_told(
     assert (report.key, report.prefix, report.others) == (key, prefix, others)
     assert report.loaded == 6
     assert equal(weights, state(1))
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        (list(state().values()), "a list of 6 tensors, the first 8x3x5x5"),
+        (tuple(state().values()), "a list of 6 tensors, the first 8x3x5x5"),
+        ({"ema": {"decay": 0.99, "shadow_params": list(state().values())}},
+         "a list of 6 tensors at 'ema.shadow_params', the first 8x3x5x5"),
+    ],
+    ids=["list", "tuple", "averaged"],
+)  # fmt: skip
+def test_weights_without_names_are_refused(tmp_path: Path, stored: Any, found: str) -> None:
+    """Which belongs where is known where they were trained alone."""
+    with pytest.raises(CheckpointError, match="without their names") as caught:
+        loaded(tmp_path, stored)
+    assert caught.value.facts["found"] == found
+    assert "ema.copy_to(model.parameters())" in (caught.value.fix or "")
+
+
+def test_averaged_weights_without_names_are_told_of(tmp_path: Path) -> None:
+    averaged = {"decay": 0.99, "shadow_params": list(state(2).values())}
+    report, weights = loaded(tmp_path, {"model": state(1), "ema": averaged})
+    assert (report.key, report.nameless) == ("model", ("ema.shadow_params",))
+    assert equal(weights, state(1))
+    with pytest.raises(CheckpointError, match="without their names"):
+        loaded(tmp_path, {"model": state(1), "ema": averaged}, "ema.shadow_params")
 
 
 def test_the_choice_can_be_made(tmp_path: Path) -> None:

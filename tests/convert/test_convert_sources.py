@@ -263,6 +263,17 @@ def test_class_options(tmp_path: Path) -> None:
         export(plain(), tmp_path / "b.onnx", options=ExportOptions(size=size, classes="cityscape"))
     with pytest.raises(CardError, match="class names and channels"):
         export(plain(), tmp_path / "b.onnx", options=ExportOptions(size=size, classes="a,b"))
+    with pytest.raises(CardError, match=r"1: pascal(.|\n)*label sets *cityscapes, camvid, voc"):
+        export(plain(), tmp_path / "b.onnx", options=ExportOptions(size=size, classes="pascal"))
+    with pytest.raises(UsageError, match=r"no class set 'gone\.txt'"):
+        export(plain(), tmp_path / "b.onnx", options=ExportOptions(size=size, classes="gone.txt"))
+
+
+@pytest.mark.parametrize("classes", ["fg", "fg,", ("fg",), " fg "])
+def test_one_name_is_the_class_of_one_channel(tmp_path: Path, classes: Any) -> None:
+    options = ExportOptions(size=Size(*SIZE), classes=classes, threshold=0.5)
+    report = export(Tiny(up, 1), tmp_path / "a.onnx", options=options)
+    assert report.card.classes == ("background", "fg")
 
 
 # ------------------------------------------------------------------ files that hold networks

@@ -238,6 +238,8 @@ def _checkpoint_line(loaded: CheckpointReport) -> str:
         parts.append(f"{len(loaded.ignored)} without a place in the network, first: {first}")
     if loaded.others:
         parts.append(f"not {', '.join(loaded.others[:4])}, which fits, too: --key chooses")
+    if loaded.nameless:
+        parts.append(f"not {', '.join(loaded.nameless[:4])}, whose tensors have no names")
     epoch = "" if loaded.epoch is None else f" (epoch {loaded.epoch})"
     return ", ".join(parts) + epoch
 

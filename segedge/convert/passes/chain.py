@@ -25,6 +25,8 @@ _CHAIN = (
 )  # fmt: skip
 _FLOATS = (1, 10, 11, 16)
 """ONNX element types float, float16, double, bfloat16."""
+_SPACING = {10: 2.0**-10, 16: 2.0**-7}
+"""Of float16 and bfloat16: how far neighbouring values are apart, as a share of themselves."""
 Shapes = Mapping[str, tuple[int, ...]]
 """Real shapes of values, by name."""
 
@@ -45,7 +47,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Rounding:
-    """What a QuantizeLinear behind the logits did to them: clipped, and rounded to steps."""
+    """What an operator behind the logits did to them: clipped, and rounded to steps."""
 
     activation: str
     """What had been done to the logits by then, as in `TailState`."""
@@ -54,6 +56,8 @@ class Rounding:
     lowest: tuple[float, ...]
     """One, or one a class."""
     highest: tuple[float, ...]
+    share: float = 0.0
+    """What comes to the step in proportion to the values' size."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,7 @@ def _step(link: Link, state: TailState, opset: int, shapes: Shapes) -> TailState
     if op in ("Identity", "Resize"):
         return state
     if op == "Cast":
-        floats = attribute(node, "to", 1) in _FLOATS
-        return state if state.labels or floats else "logits are cast to integers"
+        return _cast(state, int(attribute(node, "to", 1)))
     if op in ("Softmax", "LogSoftmax", "Sigmoid"):
         return _activation(node, state, opset)
     if op in ("ArgMax", "TopK"):
@@ -262,6 +265,18 @@ def _rounded(node: Node, state: TailState) -> TailState | str:
     if len({*lowest}) > 1 or len({*highest}) > 1:  # what is clipped loses to what is not yet
         return f"{node.op_type} clips each class at a value of its own"
     rounding = Rounding(state.activation, float(scale.max()), lowest, highest)
+    return replace(state, roundings=(*state.roundings, rounding))
+
+
+def _cast(state: TailState, to: int) -> TailState | str:
+    """Another type: of fewer bits, it rounds."""
+    if state.labels:
+        return state
+    if to not in _FLOATS:
+        return "logits are cast to integers"
+    if to not in _SPACING:
+        return state
+    rounding = Rounding(state.activation, 0.0, (-math.inf,), (math.inf,), _SPACING[to])
     return replace(state, roundings=(*state.roundings, rounding))
 
 

@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 
 from segedge.card.geometry import Size
 from segedge.convert.passes.base import Pass
-from segedge.graph.kit import Model
+from segedge.graph.kit import Model, ir
 from segedge.graph.operators import Operator, append
 
 _LARGEST_STRIDE, _SMALLEST_SIDE = 64, 4
 """What is coarser than that is no map, but says something of the whole image."""
 Shape = tuple[int, ...]
+
+
+def float_outputs(model: Model) -> None:
+    """Give bfloat16 outputs as float32, the same numbers: NumPy lacks the type."""
+    kinds = ir().DataType
+    for place, value in enumerate(model.graph.outputs):
+        if value.dtype == kinds.BFLOAT16:
+            cast = Operator("Cast", attributes={"to": kinds.FLOAT.value})
+            model.graph.outputs[place] = append(model, value, cast)
 
 
 @dataclass(frozen=True)
