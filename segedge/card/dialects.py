@@ -117,19 +117,26 @@ def _resize_type(card: ModelCard) -> str:
     return _RESIZE_TYPE_OF_FIT[card.fit]
 
 
+def _said(text: str) -> dict[str, str]:
+    """The beginning of what a key says, as a fact."""
+    return {"found": text[:60].strip() or "nothing"}
+
+
 def _ultralytics_names(text: str) -> tuple[str, ...]:
     """``{0: 'road', 1: 'car'}`` or ``['road', 'car']``, parsed as a literal."""
     try:
         value = ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise CardError(
-            "the file's metadata key 'names' cannot be read", facts={"found": text[:60]}
+            "the file's metadata key 'names' cannot be read",
+            facts=_said(text),
         ) from error
     if isinstance(value, dict) and value.keys() == set(range(len(value))):
         value = [value[index] for index in range(len(value))]
     if not isinstance(value, (list, tuple)) or not value:
         raise CardError(
-            "the file's metadata key 'names' is no list of names", facts={"found": text[:60]}
+            "the file's metadata key 'names' is no list of names",
+            facts=_said(text),
         )
     return tuple(str(name) for name in value)
 
@@ -141,7 +148,8 @@ def _triple(metadata: Mapping[str, str], field: str, default: float) -> Triple:
         values = [float(part) / 255.0 for part in text.split()] or [default / 255.0]
     except ValueError as error:
         raise CardError(
-            f"the file's metadata key '{_INFO}{field}' holds no numbers", facts={"found": text[:60]}
+            f"the file's metadata key '{_INFO}{field}' holds no numbers",
+            facts=_said(text),
         ) from error
     if len(values) == 1:
         values *= 3

@@ -6,6 +6,7 @@ The processor's settings come from whoever loads it, with the defaults of its cl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,8 @@ def _normalisation(settings: Mapping[str, Any]) -> tuple[Triple, Triple]:
 def _triple(values: Any) -> Triple:
     values = [values] * 3 if isinstance(values, (int, float)) else values
     first, second, third = (float(value) for value in values)
+    if not all(map(math.isfinite, (first, second, third))):
+        raise ValueError(f"mean, std and rescale_factor give {first:g} {second:g} {third:g}")
     return first, second, third
 
 

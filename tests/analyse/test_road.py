@@ -118,7 +118,14 @@ def test_a_bonnet_hides_the_rows_below() -> None:
 
 @pytest.mark.parametrize("name", ["cityscapes", "camvid", "ade20k"])
 def test_label_sets_have_a_road(name: str) -> None:
-    RoadOptions().check(label_set(name).names)
+    """A picture that is all road is, and one of the class after it is not."""
+    names = label_set(name).names
+    RoadOptions().check(names)
+    road = names.index("road")
+    labels = np.full((20, 30), road, np.uint8)
+    assert find_road(labels, names).area_px == labels.size
+    sky = np.full((20, 30), names.index("sky"), np.uint8)
+    assert find_road(sky, names).area_px == 0
 
 
 def test_refusals() -> None:

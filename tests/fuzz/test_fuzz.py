@@ -1,4 +1,7 @@
-"""Whatever lies in a file, it gives a result or an error in words, never another exception.
+"""Whatever lies in a file, it gives a result that is one, or an error in words.
+
+Never another exception, and never half a result: what was read can be used, and is read again as
+the same once it is written.
 
 `make test` tries a few dozen spoilt files of each kind, the same each time. Thousands, others each
 time, and for longer than anybody wants to wait:
@@ -14,7 +17,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,6 @@ from segedge.card.card import CARD_KEY, ModelCard
 from segedge.card.dialects import foreign_metadata
 from segedge.card.records import Parity, Quantization
 from segedge.errors import SegedgeError
-from segedge.frames.protocols import SourceFailure
 from tests.fuzz.mutate import spoilt_bytes, spoilt_json
 from tests.measure.bench.bench_parts import made
 from tests.small_model import write_model
@@ -76,15 +78,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def survives(read: Callable[[Any], object], value: Any) -> None:
-    """The rule: a result, or one of our errors."""
-    with suppress(SegedgeError):
+    """The rule: a result, which the reader has looked at, or one of our errors, in words."""
+    try:
         read(value)
+    except SegedgeError as error:
+        in_words(error)
 
 
-def read_by(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+def in_words(error: SegedgeError) -> None:
+    """A line that says something, and rows with a text each."""
+    assert error.headline.strip()
+    assert "\n" not in error.headline
+    for label, text in error.lines():
+        assert label.strip(), error
+        assert text.strip(), error
+
+
+def reads_again(read: Callable[[str], Any], told: str, write: Callable[[Any], str]) -> Any:
+    """What was read, which is the same once it is written and read again."""
+    found = read(told)
+    assert write(read(write(found))) == write(found)
+    return found
+
+
+def read_by(path: Path, read: Callable[[Path], Any]) -> Callable[[bytes], Any]:
     """Of what reads a file: the same, of its contents."""
 
-    def read_data(data: bytes) -> object:
+    def read_data(data: bytes) -> Any:
         path.write_bytes(data)
         return read(path)
 
@@ -94,23 +114,31 @@ def read_by(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], obj
 def _ground(path: Path) -> object:
     from segedge.analyse.ground import read_ground
 
-    return read_ground(path)
+    found = read_ground(path).positions_m(np.zeros(1), np.zeros(1), (80, 100))
+    assert np.asarray(found).shape == (1, 2)
+    return found
 
 
 def _zones(path: Path) -> object:
     from segedge.analyse.zones import read_zones, zone_pixels
 
-    labels = np.zeros((48, 64), np.uint8)
-    return [zone_pixels(labels, zone, ("road", "car")) for zone in read_zones(path)]
+    labels, zones = np.zeros((48, 64), np.uint8), read_zones(path)
+    found = [zone_pixels(labels, zone, ("road", "car")) for zone in zones]
+    assert len({zone.name for zone in zones}) == len(zones) > 0
+    assert all(0 < sum(pixels.values()) <= labels.size for pixels in found)
+    return found
 
 
 def _mark(path: Path) -> object:
-    from segedge.batch.ledger import SHARDS, finished
+    from segedge.batch.ledger import SHARDS, Done, finished
     from segedge.batch.store import open_store
 
     (path.parent / SHARDS).mkdir(exist_ok=True)
     (path.parent / SHARDS / "one.json").write_bytes(path.read_bytes())
-    return finished(open_store(str(path.parent)), ["one"])
+    marks = finished(open_store(str(path.parent)), ["one"])
+    for done in marks.values():
+        assert Done.of(done.to_json()) == done
+    return marks
 
 
 def _manifest(path: Path) -> object:
@@ -118,37 +146,55 @@ def _manifest(path: Path) -> object:
     from segedge.batch.store import open_store
 
     (path.parent / MANIFEST).write_bytes(path.read_bytes())
-    return open_archive(open_store(str(path.parent)), MANIFEST_PLAIN)
+    was_there = open_archive(open_store(str(path.parent)), MANIFEST_PLAIN)
+    assert was_there, "it goes on with the archive that is there"
+    theirs = json.loads(path.read_bytes())
+    assert all(theirs[key] == MANIFEST_PLAIN[key] for key in ("version", "options"))
+    return was_there
 
 
 def _plan(path: Path) -> object:
-    from segedge.batch.plan import read_plan
+    from segedge.batch.plan import plan_lines, read_plan
 
-    return read_plan(path.read_bytes())
+    return reads_again(read_plan, path.read_bytes(), plan_lines)
 
 
 def _facts(path: Path) -> object:
     from segedge.engine.facts import EngineFacts
 
-    return EngineFacts.from_json(path.read_bytes().decode("utf-8", "replace"), name="m.json")
+    return reads_again(
+        functools.partial(EngineFacts.from_json, name="m.json"),
+        path.read_bytes().decode("utf-8", "replace"),
+        EngineFacts.to_json,
+    )
 
 
 def _baseline(path: Path) -> object:
     from segedge.harvest.scores import read_baseline
 
-    return read_baseline(path, ("road", "car"))
+    found = read_baseline(path, ("road", "car"))
+    assert found.shares.shape == (2,)
+    assert found.shares.sum() == pytest.approx(1.0)
+    assert found.shares.min() >= 0.0
+    return found
 
 
 def _results(path: Path) -> object:
     from segedge.measure.bench.results import read_results
 
-    return read_results(path)
+    found = read_results(path)
+    path.write_text(found.to_json(), encoding="utf-8")
+    assert read_results(path).to_json() == found.to_json()
+    return found
 
 
 def _accuracy(path: Path) -> object:
     from segedge.measure.bench.accuracy import read_accuracy
 
-    return read_accuracy(path)
+    found = read_accuracy(path)
+    assert found, "a file without one is refused"
+    assert all(0.0 <= one.miou_percent <= 100.0 for one in found)
+    return found
 
 
 def _proof(path: Path) -> object:
@@ -167,7 +213,9 @@ def _proof(path: Path) -> object:
     if prover is None:
         return None
     with closing(OnnxRuntimeBackend(model, threads=1)) as backend:
-        return prover.look("onnxruntime", backend)
+        checked = prover.look("onnxruntime", backend)
+    assert checked is None or 0.0 <= checked.labels <= 1.0
+    return checked
 
 
 def _hugging_face(path: Path) -> object:
@@ -175,7 +223,11 @@ def _hugging_face(path: Path) -> object:
 
     (path.parent / "config.json").write_bytes(path.read_bytes())
     (path.parent / "preprocessor_config.json").write_bytes(path.read_bytes())
-    return read_huggingface(path.parent, read_settings(path.parent))
+    found = read_huggingface(path.parent, read_settings(path.parent))
+    assert found.classes
+    assert found.input_size is None or min(found.input_size.height, found.input_size.width) > 0
+    assert np.isfinite([*found.mean, *found.std]).all()
+    return found
 
 
 MANIFEST_PLAIN = {
@@ -269,6 +321,8 @@ def run_model(path: Path) -> None:
     with segedge.load(path, backend="onnxruntime", threads=1) as segmenter:
         result = segmenter(np.full((40, 60, 3), 90, np.uint8))
         assert result.overlay().shape == (40, 60, 3)
+        assert result.labels.shape == (40, 60)
+        assert result.labels.max() < len(segmenter.card.classes)
 
 
 def test_cards(model: Path, folder: Path) -> None:
@@ -279,7 +333,7 @@ def test_cards(model: Path, folder: Path) -> None:
 
     def run_with(data: bytes) -> None:
         text = data.decode("utf-8", "replace")
-        ModelCard.from_json(text)
+        reads_again(ModelCard.from_json, text, ModelCard.to_json)
         del network.metadata_props[:]
         network.metadata_props.add(key=CARD_KEY, value=text)
         onnx.save(network, folder / "card.onnx")
@@ -302,11 +356,22 @@ def test_every_field_of_a_card(name: str, data: bytes) -> None:
         value = json.loads(data)
     except (ValueError, RecursionError):
         value = data.decode("utf-8", "replace")
-    survives(ModelCard.from_plain, {**CARD.to_plain(), name: value})
+    survives(card_of_plain, {**CARD.to_plain(), name: value})
+
+
+def card_of_plain(values: dict[str, Any]) -> None:
+    """A card that is made of them says all of it again."""
+    card = ModelCard.from_plain(values)
+    assert ModelCard.from_json(card.to_json()) == card
+
+
+def test_the_fields_as_they_are() -> None:
+    card_of_plain(CARD.to_plain())
 
 
 def test_model_files(model: Path, folder: Path) -> None:
     whole = model.read_bytes()
+    run_model(model)
 
     @FEW
     @given(spoilt_bytes(whole))
@@ -320,8 +385,15 @@ def _read_all(path: Path) -> None:
     from segedge.video.sources.open import open_source
 
     with closing(open_source(path)) as source:
-        for frame in source.frames():
-            assert np.asarray(frame.image_hwc).ndim == 3
+        frames = list(source.frames())
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        assert len({frame.size for frame in frames} | {source.info.size} - {None}) <= 1
+        for frame in frames:
+            assert frame.image_hwc.dtype == np.uint8
+            assert frame.image_hwc.shape == (*frame.size, 3)
+        assert frames or source.failures, "nothing, and nobody says why"
+        for failure in source.failures:
+            assert failure.reason.strip()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp"])
@@ -329,11 +401,13 @@ def test_images(suffix: str, folder: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
     ok, encoded = cv2.imencode(suffix, image)
     assert ok
+    read = read_by(folder / f"image{suffix}", _read_all)
+    read(encoded.tobytes())
 
     @FEW
     @given(spoilt_bytes(encoded.tobytes()))
     def spoil(data: bytes) -> None:
-        survives(read_by(folder / f"image{suffix}", _read_all), data)
+        survives(read, data)
 
     spoil()
 
@@ -341,6 +415,7 @@ def test_images(suffix: str, folder: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
 def test_videos(suffix: str, folder: Path) -> None:
     whole = write_clip(folder / f"whole{suffix}", gradient_images(6)).read_bytes()
+    _read_all(folder / f"whole{suffix}")
 
     @FEW
     @given(spoilt_bytes(whole))
@@ -353,13 +428,24 @@ def test_videos(suffix: str, folder: Path) -> None:
 def test_label_files(folder: Path) -> None:
     from segedge.measure.datasets.label_file import read_label_file
 
-    ok, encoded = cv2.imencode(".png", np.arange(48, dtype=np.uint8).reshape(6, 8))
+    labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    ok, encoded = cv2.imencode(".png", labels)
     assert ok
+
+    def look(path: Path) -> Any:
+        found = read_label_file(path)
+        assert found.size
+        assert found.dtype in (np.uint8, np.uint16)
+        assert found.ndim == 2 or (found.shape[2:], found.dtype) == ((3,), np.uint8)
+        return found
+
+    read = read_by(folder / "labels.png", look)
+    assert np.array_equal(read(encoded.tobytes()), labels)
 
     @THOROUGH
     @given(spoilt_bytes(encoded.tobytes()))
     def spoil(data: bytes) -> None:
-        survives(read_by(folder / "labels.png", read_label_file), data)
+        survives(read, data)
 
     spoil()
 
@@ -367,10 +453,21 @@ def test_label_files(folder: Path) -> None:
 def test_class_files(folder: Path) -> None:
     from segedge.card.labels import read_classes
 
+    def look(path: Path) -> Any:
+        found = read_classes(path)
+        assert len(set(found.names)) == len(found.names) == len(found.palette_rgb) > 0
+        assert all(name.strip() for name in found.names)
+        assert all(0 <= value <= 255 for color in found.palette_rgb for value in color)
+        return found
+
+    right = b"road 128 64 128\ncar 0 0 142\nstreet light\n"
+    read = read_by(folder / "classes.txt", look)
+    assert read(right).names == ("road", "car", "street light")
+
     @THOROUGH
-    @given(spoilt_bytes(b"road 128 64 128\ncar 0 0 142\nstreet light\n"))
+    @given(spoilt_bytes(right))
     def spoil(data: bytes) -> None:
-        survives(read_by(folder / "classes.txt", read_classes), data)
+        survives(read, data)
 
     spoil()
 
@@ -380,10 +477,21 @@ def test_lists_of_inputs(folder: Path) -> None:
 
     (folder / "a.png").write_bytes(b"x")
 
+    def look(path: Path) -> Any:
+        found, missing = find_inputs([str(path)])
+        assert len({file.path for file in found}) == len(found) > 0
+        assert all(Path(file.path).is_file() for file in found)
+        assert all(failure.reason.strip() for failure in missing)
+        return len(found), len(missing)
+
+    right = b"a.png\n# a comment\n*.png\nsub/b.mp4\n"
+    read = read_by(folder / "inputs.txt", look)
+    assert read(right) == (1, 2)
+
     @THOROUGH
-    @given(spoilt_bytes(b"a.png\n# a comment\n*.png\nsub/b.mp4\n"))
+    @given(spoilt_bytes(right))
     def spoil(data: bytes) -> None:
-        survives(read_by(folder / "inputs.txt", lambda path: find_inputs([str(path)])), data)
+        survives(read, data)
 
     spoil()
 
@@ -399,10 +507,18 @@ def test_lists_of_a_data_set(folder: Path) -> None:
     cv2.imwrite(str(voc / "JPEGImages" / "a.jpg"), np.zeros((4, 4, 3), np.uint8))
     cv2.imwrite(str(voc / "SegmentationClass" / "a.png"), np.zeros((4, 4), np.uint8))
 
+    def look(_: Path) -> Any:
+        listing = list_layout(voc, layout="voc")
+        assert all(path.is_file() for pair in listing.pairs for path in pair)
+        return listing
+
+    read = read_by(lists / "val.txt", look)
+    assert [image.name for image, _ in read(b"a\n").pairs] == ["a.jpg"]
+
     @THOROUGH
     @given(spoilt_bytes(b"a\n"))
     def spoil(data: bytes) -> None:
-        survives(read_by(lists / "val.txt", lambda _: list_layout(voc, layout="voc")), data)
+        survives(read, data)
 
     spoil()
 
@@ -418,7 +534,19 @@ def test_metadata_of_other_tools(data: st.DataObject) -> None:
         for key, text in foreign_metadata(CARD).items()
         if data.draw(st.booleans())
     }
-    for read in (class_names, image_size, lambda found: with_foreign_preprocessing(CARD, found)):
+
+    def names(found: dict[str, str]) -> None:
+        known = class_names(found)
+        assert known is None or all(isinstance(name, str) for name in known)
+
+    def size(found: dict[str, str]) -> None:
+        known = image_size(found)
+        assert known is None or min(known.height, known.width) > 0
+
+    def preprocessing(found: dict[str, str]) -> None:
+        card_of_plain(with_foreign_preprocessing(CARD, found).to_plain())
+
+    for read in (names, size, preprocessing):
         survives(read, metadata)
 
 
@@ -427,12 +555,23 @@ def test_engines(folder: Path) -> None:
     from segedge.engine.file import read_engine
 
     name = json.dumps({"names": "{0: 'road'}", "imgsz": "[64, 64]", "task": "semantic"}).encode()
-    plans = [b"ftrt" + bytes(60), b"rtrt" + bytes(60), len(name).to_bytes(4, "little") + name]
+    plain, rtx = b"ftrt" + bytes(60), b"vtrt" + bytes(12) + (64).to_bytes(8, "little") + bytes(40)
+    plans = [plain, rtx, len(name).to_bytes(4, "little") + name + plain]
+
+    def look(path: Path) -> None:
+        found = read_engine(path)
+        assert path.read_bytes().endswith(found.plan)
+        assert found.plan.startswith((b"ftrt", b"vtrt"))
+        assert all(isinstance(value, str) for value in found.metadata.values())
+
+    read = read_by(folder / "net.engine", look)
+    for plan in plans:
+        read(plan)
 
     @THOROUGH
     @given(st.sampled_from(plans).flatmap(spoilt_bytes))
     def spoil(data: bytes) -> None:
-        survives(read_by(folder / "net.engine", read_engine), data)
+        survives(read, data)
 
     spoil()
 
@@ -445,4 +584,11 @@ def test_a_failure_is_seen() -> None:
 
     with pytest.raises(OverflowError):
         survives(read, b"")
-    survives(lambda _: SourceFailure("a", "b"), b"")
+
+    def refuse(words: tuple[str, str]) -> None:
+        raise SegedgeError(words[0], facts={"found": words[1]})
+
+    survives(refuse, ("a fact", "a number"))
+    for speechless in (("", "x"), ("two\nlines", "x"), ("a fact", "")):
+        with pytest.raises(AssertionError):
+            survives(refuse, speechless)

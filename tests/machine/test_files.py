@@ -44,7 +44,9 @@ def test_a_file_system_without_locks_keeps_nobody_out(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    locked(tmp_path, busy=BUSY).close()
+    with locked(tmp_path, busy=BUSY) as first, locked(tmp_path, busy=BUSY) as second:
+        assert (first.closed, second.closed) == (False, False)
+        assert first.fileno() != second.fileno()
 
 
 def test_a_refusal_is_told_of_what_the_user_named(tmp_path: Path) -> None:

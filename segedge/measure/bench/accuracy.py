@@ -61,12 +61,17 @@ def read_accuracy(path: Path) -> list[Accuracy]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"{path} is no accuracy file", facts={"found": reason}, fix=fix) from error
+    scores = list(_scores(data, {}))
+    strange = next((score for _, score in scores if not 0.0 <= score <= 100.0), None)
+    if strange is not None:
+        facts = {"found": f"{strange:g}", "expected": "0 to 1, or percent"}
+        raise UsageError(f"{path} has a 'miou' that is none", facts=facts, fix=fix)
     found = [
         Accuracy(
             inherited.get("backend", ""), inherited.get("precision", ""),
             100.0 * score if score <= 1.0 else score, path.name,
         )
-        for inherited, score in _scores(data, {})
+        for inherited, score in scores
     ]  # fmt: skip
     if not found:
         raise UsageError(
