@@ -14,6 +14,10 @@ T = TypeVar("T")
 _PLAIN = (str, int, float, bool, type(None))
 
 
+_MOST_DIGITS = 300
+"""Of a whole number that a float can hold."""
+
+
 class PlainError(ValueError):
     """Plain values that do not make up the dataclass that was asked for."""
 
@@ -28,12 +32,19 @@ class PlainError(ValueError):
 def parse_json(text: str | bytes) -> Any:
     """What JSON holds; ValueError for whatever is none.
 
-    Without this a text that nests a thousand brackets is a RecursionError.
+    Without this a text that nests a thousand brackets is a RecursionError, and a number of hundreds
+    of digits an OverflowError of whoever makes a float of it.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_int=_whole_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it has a number of {len(digits)} digits")
+    return int(digits)
 
 
 def to_plain(value: Any) -> Any:

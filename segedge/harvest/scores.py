@@ -85,9 +85,13 @@ def read_baseline(path: Path, classes: Sequence[str]) -> Baseline:
     return Baseline(amounts / amounts.sum(), fixed=True)
 
 
+_MOST_PIXELS = 1e18
+"""More than all cameras have seen; the sum of such numbers is still one."""
+
+
 def _is_amount(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and 0.0 <= value < math.inf
+    return number and 0.0 <= value <= _MOST_PIXELS
 
 
 @dataclass

@@ -79,3 +79,12 @@ def test_deep_nesting_and_long_numbers_are_no_json() -> None:
             parse_json(text)
     with pytest.raises(CardError, match="is not JSON"):
         ModelCard.from_json("[" * 100_000)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_numbers_that_no_float_can_hold_are_no_json(sign: str) -> None:
+    """A field for a float would raise OverflowError of them, wherever it is read."""
+    assert parse_json(f"[{sign}1{'0' * 290}]") == [int(f"{sign}1{'0' * 290}")]
+    for zeros in (400, 5000):
+        with pytest.raises(ValueError, match=f"a number of {zeros + 1 + len(sign)} digits"):
+            parse_json(f'{{"seconds": {sign}1{"0" * zeros}}}')

@@ -166,6 +166,7 @@ def test_baselines_from_files(tmp_path: Path) -> None:
         ("[]", "holds no baseline"),
         ('{"dark": -1}', "holds no baseline"),
         ('{"dark": NaN}', "holds no baseline"),
+        ('{"dark": 1e308, "bright": 1e308}', "holds no baseline"),
         ('{"dark": 0}', "all shares are 0"),
         ('{"drak": 1}', "did you mean 'dark'"),
     ],
