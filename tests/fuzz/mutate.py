@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 NASTY: list[Any] = [
-    None, True, False, 0, -1, 1, 255, 256, 65536, 10**9, -(10**9), 2**63, 10**30, 10**400, 1e-320, 1e308,
+    None, True, False, 0, -1, 1, 255, 256, 65536, 10**9, -(10**9), 2**63, 10**30, 10**400, 1e-320,
+    1e308,
     float("nan"), float("inf"), -float("inf"), "", "0", "\0", "é" * 300, "../../x", [], [[]], {},
     [0, 0, 0], [1e9] * 3, {"": None},
 ]  # fmt: skip
