@@ -48,28 +48,29 @@ def cost(folder: Path, threads: int) -> Callable[[], dict[str, float]]:
     tail = Tail(card, geometry, carrier.grid, axes=carrier.axes, workers=workers)
     own = Tail(card, geometry, card.grid_size(logits.shape), workers=workers)
     blend, image = Blend.of(card.palette_rgb, 0.5), scene.frames[0]
-    tracker, images = Tracker("flow"), [np.roll(image, shift, axis=1) for shift in (-6, 0, 6)]
+    live, file = Tracker("flow"), Tracker("flow", is_file=True)
+    images = [np.roll(image, shift, axis=1) for shift in (-6, 0, 6)]
     kept, out = carrier.keep(logits), np.empty(carrier.shape, np.float32)
     overlay = np.empty_like(image)
 
     def step() -> dict[str, float]:
-        before = tracker.see(Frame(images[0]))
-        before.prepare()
+        chains = {way: [way.see(Frame(image)) for image in images] for way in (live, file)}
+        for seen in (*chains[live][::2], *chains[file]):
+            seen.prepare()
         watch, laps = Stopwatch(), {}
         backend.run([tensor])
         laps["network"] = watch.lap()
         own.run(logits, overlay=overlay, frame=image, blend=blend)
         laps["tail of the network's grid"] = watch.lap()
-        here = tracker.see(Frame(images[1]))
-        here.prepare()
+        chains[live][1].prepare()
         laps["grey"] = watch.lap()
-        chain = [before, here, tracker.see(Frame(images[2]))]
-        tracker.field(chain, 2, 1)
-        watch.lap()
-        fields = [tracker.field(chain, 1, 0)]
-        laps["flow, and field to the key before"] = watch.lap()
-        fields.append(tracker.field(chain, 1, 2))
-        laps["field to the key after"] = watch.lap()
+        for name, way in (("live", live), ("file", file)):
+            way.field(chains[way], 2, 1)  # the step before this one
+            watch.lap()
+            fields = [way.field(chains[way], 1, 0)]
+            laps[f"{name}: flow, and field to the key before"] = watch.lap()
+        fields.append(file.field(chains[file], 1, 2))
+        laps["file: field to the key after"] = watch.lap()
         keys = [Key(kept, found, 1.0) for found in fields]
         carrier.run(keys[:1], out)
         laps["carry from one key"] = watch.lap()

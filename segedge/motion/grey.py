@@ -24,6 +24,7 @@ BLOCK = 2
 """Pixels of a grey image and axis in one block of a field: as fine as the flow is found."""
 _VERY_LARGE = 6
 """Times as wide as its grey image: neighbours are much alike there."""
+_TO_GREY = cv2.COLOR_BGR2GRAY
 _SPARSE = 4
 """Of so many blocks in each axis one says how the exposure changed."""
 
@@ -36,10 +37,10 @@ class Grey:
 
     frame: Size
     """Height and width of the frame itself."""
-    image: Plane
-    """For the flow."""
+    means: Plane
+    """The mean of each block: what flow is found on."""
     smooth: Plane
-    """The same, a little smoothed: one pixel of it stands for a block."""
+    """The image, a little smoothed: one pixel of it stands for a block."""
     centres: Plane
     """Of it, the pixel in the middle of each block."""
 
@@ -55,8 +56,11 @@ class Grey:
         with one_thread():
             image = _small(image_hwc, grey_size(frame))
             smooth = np.asarray(cv2.blur(image, (3, 3)), np.uint8)
-        middle = slice(BLOCK // 2, None, BLOCK)
-        return cls(frame, image, smooth, np.ascontiguousarray(smooth[middle, middle]))
+            middle = slice(BLOCK // 2, None, BLOCK)
+            centres = np.ascontiguousarray(smooth[middle, middle])
+            shape = centres.shape[::-1]
+            means = np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), np.uint8)
+        return cls(frame, means, smooth, centres)
 
     @property
     def blocks(self) -> Size:
@@ -79,13 +83,21 @@ def _small(image_hwc: NDArray[np.uint8], size: Size) -> Plane:
     shape = (size.width, size.height)
     if image_hwc.shape[0] < 2 * size.height or image_hwc.shape[1] < 2 * size.width:
         small = cv2.resize(image_hwc, shape, interpolation=cv2.INTER_LINEAR)
-        return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.uint8)
+        return np.asarray(cv2.cvtColor(small, _TO_GREY), np.uint8)
     twice = (2 * size.width, 2 * size.height)
-    is_very_large = image_hwc.shape[1] >= _VERY_LARGE * size.width
-    how = cv2.INTER_NEAREST if is_very_large else cv2.INTER_LINEAR
-    larger = cv2.resize(image_hwc, twice, interpolation=how)
-    grey = cv2.cvtColor(larger, cv2.COLOR_BGR2GRAY)
-    return np.asarray(cv2.resize(grey, shape, interpolation=cv2.INTER_AREA), np.uint8)
+    if image_hwc.shape[1] >= _VERY_LARGE * size.width:
+        # Rows first: whole ones are read at the rate of the memory, single pixels are not.
+        grey = cv2.cvtColor(image_hwc.take(_spread(twice[1], image_hwc), axis=0), _TO_GREY)
+        larger = cv2.resize(grey, twice, interpolation=cv2.INTER_NEAREST)
+    else:
+        larger = cv2.resize(image_hwc, twice, interpolation=cv2.INTER_LINEAR)
+        larger = cv2.cvtColor(larger, _TO_GREY)
+    return np.asarray(cv2.resize(larger, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _spread(rows: int, image_hwc: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """So many rows of an image, evenly."""
+    return ((np.arange(rows) + 0.5) * (image_hwc.shape[0] / rows)).astype(np.intp)
 
 
 def judged(displacement: Displacement, grey: Grey, key: Grey) -> MotionField:
@@ -113,7 +125,7 @@ def read_centres(
 
     The motion is two planes of Bh x Bw, x before y, in pixels of the frame.
     """
-    height, width = grey.image.shape
+    height, width = grey.smooth.shape
     x, y = _centre_positions(*motion[0].shape, BLOCK * every)
     with one_thread():
         found = cv2.remap(

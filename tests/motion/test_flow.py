@@ -31,8 +31,23 @@ def test_large_frames_are_measured_in_their_own_pixels():
     large = cv2.resize(picture(), (1022, 766), interpolation=cv2.INTER_CUBIC)
     before, grey = Grey.of(large), Grey.of(shifted(large, (24, -16)))
     step = Flow().step(grey, before)
-    assert max(grey.image.shape) == 320
+    assert max(grey.smooth.shape) == 320
     np.testing.assert_allclose(np.median(step, axis=(0, 1)), [24, -16], atol=1.0)
+
+
+@pytest.mark.parametrize("frame", [Size(1080, 1920), Size(2160, 3840), Size(720, 1280)])
+def test_a_grey_image_is_the_mean_of_what_is_there(frame: Size):
+    """Of a large frame some pixels are looked at, evenly spread: of each block the mean."""
+    ramp = np.arange(frame.height)[:, None] * 90.0 / frame.height + np.linspace(
+        0.0, 90.0, frame.width
+    )
+    colours = np.stack([ramp, ramp + 60.0, ramp + 20.0], axis=-1).astype(np.uint8)
+    grey = Grey.of(colours)
+    levels = colours @ np.array([0.114, 0.587, 0.299])
+    rows, columns = grey.blocks.height, grey.blocks.width
+    blocks = levels.reshape(rows, frame.height // rows, columns, frame.width // columns)
+    assert np.abs(grey.means - blocks.mean(axis=(1, 3))).max() <= 1.5
+    assert np.abs(grey.centres - blocks.mean(axis=(1, 3))).max() <= 1.5
 
 
 def test_a_cut_is_not_explained():
@@ -59,7 +74,7 @@ def test_frames_of_any_size_have_a_field(frame: Size):
     images = [rng.integers(0, 256, (frame.height, frame.width, 3), np.uint8) for _ in range(2)]
     grey, before = (Grey.of(image) for image in images)
     field = judged(Flow().step(grey, before), grey, before)
-    assert grey.image.shape == (grey_size(frame).height, grey_size(frame).width)
+    assert grey.smooth.shape == (grey_size(frame).height, grey_size(frame).width)
     assert (field.blocks, field.frame) == (grey.blocks, frame)
     assert np.isfinite(field.displacement).all()
 
