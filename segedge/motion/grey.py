@@ -97,7 +97,8 @@ def _small(image_hwc: NDArray[np.uint8], size: Size) -> Plane:
 
 def _spread(rows: int, image_hwc: NDArray[np.uint8]) -> NDArray[np.intp]:
     """So many rows of an image, evenly."""
-    return ((np.arange(rows) + 0.5) * (image_hwc.shape[0] / rows)).astype(np.intp)
+    found: NDArray[np.intp] = (np.arange(rows) + 0.5) * (image_hwc.shape[0] / rows)
+    return found.astype(np.intp)
 
 
 def judged(displacement: Displacement, grey: Grey, key: Grey) -> MotionField:
