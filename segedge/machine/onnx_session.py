@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Sequence
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from segedge.errors import ModelError
 from segedge.machine.optional import require
 
 _FATAL = 4
+_LAYS_OUT = (1, 23)
+"""ONNX Runtime whose sessions can each have memory laid out for them; see `_memory_laid_out`."""
+_laying_out = threading.Lock()
 _PURPOSE = "run ONNX models on a CPU"
 _IN_BFLOAT16 = (
     "it computes in bfloat16, which ONNX Runtime does not on a CPU: export it in float32, without "
@@ -36,12 +42,14 @@ def cpu_session(
     threads: int = 0,
     simulate: bool = False,
     optimise: bool = True,
+    piece: int = 0,
 ) -> Any:
     """ONNX Runtime's own session; it raises a class of its own a status code.
 
     ``threads`` 0 leaves them to ONNX Runtime. ``simulate`` runs Q and DQ nodes as they stand, and
     the layers between them in float32, as int8 hardware with wide sums computes. Without
-    ``optimise`` every node is run as the file has it, one by one.
+    ``optimise`` every node is run as the file has it, one by one. ``piece`` is how many bytes of
+    memory the session takes first, for its networks' features; 0 leaves that to ONNX Runtime.
     """
     runtime = require("onnxruntime", purpose=_PURPOSE)
     options = runtime.SessionOptions()
@@ -55,7 +63,35 @@ def cpu_session(
     if not optimise:
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     source = str(model) if isinstance(model, Path) else model
-    return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    with _memory_laid_out(runtime, options, piece):
+        return runtime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _memory_laid_out(runtime: Any, options: Any, piece: int) -> Iterator[None]:
+    """Let the session that is opened within have memory of its own that begins with this piece.
+
+    By itself it takes pieces of 1, 2, 4 ... MB in its first run, and in its second, which knows
+    what the first one needed, a piece of the whole size: the memory twice, and new pages in both.
+    Only the memory that sessions share can be laid out. So that is replaced as soon as the session
+    has it: nobody else does then, and it goes with the session. ONNX Runtime before 1.23 does not
+    replace it.
+    """
+    version = re.match(r"(\d+)\.(\d+)", runtime.__version__)
+    if not piece or version is None or tuple(map(int, version.groups())) < _LAYS_OUT:
+        yield
+        return
+    shared = runtime.OrtMemoryInfo(
+        "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
+    )
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    with _laying_out:  # it is one a process
+        layout = runtime.OrtArenaCfg({"initial_chunk_size_bytes": piece})
+        runtime.create_and_register_allocator(shared, layout)
+        try:
+            yield
+        finally:
+            runtime.create_and_register_allocator(shared, runtime.OrtArenaCfg({}))
 
 
 class Session:

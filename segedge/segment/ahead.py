@@ -28,27 +28,34 @@ LOOKING = "segedge.reference.proof"
 class Ahead:
     """The first picture, its frame on the CPU but for the network, and the file's digest.
 
-    In this order, by one thread; each is made when it is asked for, if nothing was begun.
+    The digest by one thread, the others by another in this order; what was not begun is made when
+    it is asked for.
     """
 
-    def __init__(self, path: Path, card: ModelCard, proof: Proof, common: Common) -> None:
+    def __init__(self, path: Path, card: ModelCard, proof: Proof) -> None:
         """Nothing is made yet; the card is of the size that the file is proved at."""
-        self._path, self._card, self._proof, self._common = path, card, proof, common
+        self._path, self._card, self._proof = path, card, proof
         self._library = ""
+        self._rehearsed: Future[None] | None = None
 
-    def begin(self, library: str, ready: Ready | None) -> None:
+    def read(self) -> None:
+        """Begin the digest, which needs no interpreter."""
+        _ = self._is_same
+
+    def begin(self, library: str, common: Common, ready: Ready | None) -> None:
         """Make it all for a backend on the CPU, when its kernels and its library are loaded."""
         self._library = library
+        self.read()
         if ready is None:
-            self._make()
+            self._rehearse(common)
         else:
-            ready.afterwards(self._make)
+            ready.afterwards(lambda: self._rehearse(common))
 
     def pixels(self, answer: Answer) -> NDArray[np.uint8]:
         """An answer's picture; nothing is being rehearsed with it any more."""
         if answer is not self._proof.answers[0]:
             return answer.picture.pixels()
-        if "_rehearsed" in vars(self):
+        if self._rehearsed is not None:
             wait([self._rehearsed])  # what failed there fails again with the frame, and is told
         return self._picture.result()
 
@@ -56,35 +63,33 @@ class Ahead:
         """Whether the graph is that of the proof."""
         return self._is_same.result()
 
-    def _make(self) -> None:
-        _ = self._rehearsed, self._is_same
-
     @cached_property
-    def _thread(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="segedge-proof")
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(2, thread_name_prefix="segedge-proof")
 
     @cached_property
     def _picture(self) -> Future[NDArray[np.uint8]]:
-        return self._thread.submit(self._draw)
+        return self._threads.submit(self._draw)
 
     def _draw(self) -> NDArray[np.uint8]:
         if self._library in sys.modules:
             importlib.import_module(self._library)  # waits for who is importing it
         return self._proof.answers[0].picture.pixels()
 
-    @cached_property
-    def _rehearsed(self) -> Future[None]:
-        picture = self._picture
-        return self._thread.submit(lambda: self._rehearse(picture.result()))
+    def _rehearse(self, common: Common) -> None:
+        picture, network = self._picture, self._proof.network
 
-    def _rehearse(self, picture: NDArray[np.uint8]) -> None:
-        importlib.import_module(LOOKING)
-        self._common.rehearse(self._card, picture, self._proof.network)
+        def rehearse() -> None:
+            pixels = picture.result()
+            importlib.import_module(LOOKING)
+            common.rehearse(self._card, pixels, network)
+
+        self._rehearsed = self._threads.submit(rehearse)
 
     @cached_property
     def _is_same(self) -> Future[bool]:
         """An engine's plan has a digest of its own, which is checked when it is read."""
         is_engine = self._path.suffix.lower() in ENGINE_SUFFIXES
-        return self._thread.submit(
+        return self._threads.submit(
             lambda: is_engine or graph_sha256(self._path) == self._proof.graph_sha256
         )

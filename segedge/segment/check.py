@@ -115,12 +115,20 @@ class Prover:
 
     def begin(self, name: str) -> None:
         """Prepare beside the opening of a backend that nothing is known of."""
-        if may_run_on_host(name) and not self._entry(name):
-            self._ahead.begin(name.partition(":")[0], self.ready)
+        if self._is_new(name):
+            self._ahead.begin(name.partition(":")[0], self.common, self.ready)
 
     def recall(self, name: str) -> None:
-        """Look up what is known of a backend, and whatever that needs of the machine."""
+        """Look up what is known of a backend, and whatever that needs of the machine.
+
+        Where it is nothing, the file is being read from now on, beside everything.
+        """
         self._entry(name)
+        if name != "auto" and self._is_new(name):
+            self._ahead.read()
+
+    def _is_new(self, name: str) -> bool:
+        return may_run_on_host(name) and not self._entry(name)
 
     def refuses(self, name: str, backend: Backend | None) -> str:
         """Why `auto` does not take a backend; without it opened, as far as that is known."""
@@ -213,7 +221,7 @@ class Prover:
 
     @cached_property
     def _ahead(self) -> Ahead:
-        return Ahead(self.path, self._proved_card, self.proof, self.common)
+        return Ahead(self.path, self._proved_card, self.proof)
 
     @cached_property
     def _store(self) -> Kept:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cpu.code import Code, kernels, plain
+from segedge.cpu.code import Code, is_plain, kernels
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.plan import Axis
 from segedge.cpu.preprocess import Preprocess
@@ -90,7 +90,7 @@ class Common:
         height, width = (-(-length // card.stride) for length in (network.height, network.width))
         grid = Size(height, width)
         plan.renderers[grid] = self.renderer(card, plan.way.geometry, grid)
-        if self.code() is not plain() and isinstance(plan.way, Whole):
+        if not is_plain(self.code()) and isinstance(plan.way, Whole):
             plan.way.preprocessor.run(picture, plan.way.tensor)
 
     def _new_plan(self, card: ModelCard, frame: Size, network: Size, dtype: str) -> Plan:

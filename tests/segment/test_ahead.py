@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -17,6 +18,8 @@ from segedge.card.attachments import PROOF_KEY
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.picture import Picture
+from segedge.cpu import ready as ready_module
+from segedge.segment import ahead as ahead_module
 from segedge.segment import common as common_module
 from segedge.segment.ahead import Ahead
 from segedge.segment.common import Common, Whole
@@ -58,6 +61,42 @@ def test_the_pictures_frame_is_prepared_while_the_backend_opens(
     assert not made.is_set(), "what is known is not prepared for"
 
 
+def test_the_file_is_read_while_kernels_and_library_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the network's run it would take a processor from that."""
+    read, waited = threading.Event(), []
+    digest, load = ahead_module.graph_sha256, ready_module.run_small_frame
+
+    def hashed(path: Path) -> str:
+        found = digest(path)
+        read.set()
+        return found
+
+    def loaded(*given: Any) -> None:
+        waited.append(read.wait(60))
+        load(*given)
+
+    monkeypatch.setattr(ahead_module, "graph_sha256", hashed)
+    monkeypatch.setattr(ready_module, "run_small_frame", loaded)
+    segedge.load(proved.exported("plain"), backend="onnxruntime").close()
+    assert waited == [True]
+    read.clear()
+    monkeypatch.setattr(ready_module, "run_small_frame", load)
+    segedge.load(proved.exported("plain"), backend="onnxruntime").close()
+    assert not read.is_set(), "what is known is not read again"
+
+
+def test_a_first_opening_by_kernels_does_not_import_their_twin(cache: Path) -> None:
+    code = """
+import sys, segedge
+with segedge.load(sys.argv[1], backend="onnxruntime") as segmenter:
+    assert segmenter.checked.is_sound
+print([name for name in sys.modules if name == "segedge.cpu.plain"])
+"""
+    words = [sys.executable, "-c", code, str(proved.exported("plain"))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_picture_waits_for_the_backends_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,11 +109,11 @@ def test_the_picture_waits_for_the_backends_library(
     monkeypatch.setattr("builtins.slow_goes_on", goes_on, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     card, proof = proved.card_and_proof(proved.exported("plain"))
-    ahead = Ahead(proved.exported("plain"), card, proof, Common(1))
+    ahead = Ahead(proved.exported("plain"), card, proof)
     importing = threading.Thread(target=lambda: importlib.import_module("slow_library"))
     importing.start()
     assert begun.wait(60)
-    ahead.begin("slow_library", None)
+    ahead.begin("slow_library", Common(1), None)
     try:
         with pytest.raises(TimeoutError):
             ahead._picture.result(0.3)
