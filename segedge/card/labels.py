@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
@@ -100,6 +100,11 @@ def named_set(names: tuple[str, ...]) -> LabelSet:
     if known or akin is None:
         return known or LabelSet("", names, distinct_palette(len(names)))
     return replace(akin, names=names)
+
+
+def names_in(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Names that were given; one alone is one name, not a row of letters."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def read_classes(path: Path) -> LabelSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -168,7 +169,7 @@ def foreground(
         raise UsageError(
             f"{effect} needs the classes to keep: none here is called background",
             facts={"classes": shown},
-            fix=f"--classes {card.classes[-1]}",
+            fix=f"--classes {shlex.quote(card.classes[-1])}",
         )
     return tuple(k for k in range(len(card.classes)) if k not in behind)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from segedge.card.card import ModelCard
+from segedge.card.labels import names_in
 from segedge.errors import UsageError, unknown_name_error
 from segedge.options.effect import Effect
 
@@ -24,6 +25,8 @@ class OverlayStyle:
     """What the picture shows; the plain overlay by default."""
 
     def __post_init__(self) -> None:
+        if self.classes is not None:
+            object.__setattr__(self, "classes", names_in(self.classes))
         if not 0.0 <= self.opacity <= 1.0:
             raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
         if self.legend and not self.effect.traits.legend:

@@ -10,6 +10,7 @@ from typing import Any
 
 from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
 from segedge.pipeline.feed import Feed, FrameSegmenter
+from segedge.pipeline.given import checked_sinks, checked_source
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import RunReport
@@ -40,8 +41,8 @@ class Lane:
         ``is_sequence``: the frames show one scene over time, so that smoothing applies; None: all
         sources but images.
         """
-        self.source = source
-        self.sinks = tuple(sinks)
+        self.source = checked_source(source)
+        self.sinks = tuple(checked_sinks(sinks))
         self.policy = policy_of(policy, live=source.info.live)
         self.outputs = frozenset[str]().union(*(sink.needs for sink in sinks))
         self.sink_names = tuple(sink_names or (f"sink {n}" for n in range(len(sinks))))

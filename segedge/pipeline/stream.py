@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from segedge.card.labels import names_in
 from segedge.errors import UsageError
 from segedge.frames.closing import Closing
 from segedge.frames.frame import Frame
@@ -16,6 +17,7 @@ from segedge.frames.protocols import ResultView, Source
 from segedge.frames.turns import Turns
 from segedge.motion.summary import MotionSummary
 from segedge.pipeline.feed import Feed
+from segedge.pipeline.given import checked_source
 from segedge.pipeline.ledger import Job, Ledger
 from segedge.pipeline.mailbox import CAPACITY, Mailbox, MailboxClosed, Policy, policy_of
 from segedge.pipeline.stats import Progress
@@ -70,9 +72,9 @@ def stream(
         from segedge.video.sources.open import open_source
 
         options = SourceOptions(motion_vectors=_needs_vectors(model, motion))
-        opened = open_source(str(source) if isinstance(source, int) else source, options=options)
+        opened = open_source(source, options=options)
     else:
-        opened = source
+        opened = checked_source(source)
     try:
         if isinstance(model, str | Path):
             from segedge.segment.load import load
@@ -115,7 +117,7 @@ class FrameStream(Closing):
         chosen = policy_of(policy, live=source.info.live)
         self._source = source
         self._feed = Feed(
-            segmenter, frozenset(outputs), live=chosen == "latest",
+            segmenter, frozenset(names_in(outputs)), live=chosen == "latest",
             is_sequence=source.info.kind != "images",
         )  # fmt: skip
         self._done: Iterator[tuple[Job, ResultView]] = iter(())

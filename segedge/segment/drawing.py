@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.labels import names_in
 from segedge.errors import unknown_name_error
 from segedge.options.style import OverlayStyle
 
@@ -52,7 +53,7 @@ def checked_outputs(outputs: Iterable[str], style: OverlayStyle) -> tuple[str, .
 
     UsageError on a name that is none of `OUTPUTS`, nor `MEAN`.
     """
-    names = set(outputs)
+    names = set(names_in(outputs))
     for name in names:
         if name not in (*OUTPUTS, MEAN):
             raise unknown_name_error("output", name, (*OUTPUTS, MEAN))

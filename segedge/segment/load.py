@@ -12,7 +12,7 @@ from segedge.card.card import ModelCard
 from segedge.card.familiar import FAMILIAR, Familiar
 from segedge.card.modelfile import no_card_error, read_card, read_metadata
 from segedge.cpu.ready import Patience, Ready
-from segedge.errors import CardError
+from segedge.errors import CardError, UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.options.frame import FrameOptions
 from segedge.options.motion import Motion
@@ -78,6 +78,11 @@ def load(
     options = FrameOptions(
         style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing, motion
     )
+    if not isinstance(model, (str, Path)):
+        raise UsageError(
+            f"a model is a file or an address, found {type(model).__name__}",
+            fix='segedge.load("model.onnx")',
+        )
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)

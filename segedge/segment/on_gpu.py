@@ -15,6 +15,7 @@ from segedge.card.axes import image_shape
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.geometry import Size
+from segedge.card.labels import names_in
 from segedge.cuda.foreign import DeviceFrame, Nv12Frame, device_frame, foreign_stream, is_on_device
 from segedge.cuda.plan import FramePlan, Tensor
 from segedge.cuda.pool import Lane, Lease, SlotPool
@@ -332,7 +333,7 @@ class CudaSegmenter(Closing):
         self, frames: Iterable[Any], *, outputs: Iterable[str] = (), to_host: bool = True
     ) -> Iterator[Result]:
         """Segment many images, in order, as many in flight as there are slots."""
-        wanted = tuple(outputs)
+        wanted = names_in(outputs)
         ahead: deque[Result] = deque()
         for frame in frames:
             ahead.append(self(frame, outputs=wanted, to_host=to_host))

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.analyse.road import Road, RoadOptions, find_road
-from segedge.analyse.zones import Zone, zone_pixels
+from segedge.analyse.zones import Zone, parse_zone, zone_pixels
 from segedge.card.card import ModelCard
-from segedge.card.labels import Rgb
+from segedge.card.labels import Rgb, names_in
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.frames.timing import StageTimes
@@ -141,17 +141,17 @@ class Result:
             self._found[zone] = zone_pixels(self.labels, zone, self.classes)
         return dict(self._found[zone])
 
-    def zones(self, *zones: Zone) -> dict[str, dict[str, float]]:
+    def zones(self, *zones: Zone | str) -> dict[str, dict[str, float]]:
         """Share of each class in zones, 0..1, by zone; classes without a pixel are left out.
 
         Args:
-            zones: The zones; `segedge.analyse.zones.parse_zone` reads them as they are typed.
+            zones: The zones, also as they are typed: ``gate=0.1,0.6 0.4,0.6 0.4,1``.
 
         Raises:
-            UsageError: A zone has no pixel in the frame.
+            UsageError: A zone has no pixel in the frame, or cannot be read.
         """
         shares = {}
-        for zone in zones:
+        for zone in (parse_zone(one) if isinstance(one, str) else one for one in zones):
             pixels = self.zone_pixels(zone)
             total = sum(pixels.values())
             shares[zone.name] = {name: count / total for name, count in pixels.items()}
@@ -190,6 +190,10 @@ class Result:
         """
         if style is None or style == self._style:
             return self._get("overlay")
+        if not isinstance(style, OverlayStyle):
+            raise UsageError(
+                f"no style {style!r:.60}", fix="OverlayStyle(opacity=0.7), or picture('outline')"
+            )
         self.wait()
         with self._lock:
             overlay = self.drawing.draw(("overlay",), style, self._made)["overlay"]
@@ -212,7 +216,7 @@ class Result:
         from segedge.cpu.regions.components import find_regions
 
         Cleaning(min_area, connectivity=connectivity)  # checks both
-        names = None if classes is None else tuple(classes)
+        names = None if classes is None else names_in(classes)
         wanted = OverlayStyle(classes=names).labels(self.card)
         return find_regions(
             self.labels, self.classes, connectivity=connectivity, min_area=min_area, wanted=wanted

@@ -13,6 +13,7 @@ from segedge.backends.base import Backend
 from segedge.card.card import ModelCard
 from segedge.card.familiar import Familiar
 from segedge.card.geometry import Geometry, Size
+from segedge.card.labels import names_in
 from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError
 from segedge.frames.closing import Closing
@@ -186,7 +187,7 @@ class Segmenter(Closing):
         self, frames: Iterable[Frame | NDArray[np.uint8]], *, outputs: Iterable[str] = ()
     ) -> Iterator[Result]:
         """Segment many images, in order, one at a time; `segedge.pipeline` overlaps the stages."""
-        wanted = tuple(outputs)
+        wanted = names_in(outputs)
         for frame in frames:
             yield self(frame, outputs=wanted)
 

@@ -237,3 +237,57 @@ def test_a_segmenter_that_is_closed_during_a_call_of_another_thread() -> None:
 
     with pytest.raises(UsageError, match="the segmenter is closed"):
         in_threads(work, 2)
+
+
+@pytest.fixture
+def segmenter() -> Iterator[segedge.Segmenter]:
+    with segedge.Segmenter(card(), segedge.FakeBackend(card())) as made:
+        yield made
+
+
+MISTAKES: dict[str, tuple[Callable[[segedge.Segmenter], object], str]] = {
+    "no model": (lambda _: segedge.load(None), "file or an address, found NoneType"),  # type: ignore[arg-type]
+    "bytes": (lambda _: segedge.load(b"ONNX"), "file or an address, found bytes"),  # type: ignore[arg-type]
+    "no source": (lambda s: segedge.stream(s, None), "no source of frames(.|\n)*NoneType"),  # type: ignore[arg-type]
+    "arrays": (lambda s: segedge.stream(s, [grey(1)]), "(.|\n)*list(.|\n)*MemorySource"),  # type: ignore[arg-type]
+    "open nothing": (lambda _: segedge.open_source(None), "found NoneType"),  # type: ignore[arg-type]
+    "a path": (lambda s: segedge.Pipeline("a.mp4", s), "no source(.|\n)*str: 'a.mp4'"),  # type: ignore[arg-type]
+    "one sink": (
+        lambda s: segedge.Pipeline(segedge.MemorySource([]), s, segedge.MemorySink()),  # type: ignore[arg-type]
+        "as a list(.|\n)*MemorySink",
+    ),
+    "a sink's path": (
+        lambda s: segedge.Pipeline(segedge.MemorySource([]), s, ["out.mp4"]),  # type: ignore[list-item]
+        "no sink(.|\n)*str: 'out.mp4'(.|\n)*open_sink",
+    ),
+    "a style's name": (lambda s: s(grey(1)).overlay("outline"), "no style 'outline'"),  # type: ignore[arg-type]
+    "half a zone": (lambda s: s(grey(1)).zones("gate"), "gate"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_something_else_is_refused_in_words(segmenter: segedge.Segmenter, name: str) -> None:
+    call, told = MISTAKES[name]
+    with pytest.raises(UsageError, match=told):
+        call(segmenter)
+
+
+def test_one_name_is_no_row_of_letters(segmenter: segedge.Segmenter) -> None:
+    style = segedge.OverlayStyle(classes="level 3")  # type: ignore[arg-type]
+    assert style == segedge.OverlayStyle(classes=("level 3",))
+    image = grey(3)
+    image[:, :32] = 0
+    result = segmenter(image, outputs="overlay")
+    (region,) = result.regions(classes="level 3")
+    assert region.class_name == "level 3"
+    assert [r.labels.max() for r in segmenter.stream([grey(3)], outputs="labels")] == [3]
+    source = segedge.MemorySource([grey(3)])
+    assert [r.labels.max() for _, r in segedge.stream(segmenter, source, outputs="labels")] == [3]
+    sink = segedge.CallableSink(lambda frame, result: None, needs="labels")  # type: ignore[arg-type]
+    assert sink.needs == {"labels"}
+    with pytest.raises(UsageError, match="no output 'label'; did you mean 'labels'"):
+        segmenter(image, outputs="label")
+
+
+def test_a_zone_as_it_is_typed(segmenter: segedge.Segmenter) -> None:
+    assert segmenter(grey(3)).zones("gate=0,0 1,0 1,1 0,1") == {"gate": {"level 3": 1.0}}

@@ -198,8 +198,8 @@ def _run_until_end(
     except SegedgeError as error:
         reports = [lane.report for lane in lanes if lane.report is not None]
         kept = [str(path) for report in reports for path in report.paths if path.exists()]
-        if kept:
-            count = sum(report.written for report in reports)
+        count = sum(report.written for report in reports)
+        if kept and count:
             frames = "the frame" if count == 1 else f"the {count} frames"
             error.facts.setdefault("kept", f"{', '.join(kept)}: {frames} written before")
         raise

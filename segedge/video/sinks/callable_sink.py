@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from segedge.card.labels import names_in
 from segedge.errors import UsageError
 from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
@@ -41,7 +42,8 @@ class CallableSink:
         """
         if not callable(function):
             raise UsageError(f"a sink that cannot be called: {function!r}")
-        unknown = set(needs) - KNOWN_NEEDS
+        needs = frozenset(names_in(needs))
+        unknown = needs - KNOWN_NEEDS
         if unknown:
             raise UsageError(
                 f"no result has {', '.join(sorted(unknown))}",
@@ -50,7 +52,7 @@ class CallableSink:
         self._function = function
         self._on_close = on_close
         self._is_closed = False
-        self.needs = frozenset(needs)
+        self.needs = needs
         self.paths: Sequence[Path] = ()
         self.notes: Sequence[str] = ()
 

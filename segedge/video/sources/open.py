@@ -10,20 +10,26 @@ from segedge.video.formats import DEFAULT_FPS, VIDEO_SUFFIXES
 from segedge.video.options import Decoder, SourceOptions
 
 
-def open_source(spec: str | Path, *, options: SourceOptions | None = None) -> Source:
+def open_source(spec: str | Path | int, *, options: SourceOptions | None = None) -> Source:
     """The source that a path, pattern, address or device names; docs/sources.md has them all.
 
     Args:
-        spec: An image, a video, a folder of images, a glob pattern of images; a camera (``0``,
-            ``/dev/video0``), an address (``rtsp://...``), a GStreamer pipeline (``gst:...``) or
-            the test pattern (``test:720p30``).
+        spec: An image, a video, a folder of images, a glob pattern of images; a camera (``0``, as
+            text or number, ``/dev/video0``), an address (``rtsp://...``), a GStreamer pipeline
+            (``gst:...``) or the test pattern (``test:720p30``).
         options: What is asked of it; None is `SourceOptions` as it comes.
 
     Raises:
-        UsageError: An option that this kind of source does not have.
+        UsageError: An option that this kind of source does not have; no text, path or number.
         SourceError: It does not exist, is empty, of an unknown kind, or cannot be read.
     """
     options = options or SourceOptions()
+    spec = str(spec) if isinstance(spec, int) else spec
+    if not isinstance(spec, (str, Path)):
+        raise UsageError(
+            f"a source is a path, an address or a number, found {type(spec).__name__}",
+            fix="segedge.MemorySource(arrays, fps=25) gives frames from arrays",
+        )
     live = _open_live(str(spec), options) if isinstance(spec, str) else None
     if live is not None:
         return live
