@@ -15,7 +15,7 @@ from segedge.machine.files import refused
 from segedge.machine.text_file import read_lines
 from segedge.video.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from segedge.video.sources.images import natural_key
-from segedge.video.sources.open import not_found
+from segedge.video.sources.open import check_named, not_found
 
 LIST_SUFFIXES = (".txt", ".lst", ".list")
 """Endings of text files with a path a line."""
@@ -60,6 +60,7 @@ def find_inputs(specs: Sequence[str]) -> tuple[list[InputFile], list[SourceFailu
 
 
 def _of_spec(spec: str) -> Iterable[InputFile]:
+    check_named(spec)
     if is_remote(spec):
         return _remote(spec)
     path = Path(os.path.abspath(spec.removeprefix("file://")))  # noqa: PTH100 - resolve() follows links

@@ -101,6 +101,25 @@ def test_unknown_kind_empty_file_and_scheme(tmp_path: Path) -> None:
         open_source("htttp://camera/1")
 
 
+def test_nothing_at_all_is_not_this_folder(
+    tmp_path: Path, png: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a variable of the shell that is not set."""
+    from segedge.batch.inputs import find_inputs
+    from segedge.video.sources.sample import sample_images
+
+    monkeypatch.chdir(png.parent)
+    reads = (
+        open_source,
+        lambda spec: find_inputs([spec]),
+        lambda spec: sample_images([spec], limit=3, option="--images"),
+    )
+    for read in reads:
+        assert read(".")
+        with pytest.raises(UsageError, match="a source without a name"):
+            read("")
+
+
 def test_kinds_of_sinks(tmp_path: Path) -> None:
     (tmp_path / "v1.0").mkdir()
     expected: dict[str, type] = {

@@ -30,6 +30,7 @@ def open_source(spec: str | Path | int, *, options: SourceOptions | None = None)
             f"a source is a path, an address or a number, found {type(spec).__name__}",
             fix="segedge.MemorySource(arrays, fps=25) gives frames from arrays",
         )
+    check_named(spec)
     live = _open_live(str(spec), options) if isinstance(spec, str) else None
     if live is not None:
         return live
@@ -48,6 +49,12 @@ def open_source(spec: str | Path | int, *, options: SourceOptions | None = None)
 
     fps = options.fps or (DEFAULT_FPS if source.info.fps is None else None)
     return paced(source, fps=fps)
+
+
+def check_named(spec: str | Path) -> None:
+    """Refuse an empty text, as of a variable that is not set: as a path it is this folder."""
+    if spec == "":
+        raise UsageError("a source without a name", fix="name a file, or . for this folder")
 
 
 def _open_live(spec: str, options: SourceOptions) -> Source | None:

@@ -69,8 +69,9 @@ def sample_images(where: Sequence[str | Path], *, limit: int, option: str) -> Im
 
 def _files(where: str | Path) -> Sequence[Path]:
     from segedge.video.sources.images import ImageFiles
-    from segedge.video.sources.open import open_files
+    from segedge.video.sources.open import check_named, open_files
 
+    check_named(where)
     if Path(where).is_dir():
         return _images_below(Path(where))
     source = open_files(where)
