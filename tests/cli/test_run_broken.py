@@ -87,3 +87,24 @@ def test_an_archive_keeps_what_was_read_before_a_video_broke(
     table = pq.read_table(tmp_path / "archive/frames.parquet")
     assert table["frame"].to_pylist() == list(range(WHOLE))
     assert len(list((tmp_path / "archive/masks").rglob("*.png"))) == WHOLE
+
+
+def test_a_fault_of_ours_in_one_of_several_is_told(
+    segedge: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from segedge.video.sinks.json_lines import JsonLinesSink
+
+    write_pan(tmp_path / "a.mp4", frames=3)
+    write_pan(tmp_path / "b.mp4", frames=3)
+    put = JsonLinesSink._put
+
+    def fail(self: JsonLinesSink, line: bytes) -> None:
+        if b"a.mp4" in line:
+            raise RuntimeError("not foreseen")
+        put(self, line)
+
+    monkeypatch.setattr(JsonLinesSink, "_put", fail)
+    common = ("run", model, "a.mp4", "b.mp4", "--backend", "onnxruntime")
+    done = segedge(*common, "-o", "{name}.jsonl", code=1)
+    assert "a.mp4 ended by an error\n  found  RuntimeError: not foreseen" in done.stderr
+    assert (tmp_path / "b.jsonl").read_text().count("\n") == 3

@@ -178,8 +178,19 @@ def _run(
             watch=Watch(on_progress=on_progress, on_sample=publish),
         )
         reports = _run_until_end(pipeline, lanes, wanted.flow.seconds)
-    errors = [lane.error for lane in lanes if isinstance(lane.error, SegedgeError)]
+    errors = [_told(lane.source, lane.error) for lane in lanes if lane.error is not None]
     return reports, errors
+
+
+def _told(source: Source, error: BaseException) -> SegedgeError:
+    """What ended one source of several; a fault of ours is not passed over in silence either."""
+    if isinstance(error, SegedgeError):
+        return error
+    return SegedgeError(
+        f"{short_name(source.info.name)} ended by an error",
+        facts={"found": f"{type(error).__name__}: {error}"},
+        fix="--fail-fast --debug shows where it was raised",
+    )
 
 
 def _run_until_end(
