@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import Any, Protocol
 
 from segedge.drift.watch import DriftWatch
@@ -11,6 +13,11 @@ from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.motion.summary import MotionSummary
 from segedge.pipeline.ledger import Job
+
+_numbers: dict[int, set[int]] = {}
+"""Of each segmenter in use, by its id: the numbers of its videos."""
+_numbering = threading.RLock()
+"""Reentrant: the garbage collector may free a feed at any time."""
 
 
 class FrameSegmenter(Protocol):
@@ -54,6 +61,13 @@ class Feed:
     ) -> None:
         """Begin; frames that are no sequence have no motion."""
         self._segmenter, self._outputs = segmenter, outputs
+        with _numbering:
+            taken = _numbers.setdefault(id(segmenter), set())
+            self.stream = next(number for number in count() if number not in taken)
+            """`Frame.stream` of its frames: no other video has it that the segmenter is shown
+            meanwhile."""
+            taken.add(self.stream)
+        self._is_closed = False
         make = getattr(segmenter, "moving", None)
         self._moving: FrameMoving | None = make(live=live) if make and is_sequence else None
         self._waiting: deque[Job] = deque()
@@ -91,6 +105,20 @@ class Feed:
         self._waiting.clear()
         if self._moving is not None:
             self._moving.close()
+        self._free_number()
+
+    def __del__(self) -> None:
+        self._free_number()  # a loop was left without close()
+
+    def _free_number(self) -> None:
+        with _numbering:
+            if getattr(self, "_is_closed", True):  # not even begun
+                return
+            self._is_closed = True
+            taken = _numbers[id(self._segmenter)]
+            taken.remove(self.stream)
+            if not taken:
+                del _numbers[id(self._segmenter)]
 
     def _done(self, shown: Iterator[tuple[Frame, Any]]) -> Iterator[tuple[Job, ResultView]]:
         for frame, result in shown:

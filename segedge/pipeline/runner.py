@@ -175,7 +175,7 @@ class MultiPipeline:
                 return
             lane = self._lanes[number]
             lane.ledger.taken(job)
-            job.frame.stream = number if lane.is_sequence else None
+            job.frame.stream = self._feeds[number].stream if lane.is_sequence else None
             self._hand_on(number, self._feeds[number].push(job))
             del job  # not to be kept alive while waiting for the next
 

@@ -226,6 +226,8 @@ class FrameStream(Closing):
         self._ledger.taken(job)
         if self._source.info.kind == "images":
             job.frame.stream = None  # no sequence that smoothing could lean on
+        elif job.frame.stream == 0:  # the source itself names no other
+            job.frame.stream = self._feed.stream
         self._done = self._feed.push(job)
 
     def close(self, *, fate: str = "dropped") -> None:

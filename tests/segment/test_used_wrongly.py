@@ -291,3 +291,37 @@ def test_one_name_is_no_row_of_letters(segmenter: segedge.Segmenter) -> None:
 
 def test_a_zone_as_it_is_typed(segmenter: segedge.Segmenter) -> None:
     assert segmenter(grey(3)).zones("gate=0,0 1,0 1,1 0,1") == {"gate": {"level 3": 1.0}}
+
+
+def test_smoothed_videos_that_share_a_segmenter_have_pasts_of_their_own() -> None:
+    """In turn: each is as it is alone, and the first one's number is 0, as ever."""
+    rng = np.random.default_rng(0)
+    still = rng.integers(0, 255, (48, 64, 3))
+    videos = [
+        [np.clip(still + more + rng.integers(-3, 4, still.shape), 0, 255).astype(np.uint8)
+         for _ in range(6)]
+        for more in (0, 2)
+    ]  # fmt: skip
+
+    def opened() -> segedge.Segmenter:
+        options = segedge.FrameOptions(smoothing=segedge.Smoothing(flicker=True))
+        return segedge.Segmenter(card(), segedge.FakeBackend(card()), options=options)
+
+    def source(number: int) -> segedge.MemorySource:
+        return segedge.MemorySource(videos[number], fps=10)
+
+    wanted = []
+    for number in range(2):
+        with opened() as segmenter:
+            shown = segedge.stream(segmenter, source(number))
+            wanted.append([result.logits.copy() for _, result in shown])
+    assert not np.allclose(wanted[0][0], wanted[0][-1], atol=1e-4)
+    with opened() as segmenter:
+        for _ in range(2):  # the numbers are free again
+            both = zip(*(segedge.stream(segmenter, source(n)) for n in range(2)), strict=True)
+            for turn, pair in enumerate(both):
+                for number, (frame, result) in enumerate(pair):
+                    assert frame.stream == number
+                    assert np.array_equal(result.logits, wanted[number][turn])
+        counted = [segmenter.flicker(number) for number in range(2)]
+        assert all(one is not None for one in counted)
