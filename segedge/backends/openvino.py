@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class OpenVinoBackend:
         if precision != "auto":
             config["INFERENCE_PRECISION_HINT"] = precision
         try:
-            return self._ov.Core().compile_model(str(path), "CPU", config)
+            return _core().compile_model(str(path), "CPU", config)
         except Exception as error:  # RuntimeError and OpenVINO's own classes
             raise BackendError(
                 f"OpenVINO cannot compile {path.name}",
@@ -87,8 +88,17 @@ def openvino_abilities() -> frozenset[str]:
 
     It is asked itself: which of a CPU's flags it goes by changes with its version.
     """
-    core = _import_openvino().Core()
-    return frozenset(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return frozenset(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+@cache
+def _core() -> Any:
+    """One for the process: of several, each gives the thread a stack for signals and frees it.
+
+    Whichever goes last gives the one before it back, whether that is still there or not; the next
+    Ctrl-C would be handled on memory that is gone.
+    """
+    return _import_openvino().Core()
 
 
 _CONVERTER = "openvino.tools.ovc"

@@ -203,3 +203,25 @@ def test_openvino_leaves_its_converter_alone_until_it_is_wanted(
     done = ended([sys.executable, "-c", code, conv_model[0]])
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.splitlines() == ["[] 1", "True False"]
+
+
+def test_a_ctrl_c_is_heard_after_several_openvino_models_are_closed(
+    conv_model: tuple[Path, np.ndarray],
+) -> None:
+    """Each of OpenVINO's cores gives the thread a stack for signals; the last to go hands one back
+    that is freed."""
+    pytest.importorskip("openvino")
+    code = """
+import signal, sys
+from pathlib import Path
+from segedge.backends.registry import open_backend
+
+opened = [open_backend(Path(sys.argv[1]), "openvino", threads=1) for _ in range(2)]
+while opened:
+    opened.pop(0).backend.close()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+    assert ended([sys.executable, "-c", code, conv_model[0]], code=0).stdout == "heard\n"

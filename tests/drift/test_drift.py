@@ -142,7 +142,8 @@ def model(tmp_path: Path) -> Path:
 
 def test_run_tells_in_words_lines_and_json(model: Path, tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
-    words = ("run", model, "test:64x48", "--frames", 100, "--backend", "onnxruntime")
+    words = ("run", model, "test:64x48", "--frames", 100, "--policy", "lossless")
+    words = (*words, "--backend", "onnxruntime")
     facts = json.loads(run_verb(*words, "-o", lines, "--json").stdout)
     assert facts["drift"]["differs"]
     assert facts["drift"]["familiar"] == 0.999
