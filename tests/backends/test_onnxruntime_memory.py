@@ -126,6 +126,14 @@ def test_versions_that_cannot_replace_it_lay_out_their_own(
     def refused(*_: object) -> None:
         raise RuntimeError("already registered")
 
+    laid_out = OnnxRuntimeBackend(wide_network, threads=1)
+    (spec,) = laid_out.specs[0]
+    tensor = np.ones([1 if axis is None else axis for axis in spec.shape], spec.dtype)
+    (expected,) = laid_out.run([tensor])
+    laid_out.close()
     monkeypatch.setattr("onnxruntime.__version__", version)
     monkeypatch.setattr("onnxruntime.create_and_register_allocator", refused)
-    OnnxRuntimeBackend(wide_network, threads=1).close()
+    backend = OnnxRuntimeBackend(wide_network, threads=1)
+    (found,) = backend.run([tensor])
+    backend.close()
+    np.testing.assert_array_equal(found, expected)
