@@ -27,8 +27,8 @@ _PARTS = (29, 13, 9)
 """Deviation of gradients, rectangles and texture, in 32nds of the contrast; the squares sum to
 about one."""
 MOST_PIXELS = 1 << 26
-_STRIP = 32
-"""Rows that are made at a time."""
+_STRIP = 16
+"""Rows that are made at a time: arrays small enough to take memory that was used before."""
 
 
 @dataclass(frozen=True)

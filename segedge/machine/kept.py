@@ -61,6 +61,11 @@ class Kept:
             reason = reason_of(error)
             _tell_once(f"{self.folder} cannot be written ({reason}): checked again each time")
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever kept."""
+        return not self.folder.exists()
+
     def clear(self) -> None:
         """Forget everything."""
         for path in self.folder.glob("*.json"):

@@ -16,7 +16,7 @@ from segedge.reference import frame as reference
 
 _TAIL_POINTS = 1 << 13
 """Pixels at which a tail is compared: it is the same arithmetic everywhere."""
-_STRIP = 12 << 10
+_STRIP = 24 << 10
 """Logits that are interpolated at a time."""
 
 
@@ -40,17 +40,20 @@ def nearness(answer: Answer, output: NDArray[Any], card: ModelCard) -> Nearness:
     if card.head == "labels":
         labels = reference.labels(output, card, geometry)[np.ix_(rows, columns)]
         return Nearness(_share(labels == told, told >= 0), None)
-    labels, margins = np.empty_like(told), np.empty(told.shape)
-    rival = rivals(np.arange(told.size), answer.classes).reshape(told.shape)
+    labels = np.empty_like(told)
+    wanted = answer.margin_at_points
+    known = np.isfinite(wanted)
+    points = margin_points(told.size, answer.step)[known]
+    rival, margins = rivals(points, answer.classes), np.empty(points.size)
     for strip, planes in _strips(output, card, geometry, rows, columns):
-        labels[strip] = np.argmax(planes, axis=0)
-        margins[strip] = _at(planes, told[strip]) - _at(planes, rival[strip])
-    return Nearness(_share(labels == told, told >= 0), _error(answer, margins))
-
-
-def _at(planes: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The plane of each place's label there."""
-    return np.asarray(np.take_along_axis(planes, labels[None], axis=0)[0])
+        labels[strip] = planes.argmax(axis=0)
+        within = slice(
+            *np.searchsorted(points, (strip.start * columns.size, strip.stop * columns.size))
+        )
+        here, flat = points[within], planes.reshape(len(planes), -1)
+        place = here - strip.start * columns.size
+        margins[within] = flat[told.reshape(-1)[here], place] - flat[rival[within], place]
+    return Nearness(_share(labels == told, told >= 0), _error(wanted[known], margins, answer.span))
 
 
 def _strips(
@@ -70,14 +73,10 @@ def _strips(
         yield strip, reference.interpolate_at(output, card, geometry, rows[strip], columns)
 
 
-def _error(answer: Answer, margins: NDArray[np.float64]) -> float | None:
-    wanted = answer.margin_at_points
-    known = np.isfinite(wanted)
-    if not known.any():
+def _error(wanted: NDArray[np.float64], margins: NDArray[np.float64], span: float) -> float | None:
+    if not wanted.size:
         return None
-    points = margin_points(answer.rows * answer.columns, answer.step)[known]
-    found = margins.reshape(-1)[points]
-    error = float(np.max(np.abs(found - wanted[known]))) / answer.span
+    error = float(np.max(np.abs(margins - wanted))) / span
     return error if np.isfinite(error) else float("inf")
 
 
@@ -99,12 +98,10 @@ def tail_share(
     wanted, lead = np.empty(found.shape, np.int64), np.empty(found.shape)
     least, most = np.inf, -np.inf
     for strip, planes in _strips(output, card, geometry, rows, columns):
-        least, most = min(least, planes.min()), max(most, planes.max())
-        best = planes.argmax(axis=0)
-        lead[strip] = _at(planes, best)
-        np.put_along_axis(planes, best[None], -np.inf, axis=0)
-        lead[strip] -= planes.max(axis=0)
-        wanted[strip] = best
+        best, top = planes.argmax(axis=0), planes.max(axis=0)
+        least, most = min(least, planes.min()), max(most, top.max())
+        planes.reshape(len(planes), -1)[best.reshape(-1), np.arange(best.size)] = -np.inf
+        wanted[strip], lead[strip] = best, top - planes.max(axis=0)
     sure = lead > reference.TIE * (most - least)
     top, left, bottom, right = geometry.seen()
     unseen = ((rows < top) | (rows >= bottom))[:, None] | (columns < left) | (columns >= right)

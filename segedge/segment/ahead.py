@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +16,6 @@ from segedge.card.modelfile import graph_sha256
 from segedge.card.proof import Answer, Proof
 from segedge.segment.common import Common
 
-if TYPE_CHECKING:
-    from segedge.cpu.ready import Ready
-
 LOOKING = "segedge.reference.proof"
 """What only a look imports."""
 
@@ -28,28 +23,26 @@ LOOKING = "segedge.reference.proof"
 class Ahead:
     """The first picture, its frame on the CPU but for the network, and the file's digest.
 
-    The digest by one thread, the others by another in this order; what was not begun is made when
-    it is asked for.
+    One thread makes them in this order, as the backend needs the other processors; what was not
+    begun is made when it is asked for.
     """
 
     def __init__(self, path: Path, card: ModelCard, proof: Proof) -> None:
         """Nothing is made yet; the card is of the size that the file is proved at."""
         self._path, self._card, self._proof = path, card, proof
-        self._library = ""
         self._rehearsed: Future[None] | None = None
 
-    def read(self) -> None:
-        """Begin the digest, which needs no interpreter."""
-        _ = self._is_same
+    def begin(self, common: Common) -> None:
+        """Make it all for a network on the CPU."""
+        picture, network = self._picture, self._proof.network
 
-    def begin(self, library: str, common: Common, ready: Ready | None) -> None:
-        """Make it all for a backend on the CPU, when its kernels and its library are loaded."""
-        self._library = library
-        self.read()
-        if ready is None:
-            self._rehearse(common)
-        else:
-            ready.afterwards(lambda: self._rehearse(common))
+        def rehearse() -> None:
+            pixels = picture.result()
+            importlib.import_module(LOOKING)
+            common.rehearse(self._card, pixels, network)
+
+        self._rehearsed = self._threads.submit(rehearse)
+        _ = self._is_same
 
     def pixels(self, answer: Answer) -> NDArray[np.uint8]:
         """An answer's picture; nothing is being rehearsed with it any more."""
@@ -65,26 +58,11 @@ class Ahead:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(2, thread_name_prefix="segedge-proof")
+        return ThreadPoolExecutor(1, thread_name_prefix="segedge-proof")
 
     @cached_property
     def _picture(self) -> Future[NDArray[np.uint8]]:
-        return self._threads.submit(self._draw)
-
-    def _draw(self) -> NDArray[np.uint8]:
-        if self._library in sys.modules:
-            importlib.import_module(self._library)  # waits for who is importing it
-        return self._proof.answers[0].picture.pixels()
-
-    def _rehearse(self, common: Common) -> None:
-        picture, network = self._picture, self._proof.network
-
-        def rehearse() -> None:
-            pixels = picture.result()
-            importlib.import_module(LOOKING)
-            common.rehearse(self._card, pixels, network)
-
-        self._rehearsed = self._threads.submit(rehearse)
+        return self._threads.submit(self._proof.answers[0].picture.pixels)
 
     @cached_property
     def _is_same(self) -> Future[bool]:

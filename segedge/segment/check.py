@@ -54,7 +54,9 @@ from segedge.version import __version__
 if TYPE_CHECKING:
     from segedge.cpu.ready import Ready
 
-_SCHEMA = 3
+_SCHEMA = 4
+_REFUSED = "refused"
+"""Folder of what did not pass, which `auto` looks for before it opens anything."""
 _SURELY_ROUNDING = 0.008
 """Labels and logits that change less in bf16 or f16 need no second look in f32, which opens the
 file again. Trained networks stay below it in bf16, with 0.005 of their labels and 0.007 of their
@@ -114,29 +116,22 @@ class Prover:
         return cls(path, own, proof, told or "", threads, graphs, code)
 
     def begin(self, name: str) -> None:
-        """Prepare beside the opening of a backend that nothing is known of."""
-        if self._is_new(name):
-            self._ahead.begin(name.partition(":")[0], self.common, self.ready)
+        """Prepare for a backend on the CPU that nothing is known of."""
+        if not self._entry(name):
+            self._ahead.begin(self.common)
 
-    def recall(self, name: str) -> None:
-        """Look up what is known of a backend, and whatever that needs of the machine.
+    @staticmethod
+    def has_refused_nothing() -> bool:
+        """Whether no file was ever refused, as far as is kept: `refused_before` needs more time."""
+        return Kept.default(_REFUSED).is_new
 
-        Where it is nothing, the file is being read from now on, beside everything.
-        """
-        self._entry(name)
-        if name != "auto" and self._is_new(name):
-            self._ahead.read()
-
-    def _is_new(self, name: str) -> bool:
-        return may_run_on_host(name) and not self._entry(name)
-
-    def refuses(self, name: str, backend: Backend | None) -> str:
-        """Why `auto` does not take a backend; without it opened, as far as that is known."""
-        if backend is None:
-            self.begin(name)
-            return self._refused_before(name) if may_run_on_host(name) else ""
-        found = self.check(name, backend)
-        return "" if found is None or found.passed else found.text
+    def refused_before(self, name: str) -> str:
+        """Why this version of a backend is known not to pass, if it is, without opening it."""
+        entry = self._read_entry(Kept.default(_REFUSED), name)
+        found = _outcome(entry)
+        if found is None or found.passed or entry.get("library") != _library(name):
+            return ""
+        return found.text
 
     def check(self, name: str, backend: Backend) -> Checked | None:
         """What comes of the pictures, or came of them before; None where they cannot be shown."""
@@ -232,27 +227,22 @@ class Prover:
         entry = self._entry(name)
         return _outcome(entry) if entry.get("detail") == _detail(backend) else None
 
-    def _refused_before(self, name: str) -> str:
-        """Why this version of a backend is known not to pass, if it is, without opening it."""
-        entry = self._entry(name)
-        found = _outcome(entry)
-        if found is None or found.passed or entry.get("library") != _library(name):
-            return ""
-        return found.text
-
     def _keep(self, name: str, backend: Backend, found: Checked) -> None:
         entry = {"detail": _detail(backend), "checked": to_plain(found)}
-        if not found.passed:
-            entry["library"] = _library(name)
         self._entries[name] = entry
         self._store.put(self._key(name), entry)
+        if not found.passed:
+            Kept.default(_REFUSED).put(self._key(name), {**entry, "library": _library(name)})
 
     def _entry(self, name: str) -> dict[str, Any]:
         """What is kept, of whatever version of the library; empty where nothing is."""
         if name not in self._entries:
-            kept = self._store.get(self._key(name))
-            self._entries[name] = kept if isinstance(kept, dict) else {}
+            self._entries[name] = self._read_entry(self._store, name)
         return self._entries[name]
+
+    def _read_entry(self, store: Kept, name: str) -> dict[str, Any]:
+        kept = store.get(self._key(name))
+        return kept if isinstance(kept, dict) else {}
 
     def _key(self, name: str) -> str:
         """What the outcome depends on and is known at once, before a backend is opened."""

@@ -19,8 +19,10 @@ from segedge.options.motion import Motion
 from segedge.options.sliding import Slide
 from segedge.options.smoothing import Smoothing
 from segedge.options.style import OverlayStyle
-from segedge.segment.check import Prover, require_sound, warn
+from segedge.segment.check import require_sound, warn
 from segedge.segment.checked import Checked
+from segedge.segment.common import Common
+from segedge.segment.proving import Proving
 from segedge.segment.segmenter import Segmenter
 
 if TYPE_CHECKING:
@@ -86,21 +88,15 @@ def load(
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
-    prover = None
-    if card is not None and (check or strict):
-        prover = Prover.of(path, card, threads=threads, graphs=graphs)
-    if prover is not None:
-        prover.recall(backend)  # while no thread competes for the interpreter
-    ready = common = None
+    ready = proving = None
     if is_address(path) or may_run_on_host(backend):
         ready = Ready(card, patience=kernels)
-    if prover is not None and ready is not None:
-        prover.ready = ready
-        common = prover.common
+    if card is not None and (check or strict):
+        proving = Proving(path, card, threads=threads, graphs=graphs, ready=ready)
     try:
-        choice = _opened(path, backend, threads, prover, ready)
+        choice = _opened(path, backend, threads, proving, ready)
         name = choice.name if backend == "auto" else backend
-        checked = _checked(path, name, choice, prover, strict=strict)
+        checked, common = _checked(path, name, choice, proving, strict=strict)
         card = card or _served_card(path, choice.backend)
         if choice.backend.memory == "host":
             segmenter: Segmenter | CudaSegmenter = Segmenter(
@@ -125,10 +121,11 @@ def load(
 
 
 def _checked(
-    path: Path, name: str, choice: Choice, prover: Prover | None, *, strict: bool
-) -> Checked | None:
-    """What came of the file's proof; what is wrong is said, or refused."""
+    path: Path, name: str, choice: Choice, proving: Proving | None, *, strict: bool
+) -> tuple[Checked | None, Common | None]:
+    """What came of the file's proof, and of use in frames; what is wrong is said, or refused."""
     try:
+        prover = None if proving is None else proving.prover
         checked = None if prover is None else prover.check(name, choice.backend)
         if strict:
             require_sound(prover, path, name)
@@ -136,7 +133,7 @@ def _checked(
         choice.backend.close()
         raise
     warn(checked, path)
-    return checked
+    return checked, None if prover is None else prover.common
 
 
 def familiar_of(path: Path) -> Familiar | None:
@@ -153,17 +150,17 @@ def familiar_of(path: Path) -> Familiar | None:
 
 
 def _opened(
-    path: Path, backend: str, threads: int | None, prover: Prover | None, ready: Ready | None
+    path: Path, backend: str, threads: int | None, proving: Proving | None, ready: Ready | None
 ) -> Choice:
     """The backend, while the CPU's kernels are made ready."""
 
     def refuses(name: str, opened: Backend | None) -> str:
         if opened is not None and ready is not None:
             ready.settle()
-        return "" if prover is None else prover.refuses(name, opened)
+        return "" if proving is None else proving.refuses(name, opened)
 
-    if prover is not None and backend != "auto":
-        prover.begin(backend)
+    if proving is not None and backend != "auto":
+        proving.begin(backend)
     try:
         return open_backend(path, backend, threads=threads, refuses=refuses)
     finally:

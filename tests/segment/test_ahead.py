@@ -19,10 +19,12 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.picture import Picture
 from segedge.cpu import ready as ready_module
-from segedge.segment import ahead as ahead_module
+from segedge.cpu.ready import Ready
+from segedge.errors import ModelError
 from segedge.segment import common as common_module
-from segedge.segment.ahead import Ahead
+from segedge.segment.check import Prover
 from segedge.segment.common import Common, Whole
+from segedge.segment.proving import Proving
 from segedge.segment.segmenter import Segmenter
 from tests.segment import proved
 
@@ -61,28 +63,28 @@ def test_the_pictures_frame_is_prepared_while_the_backend_opens(
     assert not made.is_set(), "what is known is not prepared for"
 
 
-def test_the_file_is_read_while_kernels_and_library_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the network's run it would take a processor from that."""
-    read, waited = threading.Event(), []
-    digest, load = ahead_module.graph_sha256, ready_module.run_small_frame
+@pytest.mark.parametrize("backend", ["onnxruntime", "auto"])
+def test_nothing_is_read_before_kernels_and_library_are_there(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need the interpreter, and the opening waits for them."""
+    read, early = threading.Event(), []
+    of, load = Prover.of, ready_module.run_small_frame
 
-    def hashed(path: Path) -> str:
-        found = digest(path)
+    def reading(*given: Any, **named: Any) -> Prover | None:
         read.set()
-        return found
+        return of(*given, **named)
 
     def loaded(*given: Any) -> None:
-        waited.append(read.wait(60))
+        early.append(read.wait(0.3))
         load(*given)
 
-    monkeypatch.setattr(ahead_module, "graph_sha256", hashed)
+    monkeypatch.setattr(Prover, "of", reading)
     monkeypatch.setattr(ready_module, "run_small_frame", loaded)
-    segedge.load(proved.exported("plain"), backend="onnxruntime").close()
-    assert waited == [True]
-    read.clear()
-    monkeypatch.setattr(ready_module, "run_small_frame", load)
-    segedge.load(proved.exported("plain"), backend="onnxruntime").close()
-    assert not read.is_set(), "what is known is not read again"
+    with segedge.load(proved.exported("plain"), backend=backend) as segmenter:
+        assert segmenter.checked is not None
+    assert early == [False]
+    assert read.is_set()
 
 
 def test_a_first_opening_by_kernels_does_not_import_their_twin(cache: Path) -> None:
@@ -97,7 +99,7 @@ print([name for name in sys.modules if name == "segedge.cpu.plain"])
     assert done.stdout.strip() == "[]"
 
 
-def test_the_picture_waits_for_the_backends_library(
+def test_the_proof_waits_for_the_backends_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads share an interpreter, and the backend's import is what is waited for."""
@@ -108,21 +110,51 @@ def test_the_picture_waits_for_the_backends_library(
     monkeypatch.setattr("builtins.slow_begun", begun, raising=False)
     monkeypatch.setattr("builtins.slow_goes_on", goes_on, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    card, proof = proved.card_and_proof(proved.exported("plain"))
-    ahead = Ahead(proved.exported("plain"), card, proof)
+    path, ready = proved.exported("plain"), Ready(patience="none")
+    card, proof = proved.card_and_proof(path)
     importing = threading.Thread(target=lambda: importlib.import_module("slow_library"))
     importing.start()
     assert begun.wait(60)
-    ahead.begin("slow_library", Common(1), None)
+    ready.settle()
+    proving = Proving(path, card, threads=1, graphs=True, ready=ready)
+    preparing = threading.Thread(target=lambda: proving.begin("slow_library:f32"))
+    preparing.start()
     try:
-        with pytest.raises(TimeoutError):
-            ahead._picture.result(0.3)
+        preparing.join(0.3)
+        assert not proving._made
     finally:
         goes_on.set()
-    assert np.array_equal(ahead.pixels(proof.answers[0]), proof.answers[0].picture.pixels())
-    assert ahead.has_its_weights()
+    preparing.join()
+    prover = proving.prover
+    assert prover is not None
+    assert np.array_equal(
+        prover._ahead.pixels(prover.proof.answers[0]), proof.answers[0].picture.pixels()
+    )
+    assert prover._ahead.has_its_weights()
     importing.join()
     del sys.modules["slow_library"]
+
+
+def test_a_proof_that_cannot_be_read_is_told_once_the_backend_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What fails in the thread that prepares fails again where it is needed; all is closed."""
+    closed: list[str] = []
+
+    def refused(*given: Any, **named: Any) -> None:
+        raise ModelError("no proof can be read")
+
+    close = backend_module.OnnxRuntimeBackend.close
+
+    def closing(self: Any) -> None:
+        closed.append(self.description)
+        close(self)
+
+    monkeypatch.setattr(Prover, "of", refused)
+    monkeypatch.setattr(backend_module.OnnxRuntimeBackend, "close", closing)
+    with pytest.raises(ModelError, match="no proof can be read"):
+        segedge.load(proved.exported("plain"), backend="onnxruntime")
+    assert len(closed) == 1
 
 
 def test_what_cannot_be_prepared_is_told_where_it_is_needed(

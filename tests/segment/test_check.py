@@ -21,6 +21,7 @@ from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.errors import BackendError, ModelError
+from segedge.machine.kept import Kept
 from segedge.segment import check as check_module
 from segedge.segment import common as common_module
 from segedge.segment import segmenter as segmenter_module
@@ -214,6 +215,47 @@ def test_a_backend_that_fails_is_not_even_opened_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(check_module, "_library", lambda name: "another version")
     with pytest.raises(AssertionError, match="opened again"):
         segedge.load(path)
+
+
+def test_what_was_refused_is_asked_for_only_where_something_was(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    """The answer needs the proof, which an opening reads while the backend works."""
+    segedge.load(proved.exported("plain")).close()
+    assert not (cache / "refused").exists()
+    asked: list[str] = []
+    before = Prover.refused_before
+
+    def counted(self: Prover, name: str) -> str:
+        asked.append(name)
+        return before(self, name)
+
+    monkeypatch.setattr(Prover, "refused_before", counted)
+    segedge.load(proved.exported("plain")).close()
+    assert asked == []
+    segedge.load(proved.exported("any_size")).close()
+    assert asked == ["onnxruntime"], "when openvino had been refused"
+    assert len(list((cache / "refused").iterdir())) == 1
+    segedge.load(proved.exported("plain")).close()
+    assert asked == ["onnxruntime", "openvino"]
+
+
+def test_a_refusal_that_others_may_have_written_is_not_believed(cache: Path) -> None:
+    path = proved.exported("any_size")
+    segedge.load(path).close()
+    plain = proved.exported("plain")
+    segedge.load(plain).close()
+    (entry,) = (cache / "refused").iterdir()
+    prover = Prover.of(plain, proved.card_and_proof(plain)[0])
+    assert prover is not None
+    key = prover._key("openvino")
+    forged = {**json.loads(entry.read_text()), "key": key}
+    Kept.default("refused").put(key, forged["value"])
+    with segedge.load(plain) as one:
+        assert one.backend_name == "onnxruntime"
+    (cache / "refused").chmod(0o777)
+    with segedge.load(plain) as one:
+        assert one.backend_name == "openvino"
 
 
 def test_a_named_backend_runs_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
