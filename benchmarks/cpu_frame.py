@@ -17,12 +17,10 @@ from pathlib import Path
 
 import harness
 from frames.run import INCLUDES, compare_all, ready_ways, work
-from frames.scenes import make_fast_scnn, make_street
+from frames.scenes import make_fast_scnn, make_tiny_street
 from frames.scripts import CPU_WAYS
 from frames.way import Way, network_way
 from harness import Turns
-
-from segedge.card.geometry import Size
 
 STAGES = ("preprocess", "network", "tail", "frame")
 NETWORKS = {
@@ -72,7 +70,7 @@ def main() -> int:
 def make_scene(folder: Path, *, quick: bool) -> str:
     """Frames and networks; ``quick`` takes tiny ones."""
     if quick:
-        return make_street(folder, network=Size(64, 128), frame=Size(128, 256))
+        return make_tiny_street(folder)
     return make_fast_scnn(folder)
 
 

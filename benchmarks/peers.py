@@ -23,7 +23,7 @@ from document import Figure
 from frames.compare import Agreement
 from frames.on_gpu import GPU_WAYS
 from frames.run import INCLUDES, REFERENCE, compare_all, ready_ways, work
-from frames.scenes import Scene, make_fast_scnn, make_segformer, make_street
+from frames.scenes import Scene, make_fast_scnn, make_segformer, make_tiny_street
 from frames.scripts import CPU_WAYS
 from frames.transformer import SEGFORMER_WAYS
 from frames.way import Way
@@ -108,7 +108,7 @@ def make_scene(name: str, folder: Path, *, quick: bool) -> str:
         sizes = {"network": 64, "frame": Size(96, 160), "tiny": True} if quick else {}
         return make_segformer(folder, **sizes)
     if quick:
-        return make_street(folder, network=Size(64, 128), frame=Size(128, 256))
+        return make_tiny_street(folder)
     return make_fast_scnn(folder)
 
 

@@ -24,10 +24,9 @@ from typing import Any
 
 import harness
 from document import Figure
-from frames.scenes import ROOT, SHARED, STREET, make_fast_scnn, make_street
+from frames.scenes import ROOT, SHARED, STREET, make_fast_scnn, make_tiny_street
 
 from segedge.backends.registry import statuses
-from segedge.card.geometry import Size
 from segedge.engine.flavour import flavour_statuses
 
 INCLUDES = {
@@ -217,7 +216,7 @@ def prepare(folder: Path, options: Any) -> str:
         write_frames(folder, HD)
         return str(options.model.name)
     if options.quick:
-        return make_street(folder, network=Size(128, 256), frame=Size(256, 512))
+        return make_tiny_street(folder)
     return make_fast_scnn(folder)
 
 

@@ -97,6 +97,11 @@ def make_street(folder: Path, *, network: Size, frame: Size) -> str:
     return f"the bundled street network {network}"
 
 
+def make_tiny_street(folder: Path) -> str:
+    """The bundled network about as small as it can be: for ``--quick``."""
+    return make_street(folder, network=Size(128, 256), frame=Size(256, 512))
+
+
 def _finish(folder: Path, classes: str) -> None:
     """From ``plain.onnx``, with its upsampling inside, the other forms."""
     import onnx

@@ -36,13 +36,12 @@ def street(run_folder: Path, benchmarks_path: None) -> Path:
     """The bundled network at a tiny size, in all forms, with frames; not to be changed."""
     for module in ("torch", "onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(module)
-    from segedge.card.geometry import Size
 
     def make(folder: Path) -> None:
         folder.mkdir()
         hasten_exports()
         scenes = importlib.import_module("frames.scenes")
-        scenes.make_street(folder, network=Size(128, 256), frame=Size(256, 512))
+        scenes.make_tiny_street(folder)
 
     return once(run_folder / "benchmarks" / "street", make)
 

@@ -1,4 +1,4 @@
-"""sizes.py and startup.py: the fitted line, and small runs from end to end."""
+"""sizes.py, startup.py and opening.py: the fitted line, and small runs from end to end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segedge.machine.cache_folder import cache_path
 from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,24 @@ def test_startup_runs(
     assert [row["start"] for row in read.details["ratios"]] == [*chosen, *chosen]
     assert [entry["wanted_s"] for entry in read.details["wanted"]] == [0.3, 1.5]
     assert not read.skipped
+
+
+def test_opening_runs(
+    load: Load, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, document = load("opening"), load("document")
+    monkeypatch.setattr(document, "RESULTS", tmp_path)
+    monkeypatch.setenv("SEGEDGE_CACHE_DIR", str(cache_path("cpu").parent))  # put back afterwards
+    words = ["--quick", "--save", "--model", str(street / "cut.onnx"), "--backend", "onnxruntime"]
+    monkeypatch.setattr("sys.argv", ["opening.py", *words])
+    assert opening.main() == 0
+    read = document.read_document(tmp_path / "opening-quick.json")
+    assert not read.skipped
+    medians = {(figure.variant, figure.quantity): figure.median for figure in read.figures}
+    for way in ("first", "later"):
+        name = f"onnxruntime, {way}"
+        found = medians[name, "result"] - medians["onnxruntime, unchecked", "result"]
+        assert medians[name, "later by"] == pytest.approx(found, abs=0.01)
 
 
 def test_a_start_that_fails_is_told(load: Load) -> None:
