@@ -4,7 +4,8 @@
 
 Each family is a small random network (see `frames/families.py`, also for how its head is made to
 say several classes), written as its users have it, exported, and run on CamVid images beside the
-family's own way: its image processor, its model in PyTorch and its post-processing. Where a
+family's own way: its image processor, its model in PyTorch and its post-processing. Each way shows
+all images before the next one begins, as threads of both would be in each other's way. Where a
 processor cuts the centre, pixels are compared inside it, at the network's own size: Hugging Face's
 post-processing stretches the crop's labels over the whole image.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from PIL import Image
 
 import segedge
 from segedge.card.geometry import Geometry, Size
+from segedge.card.modelfile import require_card
 from segedge.errors import SegedgeError
 from segedge.options.sliding import Slide
 from segedge.reference import frame as reference
@@ -61,7 +62,7 @@ class Outcome:
     ours_ms: tuple[float, ...] = ()
     own_ms: tuple[float, ...] = ()
     pipeline_ms: tuple[float, ...] = ()
-    """By ``transformers.pipeline``; 0 where its processor is none of transformers'."""
+    """By ``transformers.pipeline``; empty where its processor is none of transformers'."""
     rounded: tuple[float, ...] = ()
     """Share of pixels that the own way leaves equal when its input is moved by rounding."""
     level_off: tuple[float, ...] = ()
@@ -96,52 +97,75 @@ def try_family(
         except SegedgeError as error:
             return Outcome(refused=str(error).splitlines()[0])
         tail = ", ".join(report.tail.removed) if report.tail.cut else report.tail.reason
-        pipe = _pipeline(model, processor)
+        inside = require_card(report.path).input_size if family.crops else None
+        own = [_own_way(model, processor, image, family, inside) for image in shown]
+        pipeline_ms = _pipeline_ms(model, processor, shown)
         slide = Slide(overlap=0) if family.slides else None
+        # Opened last: threads that wait for the next image of one library slow another's down.
         with segedge.load(report.path, backend="onnxruntime", slide=slide) as segmenter:
-            rows = [_compared(segmenter, model, processor, pipe, image, family) for image in shown]
-    seen = np.unique(np.concatenate([row[1] for row in rows]))
-    columns = zip(*(row[0] for row in rows), strict=True)
-    return Outcome(tail, len(seen), *columns)
+            ours = [_ours(segmenter, image, inside) for image in shown]
+    return Outcome(
+        tail=tail,
+        classes=len(np.unique(np.concatenate([np.unique(one.labels) for one in own]))),
+        equal=tuple(float(np.mean(a.labels == b.labels)) for a, b in zip(ours, own, strict=True)),
+        ours_ms=tuple(one.ms for one in ours),
+        own_ms=tuple(one.ms for one in own),
+        pipeline_ms=pipeline_ms,
+        rounded=tuple(one.beside[0] for one in own),
+        level_off=tuple(one.beside[1] for one in own),
+    )
 
 
-def _pipeline(model: Any, processor: Any) -> Callable[[Image.Image], object] | None:
-    """``transformers.pipeline``, where the processor is transformers' own."""
+@dataclass(frozen=True)
+class _Labelled:
+    """What one way makes of an image."""
+
+    labels: NDArray[Any]
+    ms: float
+    beside: tuple[float, ...] = ()
+    """Share of labels that stay when the input is moved, a way of moving each."""
+
+
+def _pipeline_ms(model: Any, processor: Any, shown: Sequence[Image.Image]) -> tuple[float, ...]:
+    """``transformers.pipeline``, an image each; empty where the processor is none of theirs."""
     import transformers as hf
 
     if not isinstance(processor, hf.image_processing_utils.BaseImageProcessor):
-        return None
+        return ()
     pipe = hf.pipeline("image-segmentation", model=model, image_processor=processor)
-    return lambda image: pipe(image, subtask="semantic")
+    watch, times = harness.Stopwatch(), []
+    for image in shown:
+        watch.lap()
+        pipe(image, subtask="semantic")
+        times.append(watch.lap())
+    return tuple(times)
 
 
-def _compared(
-    segmenter: Any, model: Any, processor: Any, pipe: Any, image: Image.Image, family: Family
-) -> tuple[tuple[float, ...], NDArray[Any]]:
-    """An image's share of equal pixels, times, and the own way beside itself; classes of it."""
-    bgr = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
-    start = time.perf_counter()
-    result = segmenter(bgr, outputs=["labels"])
-    ours, ours_ms = result.labels, 1e3 * (time.perf_counter() - start)
-    size = (image.height, image.width)
-    if family.crops:
-        network = segmenter.card.input_size
-        size = (network.height, network.width)
-        geometry = Geometry(network, network, 0, 0, network)
-        ours = reference.labels(result.logits, segmenter.card, geometry)
-    start = time.perf_counter()
+def _own_way(
+    model: Any, processor: Any, image: Image.Image, family: Family, inside: Size | None
+) -> _Labelled:
+    """The family's own labels, and how far it agrees with itself."""
+    size = inside or Size(image.height, image.width)
+    watch = harness.Stopwatch()
     own = own_labels(model, processor, image, size, family.asked)
-    own_ms = 1e3 * (time.perf_counter() - start)
-    start = time.perf_counter()
-    if pipe is not None:
-        pipe(image)
-    pipeline_ms = 1e3 * (time.perf_counter() - start) if pipe is not None else 0.0
-    beside = [
+    ms = watch.lap()
+    beside = tuple(
         float(np.mean(own == own_labels(model, processor, image, size, family.asked, moved)))
         for moved in (_rounded, _a_level_off)
-    ]
-    times = (ours_ms, own_ms, pipeline_ms)
-    return (float(np.mean(ours == own)), *times, *beside), np.unique(own)
+    )
+    return _Labelled(own, ms, beside)
+
+
+def _ours(segmenter: Any, image: Image.Image, inside: Size | None) -> _Labelled:
+    """Labels by segedge; where the processor crops, at the network's size."""
+    bgr = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+    watch = harness.Stopwatch()
+    result = segmenter(bgr, outputs=["labels"])
+    labels, ms = result.labels, watch.lap()
+    if inside is not None:
+        geometry = Geometry(inside, inside, 0, 0, inside)
+        labels = reference.labels(result.logits, segmenter.card, geometry)
+    return _Labelled(labels, ms)
 
 
 def _rounded(tensor: Any, _std: Any) -> Any:
@@ -164,7 +188,7 @@ def own_labels(
     model: Any,
     processor: Any,
     image: Image.Image,
-    size: tuple[int, int],
+    size: Size,
     asked: dict[str, Any],
     moved: Callable[[Any, Any], Any] | None = None,
 ) -> NDArray[Any]:
@@ -177,7 +201,9 @@ def own_labels(
         given["pixel_values"] = moved(given["pixel_values"], std or 1.0)
     with torch.no_grad():
         outputs = model(**given)
-    found = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])
+    found = processor.post_process_semantic_segmentation(
+        outputs, target_sizes=[(size.height, size.width)]
+    )
     return np.asarray(found[0].numpy())
 
 
@@ -217,7 +243,7 @@ def _figures(name: str, found: Outcome) -> list[Figure]:
         Figure.of(name, "own pipeline", [found.own_ms[1:]]),
         *(
             [Figure.of(name, "transformers.pipeline", [found.pipeline_ms[1:]])]
-            if any(found.pipeline_ms)
+            if found.pipeline_ms
             else []
         ),
     ]
@@ -234,14 +260,14 @@ def row_of(name: str, found: Outcome) -> str:
     if found.refused:
         return f"| {name} | refused: {found.refused} |"
     speed, whole = (
-        np.median(times[1:]) / np.median(found.ours_ms[1:])
+        f"{np.median(times[1:]) / np.median(found.ours_ms[1:]):.1f}x" if times else ""
         for times in (found.own_ms, found.pipeline_ms)
     )
     return (
         f"| {name} | yes | {found.tail} | {100 * np.mean(found.equal):.2f} % "
         f"(worst {100 * min(found.equal):.2f} %) | "
         f"{100 * np.mean(found.rounded):.2f} % | {100 * np.mean(found.level_off):.2f} % | "
-        f"{speed:.1f}x | {whole:.1f}x | "
+        f"{speed} | {whole} | "
         f"{FAMILIES[name].give or 'the folder'} | {found.classes} classes |"
     )
 
