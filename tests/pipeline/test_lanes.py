@@ -1,12 +1,9 @@
-"""Several sources, slow sinks, samples and signals: no clock, no sleep."""
+"""Several sources and slow sinks: no clock, no sleep."""
 
 from __future__ import annotations
 
-import json
-import signal
 import threading
 from collections.abc import Iterator
-from itertools import count
 from typing import Any
 
 import pytest
@@ -15,54 +12,22 @@ from hypothesis import strategies as st
 
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
-from segedge.frames.protocols import EndOfRun, ResultView, SourceFailure
-from segedge.pipeline.gpu_meter import GpuMeter
+from segedge.frames.protocols import EndOfRun, ResultView
 from segedge.pipeline.lane import Lane
-from segedge.pipeline.limits import LimitedSource
-from segedge.pipeline.machine import Machine
 from segedge.pipeline.mailbox import Mailbox, RoundRobin
-from segedge.pipeline.runner import MultiPipeline, Pipeline, Watch
-from segedge.pipeline.stats import RunReport
+from segedge.pipeline.runner import MultiPipeline
 from segedge.video.memory import MemorySink, MemorySource
-from tests.pipeline.test_runner import (
+from tests.pipeline.pipeline_parts import (
     WAIT_SECONDS,
     Broken,
     FailingSink,
     FailingSource,
     WaitingSink,
+    check_accounts,
     images,
+    run_in_thread,
     segment,
 )
-
-
-def run_in_thread(pipeline: MultiPipeline) -> tuple[RunReport, ...] | BaseException:
-    """Give up on it if it hangs."""
-    outcome: list[Any] = []
-
-    def run() -> None:
-        try:
-            outcome.append(pipeline.run())
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(WAIT_SECONDS)
-    assert not thread.is_alive(), "the pipeline hangs"
-    return outcome[0]
-
-
-def check_accounts(report: RunReport, sinks: int) -> None:
-    """What the issue asks for: nothing vanishes, anywhere."""
-    assert report.read == report.written + report.dropped + report.failed
-    inbox, segmenter, *outs = report.places
-    assert len(outs) == sinks
-    for place in report.places:
-        assert place.received == place.passed + place.dropped + place.failed, place
-    assert inbox.received == report.read
-    assert segmenter.received == inbox.passed
-    for out in outs:
-        assert out.received == segmenter.passed
 
 
 @settings(max_examples=40, deadline=None)
@@ -264,154 +229,9 @@ def test_a_sink_may_end_the_run() -> None:
     assert report.written == len(window.written) >= 5
 
 
-def test_stop_from_another_thread() -> None:
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            threading.Thread(target=pipeline.stop).start()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
-    sink = MemorySink()
-    pipeline = Pipeline(Endless(images(3)), segment, [sink])
-    report = pipeline.run()
-    assert report.ended_by == "stop"
-    assert report.failed == 0
-    assert sink.closed_with_error is False
-
-
-def test_sigterm_finishes_the_files() -> None:
-    def terminate(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
-        if frame.index == 3:
-            signal.raise_signal(signal.SIGTERM)
-        return segment(frame, outputs=outputs)
-
-    sink = MemorySink()
-    report = Pipeline(MemorySource(images(100)), terminate, [sink]).run()
-    assert report.interrupted
-    assert report.ended_by == "SIGTERM"
-    assert report.written == 4
-    assert sink.closed_with_error is False
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-class Bell:
-    """A ticker that ticks when told."""
-
-    def __init__(self) -> None:
-        self.ticks = threading.Semaphore(0)
-        self.over = threading.Event()
-
-    def wait(self) -> bool:
-        assert self.ticks.acquire(timeout=WAIT_SECONDS)
-        return not self.over.is_set()
-
-    def stop(self) -> None:
-        self.over.set()
-        self.ticks.release()
-
-
-def test_samples_while_it_runs_and_at_the_end() -> None:
-    """The second tick's figures hold what happened since the first; all of it fits into JSON."""
-    bell, samples, sampled = Bell(), [], threading.Semaphore(0)
-
-    def take(sample: dict[str, Any]) -> None:
-        samples.append(json.loads(json.dumps(sample)))
-        sampled.release()
-
-    def compute(frame: Frame, *, outputs: frozenset[str]) -> ResultView:
-        if frame.index in (2, 5):
-            bell.ticks.release()
-            assert sampled.acquire(timeout=WAIT_SECONDS)
-        return segment(frame, outputs=outputs)
-
-    cpu = count(0, 2)  # two more CPU seconds at every question
-    clock = count(0, 500_000_000)
-    machine = Machine(
-        clock_ns=lambda: next(clock),  # half a second more
-        cpu_seconds=lambda: float(next(cpu)),
-        gpu=GpuMeter(lambda: {"load_percent": 40.0}),
-    )
-    lane = Lane(MemorySource(images(8), name="cam"), [])
-    watch = Watch(on_sample=take, ticker=bell, machine=machine)
-    reports = run_in_thread(MultiPipeline([lane], compute, watch=watch))
-    assert isinstance(reports, tuple)
-    assert [sample["sources"][0]["written"] for sample in samples] == [2, 5, 8]
-    assert samples[0]["sources"][0]["name"] == "cam"
-    assert samples[0]["sources"][0]["latency_ms"]["p99"] > 0
-    assert samples[0]["sources"][0]["stages_ms"] == {"network": 2.0}
-    assert samples[0]["sources"][0]["oldest_ms"]["segmenter"] > 0
-    assert samples[0]["process"]["cpu_percent"] == 400.0
-    assert samples[-1]["gpu"] == {"load_percent": 40.0}
-    assert reports[0].machine["gpu"] == {"load_percent": {"mean": 40.0, "max": 40.0}}
-    assert reports[0].machine["process"]["cpu_percent"] == 400.0
-
-
-def test_a_watcher_that_raises_ends_the_run() -> None:
-    bell = Bell()
-
-    def refuse(sample: dict[str, Any]) -> None:
-        raise Broken("watcher")
-
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            bell.ticks.release()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
-    lane = Lane(Endless(images(2)), [MemorySink()])
-    watch = Watch(on_sample=refuse, ticker=bell)
-    error = run_in_thread(MultiPipeline([lane], segment, watch=watch))
-    assert isinstance(error, Broken)
-
-
-def test_jitter_and_intervals() -> None:
-    """An even stream has none; one late frame shows twice: late, then early."""
-    from segedge.frames.timing import StageTimes
-    from segedge.pipeline.stats import RunStats
-
-    stats = RunStats()
-    for now_ms in (0, 40, 80, 140, 160, 200):
-        stats.add_written(StageTimes(), compute_ms=1, latency_ms=1, now_ns=now_ms * 10**6)
-    intervals, jitter = stats.interval.summary(), stats.jitter.summary()
-    assert (intervals.count, intervals.mean_ms, intervals.max_ms) == (5, 40.0, 60.0)
-    assert (jitter.count, jitter.mean_ms, jitter.max_ms) == (4, 20.0, 40.0)  # 0 20 40 20
-
-
 def test_a_pipeline_without_sources() -> None:
     with pytest.raises(UsageError, match="without a source"):
         MultiPipeline([], segment)
-
-
-@given(number=st.integers(0, 12), limit=st.integers(1, 12))
-def test_a_limit_of_frames(number: int, limit: int) -> None:
-    source = LimitedSource(MemorySource(images(number)), frames=limit)
-    assert [frame.index for frame in source.frames()] == list(range(min(number, limit)))
-    assert source.info.frame_count == min(number, limit)
-
-
-def test_a_limit_of_seconds_is_the_video_s_own_time() -> None:
-    source = LimitedSource(MemorySource(images(100), fps=10), seconds=2.0, clock_ns=lambda: 0)
-    assert sum(1 for _ in source.frames()) == 20
-    assert source.info.frame_count == 20
-
-
-def test_a_limit_of_seconds_of_a_live_source_is_the_clock_s() -> None:
-    inner = MemorySource(images(100), fps=10, live=True)
-    clock = count(0, 10**9)
-    source = LimitedSource(inner, seconds=3.0, clock_ns=lambda: next(clock))
-    assert sum(1 for _ in source.frames()) == 3
-    assert inner._closed.is_set()
-
-
-def test_a_video_that_was_limited_does_not_count_as_cut() -> None:
-    inner = MemorySource(images(9))
-    inner.failures = (SourceFailure("x", "ends early", cut=True), SourceFailure("y", "damaged"))
-    source = LimitedSource(inner, frames=4)
-    assert len(list(source.frames())) == 4
-    assert [failure.name for failure in source.failures] == ["y"]
-    whole = LimitedSource(inner, frames=40)
-    assert len(list(whole.frames())) == 0  # closed
-    assert len(whole.failures) == 2
 
 
 @pytest.mark.parametrize("policy", ["latest", "lossless"])
@@ -439,38 +259,3 @@ def test_a_callable_that_raises_ends_the_run_and_never_hangs(policy: Any) -> Non
     assert lane.report is not None
     check_accounts(lane.report, 2)
     assert lane.report.ended_by == "error"
-
-
-def test_a_sample_holds_what_came_since_the_last_one() -> None:
-    """Counts go on; rate, latency and stages begin anew."""
-    from segedge.pipeline.ledger import Ledger
-
-    now = [0]
-    ledger = Ledger(sinks=["out"], expected=None, clock_ns=lambda: now[0])
-
-    def frame(index: int, *, network_ms: float, latency_ms: int) -> None:
-        job = ledger.enter(Frame(images(1)[0], index, captured_ns=now[0]))
-        job.frame.times.add("network", network_ms)
-        ledger.taken(job)
-        ledger.computed(job, segment(Frame(images(1)[0]), outputs=frozenset()), network_ms)
-        now[0] += latency_ms * 10**6
-        ledger.received(job, 0)
-        ledger.written(job, job.for_sink().times, 0)
-
-    for index in range(4):
-        frame(index, network_ms=10, latency_ms=250)
-    first = ledger.sample()
-    for index in range(2):
-        frame(index, network_ms=30, latency_ms=500)
-    waiting = ledger.enter(Frame(images(1)[0], 9, captured_ns=now[0]))
-    now[0] += 10**9
-    second = ledger.sample()
-    assert (first["written"], first["fps"], first["stages_ms"]) == (4, 4.0, {"network": 10.0})
-    assert first["latency_ms"]["p50"] == pytest.approx(250, rel=0.01)
-    assert (second["written"], second["fps"], second["stages_ms"]) == (6, 1.0, {"network": 30.0})
-    assert second["latency_ms"]["p50"] == pytest.approx(500, rel=0.01)
-    assert second["oldest_ms"] == {"inbox": 1000.0, "segmenter": 0.0, "out": 0.0}
-    ledger.dropped(waiting)
-    assert ledger.sample()["latency_ms"] is None
-    assert ledger.places()[2].waited is not None
-    assert ledger.places()[2].waited.max_ms == 500.0  # type: ignore[union-attr]
