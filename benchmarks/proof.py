@@ -8,7 +8,7 @@ network: export with and without a proof, the first opening and later ones, the 
 
     python benchmarks/proof.py [faults] [sound] [cost] [--save]
 
-The networks and the faults are those of the tests (`tests/segment/proved.py`).
+The networks and the faults are those of the tests (`tests/segment/proved.py`, `planted.py`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import onnx  # noqa: E402
 from document import Document, Figure  # noqa: E402
 from harness import save, say_machine  # noqa: E402
 
@@ -118,16 +117,14 @@ def verdict(found: Checked) -> str:
 
 def faults(folder: Path, backend: str) -> Verdicts:
     """Every planted fault, and whether it was found."""
-    from tests.segment import proved
+    from tests.segment import planted, proved
 
     path, place = proved.exported("varied"), Place(backend, folder)
     found: Verdicts = {}
-    for name, edit in proved.GRAPH_FAULTS.items():
-        model = onnx.load(path)
-        edit(model)
-        onnx.save(model, folder / "m.onnx")
-        found[f"graph: {name}"] = verdict(place.looked(folder / "m.onnx"))
-    for name, change in proved.CARD_FAULTS.items():
+    for name, edit in planted.GRAPH_FAULTS.items():
+        changed = planted.faulty(path, edit, folder / "m.onnx")
+        found[f"graph: {name}"] = verdict(place.looked(changed))
+    for name, change in planted.CARD_FAULTS.items():
         card = change(proved.card_and_proof(path)[0])
         found[f"card: {name}"] = verdict(place.looked(path, card))
     for name, wrap in _broken(path, folder).items():
@@ -143,26 +140,24 @@ def faults(folder: Path, backend: str) -> Verdicts:
 
 def _broken(path: Path, folder: Path) -> dict[str, Any]:
     """Faults of a backend, each as what makes a broken one of a sound one."""
-    from tests.segment import proved
+    from tests.segment import planted
 
     broken: dict[str, Any] = {}
-    for name, fault in proved.OUTPUT_FAULTS.items():
-        broken[f"backend: {name}"] = lambda backend, f=fault: proved.Broken(backend, f)
-    for name, fault in proved.INPUT_FAULTS.items():
-        broken[f"input: {name}"] = lambda backend, f=fault: proved.Broken(backend, given=f)
-    broken["backend: a frame behind"] = proved.FrameBehind
+    for name, fault in planted.OUTPUT_FAULTS.items():
+        broken[f"backend: {name}"] = lambda backend, f=fault: planted.Broken(backend, f)
+    for name, fault in planted.INPUT_FAULTS.items():
+        broken[f"input: {name}"] = lambda backend, f=fault: planted.Broken(backend, given=f)
+    broken["backend: a frame behind"] = planted.FrameBehind
     broken["backend: a stale engine"] = lambda backend: _stale(backend, path, folder)
     return broken
 
 
 def _stale(backend: Any, path: Path, folder: Path) -> Any:
     """What was built when the last layer's weights were 2 % smaller answers."""
-    from tests.segment import proved
+    from tests.segment import planted
 
-    model = onnx.load(path)
-    proved.scaled_weights(0.98)(model)
-    onnx.save(model, folder / "old.onnx")
-    return proved.Stale(backend, OnnxRuntimeBackend(folder / "old.onnx", threads=1))
+    old = planted.faulty(path, planted.scaled_weights(0.98), folder / "old.onnx")
+    return planted.Stale(backend, OnnxRuntimeBackend(old, threads=1))
 
 
 def _shifted(part: str, axis: int, path: Path, place: Place) -> str:

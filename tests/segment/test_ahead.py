@@ -28,10 +28,7 @@ from segedge.segment.proving import Proving
 from segedge.segment.segmenter import Segmenter
 from tests.segment import proved
 
-
-@pytest.fixture(autouse=True)
-def cache(own_cache: Path) -> Path:
-    return own_cache
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_pictures_frame_is_prepared_while_the_backend_opens(
@@ -87,7 +84,7 @@ def test_nothing_is_read_before_kernels_and_library_are_there(
     assert read.is_set()
 
 
-def test_a_first_opening_by_kernels_does_not_import_their_twin(cache: Path) -> None:
+def test_a_first_opening_by_kernels_does_not_import_their_twin(own_cache: Path) -> None:
     code = """
 import sys, segedge
 with segedge.load(sys.argv[1], backend="onnxruntime") as segmenter:

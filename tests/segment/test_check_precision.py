@@ -8,19 +8,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 from onnx import numpy_helper
 
 import segedge
-from segedge.backends.registry import open_backend
 from segedge.card.picture import Picture
 from segedge.measure.optimize.make import Artifact, make_fp16
 from segedge.precision.int8.int8 import quantize
 from segedge.precision.int8.quantizer import QuantizeOptions
-from segedge.segment.check import Prover
-from segedge.segment.checked import BOUNDS, Checked, bound_of
-from tests.segment import proved
+from segedge.segment.checked import BOUNDS, bound_of
+from tests.segment import planted, proved
 
 Precisions = dict[str, Path]
 
@@ -64,7 +61,7 @@ def test_it_is_checked_by_what_the_precision_may_change(
     assert found.text.endswith(f", {precision})")
 
 
-def _initializers(edit: Callable[[Any], Any], *, rank: int, first: bool = True) -> proved.Edit:
+def _initializers(edit: Callable[[Any], Any], *, rank: int, first: bool = True) -> planted.Edit:
     """Other values in the first, or last, constant of this rank."""
 
     def change(model: Any) -> None:
@@ -77,11 +74,11 @@ def _initializers(edit: Callable[[Any], Any], *, rank: int, first: bool = True) 
     return change
 
 
-FAULTS: dict[str, proved.Edit] = {
+FAULTS: dict[str, planted.Edit] = {
     "classes in another order": _initializers(lambda v: v[::-1], rank=4, first=False),
     "input channels rolled": _initializers(lambda v: np.roll(v, 1, axis=1), rank=4),
     "output channels rolled": _initializers(lambda v: np.roll(v, 1, axis=0), rank=4),
-    "a stride shifted by a pixel": proved.GRAPH_FAULTS["a stride shifted by a pixel"],
+    "a stride shifted by a pixel": planted.GRAPH_FAULTS["a stride shifted by a pixel"],
 }
 
 
@@ -90,17 +87,5 @@ FAULTS: dict[str, proved.Edit] = {
 def test_what_rounding_cannot_do_is_found(
     files: Precisions, precision: str, fault: str, tmp_path: Path
 ) -> None:
-    model = onnx.load(files[precision])
-    FAULTS[fault](model)
-    onnx.save(model, tmp_path / "m.onnx")
-    found = looked(tmp_path / "m.onnx")
+    found = proved.looked(planted.faulty(files[precision], FAULTS[fault], tmp_path / "m.onnx"))
     assert not found.passed, found.text
-
-
-def looked(path: Path) -> Checked:
-    card, proof = proved.card_and_proof(path)
-    backend = open_backend(path, "onnxruntime", threads=1).backend
-    found = Prover(path, card, proof, "", threads=1).look("onnxruntime", backend)
-    backend.close()
-    assert found is not None
-    return found
