@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from cuda.bindings import driver as cu
 from cuda.core import Device, LegacyPinnedMemoryResource, Stream
 from shim.cases import a_card
@@ -19,6 +20,7 @@ FRAME, NETWORK = Size(20, 26), Size(16, 24)
 CARD, GEOMETRY = a_card(2), Geometry.fit(FRAME, NETWORK, "stretch")
 PREPROCESS = Preprocess(CARD, GEOMETRY)
 FRESH = 0xA5
+Error = cu.CUresult
 
 
 def ok(result: Any) -> Any:
@@ -32,6 +34,14 @@ def pinned(size: int, stream: Stream) -> tuple[Any, np.ndarray]:
     """Pinned memory and its bytes."""
     buffer = LegacyPinnedMemoryResource().allocate(size, stream=stream)
     return buffer, np.from_dlpack(buffer).view(np.uint8)
+
+
+@pytest.fixture
+def device(no_leaks: None) -> Device:
+    """By cuda-core alone."""
+    device = Device(0)
+    device.set_current()
+    return device
 
 
 class Job:

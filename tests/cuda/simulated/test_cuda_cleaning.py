@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from around import CARD
 from driver.simulated import Control
 from numpy.typing import NDArray
-from test_cuda_segmenter import CARD
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend

@@ -7,8 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from around import CARD, clear_pixels, image_of
 from numpy.typing import NDArray
-from test_cuda_segmenter import CARD, clear_pixels, image_of
 
 from segedge.backends.fake import FakeBackend
 from segedge.backends.fake_cuda import FakeCudaBackend

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from around import CARD, assert_like_the_host, image_of
 from cuda.bindings import driver as cu
 from cuda.core.utils import StridedMemoryView
 from driver.simulated import Control
 from helpers import ok
-from test_cuda_segmenter import CARD, assert_like_the_host, image_of
 
 from segedge.backends.fake_cuda import FakeCudaBackend
 from segedge.card.geometry import Size

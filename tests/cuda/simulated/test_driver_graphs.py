@@ -11,23 +11,16 @@ import pytest
 from cuda.bindings import driver as cu
 from cuda.core import Device, Stream
 from driver.simulated import Control
-from helpers import Job, ok
+from helpers import Error, Job, device, ok
 
-Error = cu.CUresult
+__all__ = ["device"]
+
 Mode = cu.CUstreamCaptureMode
 GLOBAL, LOCAL, RELAXED = (
     Mode.CU_STREAM_CAPTURE_MODE_GLOBAL,
     Mode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL,
     Mode.CU_STREAM_CAPTURE_MODE_RELAXED,
 )
-
-
-@pytest.fixture
-def device(no_leaks: None) -> Device:
-    """By cuda-core alone."""
-    device = Device(0)
-    device.set_current()
-    return device
 
 
 def built(stream: Stream, enqueue: Callable[[Any], object]) -> Any:
