@@ -5,89 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import pyarrow.parquet as pq
 import pytest
 
 from segedge.batch.ledger import Done
-from segedge.batch.local import LocalPool, do_shard, usual_workers
+from segedge.batch.local import LocalPool, usual_workers
 from segedge.batch.options import BatchOptions, Job, model_hash
 from segedge.batch.plan import Shard
-from segedge.batch.pool import Event, Failed, Finished, Lost, Started
-from segedge.batch.run import BatchReport, run_batch
-from segedge.batch.store import LocalStore
-from segedge.batch.work import Worker
-from segedge.errors import BackendError, ModelError, SinkError, SourceError, UsageError
+from segedge.batch.run import run_batch
+from segedge.errors import ModelError, SourceError, UsageError
 from segedge.options.motion import Motion
-from tests.batch.conftest import files_below, moving, write_video
+from tests.batch.archives import OPTIONS, archive, files_below, rows
 from tests.small_model import run_verb, write_model
-
-OPTIONS = BatchOptions(shard_frames=6, backend="onnxruntime")
-
-
-class HerePool:
-    """A worker in this process."""
-
-    workers = 1
-
-    def __init__(self, job: Job) -> None:
-        self._worker = Worker(job)
-        self._shard: Shard | None = None
-        self.given: list[str] = []
-        self._said = False
-
-    @property
-    def free(self) -> int:
-        return int(self._shard is None)
-
-    def give(self, shard: Shard) -> None:
-        self._shard = shard
-        self.given.append(shard.label)
-
-    def wait(self) -> Sequence[Event]:
-        events: list[Event] = []
-        if not self._said:
-            self._said = True
-            events.append(Started("here", "here"))
-        shard, self._shard = self._shard, None
-        return [*events, *([] if shard is None else [self._do(shard)])]
-
-    def _do(self, shard: Shard) -> Event:
-        kind, *values = do_shard(self._worker, shard, None)
-        return Finished(shard, values[0]) if kind == "done" else Failed(shard, *values)
-
-    def close(self) -> None:
-        self._worker.close()
-
-
-class CrashingPool(HerePool):
-    """Loses its worker whenever it does a shard of this source."""
-
-    bad = "drives/short"
-
-    def _do(self, shard: Shard) -> Event:
-        if shard.source == self.bad:
-            return Lost(shard, "its worker was ended by SIGSEGV")
-        return super()._do(shard)
-
-
-def archive(model: Path, inputs: Path, out: Path | str, **changes: Any) -> BatchReport:
-    arguments: dict[str, Any] = {"options": OPTIONS, "make_pool": HerePool, **changes}
-    return run_batch(model, [str(inputs)], str(out), **arguments)
-
-
-def rows(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out / "frames.parquet").to_pylist()
-    return found
-
-
-def failures(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -228,220 +160,6 @@ def test_a_killed_worker_loses_and_doubles_nothing(
     assert mine == theirs
 
 
-def test_an_interrupted_run_goes_on(model: Path, inputs: Path, tmp_path: Path) -> None:
-    class Broken(HerePool):
-        def _do(self, shard: Shard) -> Event:
-            if len(self.given) == 4:
-                raise KeyboardInterrupt
-            return super()._do(shard)
-
-    out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        archive(model, inputs, out, make_pool=Broken)
-    assert not (out / "frames.parquet").exists()
-    assert not [name for name in files_below(out) if name.startswith((".parts", ".segedge"))]
-    pools: list[HerePool] = []
-
-    def pool(job: Job) -> HerePool:
-        pools.append(HerePool(job))
-        return pools[0]
-
-    report = archive(model, inputs, out, make_pool=pool)
-    assert (report.shards_before, report.shards_done, report.rows) == (3, 5, 49)
-    assert len(pools[0].given) == 5
-
-
-def test_a_mark_without_a_message_counts(model: Path, inputs: Path, tmp_path: Path) -> None:
-    """A worker that is lost after its mark has done its shard."""
-
-    class LostAfter(HerePool):
-        def _do(self, shard: Shard) -> Event:
-            assert isinstance(super()._do(shard), Finished)
-            return Lost(shard, "killed")
-
-    report = archive(model, inputs / "stills", tmp_path / "out", make_pool=LostAfter)
-    assert (report.shards_done, report.frames, report.workers_lost) == (1, 5, 1)
-
-
-def test_a_shard_that_kills_its_workers_is_given_up(
-    model: Path, inputs: Path, tmp_path: Path
-) -> None:
-    notes: list[str] = []
-    out = tmp_path / "out"
-    report = archive(model, inputs, out, make_pool=CrashingPool, tries=2, on_note=notes.append)
-    assert (report.shards_given_up, report.rows, report.workers_lost) == (1, 41, 2)
-    assert failures(out) == [
-        {
-            "source": str(inputs / "short.mp4"),
-            "reason": "its worker was ended by SIGSEGV",
-            "shard": "drives/short",
-            "tries": 2,
-        }
-    ]
-    assert notes[0].endswith("again (1 of 2 tries)")
-    assert notes[1].endswith("given up after 2 tries")
-    report = archive(model, inputs, out)  # the next run tries it again
-    assert (report.shards_done, report.rows, report.failures) == (1, 49, ())
-    assert failures(out) == []
-
-
-def test_workers_that_cannot_start_end_the_run(model: Path, inputs: Path, tmp_path: Path) -> None:
-    class Dying(HerePool):
-        free = 0
-
-        def wait(self) -> Sequence[Event]:
-            return [Lost(None, "its worker ended with code 1", had_started=False)]
-
-    with pytest.raises(BackendError, match="3 workers in a row"):
-        archive(model, inputs, tmp_path / "out", make_pool=Dying)
-    bad = replace(OPTIONS, backend="onnxruntim")
-    with pytest.raises(UsageError, match="no backend 'onnxruntim'"):
-        archive(model, inputs, tmp_path / "b", options=bad, make_pool=local_one)
-
-
-def local_one(job: Job) -> LocalPool:
-    return LocalPool(job, workers=1)
-
-
-def test_bad_files_are_named_and_the_rest_goes_on(model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    write_video(folder / "good.mp4", moving(8), key_every=4)
-    data = (folder / "good.mp4").read_bytes()
-    (folder / "cut.mp4").write_bytes(data[:300])
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "text.png").write_bytes(b"no image")
-    (tmp_path / "list.txt").write_text(
-        "\ufeff# drives\r\nin/good.mp4\r\nin/gone.mp4\r\nin/cut.mp4\r\n"
-    )
-    done = run_verb(
-        "batch", model, tmp_path / "list.txt", folder, "-o", tmp_path / "out", "--workers", 1,
-        "--shard", 100, "--backend", "onnxruntime", code=1,
-    )  # fmt: skip
-    found = {Path(f["source"]).name: f["reason"] for f in failures(tmp_path / "out")}
-    assert set(found) == {"gone.mp4", "cut.mp4", "empty.png", "text.png"}
-    assert "not found (listed in list.txt, line 3)" in found["gone.mp4"]
-    assert "empty file (0 bytes)" in found["empty.png"]
-    assert "4 failures" in done.stdout
-    assert "failed" in done.stdout
-    assert [row["name"] for row in rows(tmp_path / "out")] == ["good"] * 8
-
-
-def test_a_damaged_video_keeps_what_decodes(model: Path, tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.ts", moving(30), key_every=6)
-    data = bytearray(path.read_bytes())
-    path.write_bytes(data[: len(data) // 2])
-    report = archive(model, path, tmp_path / "out")
-    assert 0 < report.rows < 30
-    frames = [row["frame"] for row in rows(tmp_path / "out")]
-    assert frames == sorted(set(frames))
-
-
-def test_outputs_are_not_inputs(model: Path, inputs: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for path in (inputs / "stills").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    assert archive(model, folder, folder / "out").rows == 5
-    assert archive(model, folder, folder / "out").rows == 5
-    with pytest.raises(UsageError, match="all inputs are outputs"):
-        archive(model, folder / "out", folder / "out")
-
-
-def test_an_archive_grows(model: Path, inputs: Path, tmp_path: Path) -> None:
-    """More inputs: what was finished stays, and keeps its names."""
-    folder = tmp_path / "in"
-    (folder / "a").mkdir(parents=True)
-    (folder / "a.mp4").write_bytes((inputs / "short.mp4").read_bytes())
-    out = tmp_path / "out"
-    assert archive(model, folder, out).rows == 8
-    (folder / "a" / "7.png").write_bytes((inputs / "stills" / "7.png").read_bytes())
-    (folder / "A.mkv").write_bytes((inputs / "short.mp4").read_bytes())
-    report = archive(model, folder, out)
-    assert (report.shards_before, report.shards_done, report.rows) == (1, 2, 17)
-    assert {row["name"] for row in rows(out)} == {"in/a", "in/A-2", "in/a-2"} or {
-        row["name"].casefold() for row in rows(out)
-    } == {"in/a", "in/a-2", "in/a-3"}
-
-
-def test_other_inputs_join_the_table(model: Path, tmp_path: Path) -> None:
-    """What earlier runs made stays in the table, and what failed stays named until it is right."""
-    first, second, out = tmp_path / "a", tmp_path / "b", tmp_path / "out"
-    first.mkdir()
-    second.mkdir()
-    write_video(first / "x.mp4", moving(9), key_every=6)
-    (first / "bad.png").write_bytes(b"")
-    write_video(second / "y.mp4", moving(4), key_every=6)
-    assert archive(model, first, out).rows == 9
-    report = archive(model, second, out)
-    assert (report.rows, report.frames, report.failures) == (13, 4, ())
-    assert [row["name"] for row in rows(out)] == ["a/x"] * 9 + ["b/y"] * 4
-    assert [f["source"] for f in failures(out)] == [str(first / "bad.png")]
-    write_video(first / "x.mp4", moving(3), key_every=6)
-    (first / "bad.png").write_bytes(cv2.imencode(".png", moving(1)[0])[1].tobytes())
-    assert archive(model, first, out).rows == 4 + 4
-    assert failures(out) == []
-
-
-def test_a_replaced_video_leaves_nothing(model: Path, inputs: Path, tmp_path: Path) -> None:
-    """A shorter video under the same name, and the old one back again."""
-    video, out = tmp_path / "x.mp4", tmp_path / "out"
-    old = (inputs / "long.mp4").read_bytes()
-    video.write_bytes(old)
-    times = video.stat()
-    options = replace(OPTIONS, overlays=True)
-    archive(model, video, out, options=options)
-    before = files_below(out / "masks")
-    write_video(video, moving(4, seed=3), key_every=6)
-    assert archive(model, video, out, options=options).rows == 4
-    for kind in ("masks", "overlays"):
-        assert len(files_below(out / kind)) == 4
-    assert len(files_below(out / "shards")) == 2
-    video.write_bytes(old)
-    os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
-    report = archive(model, video, out, options=options)
-    assert (report.shards_before, report.rows) == (0, 36)
-    assert files_below(out / "masks") == before
-
-
-def test_a_replaced_video_that_is_broken(model: Path, inputs: Path, tmp_path: Path) -> None:
-    """What was made of the good one is kept."""
-    video, out = tmp_path / "x.mp4", tmp_path / "out"
-    video.write_bytes((inputs / "short.mp4").read_bytes())
-    archive(model, video, out)
-    video.write_bytes(b"not yet whole")
-    report = archive(model, video, out)
-    assert (report.rows, len(report.failures), len(files_below(out / "masks"))) == (8, 1, 8)
-
-
-def test_two_runs_at_once_are_refused(model: Path, inputs: Path, tmp_path: Path) -> None:
-    with (
-        LocalStore(tmp_path / "out").lock(),
-        pytest.raises(SinkError, match="another run is at work"),
-    ):
-        archive(model, inputs, tmp_path / "out")
-
-
-def test_a_place_that_is_not_shared_is_told(model: Path, inputs: Path, tmp_path: Path) -> None:
-    def elsewhere(job: Job) -> HerePool:
-        return HerePool(replace(job, out=str(tmp_path / "another")))
-
-    with pytest.raises(SinkError, match="does not see"):
-        archive(model, inputs, tmp_path / "out", make_pool=elsewhere)
-
-    def older(job: Job) -> HerePool:
-        return HerePool(replace(job, version="0.0.1"))
-
-    with pytest.raises(UsageError, match="another version of segedge"):
-        archive(model, inputs, tmp_path / "out", make_pool=older)
-
-    def swapped(job: Job) -> HerePool:
-        return HerePool(replace(job, model=write_model(tmp_path / "swapped.onnx", opset=18)))
-
-    with pytest.raises(UsageError, match="another model under the name"):
-        archive(model, inputs, tmp_path / "out", make_pool=swapped)
-
-
 def test_a_strict_archive_wants_a_proof(model: Path, inputs: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be checked"):
         archive(model, inputs, tmp_path / "out", strict=True)
@@ -503,14 +221,6 @@ def test_motion_is_of_videos_and_logits(model: Path, inputs: Path, tmp_path: Pat
     said = " ".join(run_verb(*stills, code=2).stderr.split())
     assert "nothing moves from one to the next found 5 images, no video fix leave --every" in said
     assert not (tmp_path / "out").exists()
-
-
-def test_a_lost_part_is_told(model: Path, inputs: Path, tmp_path: Path) -> None:
-    archive(model, inputs / "stills", tmp_path / "out")
-    part = next((tmp_path / "out" / "shards").glob("*.parquet"))
-    part.write_bytes(b"PAR1")
-    with pytest.raises(SourceError, match="facts of a shard are lost"):
-        archive(model, inputs / "stills", tmp_path / "out")
 
 
 def test_done_survives_json() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from segedge.batch.store import LocalStore
-from tests.batch.conftest import moving, write_video
+from tests.batch.archives import moving, write_video
 from tests.processes import SEGEDGE, started
 
 KEPT = {"manifest.json", "plan.jsonl", ".lock", "masks", "shards"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from segedge.errors import SourceError, UsageError
 from segedge.video.sources.file import VideoFile
 from segedge.video.sources.parts import VideoPart, is_idr, split_video
-from tests.batch.conftest import moving, write_video
+from tests.batch.archives import moving, write_video
 
 SHARED = Path(__file__).parents[3] / "shared"
 STREET = Path(__file__).parents[2] / "export" / "street" / "street.mp4"

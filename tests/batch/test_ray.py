@@ -18,8 +18,7 @@ from segedge.batch.options import Job
 from segedge.batch.plan import Shard
 from segedge.batch.run import BatchReport, run_batch
 from segedge.errors import BackendError, SinkError, UsageError
-from tests.batch.conftest import files_below
-from tests.batch.test_archive import OPTIONS, HerePool, rows
+from tests.batch.archives import OPTIONS, HerePool, files_below, rows
 from tests.processes import ended
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from segedge.batch.run import run_batch
 from segedge.errors import SinkError, SourceError, UsageError
-from tests.batch.conftest import files_below, moving
-from tests.batch.test_archive import OPTIONS, HerePool
+from tests.batch.archives import OPTIONS, HerePool, files_below, moving
 
 
 class FullFileSystem(MemoryFileSystem):  # type: ignore[misc]
