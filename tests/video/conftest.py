@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from push_receiver import Receiver
 from video_clips import gradient_images, write_clip
 
 REAL_CLIP = Path(__file__).parents[3] / "shared/data/video/car-detection.mp4"
@@ -44,3 +45,12 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     yield folder
     # Lazily: PyAV leaks the descriptor of a file whose header could not be written.
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Of pushes over TCP."""
+    server = Receiver()
+    yield server
+    if server._thread.is_alive():
+        server.stop()
