@@ -77,6 +77,16 @@ def require(module: str, *, purpose: str) -> Any:
         ) from error
 
 
+def await_import(module: str) -> None:
+    """Wait for the thread that is importing an optional library, if one is.
+
+    Of other names nothing is known: a program's own module may have one, and import it just now
+    by the thread that waits for this one.
+    """
+    if module in _EXTRA_OF and module in sys.modules:
+        importlib.import_module(module)
+
+
 def install_command(module: str) -> str:
     """The shell command that installs an optional library with its extra."""
     extra = _EXTRA_OF.get(module)
@@ -98,4 +108,11 @@ def is_importable(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-__all__ = ["IMPORT_MS", "install_command", "installed_version", "is_importable", "require"]
+__all__ = [
+    "IMPORT_MS",
+    "await_import",
+    "install_command",
+    "installed_version",
+    "is_importable",
+    "require",
+]

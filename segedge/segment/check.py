@@ -14,11 +14,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from segedge.backends.base import Backend, DeviceBackend, Precision
 from segedge.backends.registry import (
@@ -51,9 +51,8 @@ from segedge.segment.common import Common
 from segedge.segment.fitting import check_network, network_size
 from segedge.version import __version__
 
-if TYPE_CHECKING:
-    from segedge.cpu.ready import Ready
-
+Stamps = tuple[tuple[int, ...], ...]
+"""See `stamps_of`."""
 _SCHEMA = 4
 _REFUSED = "refused"
 """Folder of what did not pass, which `auto` looks for before it opens anything."""
@@ -80,8 +79,8 @@ class Prover:
     graphs: bool = True
     code: Code = kernels
     """What the CPU's part of a frame runs."""
-    ready: Ready | None = None
-    """Says it instead, while kernels are being loaded, and what it needs is prepared after that."""
+    stamps: Stamps = ()
+    """Of the file when it was opened; what comes of it is kept of that one."""
     found: dict[str, Checked] = field(default_factory=dict)
     """Backend with its variant to what came of it."""
     _entries: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -96,10 +95,16 @@ class Prover:
         threads: int | None = None,
         graphs: bool = True,
         code: Code = kernels,
+        stamps: Stamps | None = None,
     ) -> Prover | None:
-        """None where the file has no proof, or is opened with another card than its own."""
+        """None where the file has no proof, or is opened with another card than its own.
+
+        ``stamps`` were taken before a backend read the file; None: none has yet.
+        """
         if is_address(path):
             return None
+        if stamps is None:
+            stamps = stamps_of(path)
         own, told = _read(path)
         if told == "":
             _tell_once(f"{path.name} carries no proof: {_UNCHECKED} (segedge prove {path})")
@@ -113,7 +118,7 @@ class Prover:
         if problem := _misfit(proof, card):
             _log.warning("%s in the model file is left aside: %s", PROOF_KEY, problem)
             return None
-        return cls(path, own, proof, told or "", threads, graphs, code)
+        return cls(path, own, proof, told or "", threads, graphs, code, stamps)
 
     def begin(self, name: str) -> None:
         """Prepare for a backend on the CPU that nothing is known of."""
@@ -212,7 +217,7 @@ class Prover:
     @cached_property
     def common(self) -> Common:
         """What the picture's frame and later ones have in common, on the CPU."""
-        return Common(self.threads, self.ready or self.code)
+        return Common(self.threads, self.code)
 
     @cached_property
     def _ahead(self) -> Ahead:
@@ -252,10 +257,21 @@ class Prover:
     def _file(self) -> list[Any]:
         """The file as it lies there, which changes with its weights, and what it says itself."""
         said = self.card.to_json() + self.told
-        beside = self.path.with_name(self.path.name + ".data")
-        stats = [path.stat() for path in (self.path, beside) if path.exists()]
-        stamps = [(s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats]
-        return [stamps, hashlib.sha256(said.encode()).hexdigest(), self.graphs]
+        return [self.stamps, hashlib.sha256(said.encode()).hexdigest(), self.graphs]
+
+
+def stamps_of(path: Path) -> Stamps:
+    """What changes when a file, or the one with its weights, is written or another takes its name.
+
+    They are taken before the file is opened: one that is replaced meanwhile is not what runs, and
+    what comes of it must not be kept of what is there now.
+    """
+    found = []
+    for one in (path, path.with_name(path.name + ".data")):
+        with suppress(OSError):  # there is none, or whoever opens it says what is wrong
+            s = one.stat()
+            found.append((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))
+    return tuple(found)
 
 
 def exact_variant(name: str) -> str | None:

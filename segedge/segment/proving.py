@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +9,9 @@ from typing import TYPE_CHECKING
 from segedge.backends.base import Backend
 from segedge.backends.registry import may_run_on_host
 from segedge.card.card import ModelCard
-from segedge.segment.check import Prover
+from segedge.cpu.code import kernels
+from segedge.machine.optional import await_import
+from segedge.segment.check import Prover, stamps_of
 
 if TYPE_CHECKING:
     from segedge.cpu.ready import Ready
@@ -27,9 +27,9 @@ class Proving:
     def __init__(
         self, path: Path, card: ModelCard, *, threads: int | None, graphs: bool, ready: Ready | None
     ) -> None:
-        """Nothing is read yet; ``ready`` loads the kernels, None where none are needed."""
+        """Nothing is read yet, by a backend neither; ``ready`` loads the kernels, if any."""
         self._path, self._card, self._threads, self._graphs = path, card, threads, graphs
-        self._ready = ready
+        self._ready, self._stamps = ready, stamps_of(path)
         self._making = threading.Lock()
         self._made: list[Prover | None] = []
 
@@ -66,13 +66,13 @@ class Proving:
         return "" if prover is None or not may_run_on_host(name) else prover.refused_before(name)
 
     def _prepare(self, name: str) -> None:
-        library = name.partition(":")[0]
-        if library in sys.modules:
-            importlib.import_module(library)  # waits for who is importing it
+        await_import(name.partition(":")[0])
         prover = self.prover
         if prover is not None:
-            prover.ready = self._ready
             prover.begin(name)
 
     def _make(self) -> Prover | None:
-        return Prover.of(self._path, self._card, threads=self._threads, graphs=self._graphs)
+        return Prover.of(
+            self._path, self._card, threads=self._threads, graphs=self._graphs,
+            code=self._ready or kernels, stamps=self._stamps,
+        )  # fmt: skip

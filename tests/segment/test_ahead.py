@@ -21,12 +21,14 @@ from segedge.card.picture import Picture
 from segedge.cpu import ready as ready_module
 from segedge.cpu.ready import Ready
 from segedge.errors import ModelError
+from segedge.machine import optional
 from segedge.segment import common as common_module
 from segedge.segment.check import Prover
 from segedge.segment.common import Common, Whole
 from segedge.segment.proving import Proving
 from segedge.segment.segmenter import Segmenter
-from tests.segment import proved
+from tests.processes import ended
+from tests.segment import planted, proved
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -107,6 +109,7 @@ def test_the_proof_waits_for_the_backends_library(
     monkeypatch.setattr("builtins.slow_begun", begun, raising=False)
     monkeypatch.setattr("builtins.slow_goes_on", goes_on, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(optional._EXTRA_OF, "slow_library", "slow")
     path, ready = proved.exported("plain"), Ready(patience="none")
     card, proof = proved.card_and_proof(path)
     importing = threading.Thread(target=lambda: importlib.import_module("slow_library"))
@@ -130,6 +133,40 @@ def test_the_proof_waits_for_the_backends_library(
     assert prover._ahead.has_its_weights()
     importing.join()
     del sys.modules["slow_library"]
+
+
+def test_a_programs_own_module_is_not_waited_for(tmp_path: Path) -> None:
+    """It may have a backend's name, and be imported by the thread that waits for the opening."""
+    (tmp_path / "eager.py").write_text(
+        """
+import sys, segedge
+try:
+    segedge.load(sys.argv[1], backend="eager")
+except segedge.SegedgeError as error:
+    print(error.headline)
+"""
+    )
+    code = f"import sys; sys.path.append({str(tmp_path)!r}); import eager"
+    done = ended([sys.executable, "-c", code, proved.exported("plain")], seconds=60)
+    assert "PyTorch runs torch.export programs here" in done.stdout, done.stderr
+
+
+def test_nothing_is_compiled_for_a_file_that_every_backend_was_refused_for(
+    tmp_path: Path, own_cache: Path
+) -> None:
+    """The second opening knows that before kernels are looked for; ``none`` asks for no wait."""
+    (own_cache / "cpu").unlink()  # no kernels are kept
+    fault = planted.GRAPH_FAULTS["another slope"]
+    path = planted.faulty(proved.exported("varied"), fault, tmp_path / "m.onnx")
+    code = """
+import sys, numpy, segedge
+with segedge.load(sys.argv[1], kernels="none") as segmenter:
+    segmenter(numpy.zeros((40, 50, 3), numpy.uint8), outputs=("labels",))
+    print(segmenter.backend_reason.partition(",")[0], "numba" in sys.modules)
+"""
+    for _ in range(2):
+        done = ended([sys.executable, "-c", code, path])
+        assert done.stdout.split() == ["none", "is", "right", "False"], done.stderr
 
 
 def test_a_proof_that_cannot_be_read_is_told_once_the_backend_is_open(

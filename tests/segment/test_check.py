@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import segedge
+from segedge.backends import onnxruntime as onnxruntime_module
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.openvino import OpenVinoBackend
 from segedge.card.attachments import PROOF_KEY
@@ -179,6 +181,40 @@ def test_the_first_opening_costs_one_run_of_the_network(
     (picture, *_) = (one.picture for one in proved.card_and_proof(path)[1].answers)
     assert np.array_equal(frames[0], picture.pixels())
     assert picture.size != proved.SIZE, "it is resized, as frames are"
+
+
+def test_what_was_replaced_while_it_was_opened_spoils_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that goes on exports over the file; the proof is read while a backend opens it."""
+    path, plain = tmp_path / "m.onnx", proved.exported("plain")
+    path.write_bytes(plain.read_bytes())
+    edit = planted.GRAPH_FAULTS["input channels rolled"]
+    other = planted.faulty(plain, edit, tmp_path / "other.onnx").read_bytes()
+    retrained = proved.with_proof(
+        other, proved.card_and_proof(plain)[0], tmp_path / "retrained.onnx"
+    )
+    replaced, session, of = threading.Event(), onnxruntime_module.cpu_session, Prover.of
+
+    def opened(*given: Any, **named: Any) -> Any:
+        found = session(*given, **named)
+        retrained.replace(path)
+        replaced.set()
+        return found
+
+    def read(*given: Any, **named: Any) -> Prover | None:
+        assert replaced.wait(60)
+        return of(*given, **named)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(onnxruntime_module, "cpu_session", opened)
+        meanwhile.setattr(Prover, "of", read)
+        with segedge.load(path, backend="onnxruntime") as old:
+            assert old.checked is not None
+            assert not old.checked.passed, "it is not what the new proof says"
+    with segedge.load(path, backend="onnxruntime", strict=True) as new:
+        assert new.checked is not None
+        assert new.checked.is_sound
 
 
 def test_a_flipped_bit_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

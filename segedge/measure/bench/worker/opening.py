@@ -15,6 +15,7 @@ from segedge.machine.optional import IMPORT_MS
 from segedge.measure.bench.worker.job import Job
 
 if TYPE_CHECKING:
+    from segedge.segment.check import Stamps
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.segmenter import Segmenter
 
@@ -25,6 +26,8 @@ class Opened:
 
     path: Path
     """The file that was opened."""
+    stamps: Stamps
+    """Of this file, before it was opened."""
     segmenter: Segmenter | CudaSegmenter
     import_ms: float
     """Python's imports: segedge, NumPy, OpenCV, Numba, the inference library."""
@@ -38,12 +41,13 @@ def open_job(job: Job, folder: Path) -> Opened:
     """Open a model; a graph that is made for it goes into the folder."""
     start_ns = time.perf_counter_ns()
     # What `segedge.load` would import; the library follows and is counted by `require`.
+    from segedge.segment.check import stamps_of
     from segedge.segment.load import load  # noqa: F401
 
     import_ms = (time.perf_counter_ns() - start_ns) / 1e6
     path, card = _files(job, folder)
     imported_ms, start_ns = sum(IMPORT_MS.values()), time.perf_counter_ns()
-    segmenter = _opened(job, path, card)
+    stamps, segmenter = stamps_of(path), _opened(job, path, card)
     passed_ms = (time.perf_counter_ns() - start_ns) / 1e6
     library_ms = sum(IMPORT_MS.values()) - imported_ms
     built = getattr(getattr(segmenter.backend, "facts", None), "build_seconds", None)
@@ -51,7 +55,7 @@ def open_job(job: Job, folder: Path) -> Opened:
     open_ms = passed_ms - library_ms
     if build_ms is not None and open_ms > build_ms:  # else it came from the cache
         open_ms -= build_ms
-    return Opened(path, segmenter, import_ms + library_ms, open_ms, build_ms)
+    return Opened(path, stamps, segmenter, import_ms + library_ms, open_ms, build_ms)
 
 
 def checked(job: Job, opened: Opened) -> dict[str, Any] | None:
@@ -59,7 +63,7 @@ def checked(job: Job, opened: Opened) -> dict[str, Any] | None:
     from segedge.segment.check import Prover
 
     segmenter = opened.segmenter
-    prover = Prover.of(opened.path, segmenter.card)
+    prover = Prover.of(opened.path, segmenter.card, stamps=opened.stamps)
     found = None if prover is None else prover.check(job.contender.backend, segmenter.backend)
     return None if found is None else found.to_dict()
 
