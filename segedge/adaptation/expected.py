@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from segedge.adaptation.layers import Layer, channels_of, find_layers
 from segedge.adaptation.measure import Tick, measure
 from segedge.card.statistics import Channels, Statistics
+from segedge.convert.statistics import batch_norms
 from segedge.errors import ModelError
-from segedge.graph.kit import Model, attribute, constant
+from segedge.graph.kit import Model
 
 _PER_IMAGE = ("InstanceNormalization", "GroupNormalization", "LayerNormalization")
 _SOURCE = "--source IMAGES measures them, on images like those of training"
@@ -23,14 +24,7 @@ def known_statistics(model: Model, carried: Statistics | None) -> Statistics | N
     """What the file says, else what the batch normalisations in its graph say."""
     if carried is not None and find_layers(model, carried):
         return carried
-    found = {}
-    for node in model.graph:
-        if node.op_type != "BatchNormalization":
-            continue
-        gamma, beta, _, variance = (constant(value) for value in node.inputs[1:5])
-        if gamma is not None and beta is not None and variance is not None:
-            epsilon = float(attribute(node, "epsilon", 1e-5))
-            found[node.outputs[0].name] = Channels.of_norm(gamma, beta, variance, epsilon)
+    found = batch_norms(model)
     return Statistics.of("BatchNorm", found) if found else None
 
 

@@ -41,11 +41,7 @@ def thinned(image_hwc: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def glance(frame: Size, thin: NDArray[np.uint8], logits: NDArray[Any], card: ModelCard) -> Glance:
     """Figures of a frame of this size by its `thinned` pixels and the network's logits."""
-    planes = np.asarray(logits)[0]
-    if card.logits_layout == "nhwc":
-        planes = np.moveaxis(planes, -1, 0)
-    rows, columns = content(frame, card, card.grid_size(logits.shape))
-    labels, top = _best(planes[:, rows, columns].astype(np.float32), card)
+    labels, top = _best(class_scores(frame, logits, card), card)
     points = labels.size
     levels = np.bincount((top * BINS).astype(np.int64).ravel(), minlength=BINS + 1)
     levels[BINS - 1] += levels[BINS]
@@ -92,16 +88,25 @@ def _triple(values: NDArray[np.float64]) -> Triple:
     return blue, green, red
 
 
+def class_scores(frame: Size, logits: NDArray[Any], card: ModelCard) -> NDArray[np.float32]:
+    """One finite plane a class, C x h x w logits or probabilities, where `content` is."""
+    planes = np.asarray(logits)[0]
+    if card.logits_layout == "nhwc":
+        planes = np.moveaxis(planes, -1, 0)
+    rows, columns = content(frame, card, card.grid_size(logits.shape))
+    scores: NDArray[np.float32] = planes[:, rows, columns].astype(np.float32)
+    scores = np.nan_to_num(scores, nan=-1e30, posinf=1e30, neginf=-1e30)
+    if card.activation != "sigmoid":
+        return scores
+    if card.probabilities:  # less a half
+        return np.concatenate([0.5 - scores, 0.5 + scores])
+    return np.concatenate([np.zeros_like(scores), scores])  # the background is a class of logit 0
+
+
 def _best(
     scores: NDArray[np.float32], card: ModelCard
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The label and its probability at each point, of C x h x w logits or probabilities."""
-    scores = np.nan_to_num(scores, nan=-1e30, posinf=1e30, neginf=-1e30)
-    if card.activation == "sigmoid":  # the background is a class of logit 0
-        if card.probabilities:  # less a half
-            scores = np.concatenate([0.5 - scores, 0.5 + scores])
-        else:
-            scores = np.concatenate([np.zeros_like(scores), scores])
+    """The label and its probability at each point."""
     labels, best = scores.argmax(axis=0), scores.max(axis=0)
     if card.probabilities:
         return labels, np.clip(best, 0.0, 1.0)

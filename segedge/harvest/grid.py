@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.drift.glance import content
+from segedge.drift.glance import class_scores, content
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 
@@ -48,17 +48,13 @@ class Grid:
 
 def grid_of(frame: Frame, result: LogitsView) -> Grid:
     """Reduce a frame and its logits to a small grid; borders of a letterbox are left out."""
-    card, output = result.card, result.logits
-    size = card.grid_size(output.shape)
-    rows, columns = content(Size(*frame.size), card, size)
+    card, output, size = result.card, result.logits, Size(*frame.size)
     if card.head == "labels":
+        rows, columns = content(size, card, card.grid_size(output.shape))
         labels = np.asarray(output).reshape(output.shape[-2:])[rows, columns].astype(np.intp)
         doubt = None
     else:
-        scores = np.asarray(output)[0]
-        if card.logits_layout == "nhwc":
-            scores = np.moveaxis(scores, -1, 0)
-        labels, doubt = _best_two(scores[:, rows, columns].astype(np.float32), card)
+        labels, doubt = _best_two(class_scores(size, output, card), card)
     counts = np.bincount(labels.reshape(-1), minlength=len(card.classes))[: len(card.classes)]
     return Grid(labels, doubt, luma_of(frame, labels.shape), counts / labels.size)
 
@@ -79,10 +75,7 @@ def luma_of(frame: Frame, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _best_two(
     scores: NDArray[np.float32], card: ModelCard
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """The winner and 1 less its lead in probability, of C x h x w logits."""
-    scores = np.nan_to_num(scores, nan=-1e30, posinf=1e30, neginf=-1e30)
-    if card.activation == "sigmoid":  # the background is a class of logit 0
-        scores = np.concatenate([np.zeros_like(scores), scores])
+    """The winner and 1 less its lead in probability, of C x h x w logits or probabilities."""
     best = scores[0].copy()
     second = np.full_like(best, -np.inf)
     labels = np.zeros(best.shape, np.intp)
@@ -91,6 +84,8 @@ def _best_two(
         np.maximum(second, np.minimum(best, plane), out=second)
         np.copyto(labels, label, where=plane > best)
         np.maximum(best, plane, out=best)
+    if card.probabilities:
+        return labels, 1.0 - (best - second)
     lead = 1.0 - np.exp(second - best)
     doubt: NDArray[np.float32] = 1.0 - lead / np.exp(scores - best).sum(axis=0)
     return labels, doubt

@@ -67,6 +67,21 @@ def test_sigmoid_heads_and_heads_of_labels() -> None:
     assert grid.shares.tolist() == [0.25, 0.25, 0.5]
 
 
+def test_probabilities_are_taken_as_they_are() -> None:
+    """A network that ends at its softmax, and one at its sigmoid, whose output is less a half."""
+    shares = np.array([[0.2, 0.6], [0.7, 0.3], [0.1, 0.1]], np.float32).reshape(1, 3, 1, 2)
+    grid = grid_of(frame_of(), result_of(shares, probabilities=True))
+    assert grid.labels.tolist() == [[1, 0]]
+    assert grid.doubt is not None
+    assert np.allclose(grid.doubt, [[0.5, 0.7]], atol=1e-6)
+    two = {"classes": ("no", "yes"), "palette_rgb": ((0, 0, 0),) * 2, "activation": "sigmoid"}
+    yes = np.array([0.1, 0.5, 0.9], np.float32).reshape(1, 1, 1, 3)
+    grid = grid_of(frame_of(), result_of(yes - 0.5, probabilities=True, **two))
+    assert grid.labels.tolist() == [[0, 0, 1]]
+    assert grid.doubt is not None
+    assert np.allclose(grid.doubt, [[0.2, 1.0, 0.2]], atol=1e-6)
+
+
 def test_borders_of_a_letterbox_are_left_out() -> None:
     logits = np.zeros((1, 3, 6, 8), np.float32)
     logits[0, 2] = 5.0  # the border
