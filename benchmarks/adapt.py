@@ -12,7 +12,6 @@ other, in four looks, `moods` the demo network and its own generator (export/str
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 import tempfile
@@ -246,11 +245,8 @@ def print_rows(rows: Rows) -> None:
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__)
     parser.add_argument("--only", default=",".join((*CAMVID_PARTS, "moods")))
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     run = harness.Run.begin(options)
     wanted = options.only.split(",")

@@ -8,7 +8,6 @@ through segedge and the scores of `segedge eval`: the network runs once an image
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,11 +85,8 @@ def score(images: list[tuple[np.ndarray, np.ndarray]], cleaning: Cleaning) -> di
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__)
     parser.add_argument("--images", type=harness.positive(int), default=101)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     if not MODEL.is_file() or not VAL.is_dir():
         sys.exit("cleaning.py: nothing to measure here: ../shared has the network and CamVid")

@@ -11,7 +11,6 @@ every eighth frame, later ones four times a second at most.
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 import tempfile
@@ -150,12 +149,9 @@ def measured(name: str, *, rounds: int, frames: int) -> list[Figure]:
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__)
     parser.add_argument("--rounds", type=harness.positive(int), default=15)
     parser.add_argument("--frames", type=harness.positive(int), default=40)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     run = harness.Run.begin(options)
     figures = []

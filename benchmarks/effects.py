@@ -18,11 +18,9 @@ import cv2
 import harness
 import numpy as np
 from harness import Samples, Stopwatch
-from tail_cpu import FRAME, GRID, NETWORK, scene
+from tail_cpu import CARD, FRAME, GRID, NETWORK, scene
 
-from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry
-from segedge.card.labels import label_set
 from segedge.cpu.effects import Effects
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
@@ -31,8 +29,6 @@ from segedge.cpu.workers import Workers
 from segedge.options.effect import Effect, heat_table_rgb, outline_radius
 from segedge.reference.look import Look
 
-CAMVID = label_set("camvid")
-CARD = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
 CLASSES = ("car", "pedestrian", "bicyclist")
 EFFECTS = {
     "overlay": Effect(),

@@ -10,7 +10,6 @@ every pixel whose *true* label stays the same it is counted how often the label 
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 import tempfile
@@ -164,13 +163,9 @@ def measure(card: ModelCard, backend: Backend, count: int) -> dict[str, dict[str
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__, quick="a few frames: does it run?")
     parser.add_argument("--frames", type=harness.positive(int), default=250)
     parser.add_argument("--backend", default="auto")
-    parser.add_argument("--quick", action="store_true", help="a few frames: does it run?")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     count = 10 if options.quick else options.frames
     run = harness.Run.begin(options)

@@ -149,9 +149,7 @@ def parser_of(
     document: str | None, *, rounds: int, seconds: float, threads: int = 0
 ) -> argparse.ArgumentParser:
     """A parser with the options that the benchmarks share; ``--threads`` where some are said."""
-    parser = argparse.ArgumentParser(
-        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = saving_parser(document, quick="tiny and short: does it run?")
     parser.add_argument("--variant", help=argparse.SUPPRESS)  # the worker's side of run_in_turn
     parser.add_argument("--rounds", type=positive(int), default=rounds, help="turns of each")
     parser.add_argument(
@@ -163,7 +161,16 @@ def parser_of(
         parser.add_argument(
             "--threads", type=positive(int), default=min(threads, usable_processors())
         )
-    parser.add_argument("--quick", action="store_true", help="tiny and short: does it run?")
+    return parser
+
+
+def saving_parser(document: str | None, *, quick: str = "") -> argparse.ArgumentParser:
+    """A parser with ``--save``, and ``--quick`` where it is said what that does."""
+    parser = argparse.ArgumentParser(
+        description=document, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if quick:
+        parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     return parser
 

@@ -50,9 +50,7 @@ PARTS = ("accuracy", "cost", "video", "live", "memory")
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__, quick="a few frames: does it run?")
     parser.add_argument("what", choices=PARTS)
     parser.add_argument("--rounds", type=harness.positive(int), default=3)
     parser.add_argument("--way", help=argparse.SUPPRESS)  # the worker's side of `video`
@@ -61,8 +59,6 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--seconds", type=harness.positive(float), default=2.0)
     parser.add_argument("--threads", type=harness.positive(int), default=2)
-    parser.add_argument("--quick", action="store_true", help="a few frames: does it run?")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     if options.way:
         print(speed.video(options.way, Path(options.folder), options.frames))

@@ -12,7 +12,6 @@ post-processing stretches the crop's labels over the whole image.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -209,13 +208,9 @@ def own_labels(
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print the table, write it where it is asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__, quick="two images: does it run?")
     parser.add_argument("--only", nargs="*", help=f"any of {', '.join(FAMILIES)}")
     parser.add_argument("--images", type=harness.positive(int), default=20)
-    parser.add_argument("--quick", action="store_true", help="two images: does it run?")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args(words)
     run = harness.Run.begin(options)
     settled = images_of("train", SETTLED_ON)

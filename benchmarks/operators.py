@@ -10,7 +10,6 @@ OpenVINO in float32, and TensorRT for RTX, which here can parse (and with ``--bu
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from document import Document, Figure
-from harness import save, say_machine
+from harness import save, saving_parser, say_machine
 from numpy.typing import NDArray
 from sweep import layout, pointwise, spatial
 from sweep.case import Case
@@ -179,13 +178,10 @@ def figures_of(counts: dict[str, Counter[str]]) -> tuple[Figure, ...]:
 
 def main() -> None:
     """Run, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = saving_parser(__doc__)
     parser.add_argument("--only", nargs="*", default=(), help="operators")
     parser.add_argument("--backend", nargs="*", choices=tuple(BACKENDS), default=tuple(BACKENDS))
     parser.add_argument("--build", action="store_true", help="TensorRT builds, too (slow)")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     environment = Environment.capture()
     say_machine(environment)

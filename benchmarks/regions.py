@@ -17,16 +17,13 @@ import cv2
 import harness
 import numpy as np
 from harness import Samples, Stopwatch
-from tail_cpu import FRAME, GRID, NETWORK, scene
+from tail_cpu import FRAME, label_map
 
-from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
 from segedge.cpu.arrays import rows_of
 from segedge.cpu.kernels.tables import Targets
 from segedge.cpu.overlay import Blend
 from segedge.cpu.regions.clean import Clean
-from segedge.cpu.tail import Tail
 from segedge.cpu.workers import Workers
 from segedge.options.cleaning import Cleaning
 
@@ -50,15 +47,11 @@ INCLUDES = {
 }
 
 
-def label_map(*, specks: bool) -> np.ndarray:
-    """Labels of a real frame; with specks 3000 squares of 1 to 12 pixels' side on top."""
-    _, logits, _ = scene()
-    camvid = label_set("camvid")
-    card = ModelCard(camvid.names, camvid.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
-    labels = np.empty((FRAME.height, FRAME.width), np.uint8)
-    Tail(card, Geometry.fit(FRAME, NETWORK, "stretch"), GRID).run(logits, labels=labels)
+def specked_map() -> np.ndarray:
+    """Labels of a real frame with 3000 squares of 1 to 12 pixels' side on top."""
+    labels = label_map()
     rng = np.random.default_rng(0)
-    for _ in range(3000 if specks else 0):
+    for _ in range(3000):
         y, x = rng.integers(0, FRAME.height), rng.integers(0, FRAME.width)
         side = int(rng.integers(1, 13))
         labels[y : y + side, x : x + side] = rng.integers(0, len(CLASSES))
@@ -101,7 +94,7 @@ def cleaner_step(
 def worker(variant: str, threads: int, seconds: float) -> Samples:
     """One case done one way."""
     way, _, case = variant.partition(": ")
-    labels = label_map(specks=case != "plain")
+    labels = label_map() if case == "plain" else specked_map()
     if way == "segedge":
         return harness.measure(cleaner_step(labels, CASES[case], threads), seconds=seconds)
     cv2.setNumThreads(threads)

@@ -66,9 +66,7 @@ def write_network(path: Path) -> Path:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     city = label_set("cityscapes")
     card = ModelCard(city.names, city.palette_rgb, SHAPE[2], SHAPE[3], stride=STRIDE)
-    for key, value in card.to_metadata().items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    helper.set_model_props(proto, card.to_metadata())
     onnx.save(proto, path)
     return path
 

@@ -16,16 +16,13 @@ import cv2
 import harness
 import numpy as np
 from harness import Stopwatch
-from tail_cpu import FRAME, GRID, NETWORK, scene
+from tail_cpu import FRAME, label_map
 
 from segedge.analyse.facts import RoadAnalysis, ZoneAnalysis
 from segedge.analyse.road import RoadOptions, find_road
 from segedge.analyse.roles import drivable_names, obstacle_names
 from segedge.analyse.zones import parse_zone, zone_pixels
-from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry
 from segedge.card.labels import label_set
-from segedge.cpu.tail import Tail
 from segedge.frames.frame import Frame
 
 CAMVID = label_set("camvid")
@@ -37,15 +34,6 @@ INCLUDES = {
     "lines": "a label map to the text of a JSON line's road and zones, all of the above included",
 }
 ZONE = parse_zone("ahead=0.35,0.55 0.65,0.55 0.8,0.95 0.2,0.95")
-
-
-def label_map() -> np.ndarray:
-    """Labels of a real frame at 1024x2048."""
-    _, logits, _ = scene()
-    card = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
-    labels = np.empty((FRAME.height, FRAME.width), np.uint8)
-    Tail(card, Geometry.fit(FRAME, NETWORK, "stretch"), GRID).run(logits, labels=labels)
-    return labels
 
 
 def opencv_road(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -105,9 +105,7 @@ def write_model(path: Path) -> Path:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     palette = tuple((20 * n, 255 - 20 * n, 128) for n in range(len(CLASSES)))
     card = ModelCard(CLASSES, palette, 352, 480, stride=8)
-    for key, value in card.to_metadata().items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    helper.set_model_props(proto, card.to_metadata())
     onnx.save(proto, path)
     return path
 

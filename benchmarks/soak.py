@@ -258,13 +258,10 @@ def document(found: dict[str, Any], disk: str, minutes: float) -> Document:
 
 def main() -> None:
     """Run, print, and end with 1 where something did not hold."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__)
     parser.add_argument("model", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--restart", type=float, default=60.0, help="seconds of a source's life")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     parser.add_argument("--camera", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.camera:

@@ -10,7 +10,6 @@ busy machine disturbs all of them alike; figures are milliseconds without the ne
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +33,8 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 MODEL = SHARED / "models" / "fastscnn_camvid_512x1024.onnx"
 IMAGES = SHARED / "data" / "camvid" / "val" / "images"
 FRAME, NETWORK, GRID = Size(1024, 2048), Size(512, 1024), Size(64, 128)
+CAMVID = label_set("camvid")
+CARD = ModelCard(CAMVID.names, CAMVID.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
 INCLUDES = {
     "call": "one call on arrays that are there already, without the network",
 }
@@ -73,6 +74,14 @@ def scene() -> tuple[np.ndarray, np.ndarray, str]:
     return frame, np.ascontiguousarray(smooth.transpose(2, 0, 1)[None]), "smooth random field"
 
 
+def label_map() -> np.ndarray:
+    """Labels of the frame."""
+    _, logits, _ = scene()
+    labels = np.empty((FRAME.height, FRAME.width), np.uint8)
+    Tail(CARD, Geometry.fit(FRAME, NETWORK, "stretch"), GRID).run(logits, labels=labels)
+    return labels
+
+
 def network_logits(frame: np.ndarray) -> np.ndarray:
     """Logits before the network's final Resize, which is cut off in memory."""
     import onnx
@@ -108,19 +117,17 @@ def measure(variants: dict[str, Callable[[], object]], turns: int) -> dict[str, 
 
 def variants_of(frame: np.ndarray, logits: np.ndarray, threads: int) -> dict[str, Callable]:
     """What is measured, by name; all arrays are made before."""
-    classes = label_set("camvid")
-    card = ModelCard(classes.names, classes.palette_rgb, NETWORK.height, NETWORK.width, stride=8)
     geometry = Geometry.fit(FRAME, NETWORK, "stretch")
     workers = Workers(threads)
-    preprocessor = Preprocess(card, geometry, workers=workers)
-    tail = Tail(card, geometry, GRID, workers=workers)
+    preprocessor = Preprocess(CARD, geometry, workers=workers)
+    tail = Tail(CARD, geometry, GRID, workers=workers)
     tensor = np.empty(preprocessor.shape, np.float32)
     labels = np.empty((FRAME.height, FRAME.width), np.uint8)
     overlay = np.empty_like(frame)
     confidence = np.empty(labels.shape, np.float32)
-    blend = Blend.of(card.palette_rgb, 0.5)
+    blend = Blend.of(CARD.palette_rgb, 0.5)
     painted = {"overlay": overlay, "frame": frame, "blend": blend}
-    palette_bgr = np.uint8(card.palette_rgb)[:, ::-1].copy()
+    palette_bgr = np.uint8(CARD.palette_rgb)[:, ::-1].copy()
 
     def whole() -> None:
         preprocessor.run(frame, tensor)
@@ -143,15 +150,11 @@ def variants_of(frame: np.ndarray, logits: np.ndarray, threads: int) -> dict[str
 
 def main() -> None:
     """Measure, print, save."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.saving_parser(__doc__, quick="two turns: does it run?")
     parser.add_argument(
         "--threads", type=harness.positive(int), default=min(4, usable_processors())
     )
     parser.add_argument("--turns", type=harness.positive(int), default=60)
-    parser.add_argument("--quick", action="store_true", help="two turns: does it run?")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/")
     options = parser.parse_args()
     run = harness.Run.begin(options)
     cv2.setNumThreads(options.threads)

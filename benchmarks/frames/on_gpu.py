@@ -15,7 +15,7 @@ from harness import Stopwatch
 from numpy.typing import NDArray
 
 from frames.scenes import Scene, torch_module
-from frames.scripts import MEAN, STD, Network, script
+from frames.scripts import MEAN, STD, Network, script, torch_labels
 from frames.way import Image, Picture, Step, Way, segedge_way
 
 
@@ -25,17 +25,12 @@ def _open_torch(compiled: bool, smooth: bool) -> Callable[[Scene], Network]:
 
         module: Any = torch_module(scene, device="cuda")
         module = torch.compile(module) if compiled else module
-        size = (scene.frame.height, scene.frame.width)
+        size = (scene.frame.height, scene.frame.width) if smooth else None
 
         def network(tensor: NDArray[np.float32]) -> NDArray[Any]:
             with torch.inference_mode():
-                output = module(torch.from_numpy(tensor).cuda())
-                logits = output[0] if isinstance(output, tuple | list) else output
-                if smooth:
-                    logits = torch.nn.functional.interpolate(
-                        logits, size, mode="bilinear", align_corners=False
-                    )
-                return logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+                labels = torch_labels(module(torch.from_numpy(tensor).cuda()), size)
+                return labels.to(torch.uint8).cpu().numpy()
 
         return network
 

@@ -9,6 +9,7 @@ which gives the pixels that segedge gives.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -92,35 +93,28 @@ def script(
     return Way(make, family, note or told, modules, is_smooth=smooth)
 
 
-def open_torch(scene: Scene) -> Network:
-    """PyTorch eager, argmax in PyTorch."""
+def open_torch(scene: Scene, *, smooth: bool = False) -> Network:
+    """PyTorch eager, argmax in PyTorch; smooth: of logits interpolated to the frame."""
     import torch
 
     module = torch_module(scene)
+    size = (scene.frame.height, scene.frame.width) if smooth else None
 
     def network(tensor: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():
-            output = module(torch.from_numpy(tensor))
-            logits = output[0] if isinstance(output, tuple | list) else output
-            return logits.argmax(dim=1).numpy()
+            return torch_labels(module(torch.from_numpy(tensor)), size).numpy()
 
     return network
 
 
-def open_torch_smooth(scene: Scene) -> Network:
-    """PyTorch eager, logits interpolated to the frame."""
+def torch_labels(output: Any, size: tuple[int, int] | None) -> Any:
+    """Labels of what a module gives, brought to a size first where there is one."""
     import torch
 
-    module, size = torch_module(scene), (scene.frame.height, scene.frame.width)
-
-    def network(tensor: NDArray[np.float32]) -> NDArray[Any]:
-        with torch.inference_mode():
-            output = module(torch.from_numpy(tensor))
-            logits = output[0] if isinstance(output, tuple | list) else output
-            up = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
-            return up.argmax(dim=1).numpy()
-
-    return network
+    logits = output[0] if isinstance(output, tuple | list) else output
+    if size is not None:
+        logits = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return logits.argmax(dim=1)
 
 
 def open_ort(name: str) -> Callable[[Scene], Network]:
@@ -195,7 +189,9 @@ CPU_WAYS: dict[str, Way] = {
     "segedge, OpenVINO f32": segedge_way("openvino:f32"),
     "segedge, ONNX Runtime": segedge_way("onnxruntime"),
     "PyTorch script": script(open_torch, "PyTorch", "torch"),
-    "PyTorch script, smooth": script(open_torch_smooth, "PyTorch", "torch", smooth=True),
+    "PyTorch script, smooth": script(
+        partial(open_torch, smooth=True), "PyTorch", "torch", smooth=True
+    ),
     "ONNX Runtime script": script(open_ort("whole.onnx"), "ONNX Runtime", "onnxruntime"),
     "ONNX Runtime script, argmax inside": script(
         open_ort("argmax.onnx"), "ONNX Runtime", "onnxruntime"
