@@ -55,8 +55,7 @@ def write_model(
         ("dark", "bright"), ((0, 0, 0), (255, 255, 0)), 48, 64, stride=8,
         dynamic=("batch", "size") if dynamic else (),
     )  # fmt: skip
-    for key, value in card.to_metadata().items() if has_card else ():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    if has_card:
+        helper.set_model_props(proto, card.to_metadata())
     onnx.save(proto, path)
     return path

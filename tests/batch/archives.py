@@ -17,6 +17,7 @@ from segedge.batch.plan import Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Started
 from segedge.batch.run import BatchReport, run_batch
 from segedge.batch.work import Worker
+from tests.video.video_clips import write_clip
 
 OPTIONS = BatchOptions(shard_frames=6, backend="onnxruntime")
 
@@ -38,18 +39,9 @@ def write_video(
     path: Path, images: list[NDArray], *, key_every: int, b_frames: int = 2, options: str = ""
 ) -> Path:
     """H.264 with key frames every so many frames."""
-    from segedge.video.ffmpeg import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        parameters = f"keyint={key_every}:min-keyint=1:scenecut=0:bframes={b_frames}"
-        stream.options = {"x264-params": parameters + (f":{options}" if options else "")}
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-        container.mux(stream.encode(None))
-    return path
+    parameters = f"keyint={key_every}:min-keyint=1:scenecut=0:bframes={b_frames}"
+    parameters += f":{options}" if options else ""
+    return write_clip(path, images, options={"x264-params": parameters})
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

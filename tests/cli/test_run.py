@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -21,6 +20,7 @@ pytest.importorskip("onnxruntime")
 from segedge.card.card import ModelCard  # noqa: E402
 from tests.processes import PIPES, SEGEDGE, ended, started  # noqa: E402
 from tests.small_model import run_verb  # noqa: E402
+from tests.video import video_clips  # noqa: E402
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CLASSES = ("dark", "red", "bright")
@@ -65,9 +65,7 @@ def write_model(path: Path, *, card: bool, channels: int = 3, head_axes: int = 4
             mean=(0.5, 0.5, 0.5),
             std=(1.0, 1.0, 1.0),
         )
-        for key, value in made.to_metadata().items():
-            entry = proto.metadata_props.add()
-            entry.key, entry.value = key, value
+        helper.set_model_props(proto, made.to_metadata())
     onnx.save(proto, path)
     return path
 
@@ -90,22 +88,8 @@ def scene(height: int = 96, width: int = 128) -> np.ndarray:
 
 
 def write_clip(path: Path, frames: int = 20, size: tuple[int, int] = (96, 128)) -> Path:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.height, stream.width = size
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "ultrafast"}
-        picture = av.VideoFrame.from_ndarray(scene(*size), format="bgr24").reformat(
-            format="yuv420p"
-        )
-        picture.time_base = Fraction(1, 10)
-        for index in range(frames):
-            picture.pts = index
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
+    options = {"preset": "ultrafast"}
+    return video_clips.write_clip(path, [scene(*size)] * frames, fps=10, options=options)
 
 
 def test_an_image_to_an_overlay(segedge: Run, model: Path, tmp_path: Path) -> None:

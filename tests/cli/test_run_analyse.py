@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -34,8 +33,8 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run(model: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    return run_verb("run", model, "in", "--backend", "onnxruntime", *words)
+def run(model: Path, *words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return run_verb("run", model, "in", "--backend", "onnxruntime", *words, code=code)
 
 
 ROAD = ("--road", "--drivable", "dark", "--obstacles", "bright")
@@ -97,14 +96,7 @@ def test_road_zones_ground_and_harvest(
 )
 def test_refusals(
     tmp_path: Path, model: Path, images: Path, words: tuple[str, ...], message: str,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from segedge.cli.main import run as main
-
     monkeypatch.chdir(tmp_path)
-    arguments = ["segedge", "run", str(model), "in", "--backend", "onnxruntime", *words]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+    assert message in " ".join(run(model, *words, code=2).stderr.split())

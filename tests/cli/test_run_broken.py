@@ -14,6 +14,8 @@ pytest.importorskip("onnxruntime")
 from test_run import Run, model, segedge
 from test_run_motion import SIZE, pan, write_pan
 
+from tests.video.video_clips import write_clip
+
 __all__ = ["model", "segedge"]  # fixtures
 
 WHOLE = 12
@@ -22,18 +24,11 @@ WHOLE = 12
 
 def write_broken(path: Path) -> Path:
     """Two recordings joined, the second smaller: no frame of it can follow those of the first."""
-    from segedge.video.ffmpeg import av
-
     parts = []
     for number, (height, width) in enumerate((SIZE, (SIZE[0] // 2, SIZE[1] // 2))):
         part = path.with_suffix(f".{number}.ts")
-        with av.open(str(part), "w") as container:
-            stream = container.add_stream("libx264", rate=10)
-            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-            for index in range(WHOLE):
-                image = np.ascontiguousarray(pan(index)[:height, :width])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
-            container.mux(stream.encode())
+        images = [np.ascontiguousarray(pan(index)[:height, :width]) for index in range(WHOLE)]
+        write_clip(part, images, fps=10, options={})
         parts.append(part.read_bytes())
         part.unlink()
     path.write_bytes(b"".join(parts))

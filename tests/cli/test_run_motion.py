@@ -14,6 +14,8 @@ pytest.importorskip("onnxruntime")
 
 from test_run import Run, model, segedge
 
+from tests.video.video_clips import write_clip
+
 __all__ = ["model", "segedge"]  # fixtures
 
 SIZE = (96, 128)
@@ -29,17 +31,8 @@ def pan(number: int, step: int = 2) -> np.ndarray:
 
 
 def write_pan(path: Path, frames: int = 13, *, codec: str = "libx264") -> Path:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=10)
-        stream.height, stream.width = SIZE
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for number in range(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pan(number)), format="bgr24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
+    images = [np.ascontiguousarray(pan(number)) for number in range(frames)]
+    return write_clip(path, images, fps=10, codec=codec, options={})
 
 
 def test_the_summary_says_how_many_frames_and_how_well(
@@ -134,10 +127,7 @@ def test_a_network_that_gives_labels_is_refused(segedge: Run, model: Path, tmp_p
     proto.graph.output.append(helper.make_tensor_value_info("labels", TensorProto.INT64, [1, 6, 8]))
     card = ModelCard.from_metadata({e.key: e.value for e in proto.metadata_props})
     assert card is not None
-    del proto.metadata_props[:]
-    for key, value in card.replace(head="labels").to_metadata().items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    helper.set_model_props(proto, card.replace(head="labels").to_metadata())
     onnx.save(proto, tmp_path / "labels.onnx")
     write_pan(tmp_path / "in.mp4", frames=2)
     done = segedge("run", "labels.onnx", "in.mp4", "--every", "2", code=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import cv2
@@ -54,16 +53,8 @@ def test_images_are_smoothed_only_on_demand(segedge: Run, model: Path, tmp_path:
     ],
 )
 def test_nonsense_is_one_message(
-    model: Path, tmp_path: Path, words: tuple[str, ...], message: str,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    from segedge.cli.main import run as main
-
+    segedge: Run, model: Path, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
     cv2.imwrite(str(tmp_path / "in.png"), scene())
-    monkeypatch.chdir(tmp_path)
-    arguments = ["segedge", "run", str(model), "in.png", "--backend", "onnxruntime", *words]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+    done = segedge("run", model, "in.png", "--backend", "onnxruntime", *words, code=2)
+    assert message in " ".join(done.stderr.split())

@@ -40,9 +40,7 @@ def write(path: Path, card: ModelCard, *, opset: int, dynamic: bool = False) -> 
         constants,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-    for key, value in card.to_metadata().items():
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, value
+    helper.set_model_props(model, card.to_metadata())
     onnx.save(model, path)
     return path
 

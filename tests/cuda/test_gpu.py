@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,22 +31,13 @@ from segedge.reference import frame as reference
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
+from tests.brightness import CARD, CLASSES, PALETTE, image_of
 
 pytestmark = pytest.mark.gpu
 
-CLASSES = ("night", "dusk", "day", "glare")
-PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))
 SIMULATED = bool(os.environ.get("SIMCUDA"))
-CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
 LARGE = CARD if SIMULATED else CARD.replace(input_height=512, input_width=1024)
 FRAME = (96, 128) if SIMULATED else (1024, 2048)
-
-
-def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth noise: large regions of every brightness."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis.strategies import SearchStrategy
 from shim.cases import EXAMPLES
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
@@ -36,9 +37,9 @@ def expected(labels: np.ndarray, cleaning: Cleaning) -> np.ndarray:
     )  # fmt: skip
 
 
-def test_cleaning_equals_the_reference(launcher: Launch):
-    @settings(deadline=None, max_examples=EXAMPLES * 2)
-    @given(maps(), cleanings)
+def cleans_as_the_reference(launcher: Launch, made: SearchStrategy[np.ndarray], times: int) -> None:
+    @settings(deadline=None, max_examples=times)
+    @given(made, cleanings)
     def check(labels: np.ndarray, cleaning: Cleaning) -> None:
         if not cleaning.is_off:
             np.testing.assert_array_equal(
@@ -46,6 +47,10 @@ def test_cleaning_equals_the_reference(launcher: Launch):
             )
 
     check()
+
+
+def test_cleaning_equals_the_reference(launcher: Launch):
+    cleans_as_the_reference(launcher, maps(), EXAMPLES * 2)
 
 
 def roots(labels: np.ndarray, connectivity: int, launcher: Launch) -> np.ndarray:
@@ -104,15 +109,7 @@ def test_regions_that_cross_tiles_are_one(launcher: Launch, connectivity: int):
 
 
 def test_cleaning_across_tiles_equals_the_reference(launcher: Launch):
-    @settings(deadline=None, max_examples=EXAMPLES // 2)
-    @given(maps(most=50), cleanings)
-    def check(labels: np.ndarray, cleaning: Cleaning) -> None:
-        if not cleaning.is_off:
-            np.testing.assert_array_equal(
-                cleaned(labels, cleaning, launcher), expected(labels, cleaning)
-            )
-
-    check()
+    cleans_as_the_reference(launcher, maps(most=50), EXAMPLES // 2)
 
 
 def test_the_widest_window(launcher: Launch):

@@ -13,6 +13,7 @@ from segedge.motion.grey import Grey
 from segedge.motion.vectors import REACH, vector_step
 from segedge.video.ffmpeg import av
 from tests.motion.pictures import FRAME, picture, shifted
+from tests.video.video_clips import write_clip
 
 RECORD = np.dtype(
     {
@@ -80,7 +81,7 @@ def test_what_a_film_says(tmp_path: Path, b_frames: int):
     path = tmp_path / "pan.mp4"
     step = (2.0, 1.0)
     images = [shifted(picture(), (step[0] * i, step[1] * i)) for i in range(10)]
-    write(path, images, {"bf": str(b_frames)})
+    write_clip(path, images, options={"preset": "medium", "bf": str(b_frames)})
     found = 0
     last = None
     for frame in vectors_of(path):
@@ -93,17 +94,6 @@ def test_what_a_film_says(tmp_path: Path, b_frames: int):
             found += 1
         last = grey
     assert found >= 8
-
-
-def write(path: Path, images: list[np.ndarray], options: dict[str, str]) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"preset": "medium", **options})
-        stream.width, stream.height, stream.pix_fmt = FRAME.width, FRAME.height, "yuv420p"
-        for index, image in enumerate(images):
-            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-            frame.pts = index
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def vectors_of(path: Path) -> Any:

@@ -10,12 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 import segedge
 from segedge.backends.fake import FakeBackend
-from segedge.card.card import ModelCard
 from segedge.errors import SourceError, UsageError
 from segedge.frames.frame import Frame
 from segedge.options.effect import EFFECTS, Effect
@@ -25,27 +23,14 @@ from segedge.reference import effects as truth
 from segedge.segment import pictures
 from segedge.segment.result import Result
 from segedge.segment.segmenter import Segmenter
-
-CARD = ModelCard(
-    ("night", "dusk", "day", "glare"),
-    ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0)),
-    48,
-    64,
-    stride=8,
-)
-
-
-def image_of(height: int = 96, width: int = 128, seed: int = 0) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+from tests.brightness import CARD, image_of
 
 
 def result_of(style: OverlayStyle | None = None, **outputs: Any) -> Result:
     with Segmenter(
         CARD, FakeBackend(CARD), threads=1, options=FrameOptions(style=style or OverlayStyle())
     ) as segmenter:
-        return segmenter(Frame(image_of(), name="a.png"), **outputs)
+        return segmenter(Frame(image_of(96, 128), name="a.png"), **outputs)
 
 
 @pytest.mark.parametrize("name", EFFECTS)
@@ -66,7 +51,7 @@ def test_masks_and_pairs_are_exact() -> None:
     one = result.picture("mask", classes=("day",))
     assert np.array_equal(one, truth.mask(result.labels, palette, [2]))
     pair = result.picture("side-by-side")
-    assert np.array_equal(pair[:, :128], image_of())
+    assert np.array_equal(pair[:, :128], image_of(96, 128))
     assert np.array_equal(pair[:, 128:], result.overlay())
 
 
@@ -146,7 +131,7 @@ def test_showing_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_showing_without_notebook_and_window(capsys: pytest.CaptureFixture[str]) -> None:
-    image = image_of()
+    image = image_of(96, 128)
     png = bytes(cv2.imencode(".png", image)[1])
     place = pictures.show_picture(image, lambda: png, why_no_window=lambda: "no display")
     try:
@@ -158,10 +143,10 @@ def test_showing_without_notebook_and_window(capsys: pytest.CaptureFixture[str])
 
 def test_contact_sheets_of_results_arrays_and_folders(tmp_path: Path) -> None:
     result = result_of()
-    sheet = segedge.contact_sheet([result, image_of(), result.picture("mask")], columns=2)
+    sheet = segedge.contact_sheet([result, image_of(96, 128), result.picture("mask")], columns=2)
     assert sheet.shape == (2 * (240 + 18 + 6) + 6, 2 * 326 + 6, 3)
-    cv2.imwrite(str(tmp_path / "b.png"), image_of())
-    cv2.imwrite(str(tmp_path / "a.png"), image_of()[..., 0])
+    cv2.imwrite(str(tmp_path / "b.png"), image_of(96, 128))
+    cv2.imwrite(str(tmp_path / "a.png"), image_of(96, 128)[..., 0])
     (tmp_path / "c.png").write_bytes(b"")
     (tmp_path / "notes.txt").touch()
     assert segedge.contact_sheet(tmp_path, columns=3, tile_width=64).shape[1] == 2 * 70 + 6

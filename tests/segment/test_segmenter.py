@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from segedge.backends.base import TensorSpec
 from segedge.backends.fake import FakeBackend
-from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
 from segedge.errors import BackendError, CardError, UsageError
 from segedge.frames.frame import Frame
@@ -18,35 +17,13 @@ from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.reference import frame as reference
 from segedge.segment.segmenter import Segmenter
-
-CLASSES = ("night", "dusk", "day", "glare")
-PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))
-
-
-def make_card(**changes: object) -> ModelCard:
-    fields: dict[str, object] = {
-        "classes": CLASSES,
-        "palette_rgb": PALETTE,
-        "input_height": 48,
-        "input_width": 64,
-        "stride": 8,
-    }
-    return ModelCard(**{**fields, **changes})  # type: ignore[arg-type]
-
-
-def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth noise: large regions of every brightness."""
-    import cv2
-
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+from tests.brightness import CARD, CLASSES, PALETTE, image_of
 
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
 @pytest.mark.parametrize("size", [(48, 64), (97, 131), (30, 200)])
 def test_the_whole_frame_equals_the_reference(fit: str, size: tuple[int, int]) -> None:
-    card = make_card(fit=fit)
+    card = CARD.replace(fit=fit)
     image = image_of(*size)
     with Segmenter(card, FakeBackend(card), threads=2) as segmenter:
         result = segmenter(image, outputs=("labels", "overlay", "class_pixels", "confidence"))
@@ -71,7 +48,7 @@ def test_the_whole_frame_equals_the_reference(fit: str, size: tuple[int, int]) -
 
 
 def test_the_mean_of_a_confidence_asked_for_alone() -> None:
-    card, image = make_card(fit="letterbox"), image_of(30, 200)
+    card, image = CARD.replace(fit="letterbox"), image_of(30, 200)
     with Segmenter(card, FakeBackend(card)) as segmenter:
         result = segmenter(image, outputs=("mean_confidence",))
         geometry = Geometry.fit(Size(30, 200), card.input_size, card.fit)
@@ -80,7 +57,7 @@ def test_the_mean_of_a_confidence_asked_for_alone() -> None:
 
 
 def test_nothing_is_computed_before_it_is_asked_for_and_then_kept() -> None:
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter:
         result = segmenter(image_of(60, 80))
         assert "tail" not in result.times.milliseconds
@@ -92,7 +69,7 @@ def test_nothing_is_computed_before_it_is_asked_for_and_then_kept() -> None:
 
 def test_results_own_their_arrays() -> None:
     """A result kept while other frames are segmented does not change."""
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter:
         kept = segmenter(image_of(60, 80, seed=1), outputs=("labels", "overlay"))
         labels, overlay, logits = kept.labels.copy(), kept.overlay().copy(), kept.logits.copy()
@@ -104,7 +81,7 @@ def test_results_own_their_arrays() -> None:
 
 
 def test_steady_state_uses_the_same_memory_again() -> None:
-    card = make_card()
+    card = CARD
     addresses = set()
     with Segmenter(card, FakeBackend(card)) as segmenter:
         for seed in range(10):
@@ -115,14 +92,14 @@ def test_steady_state_uses_the_same_memory_again() -> None:
 
 
 def test_frames_may_change_size() -> None:
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter:
         for height in (10, 20, 30, 40, 50, 60, 10):
             assert segmenter(image_of(height, 2 * height)).labels.shape == (height, 2 * height)
 
 
 def test_results_may_be_read_in_other_threads_while_frames_go_on() -> None:
-    card = make_card()
+    card = CARD
     failures: list[BaseException] = []
     with Segmenter(card, FakeBackend(card), threads=2) as segmenter:
 
@@ -145,7 +122,7 @@ def test_results_may_be_read_in_other_threads_while_frames_go_on() -> None:
 
 
 def test_style_filters_classes_and_draws_a_legend() -> None:
-    card = make_card()
+    card = CARD
     image = image_of(120, 160)
     style = OverlayStyle(opacity=1.0, classes=("day",))
     with Segmenter(card, FakeBackend(card), options=FrameOptions(style=style)) as segmenter:
@@ -167,7 +144,7 @@ def test_style_filters_classes_and_draws_a_legend() -> None:
 
 
 def test_unknown_classes_and_opacities_are_refused() -> None:
-    card = make_card()
+    card = CARD
     with pytest.raises(UsageError, match="did you mean 'dusk'"):
         OverlayStyle(classes=("dask",)).check(card)
     with pytest.raises(UsageError, match=r"within 0\.\.1, found 1\.5"):
@@ -179,7 +156,7 @@ def test_unknown_classes_and_opacities_are_refused() -> None:
 
 
 def test_parts_and_places_on_the_cpu() -> None:
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter:
         result = segmenter(image_of(40, 50))
         np.testing.assert_array_equal(result.labels_of(3, 7, 20, 30), result.labels[3:23, 7:37])
@@ -199,22 +176,22 @@ def test_parts_and_places_on_the_cpu() -> None:
     ],
 )
 def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter, pytest.raises(UsageError) as caught:
         segmenter(image)
     assert str(image.dtype) in caught.value.facts["found"]
 
 
 def test_card_and_network_must_agree() -> None:
-    card = make_card()
-    other = make_card(classes=CLASSES[:3], palette_rgb=PALETTE[:3])
+    card = CARD
+    other = CARD.replace(classes=CLASSES[:3], palette_rgb=PALETTE[:3])
     with pytest.raises(CardError, match="does not fit the network's output") as caught:
         Segmenter(other, FakeBackend(card))
     assert "3 channels" in caught.value.facts["expected"]
 
 
 def test_two_outputs_need_a_name() -> None:
-    card = make_card()
+    card = CARD
     backend = FakeBackend(card)
     main = backend.specs[1][0]
     backend.specs = (backend.specs[0], (main, TensorSpec("aux", "float32", main.shape)))
@@ -224,7 +201,7 @@ def test_two_outputs_need_a_name() -> None:
 
 
 def test_device_backends_are_refused() -> None:
-    card = make_card()
+    card = CARD
     backend = FakeBackend(card)
     backend.memory = "cuda"
     with pytest.raises(BackendError, match="takes host backends"):
@@ -232,7 +209,7 @@ def test_device_backends_are_refused() -> None:
 
 
 def test_a_network_that_gives_labels() -> None:
-    card = make_card(head="labels", stride=8)
+    card = CARD.replace(head="labels", stride=8)
 
     def network(tensor: NDArray[np.float32]) -> NDArray[np.int64]:
         rows = np.arange(6)[:, None] % 4
@@ -244,7 +221,7 @@ def test_a_network_that_gives_labels() -> None:
 
 
 def test_stream_keeps_order_and_frames_carry_their_times() -> None:
-    card = make_card()
+    card = CARD
     frames = [Frame(image_of(30, 40, seed=i), index=i) for i in range(5)]
     with Segmenter(card, FakeBackend(card)) as segmenter:
         results = list(segmenter.stream(frames, outputs=("labels",)))
@@ -253,6 +230,6 @@ def test_stream_keeps_order_and_frames_carry_their_times() -> None:
 
 
 def test_a_result_shows_itself_in_a_notebook() -> None:
-    card = make_card()
+    card = CARD
     with Segmenter(card, FakeBackend(card)) as segmenter:
         assert segmenter(image_of(20, 20))._repr_png_().startswith(b"\x89PNG")

@@ -97,9 +97,7 @@ def rewritten(path: Path, name: str, *, classes: tuple[str, ...], channels: int 
         )
         proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = channels
     card = ModelCard(classes, ((0, 0, 0),) * len(classes), 48, 64, stride=8)
-    for key, value in card.to_metadata().items():
-        entry = proto.metadata_props.add()
-        entry.key, entry.value = key, value
+    onnx.helper.set_model_props(proto, card.to_metadata())
     onnx.save(proto, model)
     return model
 

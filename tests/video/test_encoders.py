@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from video_clips import FakeResult, gradient_images, noise_images
+from video_clips import feed, gradient_images, noise_images
 
 from segedge.errors import UsageError
-from segedge.frames.frame import Frame
 from segedge.video.encode import encoders
 from segedge.video.encode.encoders import choose_encoder, why_not
 from segedge.video.encode.options import CODECS, ENCODERS, EncodeOptions, is_hardware
@@ -28,8 +27,7 @@ FFMPEG_NAME = {"h264": "h264", "h265": "hevc", "av1": {"av1", "libdav1d"}, "vp9"
 
 def record(path: Path, options: EncodeOptions, images: Images | None = None) -> VideoSink:
     sink = VideoSink(path, fps=25, options=options)
-    for index, image in enumerate(images or gradient_images(30, 96, 128)):
-        sink.write(Frame(image, index, pts_seconds=index / 25), FakeResult(image=image))
+    feed(sink, images or gradient_images(30, 96, 128))
     sink.close()
     return sink
 
@@ -161,8 +159,7 @@ def test_bad_options(options: dict[str, object], message: str) -> None:
 def test_no_thread_stays_real_time(tmp_path: Path, codec: Codec) -> None:
     """As root SVT-AV1 would: its threads, and ours that opened it, before all others for good."""
     sink = VideoSink(tmp_path / "a.mkv", fps=10.0, options=EncodeOptions(codec=codec))
-    for index, image in enumerate(gradient_images(3)):
-        sink.write(Frame(image, index, pts_seconds=index / 10), FakeResult(image=image))
+    feed(sink, gradient_images(3), [0.0, 0.1, 0.2])
     threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
     assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}
     sink.close()

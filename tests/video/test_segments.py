@@ -9,21 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from video_clips import FakeResult, gradient_images, noise_images
+from video_clips import feed, gradient_images, noise_images
 
 from segedge.errors import SinkError, UsageError
-from segedge.frames.frame import Frame
 from segedge.video.encode.options import EncodeOptions
 from segedge.video.sinks.segments import SegmentedSink
 from segedge.video.sources.file import VideoFile
 
 Images = Sequence[NDArray[np.uint8]]
-
-
-def feed(sink: SegmentedSink, images: Images, times: Sequence[float | None] | None = None) -> None:
-    for index, image in enumerate(images):
-        pts = index / 25 if times is None else times[index]
-        sink.write(Frame(image, index=index, pts_seconds=pts), FakeResult(image=image))
 
 
 def names(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from video_clips import FakeResult, gradient_images, noise_images
+from video_clips import FakeResult, feed, gradient_images, noise_images
 
 from segedge.errors import SinkError, UsageError
 from segedge.frames.frame import Frame
@@ -20,12 +20,6 @@ from segedge.video.sinks.video import VideoOptions, VideoSink
 from segedge.video.sources.file import VideoFile
 
 Images = Sequence[NDArray[np.uint8]]
-
-
-def feed(sink: VideoSink, images: Images, times: Sequence[float | None] | None = None) -> None:
-    for index, image in enumerate(images):
-        pts = index / 25 if times is None else times[index]
-        sink.write(Frame(image, index=index, pts_seconds=pts), FakeResult(image=image))
 
 
 def read(path: Path) -> list[Frame]:

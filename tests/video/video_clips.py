@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
+
+from segedge.frames.frame import Frame
 
 
 @dataclass
@@ -35,17 +38,22 @@ class FakeResult:
 
 def write_clip(
     path: Path,
-    images: list[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     *,
     fps: Fraction | int = 25,
     container_options: dict[str, str] | None = None,
     times: list[float] | None = None,
     codec: str = "libx264",
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Encode BGR images, near-lossless; ``times`` in seconds makes a variable rate."""
+    """Encode BGR images, H.264 near-lossless if no options of the encoder are given.
+
+    ``times`` in seconds makes a variable rate.
+    """
     height, width = images[0].shape[:2]
     with av.open(str(path), "w", container_options=container_options or {}) as container:
-        options = {"crf": "1", "bf": "0"} if codec == "libx264" else {}
+        if options is None:
+            options = {"crf": "1", "bf": "0"} if codec == "libx264" else {}
         stream = container.add_stream(codec, rate=fps, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -64,6 +72,13 @@ def gradient_images(count: int, height: int = 48, width: int = 64) -> list[NDArr
     """Smooth images, each of another brightness: its mean tells the index."""
     ramp = np.linspace(0, 40, height * width * 3).reshape(height, width, 3)
     return [np.asarray(ramp + 3 * index, np.uint8) for index in range(count)]
+
+
+def feed(sink: Any, images: Iterable[Any], times: Sequence[float | None] | None = None) -> None:
+    """Write images as overlays, 25 a second or at these times."""
+    for index, image in enumerate(images):
+        pts = index / 25 if times is None else times[index]
+        sink.write(Frame(image, index=index, pts_seconds=pts), FakeResult(image=image))
 
 
 def noise_images(count: int, height: int = 48, width: int = 64) -> list[NDArray[np.uint8]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,17 +13,6 @@ from segedge.card.geometry import Geometry, Size
 from segedge.reference import frame as reference
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.segmenter import Segmenter
-
-CLASSES = ("night", "dusk", "day", "glare")
-PALETTE = ((0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 0))
-CARD = ModelCard(CLASSES, PALETTE, 48, 64, stride=8)
-
-
-def image_of(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth noise: large regions of every brightness."""
-    rng = np.random.default_rng(seed)
-    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def clear_pixels(card: ModelCard, image: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from around import CARD, assert_like_the_host, image_of
+from around import assert_like_the_host
 from driver.simulated import Control
 from numpy.typing import NDArray
 
@@ -17,6 +17,7 @@ from segedge.cuda.runtime.device import Device
 from segedge.errors import DeviceError, UsageError
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
+from tests.brightness import CARD, image_of
 
 
 @pytest.mark.parametrize("size", [(48, 64), (41, 57)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from around import CARD, assert_like_the_host, image_of
+from around import assert_like_the_host
 from driver.simulated import Control
 
 from segedge.backends.fake_cuda import FakeCudaBackend
@@ -16,6 +16,7 @@ from segedge.cuda.runtime.device import Device
 from segedge.cuda.runtime.graph import capture
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
+from tests.brightness import CARD, image_of
 
 
 def test_a_frame_is_one_launch(device: Device, sim: Control) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from around import CARD
 from driver.simulated import Control
 from numpy.typing import NDArray
 
@@ -20,6 +19,7 @@ from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
+from tests.brightness import CARD
 
 CLEANINGS = [
     Cleaning(60, connectivity=8),

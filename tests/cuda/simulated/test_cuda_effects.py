@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from around import CARD, clear_pixels, image_of
+from around import clear_pixels
 from numpy.typing import NDArray
 
 from segedge.backends.fake import FakeBackend
@@ -20,6 +20,7 @@ from segedge.options.frame import FrameOptions
 from segedge.options.style import OverlayStyle
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
+from tests.brightness import CARD, image_of
 
 EFFECTS_BY_NAME = {
     "mask": Effect("mask"),

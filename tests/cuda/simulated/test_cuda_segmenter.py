@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from around import CARD, assert_like_the_host, clear_pixels, image_of
+from around import assert_like_the_host, clear_pixels
 from driver.simulated import Control
 
 from segedge.backends.fake import FakeBackend
@@ -24,6 +24,7 @@ from segedge.reference import frame as reference
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
 from segedge.segment.segmenter import Segmenter
+from tests.brightness import CARD, image_of
 
 
 @pytest.mark.parametrize("graphs", [True, False])

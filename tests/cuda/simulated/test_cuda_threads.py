@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from around import CARD, assert_like_the_host, image_of
+from around import assert_like_the_host
 from cuda.bindings import driver as cu
 from cuda.core.utils import StridedMemoryView
 from driver.simulated import Control
@@ -23,6 +23,7 @@ from segedge.errors import BackendError, UsageError
 from segedge.options.style import OverlayStyle
 from segedge.segment.drawing import OUTPUTS
 from segedge.segment.on_gpu import CudaSegmenter
+from tests.brightness import CARD, image_of
 
 SHAPES = (1, 3, 48, 64), (1, 4, 6, 8)
 

@@ -16,7 +16,6 @@ from onnx import helper, numpy_helper
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Geometry, Size
-from segedge.cli.main import run
 from segedge.cli.verbs.compare import parse_model
 from segedge.errors import UsageError
 from segedge.measure.datasets.datasets import open_dataset
@@ -25,6 +24,7 @@ from segedge.measure.evaluate.difference import draw_pair
 from segedge.measure.evaluate.evaluate import evaluate
 from segedge.reference import frame as reference
 from segedge.segment.load import load
+from tests.small_model import run_verb
 
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: segedge[cpu]")
 
@@ -164,32 +164,24 @@ def test_ties_are_those_of_the_reference(tmp_path: Path) -> None:
     assert found.images[0].ambiguous == np.count_nonzero(truth)
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path) -> None:
     a, b = model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", scale=-1.0)
     folder, out = pictures(tmp_path / "images"), tmp_path / "diff.png"
-    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--images", str(folder)]
-    with pytest.raises(SystemExit, match="0"):
-        run([*words, "-o", str(out)])
-    text = capsys.readouterr().out
+    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--images", folder]
+    text = run_verb(*words, "-o", out).stdout
     assert "images      3" in text
     assert "next        segedge run" in text
     assert cv2.imread(str(out)).shape == (20, 3 * 30 + 8, 3)
-    with pytest.raises(SystemExit, match="0"):
-        run([*words, "--json"])
-    data = json.loads(capsys.readouterr().out)
+    data = json.loads(run_verb(*words, "--json").stdout)
     assert data["agreement"] < 0.5
     assert len(data["per_image"]) == 3
 
 
-def test_a_folder_gets_a_picture_of_every_image(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_gets_a_picture_of_every_image(tmp_path: Path) -> None:
     a, b = model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", scale=-1.0)
     folder, out = pictures(tmp_path / "images"), tmp_path / "diffs"
-    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--images", str(folder)]
-    with pytest.raises(SystemExit, match="0"):
-        run([*words, "-o", f"{out}/", "--worst", "2", "--slide", "auto"])
-    text = capsys.readouterr().out
+    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--images", folder]
+    text = run_verb(*words, "-o", f"{out}/", "--worst", 2, "--slide", "auto").stdout
     assert f"{out}/  3 pictures" in text
     assert text.count("worst  ") == 2
     assert sorted(p.name for p in out.iterdir()) == ["0000-0.png", "0001-1.png", "0002-2.png"]
@@ -211,13 +203,11 @@ def labelled(folder: Path, a: Path) -> Path:
     return folder
 
 
-def test_on_labels_both_have_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_on_labels_both_have_scores(tmp_path: Path) -> None:
     a, b = model(tmp_path / "a.onnx"), model(tmp_path / "b.onnx", scale=-1.0)
     folder = labelled(tmp_path / "set", a)
-    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--dataset", str(folder)]
-    with pytest.raises(SystemExit, match="0"):
-        run([*words, "--json"])
-    data = json.loads(capsys.readouterr().out)
+    words = ["compare", f"{a}@onnxruntime", f"{b}@onnxruntime", "--dataset", folder]
+    data = json.loads(run_verb(*words, "--json").stdout)
     for who, path in (("first", a), ("second", b)):
         with load(path, backend="onnxruntime") as segmenter:
             own = evaluate(segmenter, open_dataset(folder, card_classes=CARD.classes))
@@ -229,9 +219,7 @@ def test_on_labels_both_have_scores(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert data["agreement"] < 0.5
     (folder / "labels/0.png").unlink()
     (folder / "images/1.png").write_bytes(b"none")
-    with pytest.raises(SystemExit, match="1"):
-        run(words)
-    text = capsys.readouterr().out
+    text = run_verb(*words, code=1).stdout
     assert "images      1" in text
     assert "lost  " in text
     assert "unreadable  images/1.png" in text
@@ -240,13 +228,9 @@ def test_on_labels_both_have_scores(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert max(map(len, text.splitlines())) <= 100 + len(str(tmp_path)) + 40
 
 
-def test_without_images_it_says_what_was_used(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_images_it_says_what_was_used(tmp_path: Path) -> None:
     a = f"{model(tmp_path / 'a.onnx')}@onnxruntime"
-    with pytest.raises(SystemExit, match="0"):
-        run(["compare", a, a])
-    assert "smooth noise: a weak test" in capsys.readouterr().out
+    assert "smooth noise: a weak test" in run_verb("compare", a, a).stdout
 
 
 @pytest.mark.parametrize(
@@ -261,15 +245,11 @@ def test_without_images_it_says_what_was_used(
         (["--overlap", "0.5"], "--overlap is for --slide"),
     ],
 )
-def test_bad_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
-) -> None:
+def test_bad_input(tmp_path: Path, words: list[str], said: str) -> None:
     (tmp_path / "empty").mkdir()
-    a = str(model(tmp_path / "a.onnx"))
+    a = model(tmp_path / "a.onnx")
     words = [str(tmp_path / "empty") if word == "EMPTY" else word for word in words]
-    with pytest.raises(SystemExit, match="2"):
-        run(["compare", a, a, *words])
-    assert said in capsys.readouterr().err
+    assert said in run_verb("compare", a, a, *words, code=2).stderr
 
 
 def test_model_and_backend_in_one_word(tmp_path: Path) -> None:
