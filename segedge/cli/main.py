@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -15,7 +16,7 @@ from segedge.cli import standard
 from segedge.cli.console import print_error, say
 from segedge.cli.leave import leave
 from segedge.errors import SegedgeError, UsageError
-from segedge.pipeline.interrupt import noted_interrupts
+from segedge.machine.interrupt import BY_SIGNAL, noted_interrupts
 from segedge.version import __version__
 
 VERBS = {
@@ -51,6 +52,7 @@ Others would be taken for a source: a host without a port, a number without a po
 """
 
 _LONG_NAME = 100
+_CTRL_C = BY_SIGNAL + signal.SIGINT
 
 
 def main() -> None:
@@ -69,15 +71,20 @@ def run(arguments: list[str] | None = None) -> None:
     """One call of the command line, within a process that goes on.
 
     Exit codes: 0 done; 1 done, but some inputs failed; 2 the user must mend something;
-    3 `bench --compare` found a regression; 130 interrupted.
+    3 `bench --compare` found a regression; 130 Ctrl-C, 143 SIGTERM, 129 a closed terminal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     _show_log()
     words = with_values([word for word in words if word != "--debug"])
     try:
-        with noted_interrupts():
-            build_app(words)(words)
+        with noted_interrupts() as code_by_signal:
+            try:
+                build_app(words)(words)
+            except SystemExit as left:
+                if left.code == _CTRL_C:  # so Typer ends what any of the signals interrupted
+                    sys.exit(code_by_signal() or _CTRL_C)
+                raise
     except SegedgeError as error:
         if debug:
             raise
@@ -97,7 +104,7 @@ def run(arguments: list[str] | None = None) -> None:
         )
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_CTRL_C)
 
 
 class _Lines(logging.Handler):

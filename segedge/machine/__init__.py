@@ -1,4 +1,4 @@
-"""The machine at hand: optional libraries, GPUs, its environment, files that are written whole.
+"""The machine at hand: optional libraries, GPUs, its environment, signals, files written whole.
 
 Imports errors only.
 """

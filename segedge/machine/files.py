@@ -20,7 +20,13 @@ def part_path(path: Path) -> Path:
 
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
-    """A `part_path` to write to: renamed to ``path`` at the end, or gone where that failed."""
+    """A `part_path` to write to: renamed to ``path`` at the end, or gone where that failed.
+
+    What is there and is no file (``/dev/stdout``, a pipe) is written to as it is.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
     part = part_path(path)
     try:
         yield part

@@ -10,8 +10,8 @@ from typing import Any
 
 from segedge.errors import UsageError
 from segedge.frames.protocols import ResultView, Sink, Source
+from segedge.machine.interrupt import on_interrupt
 from segedge.pipeline.feed import FrameSegmenter
-from segedge.pipeline.interrupt import on_interrupt
 from segedge.pipeline.lane import Lane
 from segedge.pipeline.ledger import Job
 from segedge.pipeline.machine import Machine

@@ -127,6 +127,13 @@ def test_the_event_is_unset_at_first() -> None:
         assert not stop.is_set()
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set()
+        signal.raise_signal(signal.SIGINT)  # it must not be raised into TensorRT either
+
+
+def test_sigterm_is_heard_as_ctrl_c_is() -> None:
+    with stop_on_interrupt() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
 
 
 def test_a_terminal_gets_a_bar_and_a_pipe_does_not(
@@ -153,10 +160,16 @@ def test_a_terminal_gets_a_bar_and_a_pipe_does_not(
     assert done.stderr == "building with TensorRT-RTX 1.7.1: first build of this model\n"
 
 
-def test_ctrl_c_in_the_command_leaves_nothing(
-    rtx: Flavour, model: Path, cache: EngineCache, tmp_path: Path
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_command_leaves_nothing(
+    rtx: Flavour,
+    model: Path,
+    cache: EngineCache,
+    tmp_path: Path,
+    number: signal.Signals,
+    exit_code: int,
 ) -> None:
-    """`segedge build`, interrupted in the build: exit code 130, no engine, no part of one."""
+    """`segedge build`, interrupted in the build: no engine, no part of one, no traceback."""
     code = (
         "import sys, time\n"
         "from segedge.engine.builder import progress as p\n"
@@ -173,9 +186,9 @@ def test_ctrl_c_in_the_command_leaves_nothing(
         assert process.stdout is not None
         assert process.stdout.readline() == "phase\n"
         time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130, errors
+        assert process.returncode == exit_code, errors
     assert "Traceback" not in errors
     assert not (tmp_path / "m.engine").exists()
     assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from segedge.errors import SinkError
-from segedge.machine.files import locked, staged, writing
+from segedge.machine.files import locked, replace_file, staged, writing
 
 fcntl = pytest.importorskip("fcntl")
 BUSY = SinkError("another run is at work")
@@ -53,3 +54,17 @@ def test_a_refusal_is_told_of_what_the_user_named(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="cannot write out") as caught, writing(Path("out")):
         (tmp_path / "none" / "x").touch()
     assert caught.value.facts["found"] == "No such file or directory"
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root a report for /dev/null would else become /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        replace_file(pipe, b"whole")
+        assert os.read(end, 9) == b"whole"
+    finally:
+        os.close(end)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

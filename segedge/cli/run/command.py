@@ -24,6 +24,7 @@ from segedge.cli.run.options import RunOptions
 from segedge.cli.run.outputs import check_effect, check_outputs, outputs_by_source, source_labels
 from segedge.cli.run.report import Outcome, print_failures, print_head, print_outcome, short_name
 from segedge.errors import SegedgeError, UsageError
+from segedge.machine.interrupt import BY_SIGNAL
 
 if TYPE_CHECKING:
     from segedge.frames.protocols import Sink, Source, SourceInfo
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from segedge.pipeline.stats import Progress, RunReport
     from segedge.segment.on_gpu import CudaSegmenter
     from segedge.segment.segmenter import Segmenter
-
-_BY_SIGNAL = 128
-"""Shells add it to the number of the signal that ended a program."""
 
 
 def run_command(wanted: RunOptions) -> None:
@@ -104,7 +102,7 @@ def _smoothing_notes(wanted: RunOptions, source: Source) -> tuple[str, ...]:
 def _exit_code(reports: Sequence[RunReport], images: Sequence[bool]) -> int:
     if any(report.interrupted for report in reports):
         known = signal.Signals.__members__
-        return _BY_SIGNAL + known.get(reports[0].ended_by, signal.SIGINT)
+        return BY_SIGNAL + known.get(reports[0].ended_by, signal.SIGINT)
     broken = [report.error is not None or bool(report.failures) for report in reports]
     if not any(broken):
         return 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -100,7 +99,6 @@ def batch_command(
         shard_frames=archive.shard,
     )
     with ExitStack() as shown:
-        shown.enter_context(_sigterm_ends())
         on_progress, on_note = _display(shown)
         # Libraries on a cluster print what they like; results alone go to standard output.
         shown.enter_context(redirect_stdout(sys.stderr))
@@ -122,27 +120,6 @@ def batch_command(
     else:
         _print(report)
     raise typer.Exit(1 if report.failures else 0)
-
-
-@contextmanager
-def _sigterm_ends() -> Iterator[None]:
-    """SIGTERM and a closed terminal are Ctrl-C: workers end, and the books are closed."""
-
-    def end(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    names = ("SIGTERM", "SIGHUP")
-    ours = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {
-        number: signal.signal(number, end)
-        for number in ours
-        if signal.getsignal(number) != signal.SIG_IGN  # as nohup has it
-    }
-    try:
-        yield
-    finally:
-        for number, usual in before.items():
-            signal.signal(number, usual)
 
 
 def _display(

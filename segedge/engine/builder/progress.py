@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from segedge.engine.flavour import Flavour
+from segedge.machine.interrupt import on_interrupt
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,11 @@ def progress_monitor(
 
 @contextlib.contextmanager
 def stop_on_interrupt() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, instead of raising in the middle of TensorRT's callbacks.
+    """An event that Ctrl-C, SIGTERM and SIGHUP set.
 
-    Outside the main thread, where signals cannot be handled, the event is never set.
+    Nothing may be raised in the middle of TensorRT's callbacks. Outside the main thread, where
+    signals cannot be handled, the event is never set.
     """
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    with on_interrupt(lambda name: stop.set(), all_of_them=True):
         yield stop
-        return
-    previous = signal.signal(signal.SIGINT, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from segedge.card.plain import PlainError, from_plain, parse_json, to_plain
 from segedge.errors import UsageError
 from segedge.machine.environment import Environment
-from segedge.machine.files import refused
+from segedge.machine.files import refused, replace_file
 from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.watch import Observed
 
@@ -156,7 +156,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file."""
     fix = "name a file in a folder that exists and may be written"
     with refused(f"{path} cannot be written", UsageError, fix=fix):
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text.encode())
 
 
 def read_results(path: Path) -> Results:

@@ -6,8 +6,9 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from segedge.card.modelfile import file_sha256, require_card
 from segedge.card.plain import from_plain
 from segedge.errors import BackendError, UsageError, unknown_name_error
 from segedge.machine.environment import Environment
+from segedge.machine.files import staged
 from segedge.measure.bench.durations import Statistics
 from segedge.measure.bench.names import Contender, choose_backends
 from segedge.measure.bench.results import MODES, Mode, Results, Row, Subject
@@ -142,14 +144,12 @@ def trace(model: Path, options: BenchOptions, path: Path, *, say: Say = lambda t
     if not chosen:
         raise BackendError(f"nothing of {model.name} can be traced", facts=refused)
     say(f"timeline    {ready[0]}")
-    part = path.with_name(path.name + ".part")
-    job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
-    answer = run_worker(job)
-    found = answer.get("error") or answer["modes"]["trace"].get("refused")
-    if found:
-        part.unlink(missing_ok=True)
-        raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
-    part.replace(path)
+    with staged(path) as part:
+        job = _job(model, options, ready[0], chosen[0], modes=("trace",), timeline=part)
+        answer = run_worker(job)
+        found = answer.get("error") or answer["modes"]["trace"].get("refused")
+        if found:
+            raise BackendError(f"{ready[0]} could not be traced", facts={"found": found})
     return ready[0]
 
 
@@ -250,20 +250,34 @@ def _job(
 
 def run_worker(job: Job) -> dict[str, Any]:
     """Measure in a fresh process; what goes wrong there comes back under ``error``."""
-    command = [sys.executable, "-m", "segedge.measure.bench.worker"]
     limit = _GRACE_SECONDS + 10 * job.seconds
     try:
-        done = subprocess.run(
-            command, input=encode_job(job), capture_output=True, text=True, check=False,
-            timeout=limit,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory(prefix="segedge-bench-") as folder:
+            code, said, told = _ended(encode_job(replace(job, folder=folder)), limit)
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {limit:.0f} s"}
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        return {"error": f"the worker ended with code {done.returncode}: {last[0]}"}
-    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    if code != 0:
+        last = told.strip().splitlines()[-1:] or ["no message"]
+        return {"error": f"the worker ended with code {code}: {last[0]}"}
+    answer: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     return answer
+
+
+def _ended(job: str, limit: float) -> tuple[int, str, str]:
+    """A worker's exit code and what it said; it does not outlive this call.
+
+    That is what `subprocess.run` does not see to when Ctrl-C ends it: it waits for no one then.
+    """
+    command = [sys.executable, "-m", "segedge.measure.bench.worker"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            said, told = process.communicate(job, timeout=limit)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    return process.returncode, said, told
 
 
 def _rows(name: str, answers: Sequence[dict[str, Any]], setting: Setting, every: str) -> list[Row]:

@@ -17,7 +17,8 @@ class Job:
 
     The batch is that of the mode ``network``, whose size is the card's without one. PyTorch runs
     the program instead of the model; a timeline of a pipelined run is written to ``trace``;
-    ``motion`` is that of the mode of this name.
+    ``motion`` is that of the mode of this name. What it writes meanwhile goes to ``folder``, its
+    parent's: one of its own would outlive a worker that is killed.
     """
 
     model: str
@@ -31,6 +32,7 @@ class Job:
     video: str | None = None
     trace: str | None = None
     motion: Motion | None = None
+    folder: str | None = None
 
     @property
     def contender(self) -> Contender:

@@ -40,7 +40,7 @@ class Bench:
 
 def measure_job(job: Job) -> dict[str, Any]:
     """Open, first frame, then each mode; the samples in milliseconds."""
-    with tempfile.TemporaryDirectory(prefix="segedge-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="segedge-bench-", dir=job.folder) as folder:
         return _measured(job, Path(folder))
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from segedge.pipeline.interrupt import noted_interrupts, on_interrupt
+from segedge.machine.interrupt import noted_interrupts, on_interrupt
 
 
 class InterruptedWhenFreed:
@@ -42,6 +42,39 @@ def test_the_first_is_a_request_and_the_second_raises() -> None:
     with pytest.raises(KeyboardInterrupt):
         twice()
     assert heard == ["SIGINT"]
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_each_raises_and_is_the_exit_code(name: str, code: int) -> None:
+    number = signal.Signals[name]
+    before = signal.getsignal(number)
+    with noted_interrupts() as code_by_signal:
+        assert code_by_signal() == 0
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert code_by_signal() == code
+        if name != "SIGINT":  # `timeout` sends it to the process, and to its group
+            signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+def test_a_request_is_the_exit_code_too() -> None:
+    heard: list[str] = []
+    with noted_interrupts() as code_by_signal, on_interrupt(heard.append):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert code_by_signal() == 143
+    assert heard == ["SIGTERM"]
+
+
+def test_what_the_caller_ignores_stays_ignored() -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with noted_interrupts() as code_by_signal:
+            signal.raise_signal(signal.SIGHUP)
+            assert code_by_signal() == 0
+    finally:
+        signal.signal(signal.SIGHUP, usual)
 
 
 def test_a_handler_of_the_program_stays() -> None:
