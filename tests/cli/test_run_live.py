@@ -236,10 +236,40 @@ def test_outputs_by_source() -> None:
         ["out/camera0.mp4", "x-0.mp4", "window:camera0"],
         ["out/a/", "x-1.mp4", "window:a"],
     ]
-    assert outputs_by_source(["o.mp4", "{x}/"], ["0"], are_images=[False]) == [["o.mp4", "{x}/"]]
+    assert outputs_by_source(["o.mp4", "x/"], ["0"], are_images=[False]) == [["o.mp4", "x/"]]
     for bad in ("o.mp4", "rtsp://host/live", "-", "plain"):
         with pytest.raises(UsageError, match="is one output, and there are 2 sources"):
             named(bad)
+
+
+def test_braces_in_the_name_of_an_output() -> None:
+    def named(output: str, *sources: str) -> list[str]:
+        rows = outputs_by_source([output], sources, are_images=[False] * len(sources))
+        return [row[0] for row in rows]
+
+    assert named("{{x}}/{name}-{{index}}.mp4", "a.mp4") == ["{x}/a-{index}.mp4"]
+    assert named("{{name}}/", "a.mp4", "b.mp4") == ["{name}/a.mp4", "{name}/b.mp4"]
+    assert named("a}b{.mp4", "a.mp4") == ["a}b{.mp4"]
+
+
+@pytest.mark.parametrize("sources", [["a.png"], ["a.png", "b.png"]], ids=len)
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("{nmae}", "{name}"), ("{Index}", "{index}"), ("{index:04}", "{index}"), ("{}", None)],
+)
+def test_an_unknown_placeholder_is_refused_before_anything_runs(
+    segedge: Run, tmp_path: Path, wrong: str, meant: str | None, sources: list[str]
+) -> None:
+    """Even before the model is looked for; no file has its name."""
+    out = f"out-{wrong}.png"
+    told = segedge("run", "nowhere.onnx", *sources, "-o", out, code=2).stderr
+    assert f"no placeholder '{wrong}'" in told.replace("\n", " ")
+    assert ("did you mean" in told) == (meant is not None)
+    assert f"did you mean '{meant}'" in told or meant is None
+    assert out in told
+    assert "{name}, {index}" in told
+    assert f"'{{{wrong}}}'" in told
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_live_stands_alone_or_takes_an_address() -> None:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segedge.errors import UsageError
+from segedge.errors import UsageError, unknown_name_error
 
 if TYPE_CHECKING:
     from segedge.options.effect import Effect
 
 _PLACES = ("{name}", "{index}")
+_BRACES = re.compile(r"\{\{|\}\}|\{[^{}]*\}")
+"""A doubled brace, which stands for itself, or a placeholder."""
 
 
 def source_labels(specs: Sequence[str]) -> list[str]:
@@ -46,8 +48,8 @@ def outputs_by_source(
 ) -> list[list[str]]:
     """The outputs of each source.
 
-    ``{name}`` and ``{index}`` stand for the source; with several sources a folder gets a video (a
-    folder, for still images) of each.
+    ``{name}`` and ``{index}`` stand for the source, ``{{`` and ``}}`` for braces; with several
+    sources a folder gets a video (a folder, for still images) of each.
     """
     labels = source_labels(specs)
     by_source = [
@@ -59,17 +61,30 @@ def outputs_by_source(
         if output == "window":
             for row, label in zip(by_source, labels, strict=True):
                 row[column] = f"window:{label}"
-        elif not any(place in output for place in _PLACES):
-            _check_folder(output, len(specs))
+        elif not any(place in _PLACES for place in _BRACES.findall(output)):
+            _check_folder(by_source[0][column], len(specs))
             for row, label, images in zip(by_source, labels, are_images, strict=True):
-                row[column] = str(Path(output) / label) + ("/" if images else ".mp4")
+                row[column] = str(Path(row[column]) / label) + ("/" if images else ".mp4")
         elif len({row[column] for row in by_source}) < len(specs):
             raise _ambiguous(output, len(specs))
     return by_source
 
 
 def _fill(output: str, label: str, number: int) -> str:
-    return output.replace("{name}", label).replace("{index}", str(number))
+    values = dict(zip(_PLACES, (label, str(number)), strict=True))
+
+    def value(found: re.Match[str]) -> str:
+        word = found[0]
+        if word in ("{{", "}}"):
+            return word[0]
+        if word not in values:
+            error = unknown_name_error("placeholder", word, _PLACES)
+            error.facts = {"found": f"-o '{output}'", **error.facts}
+            error.fix = f"for a name with braces double them: '{{{word}}}'"
+            raise error
+        return values[word]
+
+    return _BRACES.sub(value, output)
 
 
 def _check_folder(output: str, count: int) -> None:
