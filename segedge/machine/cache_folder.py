@@ -14,7 +14,6 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +26,8 @@ KINDS: tuple[Kind, ...] = ("cpu", "kernels", "engines")
 _NOWHERE = Path(os.devnull) / "segedge"
 """Below it nothing is ever found and nothing can be made."""
 _DIGEST_BYTES = 32
+_told: dict[str, object] = {}
+"""What was said, each with the call that said it."""
 _log = logging.getLogger("segedge")
 
 
@@ -111,10 +112,11 @@ def keep(path: Path, data: bytes) -> None:
         )
 
 
-@cache
-def tell_once(text: str) -> None:
-    """A warning that a process says once."""
-    _log.warning(text)
+def tell_once(text: str, level: int = logging.WARNING) -> None:
+    """A line of the log that a process says once, whichever of its threads has it first."""
+    mine = object()
+    if _told.setdefault(text, mine) is mine:
+        _log.log(level, text)
 
 
 def _candidates() -> Iterator[tuple[str, Path, str | None]]:

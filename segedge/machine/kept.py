@@ -44,7 +44,7 @@ class Kept:
                 if not (_is_own(facts) and stat.S_ISREG(facts.st_mode)):
                     return None
                 entry = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last: brackets within brackets
             return None
         return entry.get("value") if isinstance(entry, dict) and entry.get("key") == key else None
 

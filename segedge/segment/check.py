@@ -34,8 +34,8 @@ from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata
 from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.card.proof import PROOF, Proof
-from segedge.cpu.code import Code, kernels
 from segedge.errors import BackendError, CardError, ModelError
+from segedge.machine.cache_folder import tell_once
 from segedge.machine.environment import cpu_flags, cpu_name
 from segedge.machine.gpu import find_driver
 from segedge.machine.kept import Kept
@@ -77,8 +77,8 @@ class Prover:
     """The proof as the file holds it."""
     threads: int | None = None
     graphs: bool = True
-    code: Code = kernels
-    """What the CPU's part of a frame runs."""
+    common: Common = field(default_factory=Common)
+    """What the picture's frame and later ones have in common, on the CPU."""
     stamps: Stamps = ()
     """Of the file when it was opened; what comes of it is kept of that one."""
     found: dict[str, Checked] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Prover:
         *,
         threads: int | None = None,
         graphs: bool = True,
-        code: Code = kernels,
+        common: Common | None = None,
         stamps: Stamps | None = None,
     ) -> Prover | None:
         """None where the file has no proof, or is opened with another card than its own.
@@ -107,18 +107,18 @@ class Prover:
             stamps = stamps_of(path)
         own, told = _read(path)
         if told == "":
-            _tell_once(f"{path.name} carries no proof: {_UNCHECKED} (segedge prove {path})")
+            _note(f"{path.name} carries no proof: {_UNCHECKED} (segedge prove {path})")
         proof = PROOF.read({PROOF_KEY: told}) if told else None
         if proof is None or own is None:
             return None
         size = {"input_height": card.input_height, "input_width": card.input_width}
         if own.replace(**size) != card:
-            _tell_once(f"{path.name} is opened with another card than its own: {_UNCHECKED}")
+            _note(f"{path.name} is opened with another card than its own: {_UNCHECKED}")
             return None
         if problem := _misfit(proof, card):
             _log.warning("%s in the model file is left aside: %s", PROOF_KEY, problem)
             return None
-        return cls(path, own, proof, told or "", threads, graphs, code, stamps)
+        return cls(path, own, proof, told or "", threads, graphs, common or Common(threads), stamps)
 
     def begin(self, name: str) -> None:
         """Prepare for a backend on the CPU that nothing is known of."""
@@ -152,7 +152,7 @@ class Prover:
     def look(self, name: str, backend: Backend) -> Checked | None:
         """What comes of the pictures now; None where the network is of another size than proved."""
         if _size_of(self.card, backend, self.proof) != self.proof.network:
-            _tell_once(f"{self.path.name} is proved at {self.proof.network} alone: {_UNCHECKED}")
+            _note(f"{self.path.name} is proved at {self.proof.network} alone: {_UNCHECKED}")
             return None
         found = self._shown(backend)
         changes = max(1.0 - found.labels, found.error or 0.0)
@@ -213,11 +213,6 @@ class Prover:
         lent = cast("DeviceBackend", _Lent(backend))
         with CudaSegmenter(card, lent, slots=1, graphs=self.graphs) as segmenter:
             yield segmenter
-
-    @cached_property
-    def common(self) -> Common:
-        """What the picture's frame and later ones have in common, on the CPU."""
-        return Common(self.threads, self.code)
 
     @cached_property
     def _ahead(self) -> Ahead:
@@ -368,6 +363,10 @@ def _outcome(entry: dict[str, Any]) -> Checked | None:
         return None
 
 
+def _note(text: str) -> None:
+    tell_once(text, logging.INFO)
+
+
 @cache
 def _library(name: str) -> str | None:
     """Version of a backend's library as it is installed: looking for it takes milliseconds."""
@@ -381,8 +380,3 @@ def _device(name: str) -> str:
         return f"{cpu_name()} {' '.join(cpu_flags())}"
     driver = find_driver()
     return f"{driver.gpu} {driver.cuda_text}"
-
-
-@cache
-def _tell_once(text: str) -> None:
-    _log.info(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -88,15 +89,25 @@ def load(
     path = Path(model)
     if card is None and not is_address(path):
         card = card_of(path)
-    ready = proving = None
-    if is_address(path) or may_run_on_host(backend):
-        ready = Ready(card, patience=kernels)
-    if card is not None and (check or strict):
-        proving = Proving(path, card, threads=threads, graphs=graphs, ready=ready)
-    try:
-        choice = _opened(path, backend, threads, proving, ready)
+    with ExitStack() as opened:
+        ready = common = proving = None
+        if is_address(path) or may_run_on_host(backend):
+            ready = Ready(card, patience=kernels)
+            opened.callback(ready.close)
+            common = Common(threads, ready)
+            opened.callback(common.workers.close)
+        if card is not None and (check or strict):
+            proving = Proving(
+                path, card, threads=threads, graphs=graphs, ready=ready, common=common
+            )
+        try:
+            choice = _opened(path, backend, threads, proving, ready)
+            opened.callback(choice.backend.close)
+        finally:
+            if ready is not None:
+                ready.settle()
         name = choice.name if backend == "auto" else backend
-        checked, common = _checked(path, name, choice, proving, strict=strict)
+        checked = _checked(path, name, choice, proving, strict=strict)
         card = card or _served_card(path, choice.backend)
         if choice.backend.memory == "host":
             segmenter: Segmenter | CudaSegmenter = Segmenter(
@@ -110,30 +121,23 @@ def load(
                 card, cast("DeviceBackend", choice.backend),
                 options=options, slots=slots, graphs=graphs,
             )  # fmt: skip
-    except BaseException:
-        if ready is not None:
-            ready.close()
-        raise
-    segmenter.backend_name, segmenter.backend_reason = name, choice.reason
-    segmenter.checked = checked
-    segmenter.familiar = familiar_of(path)
+        segmenter.backend_name, segmenter.backend_reason = name, choice.reason
+        segmenter.checked = checked
+        segmenter.familiar = familiar_of(path)
+        opened.pop_all()  # the segmenter closes it
     return segmenter
 
 
 def _checked(
     path: Path, name: str, choice: Choice, proving: Proving | None, *, strict: bool
-) -> tuple[Checked | None, Common | None]:
-    """What came of the file's proof, and of use in frames; what is wrong is said, or refused."""
-    try:
-        prover = None if proving is None else proving.prover
-        checked = None if prover is None else prover.check(name, choice.backend)
-        if strict:
-            require_sound(prover, path, name)
-    except BaseException:
-        choice.backend.close()
-        raise
+) -> Checked | None:
+    """What came of the file's proof; what is wrong is said, or refused."""
+    prover = None if proving is None else proving.prover
+    checked = None if prover is None else prover.check(name, choice.backend)
+    if strict:
+        require_sound(prover, path, name)
     warn(checked, path)
-    return checked, None if prover is None else prover.common
+    return checked
 
 
 def familiar_of(path: Path) -> Familiar | None:
@@ -161,11 +165,7 @@ def _opened(
 
     if proving is not None and backend != "auto":
         proving.begin(backend)
-    try:
-        return open_backend(path, backend, threads=threads, refuses=refuses)
-    finally:
-        if ready is not None:
-            ready.settle()
+    return open_backend(path, backend, threads=threads, refuses=refuses)
 
 
 def card_of(path: Path) -> ModelCard:
@@ -191,7 +191,6 @@ def _served_card(address: Path, backend: Backend) -> ModelCard:
     """The card that a server tells."""
     card: ModelCard | None = getattr(backend, "card", None)
     if card is None:
-        backend.close()
         raise CardError(
             f"the server tells no card of {address.name}: its classes are unknown",
             fix="serve it with segedge triton, which puts its card there, or --card MODEL.onnx",

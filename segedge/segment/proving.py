@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from segedge.backends.base import Backend
 from segedge.backends.registry import may_run_on_host
 from segedge.card.card import ModelCard
-from segedge.cpu.code import kernels
 from segedge.machine.optional import await_import
 from segedge.segment.check import Prover, stamps_of
 
 if TYPE_CHECKING:
     from segedge.cpu.ready import Ready
+    from segedge.segment.common import Common
 
 
 class Proving:
@@ -25,11 +25,12 @@ class Proving:
     """
 
     def __init__(
-        self, path: Path, card: ModelCard, *, threads: int | None, graphs: bool, ready: Ready | None
-    ) -> None:
+        self, path: Path, card: ModelCard, *, threads: int | None, graphs: bool,
+        ready: Ready | None, common: Common | None,
+    ) -> None:  # fmt: skip
         """Nothing is read yet, by a backend neither; ``ready`` loads the kernels, if any."""
         self._path, self._card, self._threads, self._graphs = path, card, threads, graphs
-        self._ready, self._stamps = ready, stamps_of(path)
+        self._ready, self._common, self._stamps = ready, common, stamps_of(path)
         self._making = threading.Lock()
         self._made: list[Prover | None] = []
 
@@ -74,5 +75,5 @@ class Proving:
     def _make(self) -> Prover | None:
         return Prover.of(
             self._path, self._card, threads=self._threads, graphs=self._graphs,
-            code=self._ready or kernels, stamps=self._stamps,
+            common=self._common, stamps=self._stamps,
         )  # fmt: skip

@@ -115,12 +115,13 @@ def _proof(path: Path) -> object:
     from segedge.card.modelfile import require_card, with_metadata
     from segedge.cpu.code import plain
     from segedge.segment.check import Prover
+    from segedge.segment.common import Common
 
     told = path.read_bytes().decode("utf-8", "replace")
     model = path.with_suffix(".onnx")
     data = write_model(model, dynamic=True).read_bytes()
     model.write_bytes(with_metadata(data, {PROOF_KEY: told}))
-    prover = Prover.of(model, require_card(model), threads=1, code=plain)
+    prover = Prover.of(model, require_card(model), threads=1, common=Common(1, plain))
     if prover is None:
         return None
     with closing(OnnxRuntimeBackend(model, threads=1)) as backend:

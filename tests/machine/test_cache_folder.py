@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("HOME", "TMPDIR"):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(name, str(tmp_path / name))
-    tell_once.cache_clear()
+    module._told.clear()
 
 
 @pytest.fixture
@@ -147,3 +149,27 @@ def test_a_shared_folder_stays_shared(tmp_path: Path) -> None:
     assert (tmp_path / "shared" / "cpu" / "one").stat().st_mode & 0o7777 == 0o1777
     make_folder(tmp_path / "own" / "cpu")
     assert (tmp_path / "own" / "cpu").stat().st_mode & 0o022 == 0
+
+
+def test_threads_that_have_the_same_to_say_say_it_once() -> None:
+    said: list[str] = []
+
+    class Slow(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+            time.sleep(0.05)
+
+    start, handler, log = threading.Barrier(4), Slow(), logging.getLogger("segedge")
+
+    def tell() -> None:
+        start.wait()
+        tell_once("nothing is kept")
+
+    log.addHandler(handler)
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    log.removeHandler(handler)
+    assert said == ["nothing is kept"]

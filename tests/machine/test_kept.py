@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from segedge.machine.cache_folder import tell_once
+from segedge.machine.cache_folder import _told
 from segedge.machine.kept import Kept
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Kept:
-    tell_once.cache_clear()
+    _told.clear()
     found = Kept(tmp_path / "checks")
     found.put("key", {"a": 1})
     return found
@@ -57,7 +57,7 @@ def test_an_entry_under_another_name_is_not_believed(kept: Kept) -> None:
     assert kept.get("other") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '"key"', json.dumps({"key": "key"})])
+@pytest.mark.parametrize("text", ["", "{", "[]", '"key"', json.dumps({"key": "key"}), "[" * 9999])
 def test_what_is_damaged_counts_as_nothing(kept: Kept, text: str) -> None:
     only_file(kept).write_text(text)
     assert kept.get("key") is None
@@ -73,7 +73,7 @@ def test_links_are_not_followed(kept: Kept, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell_once.cache_clear()
+    _told.clear()
     (tmp_path / "file").touch()
     blocked = Kept(tmp_path / "file" / "checks")
     with caplog.at_level(logging.WARNING, "segedge"):

@@ -116,7 +116,7 @@ def test_the_proof_waits_for_the_backends_library(
     importing.start()
     assert begun.wait(60)
     ready.settle()
-    proving = Proving(path, card, threads=1, graphs=True, ready=ready)
+    proving = Proving(path, card, threads=1, graphs=True, ready=ready, common=None)
     preparing = threading.Thread(target=lambda: proving.begin("slow_library:f32"))
     preparing.start()
     try:

@@ -17,9 +17,12 @@ from segedge.backends import onnxruntime as onnxruntime_module
 from segedge.backends.onnxruntime import OnnxRuntimeBackend
 from segedge.backends.openvino import OpenVinoBackend
 from segedge.card.attachments import PROOF_KEY
+from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata, with_metadata
-from segedge.errors import BackendError, ModelError
+from segedge.cpu.ready import Ready
+from segedge.errors import BackendError, ModelError, UsageError
 from segedge.machine.kept import Kept
+from segedge.options.sliding import Slide
 from segedge.segment import check as check_module
 from segedge.segment import segmenter as segmenter_module
 from segedge.segment.check import Prover
@@ -215,6 +218,34 @@ def test_what_was_replaced_while_it_was_opened_spoils_nothing(
     with segedge.load(path, backend="onnxruntime", strict=True) as new:
         assert new.checked is not None
         assert new.checked.is_sound
+
+
+@pytest.mark.parametrize("fails", ["options", "strict", "an interrupt", "what comes last"])
+def test_an_opening_that_fails_closes_all(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backend with its network, and the threads that the picture's frame has started."""
+    fault = planted.GRAPH_FAULTS["input channels rolled"]
+    path = planted.faulty(proved.exported("plain"), fault, tmp_path / "m.onnx")
+    closed, before, close = [], set(threading.enumerate()), OnnxRuntimeBackend.close
+    windows = Slide(Size(300, 300)) if fails == "options" else None
+
+    def interrupted(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    def closing(self: OnnxRuntimeBackend) -> None:
+        closed.append(self.description)
+        close(self)
+
+    monkeypatch.setattr(OnnxRuntimeBackend, "close", closing)
+    if fails == "an interrupt":
+        monkeypatch.setattr(Ready, "settle", interrupted)
+    if fails == "what comes last":
+        monkeypatch.setattr("segedge.segment.load.familiar_of", interrupted)
+    with pytest.raises((UsageError, BackendError, KeyboardInterrupt)):
+        segedge.load(path, backend="onnxruntime", strict=fails == "strict", slide=windows)
+    assert len(closed) == 1
+    assert not [one.name for one in {*threading.enumerate()} - before if "cpu" in one.name]
 
 
 def test_a_flipped_bit_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
