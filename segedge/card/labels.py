@@ -67,6 +67,11 @@ def known_set(names: Sequence[str]) -> LabelSet | None:
     return next(matches, None)
 
 
+def sets_of(count: int) -> list[str]:
+    """The built-in label sets with so many classes, by name."""
+    return [name for name, entry in built_in_sets().items() if len(entry) == count]
+
+
 def akin_set(names: Sequence[str]) -> LabelSet | None:
     """The built-in label set whose classes these are in other words, or None.
 

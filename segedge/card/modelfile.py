@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from segedge.card.card import ModelCard
+from segedge.card.labels import sets_of
 from segedge.errors import CardError, ModelError
 from segedge.machine.files import refused
 
@@ -26,6 +28,10 @@ _LAST_KNOWN_FIELD = 64
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIX = "copy or export the file again"
 
+_INPUT, _OUTPUT = 11, 12
+"""Of a GraphProto."""
+
+Shape = tuple[int | None, ...]
 Buffer = mmap.mmap | bytes | memoryview
 
 
@@ -94,20 +100,61 @@ def no_card_error(path: Path, *, fix: str | None = None) -> CardError:
     """The refusal of a model of which nobody knows how it is to be run."""
     return CardError(
         f"{path.name} carries no card: its classes and preprocessing are unknown",
-        fix=fix or f"segedge export {path} --classes cityscapes -o {path.stem}-card.onnx",
+        fix=fix or card_command(path),
     )
+
+
+def card_command(path: Path) -> str:
+    """What gives an ONNX file a card, with classes that fit its outputs."""
+    channels = None
+    with suppress(ModelError):
+        channels = output_channels(path)
+    fitting = sets_of(channels) if channels else []
+    lines = f"{channels} lines, a class each" if channels else "a class a line"
+    classes, told = (fitting[0], "") if fitting else ("names.txt", f"   (names.txt: {lines})")
+    if len(fitting) > 1:
+        told = f"   (or {', '.join(fitting[1:])})"
+    return f"segedge export {path} --classes {classes} -o {path.stem}-card.onnx{told}"
+
+
+def output_channels(path: str | Path) -> int | None:
+    """How many classes an ONNX file's maps have by their shapes; None where that is not clear.
+
+    One channel is not: it may hold labels. Nor are maps beside lists of queries: they are masks.
+    """
+    inputs: list[Shape] = []
+    outputs: list[Shape] = []
+    file = Path(path)
+    with _mapped(file) as data:
+        for start, end in _inside(file.name, data, [(0, len(data))], _GRAPH):
+            for number, wire, _, first, last in _fields(file.name, data, start, end):
+                if number in (_INPUT, _OUTPUT) and wire == _BYTES:
+                    shapes = inputs if number == _INPUT else outputs
+                    shapes.append(_shape(file.name, data, first, last))
+    is_last = any(len(shape) == 4 and shape[1] not in (1, 3, None) for shape in inputs)
+    counts = {shape[3 if is_last else 1] for shape in outputs if len(shape) == 4}
+    count = counts.pop() if len(counts) == 1 else None
+    is_clear = count is not None and count > 1 and all(len(shape) != 3 for shape in outputs)
+    return count if is_clear else None
 
 
 def read_facts(path: str | Path) -> ModelFacts:
     """Everything an ONNX file says outside its graph."""
     file = Path(path)
-    size = _size_of(file)
+    with _mapped(file) as data:
+        return _walk(file, data, len(data))
+
+
+@contextmanager
+def _mapped(file: Path) -> Iterator[mmap.mmap]:
+    """An existing file's bytes, none of which is read before it is looked at."""
+    _size_of(file)
     with (
         refused(f"{file.name} cannot be read", ModelError),
         file.open("rb") as stream,
         mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
-        return _walk(file, data, size)
+        yield data
 
 
 def graph_sha256(model: Path | bytes) -> str:
@@ -218,6 +265,32 @@ def _entry(name: str, data: Buffer, start: int, end: int) -> tuple[str, str]:
         if number in parts and wire == _BYTES:
             parts[number] = _text(data, first, last)
     return parts[1], parts[2]
+
+
+def _shape(name: str, data: Buffer, start: int, end: int) -> Shape:
+    """Of one ValueInfoProto: type = 2, tensor_type = 1, shape = 2, dim = 1, dim_value = 1."""
+    spans = [(start, end)]
+    for number in (2, 1, 2, 1):
+        spans = _inside(name, data, spans, number)
+    return tuple(
+        next(
+            (value for n, wire, value, *_ in _fields(name, data, *span) if (n, wire) == (1, 0)),
+            None,
+        )
+        for span in spans
+    )
+
+
+def _inside(
+    name: str, data: Buffer, spans: list[tuple[int, int]], wanted: int
+) -> list[tuple[int, int]]:
+    """Where the messages of this field lie in those messages."""
+    return [
+        (first, last)
+        for span in spans
+        for number, wire, _, first, last in _fields(name, data, *span)
+        if number == wanted and wire == _BYTES
+    ]
 
 
 def _fields(

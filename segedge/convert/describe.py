@@ -9,7 +9,7 @@ from pathlib import Path
 from segedge.card.axes import Layout
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes
+from segedge.card.labels import LabelSet, built_in_sets, named_set, read_classes, sets_of
 from segedge.card.records import Provenance
 from segedge.convert.options import ExportOptions
 from segedge.convert.passes.head import HeadFacts
@@ -142,7 +142,7 @@ def _fitting(classes: LabelSet, head: HeadFacts) -> LabelSet:
     wanted = 2 if head.channels == 1 else head.channels
     if len(classes) == wanted:
         return classes
-    fitting = [name for name, entry in built_in_sets().items() if len(entry) == wanted]
+    fitting = sets_of(wanted)
     hint = f"--classes {fitting[0]}, or " if fitting else ""
     known = {"label sets": ", ".join(built_in_sets())} if len(classes) == 1 else {}
     raise CardError(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from segedge.backends.base import TensorSpec
 from segedge.backends.registry import ENGINE_SUFFIXES, open_backend
 from segedge.card.card import ModelCard
-from segedge.card.modelfile import ModelFacts, read_facts
+from segedge.card.modelfile import ModelFacts, no_card_error, read_facts
 from segedge.engine.facts import EngineFacts, EngineTensor
 from segedge.engine.file import read_engine
 from segedge.errors import BackendError, CardError, ModelError, UsageError
@@ -74,10 +74,7 @@ def _read_onnx(file: Path) -> ServedNetwork:
     facts = read_facts(file)
     card = ModelCard.from_metadata(facts.metadata)
     if card is None:
-        raise CardError(
-            f"{file.name} carries no card: its classes and preprocessing are unknown",
-            fix=f"segedge export {file} --classes cityscapes -o {file.stem}-card.onnx",
-        )
+        raise no_card_error(file)
     inputs, outputs = _checked_specs(file, card)
     return ServedNetwork(
         file,

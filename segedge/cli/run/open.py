@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from segedge.cli.run.outputs import source_labels
-from segedge.errors import UsageError
 
 if TYPE_CHECKING:
     from segedge.card.card import ModelCard
@@ -53,13 +52,10 @@ def open_model(
     wanted: RunOptions, sources: Sequence[Source], opened: ExitStack
 ) -> Segmenter | CudaSegmenter:
     """The model with all that changes its labels and pictures."""
-    from segedge.card.modelfile import read_card
+    from segedge.card.modelfile import require_card
     from segedge.segment.load import load
 
-    card = wanted.card
-    given = None if card is None else read_card(card)
-    if card is not None and given is None:
-        raise UsageError(f"{card} carries no card", fix=f"segedge export {card} --classes ...")
+    given = None if wanted.card is None else require_card(wanted.card)
     segmenter = load(
         wanted.model,
         backend=wanted.backend,

@@ -12,7 +12,7 @@ from segedge.backends.registry import open_backend
 from segedge.backends.remote.address import address_text, is_address
 from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import CARD_KEY, ModelCard
-from segedge.card.modelfile import ModelFacts, graph_sha256, read_facts
+from segedge.card.modelfile import ModelFacts, card_command, graph_sha256, read_facts
 from segedge.card.proof import PROOF
 from segedge.card.records import Adaptation, Quantization
 from segedge.cli.console import print_json, print_prose, print_row
@@ -118,7 +118,7 @@ def _print_no_card(file: Path, facts: ModelFacts) -> None:
     others = [key for key in facts.metadata if key != CARD_KEY]
     if others:
         print_row("metadata", ", ".join(others[:12]))
-    print_row("next", f"segedge export {file} --classes cityscapes -o {file.stem}-card.onnx")
+    print_row("next", card_command(file))
 
 
 def _print_card(card: ModelCard) -> None:
