@@ -15,6 +15,7 @@ from segedge.card.geometry import Size
 from segedge.cpu.regions.clean import RegionFinder
 from segedge.cpu.workers import Workers
 from segedge.errors import SourceError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.machine.optional import require
@@ -39,14 +40,17 @@ class FactsSink:
         self._shard, self._model = shard, model_sha256
         self._workers = Workers(threads)
         self._finders: dict[Size, RegionFinder] = {}
+        self._is_closed = False
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Add a row."""
+        check_takes(not self._is_closed, f"the table of {self._shard.label}")
         with frame.times.measure("facts"):
             self.rows.append(self._row(frame, result))
 
     def close(self, *, error: bool = False) -> None:
         """End the threads."""
+        self._is_closed = True
         self._workers.close()
 
     def _row(self, frame: Frame, result: ResultView) -> dict[str, Any]:

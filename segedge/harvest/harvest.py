@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from segedge.card.card import ModelCard
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.harvest.entry import Entry
@@ -313,10 +314,9 @@ class HarvestSink:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Score the frame, and keep it if it is worth it. A full disk is no error here."""
-        if self._harvest is None:
-            return
+        check_takes(self._harvest is not None, f"the harvest of {self._label}")
         with frame.times.measure("harvest"):
-            self._harvest.take(frame, cast(LogitsView, result), self._scorer, self._label)
+            self._made.take(frame, cast(LogitsView, result), self._scorer, self._label)
 
     def close(self, *, error: bool = False) -> None:
         """Finish; what is there is whole, also after an error."""

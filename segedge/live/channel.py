@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segedge.card.labels import Rgb
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView
 from segedge.live.meter import Meter
@@ -144,6 +145,7 @@ class LiveSink:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
+        self._is_closed = False
 
     @property
     def name(self) -> str:
@@ -152,8 +154,10 @@ class LiveSink:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Swap the frame into the slot; nobody who watches can hold this up."""
+        check_takes(not self._is_closed, f"the live view of {self.name}")
         self._channel.offer(frame, result)
 
     def close(self, *, error: bool = False) -> None:
         """The source has ended; the page keeps its last picture."""
+        self._is_closed = True
         self._channel.end(failed=error)

@@ -245,7 +245,8 @@ def test_several_sources_share_a_folder(tmp_path: Path) -> None:
     names = check(tmp_path / "h")
     assert len(names) == 4
     assert {name[0] for name in names} == {"a", "b"}
-    sinks[0].write(frame, result)  # closed: nothing happens
+    with pytest.raises(UsageError, match="harvest of a is closed"):
+        sinks[0].write(frame, result)
     assert [len(sink.notes) for sink in sinks] == [1, 0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 import segedge
+from segedge.analyse.draw import DrawnSink
 from segedge.card.geometry import Size
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
@@ -111,8 +113,38 @@ def sinks(folder: Path) -> dict[str, Callable[[], Sink]]:
         name: lambda name=name: open_sink(folder / name, info=INFO)
         for name in ("out.mp4", "facts.jsonl", "pictures/")
     }
+
+    def harvest() -> Sink:
+        from segedge.harvest.harvest import Harvest
+        from segedge.harvest.options import HarvestOptions
+
+        return Harvest(HarvestOptions(folder / "harvest"), card()).sink("x")
+
+    def live() -> Sink:
+        from segedge.live.channel import Channel, LiveSink
+
+        channel = Channel("x", 0, on_change=lambda: None, on_message=lambda: None)
+        channel.close()  # its thread alone; the sink is open
+        return LiveSink(channel)
+
+    def facts() -> Sink:
+        from segedge.batch.plan import Shard
+        from segedge.batch.table import FactsSink
+
+        return FactsSink(Shard("1", "x", "images", ("x.png",), ("x",)), model_sha256="")
+
+    def timed() -> Sink:
+        from segedge.measure.bench.worker.flow import Stamps
+
+        return Stamps()
+
     return {
         **found,
+        "harvest": harvest,
+        "live": live,
+        "facts": facts,
+        "timed": timed,
+        "drawn": lambda: DrawnSink(segedge.MemorySink(), ()),
         "contact": lambda: open_sink(f"contact:{folder / 'sheet.png'}", info=INFO),
         "image": lambda: open_sink(folder / "one.png", info=one),
         "masks": lambda: open_sink(folder / "masks", info=INFO, masks="panoptic"),
@@ -137,6 +169,23 @@ def test_a_closed_sink_takes_no_frame_and_leaves_its_file_alone(
     sink.close()
     sink.close(error=True)
     assert files == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_every_sink_there_is_looks_whether_it_is_open() -> None:
+    """By the one function for it, first of all; or hands on to a sink that does."""
+    unchecked = []
+    for path in Path(segedge.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef) or node.name in ("Sink", "WrappedSink"):
+                continue
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "write":
+                    names = [argument.arg for argument in method.args.args]
+                    looks = [ast.unparse(step).startswith("check_takes(") for step in method.body]
+                    hands_on = [ast.unparse(base) == "WrappedSink" for base in node.bases]
+                    if names == ["self", "frame", "result"] and not any(looks + hands_on):
+                        unchecked.append(node.name)
+    assert not unchecked
 
 
 def test_a_segmented_recording_that_is_closed(result: segedge.Result, tmp_path: Path) -> None:

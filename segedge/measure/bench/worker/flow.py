@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.errors import SourceError
+from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import ResultView, Sink, Source, SourceFailure, SourceInfo
 from segedge.measure.bench.worker.trace import (
@@ -95,6 +96,7 @@ class Stamps:
         self._sink, self._clock_ns = sink, clock_ns
         self.needs = sink.needs if sink else frozenset({"overlay"})
         self.done_ns: list[int] = []
+        self._is_closed = False
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -108,6 +110,7 @@ class Stamps:
 
     def write(self, frame: Frame, result: ResultView) -> None:
         """Look, or hand on, and note the time."""
+        check_takes(not self._is_closed, "the sink with a clock")
         if self._sink:
             self._sink.write(frame, result)
         else:
@@ -116,6 +119,7 @@ class Stamps:
 
     def close(self, *, error: bool = False) -> None:
         """Close it."""
+        self._is_closed = True
         if self._sink:
             self._sink.close(error=error)
 
