@@ -11,20 +11,15 @@ from PIL import Image
 
 from segedge.card.card import ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
-from segedge.card.labels import distinct_palette
 from segedge.errors import ModelError
 from segedge.reference import frame as reference
 from segedge.reference.resize import PILLOW, axis_matrix
+from tests.cpu.cases import a_card
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 lengths = st.integers(1, 40)
-
-
-def a_card(classes: int = 3, **fields: object) -> ModelCard:
-    names = tuple(f"c{i}" for i in range(classes))
-    return ModelCard(names, distinct_palette(classes), 16, 24).replace(**fields)
 
 
 def raw_card(rule: str) -> ModelCard:
@@ -209,8 +204,8 @@ def test_label_heads_are_looked_up():
 def test_argmax_grid_reads_both_layouts():
     logits = np.random.default_rng(0).normal(size=(1, 3, 4, 5))
     expected = logits[0].argmax(0)
-    assert np.array_equal(reference.argmax_grid(logits, a_card()), expected)
-    last = a_card(logits_layout="nhwc")
+    assert np.array_equal(reference.argmax_grid(logits, a_card(3)), expected)
+    last = a_card(3, logits_layout="nhwc")
     assert np.array_equal(reference.argmax_grid(logits.transpose(0, 2, 3, 1), last), expected)
     with pytest.raises(ModelError, match="do not fit"):
         reference.argmax_grid(logits, last)

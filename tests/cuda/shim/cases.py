@@ -18,17 +18,12 @@ from shim.launcher import ASAN
 
 from segedge.card.card import RESIZE_RULES, ModelCard
 from segedge.card.geometry import FITS, Geometry, Scaling, Size
-from segedge.card.labels import distinct_palette
 from segedge.cuda.runtime.program import Plane
+from tests.cpu.cases import a_card
 
 GUARD = 77
 EXAMPLES = int(os.environ.get("SEGEDGE_EXAMPLES", 15 if ASAN else 60))
 """Random cases a configuration; few where each instruction is watched."""
-
-
-def a_card(classes: int = 11, **fields: Any) -> ModelCard:
-    names = tuple(f"c{i}" for i in range(classes))
-    return ModelCard(names, distinct_palette(classes), 16, 24).replace(**fields)
 
 
 def sizes(most: int, step: int = 1) -> st.SearchStrategy[Size]:
