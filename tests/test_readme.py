@@ -45,10 +45,3 @@ def test_the_session_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         firsts = {line.split()[0] for line in printed.splitlines() if line.strip()}
         missing = [row for row in rows if row not in firsts and not row.startswith("━")]
         assert not missing, f"{command}: README shows rows {missing}, printed was\n{printed}"
-
-
-@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in ROOT.glob("docs/*.md"))])
-def test_links_lead_somewhere(page: str) -> None:
-    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / target).exists(), f"{page} links to {target}"

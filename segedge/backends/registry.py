@@ -79,10 +79,9 @@ def open_backend(
 def may_run_on_host(name: str) -> bool:
     """Whether a name may mean a backend whose arrays are NumPy's, without opening anything."""
     base = name.partition(":")[0]
-    return find_driver().gpu is None if base == "auto" else base not in _ON_GPU
-
-
-_ON_GPU = ("tensorrt", "onnxruntime-cuda", "eager-cuda", "torch-compile-cuda")
+    if base == "auto":
+        return find_driver().gpu is None
+    return base not in BACKENDS or not BACKENDS[base].on_gpu
 
 
 def _open_remote_choice(address: Path, threads: int, name: str) -> Choice:
@@ -170,6 +169,8 @@ class BackendEntry:
     open: Opener
     auto: bool = True
     """Whether `auto` may take it."""
+    on_gpu: bool = False
+    """Whether its arrays are a GPU's (`Backend.memory`)."""
 
 
 def _library_status(
@@ -273,10 +274,11 @@ def _open_remote(path: Path, threads: int, variant: str) -> Backend:
 
 
 BACKENDS: dict[str, BackendEntry] = {
-    "tensorrt": BackendEntry(_tensorrt_status, _open_tensorrt),
+    "tensorrt": BackendEntry(_tensorrt_status, _open_tensorrt, on_gpu=True),
     "onnxruntime-cuda": BackendEntry(
         lambda: _gpu_status("onnxruntime-cuda", "onnxruntime-gpu", ("onnxruntime-gpu",)),
         _open_onnxruntime_cuda,
+        on_gpu=True,
     ),
     "openvino": BackendEntry(
         lambda: _library_status("openvino", "openvino", ("openvino",), "CPU"), _open_openvino
@@ -301,11 +303,13 @@ BACKENDS: dict[str, BackendEntry] = {
         lambda: _gpu_status("eager-cuda", "torch", ("torch",)),
         _program_opener("eager-cuda", on_gpu=True, compiled=False),
         auto=False,
+        on_gpu=True,
     ),
     "torch-compile-cuda": BackendEntry(
         lambda: _gpu_status("torch-compile-cuda", "torch", ("torch",)),
         _program_opener("torch-compile-cuda", on_gpu=True, compiled=True),
         auto=False,
+        on_gpu=True,
     ),
     "remote": BackendEntry(
         lambda: _library_status(

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from segedge.card.card import RESIZE_RULES, ModelCard
 from segedge.card.geometry import Size
 from segedge.convert import ExportOptions, export
 from segedge.convert.huggingface import load_huggingface
@@ -304,11 +305,9 @@ def test_enlarging_that_nobody_says_is_told_and_can_be_chosen(tmp_path: Path) ->
     assert not any("assumed" in note for note in asked.notes)
 
 
-@pytest.mark.parametrize("rule", ["bilinear", "antialias", "nearest", "area", "pillow-bicubic"])
+@pytest.mark.parametrize("rule", RESIZE_RULES)
 @pytest.mark.parametrize("fit", ["stretch", "letterbox", "crop"])
 def test_an_independent_library_prepares_alike(rule: Any, fit: Any) -> None:
-    from segedge.card.card import ModelCard
-
     card = ModelCard(("a", "b"), ((0, 0, 0), (1, 1, 1)), 40, 56, resize=rule, fit=fit)
     for image in smooth_noise(Size(90, 130), 2):
         own = Independent(rule).tensor(image, card)

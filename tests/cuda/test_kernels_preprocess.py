@@ -14,7 +14,7 @@ from shim.cases import EXAMPLES, Buffer, Placed, a_card, inputs
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge.card.card import ModelCard
+from segedge.card.card import RESIZE_RULES, ModelCard
 from segedge.card.geometry import AxisMap, Geometry, Size
 from segedge.cuda.overlay import yuv_of_rgb
 from segedge.cuda.preprocess import Color, Preprocess
@@ -79,6 +79,10 @@ CONFIGS = [
     Config("nv12", "antialias", color=Color("bt709", True)),
     Config("nv12", "area", "float32", "nhwc", "bgr", Color("bt601", False)),
 ]
+
+
+def test_every_rule_is_tried() -> None:
+    assert {config.resize for config in CONFIGS} == set(RESIZE_RULES)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

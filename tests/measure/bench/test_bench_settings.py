@@ -69,6 +69,8 @@ def test_names() -> None:
     assert not Contender.parse("openvino").has_tail
     assert Contender.parse("eager-cuda").needs_program
     assert all(Contender.parse(name).name == name for name in ALL)
+    here = {Contender.parse(name).base for name in ALL}
+    assert here == set(names.BACKENDS) - {"remote"}, "`--backend all` leaves one out"
     with pytest.raises(UsageError, match="did you mean 'openvino'"):
         Contender.parse("opnvino+tail")
     with pytest.raises(UsageError, match="measured as it is"):
