@@ -48,18 +48,23 @@ class Kept:
             return None
         return entry.get("value") if isinstance(entry, dict) and entry.get("key") == key else None
 
-    def put(self, key: str, value: Any) -> None:
-        """Keep a value; what the folder refuses is told once."""
+    def put(self, key: str, value: Any) -> bool:
+        """Keep a value, if the folder lets that be; what it refuses is told once."""
         data = json.dumps({"key": key, "value": value}, separators=(",", ":")).encode()
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if not _is_own(self.folder.stat()):
                 _tell_once(f"{self.folder} can be written by others: nothing is kept there")
-                return
-            replace_file(self._path(key), data, mode=0o600)
+                return False
+            path = self._path(key)
+            if path.is_fifo():
+                path.unlink()  # `replace_file` writes to pipes, and this one has no reader
+            replace_file(path, data, mode=0o600)
         except OSError as error:
             reason = reason_of(error)
             _tell_once(f"{self.folder} cannot be written ({reason}): checked again each time")
+            return False
+        return True
 
     @property
     def is_new(self) -> bool:

@@ -230,8 +230,7 @@ class Prover:
     def _keep(self, name: str, backend: Backend, found: Checked) -> None:
         entry = {"detail": _detail(backend), "checked": to_plain(found)}
         self._entries[name] = entry
-        self._store.put(self._key(name), entry)
-        if not found.passed:
+        if self._store.put(self._key(name), entry) and not found.passed:
             Kept.default(_REFUSED).put(self._key(name), {**entry, "library": _library(name)})
 
     def _entry(self, name: str) -> dict[str, Any]:

@@ -70,6 +70,17 @@ def test_links_are_not_followed(kept: Kept, tmp_path: Path) -> None:
     assert kept.get("key") is None
 
 
+def test_a_pipe_in_the_place_of_an_entry_holds_nobody_up(kept: Kept) -> None:
+    path = only_file(kept)
+    path.unlink()
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without one, writing to it would wait
+    assert kept.get("key") is None
+    kept.put("key", {"a": 2})
+    os.close(reader)
+    assert kept.get("key") == {"a": 2}
+
+
 def test_a_folder_that_cannot_be_written_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -316,6 +316,18 @@ def test_a_cache_that_cannot_be_written_costs_a_look_each_time(
             assert segmenter.checked.is_sound
 
 
+def test_a_cache_that_cannot_be_written_is_told_once(
+    own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is refused is kept twice, and cannot be: that is one thing to say."""
+    for name in ("checks", "refused"):
+        (own_cache / name).touch()
+    for _ in range(2):
+        with segedge.load(proved.exported("any_size")) as segmenter:
+            assert "openvino refused: not as exported" in segmenter.backend_reason
+    assert caplog.text.count("cannot be written") == 1
+
+
 def test_another_card_than_the_files_own_is_not_compared() -> None:
     path = proved.exported("plain")
     card = proved.card_and_proof(path)[0]
