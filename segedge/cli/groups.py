@@ -24,7 +24,8 @@ spells it out for Typer, and the command is handed the group, filled:
 A field whose type is a group is spelled out as well, under the heading of the outer one if it has
 none: `segedge.cli.run.options.RunOptions` is made of groups. Types of fields are needed to read
 the command line, so they come from modules that are quick to import; what the properties need is
-imported inside them.
+imported inside them. Typer splits the command line into words; what a number or one of some names
+means by its word is for `segedge.cli.values`, which refuses it in our form of an error.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ from inspect import Parameter
 from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import typer
+
+from segedge.cli import values
+
+_WORD = str | None
+"""What Typer makes of an option whose value is read by `segedge.cli.values`."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,12 @@ class Option:
     panel: str | None = None
     """Heading in the help; None: the group's."""
 
-    def as_typer(self, usual_names: list[str], panel: str | None) -> Any:
+    def as_typer(self, usual_names: list[str], panel: str | None, metavar: str | None) -> Any:
         """The same in Typer's words."""
         return typer.Option(
             *self.names.split() or usual_names,
             help=self.help,
-            metavar=self.metavar,
-            min=self.min,
-            max=self.max,
+            metavar=self.metavar or metavar,
             rich_help_panel=self.panel or panel,
         )
 
@@ -69,7 +73,7 @@ def expanded(command: Callable[..., None]) -> Callable[..., None]:
     parameters = inspect.signature(command, eval_str=True).parameters.values()
 
     def call(**words: Any) -> None:
-        command(**{p.name: _filled(p.name, p.annotation, words) for p in parameters})
+        command(**{p.name: _filled(p.name, p.annotation, p.default, words) for p in parameters})
 
     flat = [option for p in parameters for option in _flat(p.name, p.annotation, p.default)]
     call.__doc__ = command.__doc__
@@ -82,6 +86,8 @@ def _flat(name: str, kind: Any, default: Any, panel: str | None = None) -> Itera
     """One parameter, or those of all fields of a group."""
     if not is_dataclass(kind):
         annotation = _spelled(name, kind, default, panel)
+        if get_args(annotation)[0] == _WORD and default not in (None, Parameter.empty):
+            default = str(default)
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         return
     kinds = get_type_hints(kind, include_extras=True)
@@ -97,21 +103,45 @@ def _spelled(name: str, kind: Any, default: Any, panel: str | None) -> Any:
     if isinstance(told, Option):
         # What is off anyhow needs no --no-.
         is_flag = value is bool and default is False
-        told = told.as_typer([f"--{name.replace('_', '-')}"] if is_flag else [], panel)
+        names = [f"--{name.replace('_', '-')}"] if is_flag else []
+        metavar = values.shown(value, told.min, told.max) if values.is_read(value) else None
+        told = told.as_typer(names, panel, metavar)
+        value = value if metavar is None else _WORD
     return Annotated[value, told]
 
 
-def _filled(name: str, kind: Any, words: dict[str, Any]) -> Any:
+def _filled(name: str, kind: Any, usual: Any, words: dict[str, Any]) -> Any:
     """The value of a parameter; a group with all that it amounts to.
 
     That is made at once, because a wrong option must not be found after an engine was built.
     """
     if not is_dataclass(kind):
-        return words[name]
+        return _read(name, kind, usual, words[name])
     kinds = get_type_hints(kind, include_extras=True)
-    values = {field.name: _filled(field.name, kinds[field.name], words) for field in fields(kind)}
-    group = cast("type[Any]", kind)(**values)
+    group = cast("type[Any]", kind)(
+        **{
+            field.name: _filled(field.name, kinds[field.name], field.default, words)
+            for field in fields(kind)
+        }
+    )
     for attribute, how in vars(kind).items():
         if isinstance(how, cached_property):
             getattr(group, attribute)
     return group
+
+
+def _read(name: str, kind: Any, usual: Any, word: Any) -> Any:
+    """An option's value, of the word that Typer found."""
+    value, told = get_args(kind)
+    option = told if isinstance(told, Option) else Option("")
+    if not isinstance(told, str | Option) or not values.is_read(value):
+        return word
+    spelled = next((n for n in reversed(option.names.split()) if n.startswith("--")), "")
+    return values.read(
+        word,
+        spelled or f"--{name.replace('_', '-')}",
+        value,
+        low=option.min,
+        high=option.max,
+        usual=None if usual in (MISSING, Parameter.empty) else usual,
+    )

@@ -8,14 +8,14 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from segedge.cli import standard
 from segedge.cli.console import print_error, say
 from segedge.cli.leave import leave
-from segedge.errors import SegedgeError, UsageError
+from segedge.errors import SegedgeError, UsageError, unknown_name_error
 from segedge.machine.interrupt import BY_SIGNAL, noted_interrupts
 from segedge.version import __version__
 
@@ -79,12 +79,10 @@ def run(arguments: list[str] | None = None) -> None:
     words = with_values([word for word in words if word != "--debug"])
     try:
         with noted_interrupts() as code_by_signal:
-            try:
-                build_app(words)(words)
-            except SystemExit as left:
-                if left.code == _CTRL_C:  # so Typer ends what any of the signals interrupted
-                    sys.exit(code_by_signal() or _CTRL_C)
-                raise
+            code = called(words)
+            if code == _CTRL_C:  # so Typer ends what any of the signals interrupted
+                code = code_by_signal() or code
+        sys.exit(code)
     except SegedgeError as error:
         if debug:
             raise
@@ -107,6 +105,40 @@ def run(arguments: list[str] | None = None) -> None:
         sys.exit(_CTRL_C)
 
 
+def called(words: list[str]) -> int:
+    """Call the verb; its exit code.
+
+    Raises:
+        UsageError: Typer cannot read the words; what it says in a form of its own, in ours.
+    """
+    try:
+        return build_app(words)(words or ["--help"], standalone_mode=False) or 0
+    except typer.Abort as end:
+        if isinstance(end.__cause__, EOFError):  # nobody is asked anything here: a fault of ours
+            raise end.__cause__ from None
+        return _CTRL_C
+    except _Misread as error:
+        raise _in_our_words(error, words) from error
+
+
+_Misread: Any = typer.BadParameter.__mro__[1]
+"""Typer's, which is Click's in earlier releases: what all that it says of options are."""
+
+
+def _in_our_words(error: Any, words: list[str]) -> UsageError:
+    verb = _verb(words)
+    if verb and verb not in VERBS:
+        return unknown_name_error("verb", verb, tuple(VERBS))
+    fix = " ".join(["segedge", *verb.split(), "--help"])
+    option, ctx = getattr(error, "option_name", ""), error.ctx
+    known = [name for each in ctx.command.get_params(ctx) for name in each.opts] if ctx else []
+    if option and known and option not in known:
+        found = unknown_name_error("option", option, known)
+        return UsageError(found.headline, fix=f"{fix} lists them")
+    said = error.format_message().strip().rstrip(".")
+    return UsageError(said[:1].lower() + said[1:], fix=f"{fix} says how it is used")
+
+
 class _Lines(logging.Handler):
     """What the library says while it works (why an engine is built), a line each on stderr."""
 
@@ -124,7 +156,7 @@ def _show_log() -> None:
 def with_values(words: list[str]) -> list[str]:
     """An option that may stand alone gets an empty value where none follows that it can mean."""
     given = list(words)
-    for number, (word, following) in enumerate(zip(words, [*words[1:], ""], strict=True)):
+    for number, (word, following) in enumerate(zip(words, [*words, ""][1:], strict=True)):
         if word in MAY_STAND_ALONE and not re.fullmatch(MAY_STAND_ALONE[word], following):
             given[number] = f"{word}="
     return given
@@ -134,10 +166,14 @@ def build_app(words: list[str]) -> typer.Typer:
     """The Typer app; only the verb that is called has its module imported."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_global_options)
-    verb = next((word for word in words if not word.startswith("-")), "")
+    verb = _verb(words)
     for name, line in VERBS.items():
         app.command(name=name, short_help=line)(_command(name) if name == verb else _placeholder)
     return app
+
+
+def _verb(words: list[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
 
 
 def _command(verb: str) -> Callable[..., None]:

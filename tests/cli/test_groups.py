@@ -42,6 +42,7 @@ class Everything:
     path: Annotated[Path, typer.Argument(help="A file.")]
     motion: MotionGroup
     limit: Annotated[int | None, "At most."] = None
+    share: Annotated[float | None, Option("Of all.", min=0.5, max=1)] = None
 
 
 def call(command: object, *words: str) -> tuple[int, str, BaseException | None]:
@@ -55,14 +56,15 @@ def in_one_parameter(
     path: Annotated[Path, typer.Argument()],
     motion: MotionGroup,
     limit: Annotated[int | None, "At most."] = None,
+    share: Annotated[float | None, Option("Of all.", min=0.5, max=1)] = None,
 ) -> None:
     """Look."""
-    print(path, motion.step, motion, limit)
+    print(path, motion.step, motion, limit, *filter(None, [share]))
 
 
 def nested(wanted: Everything) -> None:
     """Look."""
-    in_one_parameter(wanted.path, wanted.motion, wanted.limit)
+    in_one_parameter(wanted.path, wanted.motion, wanted.limit, wanted.share)
 
 
 @pytest.mark.parametrize("command", [in_one_parameter, nested])
@@ -85,9 +87,36 @@ def test_help_says_what_the_fields_say() -> None:
     assert "--no-is-drawn" not in text
 
 
-def test_what_the_types_refuse_is_refused_as_ever() -> None:
-    for words in (("--flow", "magic"), ("--least", "1"), ("--no-is-drawn",)):
-        assert call(nested, "x", *words)[0] == 2
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--flow", "coedc"),
+            "no flow 'coedc'; did you mean 'codec'?|known dis, codec|fix --flow codec",
+        ),
+        (("--flow=",), "no flow ''|known dis, codec|fix --flow dis"),
+        (("--least", "1"), "--least takes a whole number of 2 or more|found 1|fix --least 2"),
+        (("--least", "2.5"), "--least takes a whole number of 2 or more|found 2.5|fix --least 2"),
+        (("--limit", "all"), "--limit takes a whole number|found all|fix --limit NUMBER"),
+        (("--share", "2"), "--share takes a number of 0.5 to 1|found 2|fix --share 1"),
+        (("--share", "nan"), "--share takes a number of 0.5 to 1|found nan|fix --share 0.5"),
+    ],
+    ids=" ".join,
+)
+def test_what_the_types_refuse_is_refused_in_our_words(words: tuple[str, ...], said: str) -> None:
+    _, _, error = call(nested, "x", *words)
+    assert isinstance(error, UsageError)
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    assert "|".join(lines) == said
+
+
+def test_values_are_of_their_types() -> None:
+    words = ("--least", "007", "--flow", "codec", "--share", "1e0", "--limit", "-3")
+    assert call(nested, "x", *words)[1] == f"x 1 {MotionGroup('1', 'codec', 7)} -3 1.0\n"
+
+
+def test_a_flag_that_is_off_anyhow_has_no_no() -> None:
+    assert call(nested, "x", "--no-is-drawn")[0] == 2
 
 
 def test_a_wrong_option_is_found_before_the_command_runs() -> None:

@@ -159,7 +159,7 @@ def test_a_network_that_gives_labels_is_refused(segedge: Run, model: Path, tmp_p
         (("--motion-agreement", "0.9"), "--motion-agreement without --every fix add --every auto"),
         (("--motion-gap", "1"), "--motion-gap without --every"),
         (("--fuse", "0.5"), "--fuse without --every"),
-        (("--every", "2", "--motion", "lidar"), "'lidar' is not one of"),
+        (("--every", "2", "--motion", "lidar"), "no motion 'lidar' known auto, flow, codec fix"),
     ],
 )
 def test_nonsense_is_one_message(
