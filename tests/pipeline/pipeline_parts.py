@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,21 @@ class Failing:
         if frame.index == self.at:
             raise self.error
         return segment(frame, outputs=outputs)
+
+
+class Endless(MemorySource):
+    """All of its images, and then none until somebody closes it."""
+
+    def __init__(
+        self, images: Sequence[NDArray[np.uint8]], *, then: Callable[[], object] = lambda: None
+    ) -> None:
+        super().__init__(images)
+        self._then = then
+
+    def frames(self) -> Iterator[Frame]:
+        yield from super().frames()
+        self._then()
+        assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
 
 
 class FailingSource(MemorySource):

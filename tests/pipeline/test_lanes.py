@@ -20,6 +20,7 @@ from segedge.video.memory import MemorySink, MemorySource
 from tests.pipeline.pipeline_parts import (
     WAIT_SECONDS,
     Broken,
+    Endless,
     FailingSink,
     FailingSource,
     WaitingSink,
@@ -173,11 +174,6 @@ def test_the_last_source_that_fails_ends_the_run_with_the_first_cause() -> None:
 
 
 def test_fail_fast_ends_the_others() -> None:
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
     first, good = MemorySink(), MemorySink()
     lanes = [Lane(FailingSource(images(9)), [first]), Lane(Endless(images(3)), [good])]
     error = run_in_thread(MultiPipeline(lanes, segment, fail_fast=True))
@@ -204,11 +200,6 @@ def test_an_error_of_the_model_ends_all() -> None:
 
 def test_a_sink_may_end_the_run() -> None:
     """Not an error; those on their way are still written, by this sink too."""
-
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
 
     class Window(MemorySink):
         def write(self, frame: Frame, result: ResultView) -> None:
@@ -240,11 +231,6 @@ def test_a_callable_that_raises_ends_the_run_and_never_hangs(policy: Any) -> Non
     from segedge.video.sinks.callable_sink import CallableSink
 
     stuck = WaitingSink()
-
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
 
     def refuse(frame: Frame, result: ResultView) -> None:
         raise Broken("callable")

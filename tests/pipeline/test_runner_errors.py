@@ -19,6 +19,7 @@ from segedge.video.memory import MemorySink, MemorySource
 from tests.pipeline.pipeline_parts import (
     WAIT_SECONDS,
     Broken,
+    Endless,
     Failing,
     FailingSink,
     FailingSource,
@@ -184,9 +185,4 @@ def test_a_callback_that_raises_ends_the_run() -> None:
 
 
 def test_an_error_ends_a_source_that_would_wait_forever() -> None:
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
     assert isinstance(finished(Pipeline(Endless(images(2)), Failing(1), [MemorySink()])), Broken)

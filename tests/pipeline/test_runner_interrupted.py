@@ -15,6 +15,7 @@ from segedge.pipeline.runner import Pipeline
 from segedge.video.memory import MemorySink, MemorySource
 from tests.pipeline.pipeline_parts import (
     WAIT_SECONDS,
+    Endless,
     Failing,
     WaitingSink,
     images,
@@ -121,24 +122,14 @@ def test_a_real_interrupt_in_the_main_thread(at: int) -> None:
 def test_interrupt_ends_a_source_that_would_wait_forever() -> None:
     """`Source.close` from another thread is what ends a blocked read."""
 
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
     pipeline = Pipeline(Endless(images(2)), Failing(1, KeyboardInterrupt()), [MemorySink()])
     assert report_of(pipeline).interrupted
 
 
 def test_stop_from_another_thread() -> None:
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            threading.Thread(target=pipeline.stop).start()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
     sink = MemorySink()
-    pipeline = Pipeline(Endless(images(3)), segment, [sink])
+    source = Endless(images(3), then=lambda: threading.Thread(target=pipeline.stop).start())
+    pipeline = Pipeline(source, segment, [sink])
     report = pipeline.run()
     assert report.ended_by == "stop"
     assert report.failed == 0

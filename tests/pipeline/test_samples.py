@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -17,7 +16,14 @@ from segedge.pipeline.lane import Lane
 from segedge.pipeline.machine import Machine
 from segedge.pipeline.runner import MultiPipeline, Watch
 from segedge.video.memory import MemorySink, MemorySource
-from tests.pipeline.pipeline_parts import WAIT_SECONDS, Broken, images, run_in_thread, segment
+from tests.pipeline.pipeline_parts import (
+    WAIT_SECONDS,
+    Broken,
+    Endless,
+    images,
+    run_in_thread,
+    segment,
+)
 
 
 class Bell:
@@ -78,13 +84,7 @@ def test_a_watcher_that_raises_ends_the_run() -> None:
     def refuse(sample: dict[str, Any]) -> None:
         raise Broken("watcher")
 
-    class Endless(MemorySource):
-        def frames(self) -> Iterator[Frame]:
-            yield from super().frames()
-            bell.ticks.release()
-            assert self._closed.wait(WAIT_SECONDS), "nobody closed the source"
-
-    lane = Lane(Endless(images(2)), [MemorySink()])
+    lane = Lane(Endless(images(2), then=bell.ticks.release), [MemorySink()])
     watch = Watch(on_sample=refuse, ticker=bell)
     error = run_in_thread(MultiPipeline([lane], segment, watch=watch))
     assert isinstance(error, Broken)

@@ -14,6 +14,7 @@ import av
 import av.error
 import pytest
 from push_receiver import IMAGES, Receiver, decoded, feed
+from stream_servers import free_port
 
 from segedge.errors import SinkError, UsageError
 from segedge.video.encode.options import EncodeOptions
@@ -75,12 +76,6 @@ def test_every_picture_leaves_at_once(receiver: Receiver) -> None:
 def demuxed(data: bytes) -> list[Any]:
     with av.open(io.BytesIO(data), format="mpegts") as container:
         return list(container.demux(video=0))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp", "tcp"])

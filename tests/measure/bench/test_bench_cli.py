@@ -20,11 +20,6 @@ pytest.importorskip("onnxruntime")
 TINY = ("--rounds", 2, "--seconds", 0.01)
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("bench") / "small.onnx", has_card=True)
-
-
 segedge = partial(run_verb, "bench")
 
 

@@ -19,16 +19,11 @@ from segedge.measure.datasets.datasets import Dataset, open_dataset
 from segedge.measure.datasets.mapping import IGNORED, parse_mapping, value_option
 from segedge.measure.evaluate.confusion import Confusion
 from segedge.measure.evaluate.doubts import doubts
-from tests.small_model import run_verb, write_model
+from tests.small_model import run_verb
 
 CLASSES = ("dark", "bright")
 VOC = label_set("voc")
 run = partial(run_verb, "eval")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("labels") / "small.onnx", has_card=True)
 
 
 def halves(folder: Path, dark: int, bright: int, *, wrong: int = 0) -> Path:

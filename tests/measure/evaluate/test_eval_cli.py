@@ -14,16 +14,11 @@ import segedge
 from segedge.card.modelfile import read_metadata
 from segedge.measure.datasets.datasets import open_dataset
 from segedge.measure.evaluate.evaluate import evaluate
-from tests.small_model import run_verb, write_model
+from tests.small_model import run_verb
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 SHARED = Path(__file__).parents[4] / "shared"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("eval") / "small.onnx", has_card=True)
 
 
 @pytest.fixture

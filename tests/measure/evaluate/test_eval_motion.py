@@ -15,17 +15,12 @@ from segedge.errors import UsageError
 from segedge.measure.datasets.datasets import Dataset, open_dataset
 from segedge.measure.datasets.sequence import by_name, listed, recorded
 from segedge.measure.evaluate.evaluate import evaluate
-from tests.small_model import run_verb, write_model
+from tests.small_model import run_verb
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 CLASSES = ("dark", "bright")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("eval") / "small.onnx", has_card=True)
 
 
 def wall() -> np.ndarray:
