@@ -93,6 +93,21 @@ class DeviceError(SegedgeError):
     """A GPU, its driver or its memory."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign exception says; its class, where it says nothing."""
+    return _lines(error)[0][:300]
+
+
+def last_line(error: BaseException) -> str:
+    """As `first_line`, of libraries that begin with where they were."""
+    return _lines(error)[-1][:300]
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return [line for line in lines if line] or [type(error).__name__]
+
+
 def nearest_name(name: str, known: list[str] | tuple[str, ...]) -> str | None:
     """The known name most like ``name``, for "did you mean"; None if none is near."""
     import difflib

@@ -3,13 +3,25 @@ from __future__ import annotations
 import pytest
 
 from segedge.card.labels import label_set
-from segedge.errors import SegedgeError, nearest_name, unknown_name_error
+from segedge.errors import SegedgeError, first_line, last_line, nearest_name, unknown_name_error
 from segedge.machine.optional import install_command, require
 
 
 def test_text_is_fact_numbers_fix() -> None:
     error = SegedgeError("it does not fit", facts={"expected": "412", "found": "406"}, fix="do x")
     assert str(error) == "it does not fit\n  expected  412\n  found     406\n  fix       do x"
+
+
+@pytest.mark.parametrize(
+    ("says", "first", "last"),
+    [
+        ("", "ValueError", "ValueError"),
+        (" \n a\n  b \n\n", "a", "b"),
+        ("x" * 999, *["x" * 300] * 2),
+    ],
+)
+def test_what_others_say_is_told_in_a_line(says: str, first: str, last: str) -> None:
+    assert (first_line(ValueError(says)), last_line(ValueError(says))) == (first, last)
 
 
 def test_the_nearest_name_is_offered() -> None:

@@ -18,7 +18,7 @@ from segedge.backends.base import (
     delivered,
     one_image_specs,
 )
-from segedge.errors import BackendError
+from segedge.errors import BackendError, first_line
 from segedge.machine.optional import require
 
 
@@ -74,7 +74,7 @@ class EagerBackend:
         except RuntimeError as error:
             raise BackendError(
                 "PyTorch failed while running the network",
-                facts={"input": str(inputs[0].shape), "says": str(error).splitlines()[0][:300]},
+                facts={"input": str(inputs[0].shape), "says": first_line(error)},
             ) from error
         return delivered([result], outputs)
 

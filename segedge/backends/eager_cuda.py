@@ -10,7 +10,7 @@ from segedge.backends.base import Memory, Precision, TensorSpec, check_usable
 from segedge.backends.device_arrays import OneStream, device_pointer
 from segedge.backends.eager import load_program, one_tensor, translated_compilation
 from segedge.cuda.runtime.device import Device
-from segedge.errors import BackendError
+from segedge.errors import BackendError, first_line
 from segedge.machine.optional import require
 
 
@@ -73,7 +73,7 @@ class EagerCudaBackend(OneStream):
         except RuntimeError as error:
             raise BackendError(
                 "PyTorch failed while running the network on the GPU",
-                facts={"says": str(error).splitlines()[0][:300]},
+                facts={"says": first_line(error)},
             ) from error
         return outputs
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, check_usable, run_error
 from segedge.card.modelfile import read_card
-from segedge.errors import BackendError, SegedgeError
+from segedge.errors import BackendError, SegedgeError, first_line
 from segedge.machine.onnx_session import cpu_session
 from segedge.machine.optional import require
 
@@ -112,9 +112,3 @@ def cannot_open(path: Path, error: Exception, *, where: str = "") -> BackendErro
         facts={"says": first_line(error)},
         fix=f"segedge inspect {path.name}",
     )
-
-
-def first_line(error: Exception) -> str:
-    """What a library says, without its stack."""
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -10,9 +10,9 @@ import numpy as np
 
 from segedge.backends.base import Memory, Precision, check_usable
 from segedge.backends.device_arrays import OneStream, device_pointer
-from segedge.backends.onnxruntime import cannot_open, first_line, tensor_spec
+from segedge.backends.onnxruntime import cannot_open, tensor_spec
 from segedge.cuda.runtime.device import Device
-from segedge.errors import BackendError
+from segedge.errors import BackendError, first_line
 from segedge.machine.optional import require
 
 Provider = Literal["cuda", "tensorrt"]

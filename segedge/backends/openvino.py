@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from segedge.backends.base import Arrays, Memory, Precision, TensorSpec, check_usable, run_error
-from segedge.errors import BackendError
+from segedge.errors import BackendError, last_line
 from segedge.machine.optional import require
 
 Wish = Literal["auto", "f32", "bf16", "f16"]
@@ -52,7 +52,7 @@ class OpenVinoBackend:
         except Exception as error:  # RuntimeError and OpenVINO's own classes
             raise BackendError(
                 f"OpenVINO cannot compile {path.name}",
-                facts={"says": _first_line(error)},
+                facts={"says": last_line(error)},
                 fix="--backend onnxruntime",
             ) from error
 
@@ -73,7 +73,7 @@ class OpenVinoBackend:
             request.infer()
         except Exception as error:  # see _compile
             headline = "OpenVINO failed while running the network"
-            raise run_error(headline, inputs, self.specs, _first_line(error)) from error
+            raise run_error(headline, inputs, self.specs, last_line(error)) from error
         if outputs is not None:
             return outputs
         return [np.array(output.data) for output in request.output_tensors]
@@ -136,8 +136,3 @@ def _spec(port: Any) -> TensorSpec:
         axis.get_length() if axis.is_static else None for axis in port.get_partial_shape()
     )
     return TensorSpec(port.get_any_name(), np.dtype(port.get_element_type().to_dtype()).name, shape)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip()[:300] if lines else type(error).__name__

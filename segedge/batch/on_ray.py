@@ -19,7 +19,7 @@ from typing import Any
 from segedge.batch.options import Job
 from segedge.batch.plan import Shard
 from segedge.batch.pool import Event, Failed, Finished, Lost, Refused, Said, Started
-from segedge.errors import BackendError, SegedgeError, UsageError
+from segedge.errors import BackendError, SegedgeError, UsageError, first_line, last_line
 from segedge.machine.files import reason_of
 from segedge.machine.optional import require
 
@@ -163,12 +163,12 @@ class RayPool:
         try:
             kind, *values = self._ray.get(answer)
         except self._ray.exceptions.RayTaskError as error:  # not even unpickled: an older segedge
-            return Refused(BackendError("a node cannot work", facts={"found": _last_line(error)}))
+            return Refused(BackendError("a node cannot work", facts={"found": last_line(error)}))
         except self._ray.exceptions.RayError as error:  # died, out of reach, out of memory
             self._ray.kill(actor.handle)  # what is only out of reach must not keep its CPUs
             self._actors[number] = self._begin()
             who = f"its worker {actor.name}" if actor.name else "its worker"
-            return Lost(shard, f"{who} was lost: {_first_line(error)}", actor.has_started)
+            return Lost(shard, f"{who} was lost: {first_line(error)}", actor.has_started)
         if kind == "started":
             actor.has_started, actor.name = True, values[0]
             return Started(values[0], values[0])
@@ -215,7 +215,7 @@ def connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error")
     except Exception as error:  # ConnectionError, RuntimeError, ValueError, gRPC's
-        raise _unreachable(address, _first_line(error)) from error
+        raise _unreachable(address, first_line(error)) from error
 
 
 def _check_reach(address: str) -> None:
@@ -246,11 +246,3 @@ def _unreachable(address: str, reason: str) -> SegedgeError:
 def _nodes(ray: Any) -> list[tuple[float, float]]:
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

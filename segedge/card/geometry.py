@@ -45,6 +45,24 @@ class Size:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A rectangle of the frame, in pixels."""
+
+    top: int
+    left: int
+    size: Size
+
+    def check_inside(self, frame: Size) -> None:
+        """Raise UsageError where it leaves a frame of this size."""
+        bottom, right = self.top + self.size.height, self.left + self.size.width
+        if min(self.top, self.left) < 0 or bottom > frame.height or right > frame.width:
+            raise UsageError(
+                "the region of interest leaves the frame",
+                facts={"region": f"{self.size} at {self.top}, {self.left}", "frame": str(frame)},
+            )
+
+
+@dataclass(frozen=True)
 class Scaling:
     """What size frames are resized to before they are cut or padded to the network's input.
 

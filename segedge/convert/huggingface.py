@@ -11,7 +11,7 @@ from typing import Any
 from segedge.card.geometry import Size
 from segedge.card.huggingface import class_names_of, read_json
 from segedge.card.labels import label_set, things_only
-from segedge.errors import CheckpointError, ExportError
+from segedge.errors import CheckpointError, ExportError, first_line
 from segedge.graph.kit import quiet
 from segedge.machine.optional import require
 from segedge.reference.masks import SummedAt
@@ -69,7 +69,7 @@ def load_huggingface(folder: Path) -> tuple[Any, SummedAt | None]:
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ExportError(
             f"{folder.name} holds no semantic segmentation network that transformers can load",
-            facts={"says": (str(error).splitlines() or [""])[0][:200]},
+            facts={"says": first_line(error)},
         ) from error
     _refuse_made_up(folder, module, loading)
     module.float().eval()  # half precision is what weights are saved in, not what they compute in
@@ -180,7 +180,7 @@ def _with_task(module: Any, folder: Path) -> Any:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(
             f"{folder.name} has no tokenizer, and OneFormer reads its task from text",
-            facts={"says": (str(error).splitlines() or [""])[0][:200]},
+            facts={"says": first_line(error)},
             fix="save it, too: processor.save_pretrained(FOLDER)",
         ) from error
     length = module.config.task_seq_len

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segedge.card.card import ModelCard
 from segedge.card.dialects import foreign_metadata
-from segedge.errors import ExportError, UsageError
+from segedge.errors import ExportError, UsageError, first_line
 from segedge.graph.kit import Model, to_bytes
 from segedge.machine.files import prepare_folder
 from segedge.machine.optional import require
@@ -43,7 +43,7 @@ def checked_bytes(model: Model) -> bytes:
     except Exception as error:  # the checker and shape inference raise classes of their own
         raise ExportError(
             "the exported graph is not valid ONNX: a bug in the exporter or in segedge",
-            facts={"says": (str(error).strip().splitlines() or [""])[0][:200]},
+            facts={"says": first_line(error)},
             fix="try another --opset or --keep-tail, and report it",
         ) from error
     return data

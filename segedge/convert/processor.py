@@ -16,7 +16,7 @@ from segedge.card.huggingface import (
     read_json,
     read_settings,
 )
-from segedge.errors import ExportError
+from segedge.errors import ExportError, first_line
 from segedge.machine.optional import installed_version, require
 
 _MASK_MODELS = ("mask2former", "maskformer", "oneformer", "eomt", "eomt_dinov3")
@@ -83,7 +83,7 @@ def load_processor(folder: Path) -> Any:
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, ImportError) as error:
         raise ExportError(
             f"{folder.name} has no image processor that transformers can load",
-            facts={"says": (str(error).splitlines() or [""])[0][:200]},
+            facts={"says": first_line(error)},
             fix="put the preprocessor_config.json there that the weights came with",
         ) from error
     if not hasattr(processor, "post_process_semantic_segmentation"):

@@ -17,7 +17,7 @@ from typing import Any
 
 from segedge.card.geometry import Size
 from segedge.convert.torch_export import weights_only_loading
-from segedge.errors import ExportError
+from segedge.errors import ExportError, first_line
 from segedge.machine.optional import require
 
 _PICKLED = ("custom_obj", "opaque_obj")
@@ -38,7 +38,7 @@ def load_program(path: Path) -> tuple[Any, Size | None]:
     except Exception as error:  # zip, JSON, schema and tensor errors of many classes
         raise ExportError(
             f"{path.name} cannot be loaded as a torch.export program",
-            facts={"says": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"},
+            facts={"says": f"{type(error).__name__}: {first_line(error)}"},
             fix=f"save it again with torch {torch.__version__}: torch.export.save(program, path)",
         ) from error
     return module, _program_size(program, path.name)
@@ -54,7 +54,7 @@ def load_torchscript(path: Path) -> Any:
     except (RuntimeError, ValueError, OSError) as error:
         raise ExportError(
             f"{path.name} cannot be loaded as TorchScript",
-            facts={"says": (str(error).splitlines() or [""])[0][:160]},
+            facts={"says": first_line(error)},
             fix="copy or save it again",
         ) from error
 

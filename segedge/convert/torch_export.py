@@ -20,7 +20,7 @@ from segedge.convert.options import DynamicAxis
 from segedge.convert.outputs import OutputSpec, named_leaves, output_spec
 from segedge.convert.passes.usual_output import float_outputs
 from segedge.convert.statistics import batch_norms
-from segedge.errors import ExportError, SegedgeError
+from segedge.errors import ExportError, SegedgeError, first_line
 from segedge.graph.kit import Model, image_input, ir, quiet, shape_of
 from segedge.machine.optional import require
 
@@ -151,7 +151,7 @@ class TorchNetwork:
         except Exception as error:  # the user's own code may raise anything
             raise ExportError(
                 f"{self._name} fails on an input of {'x'.join(map(str, array.shape))}",
-                facts={"says": f"{type(error).__name__}: {_first_line(str(error))}"},
+                facts={"says": f"{type(error).__name__}: {first_line(error)}"},
                 fix=_HALF if self._is_half(module) else _input_fix(str(error)),
             ) from error
 
@@ -216,16 +216,11 @@ def _refused(name: str, error: Exception) -> ExportError:
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
-    lines = [line for line in str(cause).splitlines() if line.strip()]
     return ExportError(
         f"torch cannot export {name}",
-        facts={"says": f"{type(cause).__name__}: {_first_line(lines[0] if lines else '')}"},
+        facts={"says": f"{type(cause).__name__}: {first_line(cause)}"},
         fix="rewrite what it names in the module's forward, or export a simpler wrapper of it",
     )
-
-
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or [""])[0][:200]
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Geometry, Region, Size
 from segedge.card.labels import Rgb
 from segedge.cuda.effects import DeviceLook, Effects
 from segedge.cuda.motion import Carrier
@@ -20,7 +20,7 @@ from segedge.cuda.regions import Clean
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.program import Launcher, Plane
 from segedge.cuda.smoothing import Smooth
-from segedge.cuda.tail import Picture, Region, Tail
+from segedge.cuda.tail import Picture, Tail
 from segedge.errors import UsageError
 from segedge.options.cleaning import Cleaning
 from segedge.options.effect import TRAITS, Effect

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from segedge.card.geometry import Region
 from segedge.cuda.capture import Graphs
 from segedge.cuda.motion import Key
 from segedge.cuda.plan import CleanMemory, DeviceNetwork, FramePlan, Render
@@ -26,7 +27,6 @@ from segedge.cuda.runtime.array import DeviceArray, HostArray
 from segedge.cuda.runtime.device import Device, translated
 from segedge.cuda.runtime.program import Launcher
 from segedge.cuda.smoothing import Follow
-from segedge.cuda.tail import Region
 from segedge.motion.field import MotionField
 
 Source = Literal["host", "device"]

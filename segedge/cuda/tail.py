@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import AxisMap, Geometry, PlaneMap, Size
+from segedge.card.geometry import AxisMap, Geometry, PlaneMap, Region, Size
 from segedge.cuda.arguments import logit_defines, maps_of, pieces, plane_of, size_of
 from segedge.cuda.runtime.program import Argument, Kernel, Launcher, Plane
 from segedge.errors import UsageError
@@ -50,15 +50,6 @@ class Picture:
         if self.chroma is None:
             return self.plane.is_aligned(8)
         return self.plane.is_aligned(4) and self.chroma.is_aligned(4)
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of the frame, in pixels."""
-
-    top: int
-    left: int
-    size: Size
 
 
 class Tail:
@@ -154,7 +145,7 @@ class Tail:
         """
         size = self._geometry.frame
         part = region or Region(0, 0, size)
-        _check_region(part, size)
+        part.check_inside(size)
         self._check(overlay, frame, blend, confidence, confidence_kind, part)
         source = frame.at(part.top, part.left) if frame else None
         kind = self.label_dtype if label_dtype is None else np.dtype(label_dtype)
@@ -286,15 +277,6 @@ class Tail:
             raise UsageError("a network that gives labels has no confidence")
         if kind not in ("probability", "margin"):
             raise UsageError(f"no confidence {kind!r}", facts={"expected": "probability, margin"})
-
-
-def _check_region(region: Region, frame: Size) -> None:
-    bottom, right = region.top + region.size.height, region.left + region.size.width
-    if region.top < 0 or region.left < 0 or bottom > frame.height or right > frame.width:
-        raise UsageError(
-            "the region of interest leaves the frame",
-            facts={"region": f"{region.size} at {region.top}, {region.left}", "frame": str(frame)},
-        )
 
 
 def _moved(axis: AxisMap, pixels: int) -> AxisMap:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.errors import ExportError, ModelError
+from segedge.errors import ExportError, ModelError, first_line
 from segedge.machine.onnx_session import Session
 from segedge.machine.optional import require
 
@@ -66,7 +66,7 @@ def load_model(path: Path) -> Model:
     except Exception as error:  # protobuf, onnx_ir and numpy raise many classes on damaged files
         raise ModelError(
             f"{path.name} is damaged",
-            facts={"says": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"},
+            facts={"says": f"{type(error).__name__}: {first_line(error)}"},
             fix="copy or export the file again",
         ) from error
     return model

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from segedge.errors import first_line
 from segedge.frames.protocols import EndOfRun, ResultView, Sink, Source
 from segedge.pipeline.feed import Feed, FrameSegmenter
 from segedge.pipeline.given import checked_sinks, checked_source
@@ -239,8 +240,3 @@ class Lane:
             drift=None if self._feed.drift is None else self._feed.drift.sample(),
             error=None if self.error is None else first_line(self.error),
         )
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

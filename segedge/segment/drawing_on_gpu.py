@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.card.geometry import Size
+from segedge.card.geometry import Region, Size
 from segedge.cuda.effects import DeviceLook
 from segedge.cuda.plan import FramePlan, Render
 from segedge.cuda.pool import Lease
 from segedge.cuda.runtime.array import DeviceArray
 from segedge.cuda.runtime.device import Device
 from segedge.cuda.slot import Slot
-from segedge.cuda.tail import Region
 from segedge.errors import UsageError
 from segedge.frames.frame import Frame
 from segedge.options.style import OverlayStyle

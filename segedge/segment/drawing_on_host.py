@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from segedge.card.card import ModelCard
-from segedge.card.geometry import Geometry, Size
+from segedge.card.geometry import Geometry, Region, Size
 from segedge.cpu.memory import ArrayPool
 from segedge.cpu.overlay import Blend
 from segedge.cpu.tail import Tail
@@ -151,15 +151,10 @@ class HostDrawing:
 
     def labels_of(self, top: int, left: int, height: int, width: int) -> NDArray[Any]:
         """Labels of a rectangle, cut from all of them."""
-        bottom, right, frame = top + height, left + width, Size(*self._frame.size)
-        if min(top, left) < 0 or bottom > frame.height or right > frame.width:
-            raise UsageError(
-                "the region of interest leaves the frame",
-                facts={"region": f"{Size(height, width)} at {top}, {left}", "frame": str(frame)},
-            )
+        Region(top, left, Size(height, width)).check_inside(Size(*self._frame.size))
         labels = self._empty("labels", OverlayStyle())
         self._run_tail({"labels": labels})
-        return labels[top:bottom, left:right]
+        return labels[top : top + height, left : left + width]
 
     def on_device(self, name: str) -> tuple[Any, ...]:
         """Refused: nothing of it lies on a GPU."""

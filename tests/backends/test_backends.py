@@ -137,6 +137,26 @@ def test_eager_runs_a_program(tmp_path: Path) -> None:
     assert choice.backend.specs[1][0].shape == (1, 4, 6, 8)
 
 
+def test_an_error_without_a_word_is_told_by_its_class() -> None:
+    torch = pytest.importorskip("torch")
+    from segedge.backends.eager import EagerBackend
+
+    class Silent(torch.nn.Module):
+        fails = False
+
+        def forward(self, x: object) -> object:
+            if self.fails:
+                raise NotImplementedError
+            return x
+
+    module = Silent()
+    backend = EagerBackend(module, input_shape=(1, 3, 6, 8), threads=1)
+    module.fails = True
+    with pytest.raises(BackendError, match="failed while running") as caught:
+        backend.run([np.zeros((1, 3, 6, 8), np.float32)])
+    assert caught.value.facts["says"] == "NotImplementedError"
+
+
 def test_eager_refuses_what_is_no_program(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = tmp_path / "net.pt2"

@@ -16,12 +16,12 @@ from shim.cases import EXAMPLES, Buffer, LogitConfig, Placed, a_card, placements
 from shim.gpu import GpuLauncher, at
 from shim.launcher import ShimLauncher
 
-from segedge.card.geometry import AxisMap, Geometry, Size
+from segedge.card.geometry import AxisMap, Geometry, Region, Size
 from segedge.card.labels import Rgb
 from segedge.cpu.overlay import Blend as HostBlend
 from segedge.cuda.overlay import Blend, planes_of_rgb, yuv_of_rgb
 from segedge.cuda.runtime.program import Launcher, Plane
-from segedge.cuda.tail import Picture, Region, Tail
+from segedge.cuda.tail import Picture, Tail
 from segedge.errors import UsageError
 from segedge.reference import frame as reference
 from segedge.reference.look import Tints

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.errors import SegedgeError
+from segedge.errors import SegedgeError, first_line
 
 _MOST_DIFFERENT = 1e-3
 """Share of elements in which a replay may differ from a plain launch: networks whose sums depend
@@ -108,5 +108,4 @@ def _reason(error: Exception) -> str:
     if isinstance(error, SegedgeError):
         says = error.facts.get("says", "")
         return f"{error.headline}: {says}" if says else error.headline
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return first_line(error)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from segedge.errors import SinkError
+from segedge.errors import SinkError, first_line
 from segedge.frames.closing import check_takes
 from segedge.frames.frame import Frame
 from segedge.frames.protocols import EndOfRun, ResultView
@@ -101,7 +101,7 @@ class WindowSink:
             self._ended = pressed & 0xFF in _QUIT_KEYS or not self._screen.is_open(self._title)
         except cv2.error as error:
             raise SinkError(
-                "the window failed", facts={"found": _first_line(error)}, fix="--live"
+                "the window failed", facts={"found": first_line(error)}, fix="--live"
             ) from error
         if self._ended:
             raise EndOfRun("the window was closed")
@@ -147,8 +147,3 @@ def _window_size(shape: Any) -> tuple[int, int]:
     height, width = shape[:2]
     scale = min(1.0, 1280 / max(height, width))
     return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
