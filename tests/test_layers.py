@@ -185,6 +185,22 @@ def test_every_package_says_what_it_knows() -> None:
         assert len(text) > 30, f"{path.relative_to(PACKAGE)} has no docstring"
 
 
+def test_files_and_functions_can_be_overseen() -> None:
+    """400 lines a file, 60 a function without its docstring."""
+    folders = (PACKAGE, ROOT / "tests", ROOT / "benchmarks", ROOT / "export")
+    long = []
+    for path in (path for folder in folders for path in folder.rglob("*.py")):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        long += [f"{path}: {lines} lines"] if lines > 400 else []
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                is_told = ast.get_docstring(node, clean=False) is not None
+                told = node.body[0].end_lineno - node.body[0].lineno + 1 if is_told else 0
+                lines = node.end_lineno - node.lineno + 1 - told
+                long += [f"{path}: {node.name} {lines} lines"] if lines > 60 else []
+    assert not long
+
+
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_heavy_libraries_have_one_door(path: Path) -> None:
     relative = path.relative_to(PACKAGE).as_posix()

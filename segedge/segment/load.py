@@ -81,12 +81,7 @@ def load(
     options = FrameOptions(
         style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing, motion
     )
-    if not isinstance(model, (str, Path)):
-        raise UsageError(
-            f"a model is a file or an address, found {type(model).__name__}",
-            fix='segedge.load("model.onnx")',
-        )
-    path = Path(model)
+    path = _path_of(model)
     if card is None and not is_address(path):
         card = card_of(path)
     with ExitStack() as opened:
@@ -126,6 +121,15 @@ def load(
         segmenter.familiar = familiar_of(path)
         opened.pop_all()  # the segmenter closes it
     return segmenter
+
+
+def _path_of(model: object) -> Path:
+    if isinstance(model, (str, Path)):
+        return Path(model)
+    raise UsageError(
+        f"a model is a file or an address, found {type(model).__name__}",
+        fix='segedge.load("model.onnx")',
+    )
 
 
 def _checked(
