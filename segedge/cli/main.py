@@ -113,6 +113,8 @@ def called(words: list[str]) -> int:
     """
     try:
         return build_app(words)(words or ["--help"], standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        return _CTRL_C
     except typer.Abort as end:
         if isinstance(end.__cause__, EOFError):  # nobody is asked anything here: a fault of ours
             raise end.__cause__ from None

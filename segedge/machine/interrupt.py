@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ _noted: list[str] = []
 """Signals that were heard of within `noted_interrupts`."""
 _ONE_WISH_SECONDS = 1.0
 """``timeout`` and a closing shell send theirs twice; the second must not strike who cleans up."""
+_AGAIN_SECONDS = 0.05
+"""When what nobody could hand on is raised again."""
 BY_SIGNAL = 128
 """Shells add it to the number of the signal that ended a program."""
 
@@ -32,6 +35,7 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self._heard: dict[int, float] = {}
+        self._again: threading.Timer | None = None
 
     def is_new(self, number: int) -> bool:
         """Note a signal; whether it is a wish of its own."""
@@ -49,30 +53,59 @@ class _Interrupts:
                 _leave_closed_terminal()
             raise KeyboardInterrupt
 
+    def raise_again(self) -> None:
+        """Raise the latest once more, soon: it struck where nobody can hand it on."""
+        self.forget()
+        number = signal.Signals[_noted[-1]]
+        self._heard.pop(number, None)
+        # To this thread, which may wait for something by then.
+        to = (threading.get_ident(), number)
+        self._again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, to)
+        self._again.daemon = True
+        self._again.start()
+
+    def forget(self) -> None:
+        """Do not raise it again."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again.join()
+
 
 @contextmanager
 def noted_interrupts() -> Iterator[Callable[[], int]]:
     """Within the ``with`` statement SIGTERM and SIGHUP are what Ctrl-C is: KeyboardInterrupt.
 
     What cleans up after one cleans up after all, and what is handed out tells the exit code by the
-    latest: 130, 143 or 129; 0 where there was none. A signal that Python loses is heard of by
-    `on_interrupt`: KeyboardInterrupt is raised wherever the main thread is. In a finalizer, which
-    the garbage collector may begin at any time, it is printed and ignored: what comes next would
-    run on.
+    latest: 130, 143 or 129; 0 where there was none. KeyboardInterrupt is raised wherever the main
+    thread is. In a finalizer, which the garbage collector may begin at any time, and in what a
+    library in C calls back, Python prints and ignores it: there it is raised again, a little later,
+    unless `on_interrupt` hears of it before.
 
     What the program or its caller (``nohup``) handles otherwise stays as it is.
     """
     main = threading.current_thread() is threading.main_thread()
     ours = [n for n, usual in _OURS.items() if main and signal.getsignal(n) == usual]
-    handler = _Interrupts()
+    handler, usual_hook = _Interrupts(), sys.unraisablehook
+
+    def on_unraisable(found: sys.UnraisableHookArgs) -> None:
+        if _noted and issubclass(found.exc_type, KeyboardInterrupt):
+            handler.raise_again()
+        else:
+            usual_hook(found)
+
     for number in ours:
         signal.signal(number, handler)
+    if ours:
+        sys.unraisablehook = on_unraisable
     try:
         yield lambda: BY_SIGNAL + signal.Signals[_noted[-1]] if _noted else 0
     finally:
+        handler.forget()
         _noted.clear()
         for number in ours:
             signal.signal(number, _OURS[number])
+        if ours:
+            sys.unraisablehook = usual_hook
 
 
 def _leave_closed_terminal() -> None:
@@ -123,6 +156,9 @@ def on_interrupt(request: Callable[[str], None], *, all_of_them: bool = False) -
         signal.signal(number, handler)
     try:
         if _noted:
+            for usual in ours.values():
+                if isinstance(usual, _Interrupts):
+                    usual.forget()
             request(_noted[-1])
         yield
     finally:

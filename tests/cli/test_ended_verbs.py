@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from segedge.cli import main
 from tests.processes import PIPES, SEGEDGE, started
 from tests.small_model import write_model
 
@@ -68,3 +69,12 @@ def test_bench(tmp_path: Path, sent: str, code: int) -> None:
     assert "Traceback" not in told
     assert not list(scratch.glob("segedge-*"))
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx", "tmp"}
+
+
+@SIGNALS
+def test_while_the_verb_is_imported(monkeypatch: pytest.MonkeyPatch, sent: str, code: int) -> None:
+    """Half a second for some: before Typer has anything to do."""
+    monkeypatch.setattr(main, "_command", lambda verb: signal.raise_signal(signal.Signals[sent]))
+    with pytest.raises(SystemExit) as left:
+        main.run(["inspect", "m.onnx"])
+    assert left.value.code == code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
+import time
 
 import pytest
 
@@ -65,6 +67,29 @@ def test_a_request_is_the_exit_code_too() -> None:
         signal.raise_signal(signal.SIGTERM)
         assert code_by_signal() == 143
     assert heard == ["SIGTERM"]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("where", ["finalizer", "callback"])
+def test_what_nobody_can_hand_on_is_raised_again(
+    name: str, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numba's compiler calls back, for one; nothing is printed of it."""
+    number = signal.Signals[name]
+
+    class Freed:
+        def __del__(self) -> None:
+            signal.raise_signal(number)
+
+    call_back = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(number))
+    with noted_interrupts() as code_by_signal:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012  wherever it strikes
+            call_back() if where == "callback" else Freed()
+            went_on = True
+            time.sleep(20)
+        assert went_on
+        assert code_by_signal() == 128 + number
+    assert capsys.readouterr().err == ""
 
 
 def test_what_the_caller_ignores_stays_ignored() -> None:
