@@ -39,7 +39,9 @@ class Size:
         parts = text.lower().replace("×", "x").split("x")
         if len(parts) not in (1, 2) or not all(part.strip().isdigit() for part in parts):
             raise UsageError(
-                f"{text!r} is no size", facts={"expected": "HEIGHTxWIDTH, e.g. 512x1024"}
+                f"{text!r} is no size",
+                facts={"expected": "HEIGHTxWIDTH in pixels"},
+                fix="write it like 512x1024, or 512 for a square",
             )
         return cls(int(parts[0]), int(parts[-1]))
 

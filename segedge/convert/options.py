@@ -104,10 +104,16 @@ class ExportOptions:
             )
         if self.mask_scale not in (None, *_MASK_SCALES):
             raise UsageError(
-                f"masks cannot be enlarged {self.mask_scale} times", facts={"expected": "1, 2 or 4"}
+                f"masks cannot be enlarged {self.mask_scale} times",
+                facts={"expected": "1, 2 or 4"},
+                fix="--mask-scale 1",
             )
         if not 11 <= self.opset <= 26:
-            raise UsageError(f"opset {self.opset} is out of range", facts={"expected": "11 to 26"})
+            raise UsageError(
+                f"opset {self.opset} is out of range",
+                facts={"expected": "11 to 26"},
+                fix=f"--opset {min(max(self.opset, 11), 26)}",
+            )
 
 
 @dataclass(frozen=True)

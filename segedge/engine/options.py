@@ -35,7 +35,11 @@ class BatchRange:
         """Read ``"4"`` or ``"1:2:4"``."""
         low, usual, high = _split(text, "batch range", "4 or 1:2:4")
         if not all(part.strip().isdigit() for part in (low, usual, high)):
-            raise UsageError(f"{text!r} is no batch range", facts={"expected": "4 or 1:2:4"})
+            raise UsageError(
+                f"{text!r} is no batch range",
+                facts={"expected": "4 or 1:2:4"},
+                fix="--batch 4, or smallest, usual and largest: --batch 1:2:4",
+            )
         return cls(int(low), int(usual), int(high))
 
 
@@ -106,11 +110,13 @@ class BuildOptions:
             raise UsageError(
                 f"optimisation level {self.optimization_level} does not exist",
                 facts={"expected": "0 (fast to build) to 5 (searches longest)"},
+                fix="--level 3",
             )
         if self.workspace_bytes is not None and self.workspace_bytes < 1 << 20:
             raise UsageError(
                 f"a workspace of {self.workspace_bytes} bytes is too small",
                 facts={"expected": "1 MB or more"},
+                fix="--workspace 1024   (MB)",
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -45,13 +45,14 @@ class Cleaning:
             raise UsageError(
                 f"no connectivity {self.connectivity}",
                 facts={"expected": "4 (pixels that share a side) or 8 (a corner, too)"},
+                fix="--connectivity 4",
             )
         size = self.majority
         if not _is_count(size) or size < 0 or size > LARGEST_WINDOW or (size and size % 2 == 0):
             raise UsageError(
                 "the window of the majority filter must have an odd side",
                 facts={"expected": f"0 (off), 3, 5 .. {LARGEST_WINDOW}", "found": str(size)},
-                fix=f"majority={_odd(size)}",
+                fix=f"--majority {_odd(size)}",
             )
 
     def __hash__(self) -> int:
@@ -142,6 +143,7 @@ def _check_area(name: str, pixels: int) -> None:
         raise UsageError(
             f"{name} is a number of pixels",
             facts={"expected": f"0 (off) .. {_LARGEST_AREA}", "found": str(pixels)},
+            fix="0 leaves it out",
         )
 
 

@@ -108,9 +108,13 @@ class Effect:
         if self.heat not in HEATS:
             raise unknown_name_error("heat", self.heat, HEATS)
         if not 0.01 <= self.edge_logits <= 1e4:
-            raise UsageError(f"an edge is 0.01 to 10000 logits wide, found {self.edge_logits}")
+            raise UsageError(
+                f"an edge is 0.01 to 10000 logits wide, found {self.edge_logits}", fix="--edge 1"
+            )
         if not 0.0 < self.blur <= 0.25:
-            raise UsageError(f"blur must be above 0 and at most 0.25, found {self.blur}")
+            raise UsageError(
+                f"blur must be above 0 and at most 0.25, found {self.blur}", fix="--blur 0.02"
+            )
         if self.traits.takes_background and not self.background:
             raise UsageError(
                 f"{self.name} needs a background", fix="--background beach.jpg, or '#00ff00'"

@@ -28,7 +28,9 @@ class OverlayStyle:
         if self.classes is not None:
             object.__setattr__(self, "classes", names_in(self.classes))
         if not 0.0 <= self.opacity <= 1.0:
-            raise UsageError(f"opacity must be within 0..1, found {self.opacity}")
+            raise UsageError(
+                f"opacity must be within 0..1, found {self.opacity}", fix="--opacity 0.5"
+            )
         if self.legend and not self.effect.traits.legend:
             raise UsageError(
                 f"no legend on {self.effect.name}: it shows no class colours",

@@ -54,9 +54,14 @@ class SourceOptions:
                 facts={"expected": f"sides of 1 to {_MAX_SIDE} pixels"},
             )
         if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UsageError(f"a rate must be above 0 and at most 1000, found {self.fps:g}")
+            raise UsageError(
+                f"a rate must be above 0 and at most 1000, found {self.fps:g}",
+                fix="--source-fps 30",
+            )
         if not self.timeout_seconds > 0:
-            raise UsageError(f"a timeout must be above 0 s, found {self.timeout_seconds:g}")
+            raise UsageError(
+                f"a timeout must be above 0 s, found {self.timeout_seconds:g}", fix="--timeout 5"
+            )
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -30,7 +30,13 @@ def refused(*words: str) -> str:
     assert done.stderr.startswith("error: "), (words, done.stderr)
     for foreign in ("Usage:", "╭", "Value error", "Input should", "Invalid value"):
         assert foreign not in done.stdout + done.stderr, (words, done.stderr)
-    return " ".join(done.stderr.split())
+    said = " ".join(done.stderr.split())
+    # A name that is not known has the known ones; a file that is not there is what it is.
+    is_told = (
+        " fix " in said or " known " in said or "nowhere.onnx" in said or "x not found" in said
+    )
+    assert is_told, (words, said)
+    return said
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -42,7 +42,7 @@ def test_nonsense_is_refused(fields: dict, message: str):
 def test_an_even_window_is_mended():
     with pytest.raises(UsageError) as caught:
         Cleaning(majority=4)
-    assert caught.value.fix == "majority=5"
+    assert caught.value.fix == "--majority 5"
 
 
 def test_the_command_line_s_sizes():
