@@ -68,6 +68,11 @@ def open_backend(
         base, _, variant = name.partition(":")
         if base not in BACKENDS:
             raise unknown_name_error("backend", base, ["auto", *BACKENDS])
+        if path.suffix.lower() in ENGINE_SUFFIXES and base != "tensorrt":
+            raise UsageError(
+                f"{path.name} is a TensorRT engine, which {base} does not run",
+                fix="--backend tensorrt; or give the ONNX file that it was built from",
+            )
         return Choice(BACKENDS[base].open(path, threads, variant), base, "asked for")
     if path.suffix.lower() in ENGINE_SUFFIXES:
         return Choice(BACKENDS["tensorrt"].open(path, threads, ""), "tensorrt", "an engine")

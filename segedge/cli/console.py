@@ -75,7 +75,15 @@ def print_error(error: SegedgeError) -> None:
 
 def check_folder(path: Path | None) -> None:
     """Find a file that cannot be written before minutes were spent, not after."""
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    if path.is_dir():
+        raise UsageError(
+            f"{path} cannot be written",
+            facts={"found": "a folder"},
+            fix=f"name a file: {path / 'NAME'}",
+        )
+    if not path.absolute().parent.is_dir():
         raise UsageError(
             f"{path} cannot be written",
             facts={"found": f"no folder {path.parent}"},

@@ -51,10 +51,10 @@ def checked_bytes(model: Model) -> bytes:
 
 def check_output(path: Path, *, source: Path | None) -> None:
     """Refuse a path that cannot become the output, before any work is done."""
+    if path.is_dir():  # first: "." has no name that could end otherwise
+        raise UsageError(f"{path} is a folder", fix=f"-o {path / 'model.onnx'}")
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"{path} is no .onnx file", fix=f"-o {path.with_suffix('.onnx')}")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", fix=f"-o {path / 'model.onnx'}")
     if source is not None and path.exists() and path.samefile(source):
         raise UsageError(f"{path.name} is the source itself", fix="write to another file: -o OTHER")
     prepare_folder(path.parent, purpose=path)

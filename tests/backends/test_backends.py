@@ -186,6 +186,15 @@ def test_unknown_names_get_the_nearest(conv_model: tuple[Path, np.ndarray]) -> N
         open_backend(conv_model[0], "openvino:f23")
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "openvino:f32", "eager"])
+def test_an_engine_is_not_read_as_something_else(tmp_path: Path, name: str) -> None:
+    """OpenVINO tries it as a file of each framework that it knows, and writes a page on stderr."""
+    (tmp_path / "m.engine").write_bytes(b"plan")
+    with pytest.raises(UsageError, match=r"m\.engine is a TensorRT engine") as caught:
+        open_backend(tmp_path / "m.engine", name)
+    assert "--backend tensorrt" in str(caught.value)
+
+
 def test_the_fake_fits_its_card() -> None:
     card = ModelCard(
         classes=("dark", "bright"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from segedge.cli.console import print_error, print_prose, print_row, say
-from segedge.errors import CardError
+from segedge.cli.console import check_folder, print_error, print_prose, print_row, say
+from segedge.errors import CardError, UsageError
 
 
 def test_long_text_goes_on_under_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +17,15 @@ def test_long_text_goes_on_under_its_beginning(capsys: pytest.CaptureFixture[str
     assert lines[0].startswith("warning     too noisy")
     assert lines[1].startswith(" " * 12 + "word")
     assert max(map(len, lines)) <= 100
+
+
+def test_a_file_is_not_written_to_a_folders_name(tmp_path: Path) -> None:
+    """Nor to ``.``, which has no name at all; and it is said before anything is measured."""
+    for path in (tmp_path, Path()):
+        with pytest.raises(UsageError, match="cannot be written") as caught:
+            check_folder(path)
+        assert "a folder" in caught.value.facts["found"]
+    check_folder(tmp_path / "page.html")
 
 
 def test_a_path_stays_whole(capsys: pytest.CaptureFixture[str]) -> None:

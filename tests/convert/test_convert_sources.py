@@ -244,6 +244,7 @@ def test_unusable_outputs_are_refused_before_any_work(tmp_path: Path) -> None:
     for path, error, words in [
         (tmp_path / "m.pth", UsageError, "no .onnx file"),
         (tmp_path / "folder.onnx", UsageError, "is a folder"),
+        (Path(), UsageError, "is a folder"),
         (tmp_path / "file" / "m.onnx", SinkError, "cannot write"),
     ]:
         with pytest.raises(error) as caught:

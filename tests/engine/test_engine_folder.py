@@ -148,8 +148,9 @@ def test_output_is_written_beside_its_facts(make: Any, tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written(make: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SinkError, match="cannot write"):
-        make(output=tmp_path / "file" / "m.engine")
+    for path in (tmp_path / "file" / "m.engine", Path()):
+        with pytest.raises(SinkError, match="cannot write"):
+            make(output=path)
 
 
 @pytest.mark.parametrize("name", ["m.onnx", "m", "m.engine.zip"])

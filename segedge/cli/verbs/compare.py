@@ -141,7 +141,8 @@ class _Drawing:
         if out is not None and not self._is_folder and out.suffix.lower() != ".png":
             fix = f"-o {out.with_suffix('.png')}, or -o {out.with_suffix('')}/ for a folder"
             raise UsageError(f"{out} is no .png file", fix=fix)
-        check_folder(out)
+        if out is not None and not out.is_dir():
+            check_folder(out)
 
     def add(self, pair: Pair) -> None:
         """Draw a pair where it is wanted."""

@@ -45,11 +45,11 @@ class ReportsGroup:
     output: Annotated[Path | None, Option("Write the JSON here.", "-o --out")] = None
 
     def __post_init__(self) -> None:
+        check_folder(self.output)
+        check_folder(self.html)
         page = self.html
         if page is not None and page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{page} is no .html file", fix=f"--html {page.with_suffix('.html')}")
-        check_folder(self.output)
-        check_folder(page)
 
     @property
     def named(self) -> int:

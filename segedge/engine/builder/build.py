@@ -195,14 +195,14 @@ def _loaded(order: _Order, file: EngineFile, facts: EngineFacts) -> EngineBuild:
 
 def _check_output(output: Path) -> None:
     """Refuse a name under which the engine could not be written, or not be found again."""
+    if output.is_dir():  # first: "." has no name that could end otherwise
+        raise sink_error(output, IsADirectoryError(errno.EISDIR, "Is a directory"))
     if not is_engine(output):
         raise UsageError(
             f"{output} is not named like an engine",
             facts={"expected": f"a name that ends in {', '.join(ENGINE_SUFFIXES)}"},
             fix=f"-o {output.with_suffix('.engine')}",
         )
-    if output.is_dir():
-        raise sink_error(output, IsADirectoryError(errno.EISDIR, "Is a directory"))
     prepare_folder(output.parent, purpose=output)
 
 

@@ -156,6 +156,8 @@ def test_as_a_user_types_it(tmp_path: Path) -> None:
     for words, message in [
         (("--html", tmp_path / "a.pdf"), "is no .html file"),
         (("--html", tmp_path / "no" / "a.html"), "no folder"),
+        (("--html", "."), "a folder"),
+        (("--out", tmp_path), "a folder"),
         (("--min-region", "drak=9"), "did you mean 'dark'"),
         (("--majority", "4"), "odd side"),
     ]:
