@@ -82,8 +82,7 @@ def load(
         style or OverlayStyle(), cleaning or Cleaning(), slide, smoothing, motion
     )
     path = _path_of(model)
-    if card is None and not is_address(path):
-        card = card_of(path)
+    card = _known_card(path, card, is_checked=check or strict)
     with ExitStack() as opened:
         ready = common = proving = None
         if is_address(path) or may_run_on_host(backend):
@@ -130,6 +129,17 @@ def _path_of(model: object) -> Path:
         f"a model is a file or an address, found {type(model).__name__}",
         fix='segedge.load("model.onnx")',
     )
+
+
+def _known_card(path: Path, card: ModelCard | None, *, is_checked: bool) -> ModelCard | None:
+    """The card as far as it is known now: a server tells its model's later."""
+    if is_address(path):
+        return card
+    if card is None:
+        return card_of(path)
+    if is_checked and path.suffix.lower() not in (".pt2", *ENGINE_SUFFIXES):
+        read_card(path)  # what is no ONNX file is told as that, not as what libraries say
+    return card
 
 
 def _checked(

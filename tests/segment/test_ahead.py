@@ -15,12 +15,13 @@ import pytest
 import segedge
 from segedge.backends import onnxruntime as backend_module
 from segedge.card.attachments import PROOF_KEY
+from segedge.card.card import CARD_KEY
 from segedge.card.geometry import Size
 from segedge.card.modelfile import read_metadata, with_metadata
 from segedge.card.picture import Picture
 from segedge.cpu import ready as ready_module
 from segedge.cpu.ready import Ready
-from segedge.errors import ModelError
+from segedge.errors import CardError, ModelError
 from segedge.machine import optional
 from segedge.segment import common as common_module
 from segedge.segment.check import Prover
@@ -246,3 +247,33 @@ def test_what_was_made_ahead_is_used_once_and_only_where_it_fits() -> None:
     assert first.renderers
     assert not other.renderers
     assert not second.renderers
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (None, "m.onnx does not exist"),
+        (b"", "m.onnx is empty"),
+        (b"\x89PNG\r\n\x1a\n0000", "m.onnx is no ONNX file"),
+        (9000, "m.onnx is truncated"),
+    ],
+)
+def test_what_is_no_model_file_is_told_as_that_with_a_card_too(
+    backend: str, data: bytes | int | None, said: str, tmp_path: Path
+) -> None:
+    """Its proof is read beside a backend, whose library has other words for it."""
+    plain, path = proved.exported("plain"), tmp_path / "m.onnx"
+    if data is not None:
+        path.write_bytes(plain.read_bytes()[:data] if isinstance(data, int) else data)
+    with pytest.raises(ModelError, match=said):
+        segedge.load(path, backend=backend, card=proved.card_and_proof(plain)[0])
+
+
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+def test_a_files_own_card_is_told_of_where_it_is_damaged(backend: str, tmp_path: Path) -> None:
+    """Beside the one that is given it says whether the proof is of the same."""
+    plain, path = proved.exported("plain"), tmp_path / "m.onnx"
+    path.write_bytes(with_metadata(plain.read_bytes(), {CARD_KEY: "{"}))
+    with pytest.raises(CardError, match="card"):
+        segedge.load(path, backend=backend, card=proved.card_and_proof(plain)[0])
