@@ -23,8 +23,11 @@ from segedge.cpu.kernels.tables import (
     BLOCK,
     ENTROPY,
     LINE_BYTES,
+    LOGITS,
     MARGIN,
+    PROBABILITIES,
     PROBABILITY,
+    SHARES,
     WIDE,
     Rows,
     Scratch,
@@ -47,6 +50,8 @@ _SMALL_GRID = 1 << 18
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 _NO_ROWS: Rows = (0, 0)
+_HOLDS = {"softmax": PROBABILITIES, "sigmoid": SHARES}
+"""What an output that holds probabilities does hold, by its activation."""
 _KINDS = {"probability": PROBABILITY, "margin": MARGIN}
 
 
@@ -101,6 +106,7 @@ class Tail:
         self.scratch = [_scratch(columns, self._classes, grid) for _ in range(self.workers.count)]
         """A participant's each."""
         self._grid = grid
+        self._holds = _HOLDS[card.activation] if card.probabilities else LOGITS
         self._sureness: list[Sureness] = []
         """A participant's each, made for the first confidence."""
         self._no_blend = Blend.of(card.palette_rgb, 0.0)
@@ -202,9 +208,10 @@ class Tail:
             count, pixels = self.workers.count, self._frame.width
             self._sureness = [_room(self._classes, self._grid, pixels) for _ in range(count)]
         sums = np.empty(spans.units.shape[0])
+        holds = LOGITS if kind == MARGIN else self._holds
         self._share(
             lambda participant: kernels().render_confidence(
-                self._ticket, spans, logits, self._sureness[participant], kind, rows, sums
+                self._ticket, spans, logits, self._sureness[participant], kind, holds, rows, sums
             )
         )
         return float(sums.sum())

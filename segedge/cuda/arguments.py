@@ -43,9 +43,13 @@ def blocks_of(size: Size, block: tuple[int, int]) -> tuple[int, int]:
     return pieces(size.width, block[0]), pieces(size.height, block[1])
 
 
-def logit_defines(card: ModelCard, dtype: DTypeLike) -> dict[str, int]:
-    """Constants of ``logits.cu`` for logits of a type."""
+def logit_defines(card: ModelCard, dtype: DTypeLike, *, sure: bool = False) -> dict[str, int]:
+    """Constants of ``logits.cu`` for logits of a type.
+
+    With ``sure``, of an output that holds probabilities their logarithms are read.
+    """
     return {
+        "logs": int(sure and card.probabilities),
         "classes": len(card.classes),
         "sigmoid": int(card.activation == "sigmoid"),
         "half": int(np.dtype(dtype) == np.float16),

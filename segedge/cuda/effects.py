@@ -102,6 +102,8 @@ class Effects:
         else:
             self._files = ("common.cu", "logits.cu", "effects_matte.cu")
             self._defines |= logit_defines(card, dtype)
+        self._logs = {"logs": int(card.probabilities)}
+        """Of what tells how sure the network is, and no mattes."""
         self._size, self._grid_size = size_of(self._frame), size_of(grid)
         self._maps = maps_of(
             plane or geometry.grid_from_frame(grid, align_corners=card.align_corners)
@@ -203,7 +205,7 @@ class Effects:
             self._matte(
                 drawn.launcher, "entropy_pixels", 0,
                 [drawn.logits, *self._grid_size, *self._maps, *self._size, scale,
-                 *plane_of(values)],
+                 *plane_of(values)], **self._logs,
             )  # fmt: skip
         some = drawn.labels if look.is_about_some else None
         self._paint(
@@ -271,8 +273,10 @@ class Effects:
         size = Size(self._frame.height, 3 * self._frame.width)
         self._paint(launcher, "copy_rows", size, [*plane_of(frame), *size_of(size), *plane_of(out)])
 
-    def _matte(self, launcher: Launcher, name: str, target: int, arguments: list[Argument]) -> None:
-        kernel = Kernel.of(name, self._files, target=target, **self._defines)
+    def _matte(
+        self, launcher: Launcher, name: str, target: int, arguments: list[Argument], **defines: int
+    ) -> None:
+        kernel = Kernel.of(name, self._files, target=target, **(self._defines | defines))
         launcher(kernel, blocks_of(self._frame, _BLOCK), _BLOCK, arguments)
 
     def _paint(self, launcher: Launcher, name: str, size: Size, arguments: list[Argument]) -> None:

@@ -147,6 +147,14 @@ class Tail:
         part = region or Region(0, 0, size)
         part.check_inside(size)
         self._check(overlay, frame, blend, confidence, confidence_kind, part)
+        if self._reads_logs(confidence, confidence_kind):
+            if labels or overlay or class_pixels:  # by what the output holds, not by its logarithm
+                self.run(
+                    launcher, logits, scratch, labels=labels, label_dtype=label_dtype,
+                    overlay=overlay, frame=frame, blend=blend, class_pixels=class_pixels,
+                    region=region,
+                )  # fmt: skip
+            labels = overlay = frame = blend = class_pixels = None
         source = frame.at(part.top, part.left) if frame else None
         kind = self.label_dtype if label_dtype is None else np.dtype(label_dtype)
         rule = 0 if confidence is None else 1 if confidence_kind == "probability" else 2
@@ -184,6 +192,10 @@ class Tail:
                 [logits, *size_of(self._grid), scratch, scratch + self._code_bytes, counts],
             )  # fmt: skip
 
+    def _reads_logs(self, confidence: Plane | None, kind: ConfidenceKind) -> bool:
+        """Whether a confidence is told by logarithms of what all else is told by."""
+        return self._card.probabilities and confidence is not None and kind == "probability"
+
     def _looks_up(self, rule: int) -> bool:
         """Whether each pixel takes the label of one grid point and nothing else is asked for."""
         return self._card.head == "labels" or (self._is_lookup and rule == 0)
@@ -202,7 +214,7 @@ class Tail:
             rule=rule,
             slices=slices,
             cells=cells,
-            **logit_defines(self._card, self._dtype),
+            **logit_defines(self._card, self._dtype, sure=rule == 1),
         )
 
     def _fill_kernel(
@@ -233,7 +245,7 @@ class Tail:
             most=int(np.iinfo(self.label_dtype).max),
             seen=self._sees_a_part,
             **raw,
-            **logit_defines(self._card, self._dtype),
+            **logit_defines(self._card, self._dtype, sure=rule == 1),
         )
 
     def _sources(self, logits: int, scratch: int, rule: int) -> list[Argument]:

@@ -153,8 +153,11 @@ def outline(
 
 
 def entropy(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[np.float32]:
-    """Entropy of the softmax of the interpolated logits, over that of equal classes, 0..1."""
-    values = reference.interpolate(logits, card, geometry)
+    """Entropy of the softmax of the interpolated logits, over that of equal classes, 0..1.
+
+    The logits are those of `segedge.reference.frame.sure_logits`.
+    """
+    values = reference.interpolate_sure(logits, card, geometry)
     count = values.shape[0]
     if count == 1:
         return np.zeros(values.shape[1:], np.float32)

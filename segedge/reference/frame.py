@@ -25,6 +25,10 @@ ConfidenceKind = Literal["probability", "margin"]
 
 TIE = 1e-4
 """Top-2 margin, as a share of the logits' range, below which a pixel's label is ambiguous."""
+LEAST = 1e-30
+"""What a class has at least, where the output holds probabilities and their logarithm is taken."""
+LEAST_ODDS = 1e-6
+"""The same where the output is the sigmoid of one class, and the other one's is 1 less it."""
 _HUGE = 1e30
 
 
@@ -104,9 +108,32 @@ def class_logits(logits: NDArray[Any], card: ModelCard) -> NDArray[np.float64]:
     return planes
 
 
+def sure_logits(logits: NDArray[Any], card: ModelCard) -> NDArray[np.float64]:
+    """Planes whose softmax is how sure the network is at the grid points, C x Gh x Gw.
+
+    They are `class_logits`, but for an output that holds probabilities: of these they are the
+    logarithms (of a sigmoid's, which are less a half, the log odds), at least of `LEAST`.
+    """
+    planes = class_logits(logits, card)
+    if not card.probabilities:
+        return planes
+    if card.activation == "sigmoid":
+        shares = (np.maximum(0.5 + sign * planes[1:], LEAST_ODDS) for sign in (1.0, -1.0))
+        planes[1:] = np.subtract(*map(np.log, shares))
+        return planes
+    return np.log(np.maximum(planes, LEAST))
+
+
 def interpolate(logits: NDArray[Any], card: ModelCard, geometry: Geometry) -> NDArray[np.float64]:
     """Logits of every class at every frame pixel, C x H x W, bilinear between grid points."""
     return _bilinear(class_logits(logits, card), card, geometry)
+
+
+def interpolate_sure(
+    logits: NDArray[Any], card: ModelCard, geometry: Geometry
+) -> NDArray[np.float64]:
+    """`sure_logits` at every frame pixel, C x H x W, bilinear between grid points."""
+    return _bilinear(sure_logits(logits, card), card, geometry)
 
 
 def interpolate_at(
@@ -169,11 +196,13 @@ def confidence(
 ) -> NDArray[np.float32]:
     """How sure the network is of each frame pixel's label, H x W.
 
-    ``probability``: softmax of the interpolated logits at the winner (for a sigmoid head the
-    sigmoid, which is the same with a background logit of zero); ``margin``: best minus second-best
-    logit. A single class has probability and margin 1. 0 where the network sees nothing.
+    ``probability``: softmax of the interpolated logits (`sure_logits`) at the winner (for a sigmoid
+    head the sigmoid, which is the same with a background logit of zero); ``margin``: best minus
+    second-best of what the output holds. A single class has probability and margin 1. 0 where the
+    network sees nothing.
     """
-    values = np.sort(interpolate(logits, card, geometry), axis=0)
+    between = interpolate if kind == "margin" else interpolate_sure
+    values = np.sort(between(logits, card, geometry), axis=0)
     if values.shape[0] == 1:
         sure = np.ones(values.shape[1:])
     elif kind == "margin":

@@ -73,6 +73,14 @@ class OutputCase:
     logits: np.ndarray
 
 
+def probabilities_of(logits: np.ndarray, card: ModelCard) -> np.ndarray:
+    """What a network gives whose activation stayed inside, of 1 x C x H x W logits."""
+    if card.activation == "sigmoid":
+        return 1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))) - 0.5
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
 @st.composite
 def output_cases(draw: st.DrawFn) -> OutputCase:
     """Logits from smooth to noisy, with ties, in all layouts and types, some with NaN."""
@@ -88,6 +96,7 @@ def output_cases(draw: st.DrawFn) -> OutputCase:
         align_corners=draw(st.booleans()),
         activation="sigmoid" if sigmoid else "softmax",
         logits_layout=draw(st.sampled_from(("nchw", "nhwc"))),
+        probabilities=draw(st.integers(0, 4)) == 0,
     )
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     logits = rng.normal(size=(1, card.channels, grid.height, grid.width))
@@ -96,6 +105,8 @@ def output_cases(draw: st.DrawFn) -> OutputCase:
         logits += 40.0 * (rng.integers(0, 3, logits.shape[1])[None, :, None, None] == 1)
     if draw(st.integers(0, 3)) == 0:  # ties
         logits = np.round(logits)
+    if card.probabilities:
+        logits = probabilities_of(logits, card)
     if draw(st.integers(0, 4)) == 0:
         broken = rng.random(logits.shape) < 0.2
         logits[broken] = rng.choice([np.nan, np.inf, -np.inf], broken.sum())

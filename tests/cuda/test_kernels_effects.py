@@ -38,9 +38,11 @@ class Config(LogitConfig):
     sigmoid: bool = False
     heat: str = "confidence"
     some: bool = True
+    probabilities: bool = False
 
     def __str__(self) -> str:
-        return f"{self.effect}-{self.classes}-{self.dtype}-{self.layout}-{self.heat}"
+        kind = f"{self.effect}-{self.classes}-{self.dtype}-{self.layout}-{self.heat}"
+        return kind + "-of shares" * self.probabilities
 
 
 CONFIGS = [
@@ -55,6 +57,9 @@ CONFIGS = [
     Config("heat", 11, "float16", "nhwc"),
     Config("heat", 19, "float16", heat="entropy", some=False),
     Config("heat", 2, sigmoid=True, heat="entropy"),
+    Config("heat", 11, heat="entropy", probabilities=True),
+    Config("heat", 11, some=False, probabilities=True),
+    Config("cutout", 11, probabilities=True),
 ]
 
 

@@ -45,10 +45,17 @@ class Config(LogitConfig):
     label_dtype: str = ""
     only: bool | None = None
     """Only aligned (True) or unaligned (False) rows."""
+    probabilities: bool = False
 
     def __str__(self) -> str:
         kind = f"{self.classes}-{self.dtype}-{self.layout}" + "-sigmoid" * self.sigmoid
-        return "-".join(filter(None, (kind, self.overlay, self.confidence, "count" * self.count)))
+        rest = (
+            self.overlay,
+            self.confidence,
+            "count" * self.count,
+            "of shares" * self.probabilities,
+        )
+        return "-".join(filter(None, (kind, *rest)))
 
 
 CONFIGS = [
@@ -64,6 +71,10 @@ CONFIGS = [
     Config(19, "float32", "nhwc", overlay="bgr", confidence="margin", count=True, only=True),
     Config(150, overlay="bgr", label_dtype="uint16", only=True),
     Config(150, "float16", "nhwc", confidence="probability", count=True, only=False),
+    Config(2, sigmoid=True, confidence="probability", count=True, probabilities=True),
+    Config(11, overlay="bgr", confidence="probability", count=True, probabilities=True, only=True),
+    Config(19, "float16", "nhwc", confidence="probability", probabilities=True, only=True),
+    Config(19, confidence="margin", probabilities=True, only=False),
     Config(300, overlay="bgr", count=True),
     Config(300, "float16", overlay="nv12", confidence="margin", only=True),
 ]

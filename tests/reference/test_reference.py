@@ -182,6 +182,21 @@ def test_sigmoid_is_two_classes_with_the_threshold_at_zero():
     np.testing.assert_allclose(margin, np.abs(logits[0, 0]))
 
 
+def test_what_is_a_probability_already_is_the_confidence():
+    """Softmax of probabilities gave a certain pixel of 19 classes 0.13."""
+    geometry = Geometry.fit(Size(1, 3), Size(1, 3), "stretch")
+    card = a_card(3, probabilities=True)
+    shares = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]], np.float32)
+    found = reference.confidence(shares.T.reshape(1, 3, 1, 3), card, geometry)
+    np.testing.assert_allclose(found, [[1.0, 0.5, 0.8]], rtol=1e-6)
+    scores = (255.0 * shares).T.reshape(1, 3, 1, 3)  # as bytes
+    np.testing.assert_allclose(reference.confidence(scores, card, geometry), found, rtol=1e-6)
+    card = a_card(2, activation="sigmoid", probabilities=True)
+    one = np.array([0.5, -0.4, 0.2], np.float32).reshape(1, 1, 1, 3)  # a class's share less a half
+    found = reference.confidence(one, card, geometry)
+    np.testing.assert_allclose(found, [[1.0, 0.9, 0.7]], rtol=2e-6)
+
+
 def test_nan_never_wins():
     logits = np.array([[np.nan, 1.0], [0.5, np.nan], [np.nan, np.nan]], np.float32)
     card = a_card(3)

@@ -26,9 +26,13 @@ from segedge.cpu.kernels.tables import (
     HUGE,
     INNER,
     KERNEL,
+    LEAST,
+    LEAST_ODDS,
     LINE_BYTES,
     MARGIN,
+    PROBABILITIES,
     PROBABILITY,
+    SHARES,
     WIDE,
     Doubles,
     Floats,
@@ -48,14 +52,18 @@ _DEEPEST = np.float32(-115.0)
 _EVEN = 1e-9
 _LOG2_E = np.log2(np.e)
 _LOW, _HIGH = np.float32(-HUGE), np.float32(HUGE)
+_LEAST, _LEAST_ODDS = np.float32(LEAST), np.float32(LEAST_ODDS)
+_HALF = np.float32(0.5)
 
 
 @njit(**KERNEL)
 def render_confidence(
-    ticket: Longs, spans: Spans, logits: Logits, own: Sureness, kind: int, out: Rows, sums: Doubles
-) -> None:
+    ticket: Longs, spans: Spans, logits: Logits, own: Sureness, kind: int, holds: int, out: Rows,
+    sums: Doubles,
+) -> None:  # fmt: skip
     """One of the three by bilinear interpolation of the relevant classes, until no unit is left.
 
+    Of what the output ``holds`` logarithms are taken where it is no logits.
     Entropy is that of all classes over that of equal ones, 0..1. Rows without an address are not
     written; ``sums`` gets what each unit amounts to.
     """
@@ -69,7 +77,7 @@ def render_confidence(
         unit = take_ticket(ticket)
         if unit >= units.shape[0]:
             return
-        _relate(logits, np.int64(units[unit, 2]), np.int64(units[unit, 3]), scale, own)
+        _relate(logits, np.int64(units[unit, 2]), np.int64(units[unit, 3]), scale, holds, own)
         is_even = kind == PROBABILITY and _is_even(spans.row_weights, units[unit])
         total = 0.0
         span = np.int64(0)
@@ -105,11 +113,13 @@ def _find_cells(spans: Spans, span: int, first: int, end: int, cells: Longs) -> 
 
 
 @njit(**INNER)
-def _relate(logits: Logits, above: int, below: int, scale: float, own: Sureness) -> None:
+def _relate(
+    logits: Logits, above: int, below: int, scale: float, holds: int, own: Sureness
+) -> None:
     """Two grid rows of all classes, relative to the best, and what is to be known of them."""
     best, second = own.lead[0], own.lead[1]
-    _copy_row(logits, above, scale, own.rows[0], best)
-    _copy_row(logits, below, scale, own.rows[2], best)
+    _copy_row(logits, above, scale, holds, own.rows[0], best)
+    _copy_row(logits, below, scale, holds, own.rows[2], best)
     best[:] = -np.inf
     second[:] = -np.inf
     for c in range(own.most.shape[0]):
@@ -144,7 +154,7 @@ def _lead(least: Floats, best: Floats, second: Floats) -> None:
 
 
 @njit(**INNER)
-def _copy_row(logits: Logits, y: int, scale: float, rows: Floats, best: Floats) -> None:
+def _copy_row(logits: Logits, y: int, scale: float, holds: int, rows: Floats, best: Floats) -> None:
     """All classes of a grid row, finite, relative to the best, times a scale.
 
     The background of a sigmoid head is a class with logit zero.
@@ -164,6 +174,13 @@ def _copy_row(logits: Logits, y: int, scale: float, rows: Floats, best: Floats) 
         else:
             for x in range(line.size):
                 line[x] = _finite(flat[start + x * strides[2]])
+        if holds == PROBABILITIES:
+            for x in range(line.size):
+                line[x] = np.log(max(line[x], _LEAST))
+        elif holds == SHARES:
+            for x in range(line.size):
+                share, other = max(_HALF + line[x], _LEAST_ODDS), max(_HALF - line[x], _LEAST_ODDS)
+                line[x] = np.log(share) - np.log(other)
     best[:] = rows[0]
     for c in range(1, rows.shape[0]):
         line = rows[c]

@@ -16,6 +16,8 @@ BLOCK = 16
 """Pixels a block of the vector operations; 48 bytes of an interleaved image."""
 HUGE = 1e30
 """Infinite logits count as this, NaN and minus infinity as its negative: neither can spread."""
+LEAST, LEAST_ODDS = 1e-30, 1e-6
+"""What probabilities are at least, and shares of one class and of its opposite, for logarithms."""
 LANES = 4
 """Pixels that `simd.mix_taps` makes at once: one vector a pixel, then a 4 x 4 transposition."""
 TILE = 8
@@ -30,6 +32,8 @@ UNIT_BLOCKS = 4096
 """Blocks of values that are converted at a time."""
 PROBABILITY, MARGIN, ENTROPY = 0, 1, 2
 """Kinds of confidence."""
+LOGITS, PROBABILITIES, SHARES = 0, 1, 2
+"""What an output holds: the last is the sigmoid of one class, less a half."""
 TINT_BYTES = 6 * BLOCK
 """Bytes of one class in `segedge.cpu.overlay.Blend.colors`."""
 

@@ -2,6 +2,8 @@
 //
 // CLASSES  classes, 2 for a sigmoid head     SIGMOID  1: class 0 has logit zero everywhere
 // HALF     1: logits are float16             NHWC     1: classes are the innermost axis
+// LOGS     1: what is read are probabilities (of a sigmoid's one class, less a half), and what is
+//          wanted is logits whose softmax they are, for a confidence
 
 #if HALF
 typedef u16 logit_t;
@@ -21,6 +23,17 @@ DEVICE float raw_logit(const logit_t* at) { return *at; }
 DEVICE float finite_logit(float value) {
   return fminf(fmaxf(value, -HUGE_LOGIT), HUGE_LOGIT);
 }
+
+#if LOGS && SIGMOID
+DEVICE float class_logit(float value) {
+  const float v = finite_logit(value);  // near a half the subtraction is exact, that from 1 not
+  return logf(fmaxf(0.5f + v, 1e-6f)) - logf(fmaxf(0.5f - v, 1e-6f));
+}
+#elif LOGS
+DEVICE float class_logit(float value) { return logf(fmaxf(finite_logit(value), 1e-30f)); }
+#else
+DEVICE float class_logit(float value) { return finite_logit(value); }
+#endif
 
 struct Corners {
   float v[4];  // above left, above right, below left, below right
@@ -54,6 +67,6 @@ DEVICE Corners corners_of(const logit_t* logits, const Cell& cell, int label, in
   const logit_t* base = logits + (i64)channel * plane;
 #endif
 #pragma unroll
-  for (int k = 0; k < 4; k++) corners.v[k] = finite_logit(raw_logit(base + cell.at[k]));
+  for (int k = 0; k < 4; k++) corners.v[k] = class_logit(raw_logit(base + cell.at[k]));
   return corners;
 }

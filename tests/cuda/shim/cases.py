@@ -19,7 +19,7 @@ from shim.launcher import ASAN
 from segedge.card.card import RESIZE_RULES, ModelCard
 from segedge.card.geometry import FITS, Geometry, Scaling, Size
 from segedge.cuda.runtime.program import Plane
-from tests.cpu.cases import a_card
+from tests.cpu.cases import a_card, probabilities_of
 
 GUARD = 77
 EXAMPLES = int(os.environ.get("SEGEDGE_EXAMPLES", 15 if ASAN else 60))
@@ -122,6 +122,8 @@ class LogitConfig:
     dtype: str
     layout: str
     sigmoid: bool
+    probabilities: bool
+    """Whether the output holds those instead of logits."""
 
     def card(self, placed: Placed) -> ModelCard:
         return a_card(
@@ -129,11 +131,13 @@ class LogitConfig:
             activation="sigmoid" if self.sigmoid else "softmax",
             logits_layout=self.layout,
             align_corners=placed.align_corners,
+            probabilities=self.probabilities,
         )
 
 
 def random_logits(card: ModelCard, grid: Size, dtype: str, seed: int) -> np.ndarray:
-    """From smooth to noisy, some with ties, NaN and infinities."""
+    """From smooth to noisy, some with ties, NaN and infinities; of probabilities where the card
+    says so."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(1, card.channels, grid.height, grid.width))
     logits *= rng.choice((0.1, 3.0, 30.0))
@@ -141,6 +145,8 @@ def random_logits(card: ModelCard, grid: Size, dtype: str, seed: int) -> np.ndar
         logits += 40.0 * (rng.integers(0, 3, logits.shape[1])[None, :, None, None] == 1)
     if rng.random() < 0.25:
         logits = np.round(logits)
+    if card.probabilities:
+        logits = probabilities_of(logits, card)
     if rng.random() < 0.2:
         broken = rng.random(logits.shape) < 0.2
         logits[broken] = rng.choice([np.nan, np.inf, -np.inf], broken.sum())
