@@ -104,11 +104,11 @@ def model_hash(model: Path) -> str:
     """SHA-256 of a model file; where weights lie beside it, of both digests."""
     import hashlib
 
-    from segedge.card.modelfile import file_sha256
+    from segedge.card.modelfile import file_sha256, weights_beside
 
     fix = "check the path; on a cluster it must hold on every node"
     with refused(f"cannot read {model}", ModelError, fix=fix):
         parts = [file_sha256(model)]
-        beside = model.with_name(model.name + ".data")
-        parts += [file_sha256(beside)] if beside.is_file() else []
+        beside = weights_beside(model)
+        parts += [file_sha256(beside)] if beside else []
     return parts[0] if len(parts) == 1 else hashlib.sha256("".join(parts).encode()).hexdigest()

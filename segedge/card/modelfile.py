@@ -61,12 +61,18 @@ class ModelFacts:
 
     @property
     def external_data(self) -> Path | None:
-        """The weights file beside the model that exporters write, where there is one.
+        """See `weights_beside`."""
+        return weights_beside(self.path)
 
-        Judged by its usual name; the graph is not read for it.
-        """
-        beside = self.path.with_name(self.path.name + ".data")
-        return beside if beside.is_file() else None
+
+def weights_beside(model: Path) -> Path | None:
+    """The weights file beside a model that exporters write, where there is one.
+
+    Judged by its usual names (PyTorch's, Optimum's); the graph is not read for it.
+    """
+    names = (f"{model.name}.data", f"{model.name}_data")
+    found = (model.with_name(name) for name in names)
+    return next((path for path in found if path.is_file()), None)
 
 
 def file_sha256(path: Path) -> str:

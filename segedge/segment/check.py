@@ -31,7 +31,7 @@ from segedge.backends.remote.address import is_address
 from segedge.card.attachments import PROOF_KEY
 from segedge.card.card import ModelCard
 from segedge.card.geometry import Size
-from segedge.card.modelfile import read_metadata
+from segedge.card.modelfile import read_metadata, weights_beside
 from segedge.card.plain import PlainError, from_plain, to_plain
 from segedge.card.proof import PROOF, Proof
 from segedge.errors import BackendError, CardError, ModelError
@@ -261,7 +261,7 @@ def stamps_of(path: Path) -> Stamps:
     what comes of it must not be kept of what is there now.
     """
     found = []
-    for one in (path, path.with_name(path.name + ".data")):
+    for one in filter(None, (path, weights_beside(path))):
         with suppress(OSError):  # there is none, or whoever opens it says what is wrong
             s = one.stat()
             found.append((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns))

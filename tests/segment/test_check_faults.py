@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 import segedge
 from segedge.backends.openvino import openvino_abilities
 from segedge.backends.registry import open_backend
+from segedge.errors import ModelError
 from segedge.segment import common as common_module
 from segedge.segment.check import Prover
 from tests import networks
 from tests.segment import planted, proved
+from tests.small_model import run_verb
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -145,3 +148,20 @@ def test_what_backends_compute_otherwise_is_exported_otherwise(name: str) -> Non
     clear = (top[0] - top[1] > 1e-4 * (logits.max() - logits.min())).numpy()
     assert np.array_equal(maps[0][clear], logits.argmax(0).numpy()[clear])
     assert not proved.card_and_proof(path)[0].caveats
+
+
+@pytest.mark.parametrize("name", ["m.onnx.data", "m.onnx_data"])
+def test_a_flipped_bit_beside_the_file_is_found(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(
+        onnx.load(proved.exported("varied")), path, save_as_external_data=True, location=name,
+        size_threshold=400,
+    )  # fmt: skip
+    run_verb("prove", path, "--replace")
+    with segedge.load(path, backend="onnxruntime", strict=True) as one:
+        assert one.checked is not None
+    weights = bytearray((tmp_path / name).read_bytes())
+    weights[0] ^= 1
+    (tmp_path / name).write_bytes(weights)
+    with pytest.raises(ModelError, match="not as it was exported"):
+        segedge.load(path, backend="onnxruntime", strict=True)
