@@ -209,5 +209,5 @@ def _print_machine(machine: dict[str, Any]) -> None:
 def _size_text(path: Path) -> str:
     if path.is_dir():
         count = sum(1 for found in path.rglob("*") if found.is_file())
-        return f"{count} {'file' if count == 1 else 'files'}"
+        return f"{count} {'file' if count == 1 else 'files'} in it"  # older ones, too
     return megabytes(path.stat().st_size) if path.exists() else ""
