@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import time
 from typing import Any
@@ -42,6 +43,11 @@ _EXTRA_OF = {
 """Import name of each optional library, to the extra that installs it."""
 
 
+_QUIETLY = {"onnxruntime": {"ORT_DISABLE_TELEMETRY": "1"}}
+"""Libraries that tell their makers what they run, to what they ask for before they are imported.
+
+ONNX Runtime's official packages do since 1.29, on Linux and macOS, too: they keep an identifier and
+a database in the user's folders. Whoever set the variable has decided already."""
 IMPORT_MS: dict[str, float] = {}
 """What the first import of each library took here, in milliseconds; `segedge bench` tells it."""
 
@@ -61,6 +67,8 @@ def require(module: str, *, purpose: str) -> Any:
     """
     root = module.partition(".")[0]
     is_first, start_ns = module not in sys.modules, time.perf_counter_ns()
+    for name, value in _QUIETLY.get(root, {}).items():
+        os.environ.setdefault(name, value)
     try:
         imported = importlib.import_module(module)
         if is_first:
